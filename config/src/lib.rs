@@ -1,0 +1,88 @@
+//! What an operator can say, as types: one TOML file read into values that are valid by construction, or a
+//! report of *everything* that is wrong with it, each with its line.
+//!
+//! Invariants: no value of this crate's types breaks a rule its documentation states; relative paths are
+//! relative to the file they stand in; nothing here reads the environment or opens what a path names.
+
+mod device;
+mod error;
+mod names;
+mod read;
+mod secret;
+mod server;
+
+use std::path::{Path, PathBuf};
+
+pub use device::{Device, Fleet, OutputCheck};
+pub use error::{ConfigError, Mistake};
+pub use names::{AppId, DeviceId, GroupId, KeyId, NameError};
+use read::Reader;
+pub use secret::Secret;
+pub use server::{Database, Server, Site, Trust};
+
+/// A whole site: how it listens, what it trusts, and the devices behind it.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// What kind of site this is.
+    pub site: Site,
+    /// Listeners and the limits of a request.
+    pub server: Server,
+    /// Where state lives.
+    pub database: Database,
+    /// What certificates are judged against.
+    pub trust: Trust,
+    /// How devices are used.
+    pub fleet: Fleet,
+    /// The devices, in the file's order; ids are unique and there is at least one.
+    pub devices: Vec<Device>,
+    /// The folder the file stands in.
+    pub folder: PathBuf,
+}
+
+impl Config {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// The file cannot be read, or [`ConfigError::Mistakes`] with all of them in the file's order.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+        let folder = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        let folder = std::path::absolute(folder)
+            .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+        Self::parse(&text, &folder)
+            .map_err(|mistakes| ConfigError::Mistakes { path: path.to_owned(), mistakes })
+    }
+
+    /// Checks a file's text; relative paths are taken from `folder`.
+    ///
+    /// # Errors
+    /// Every mistake of the text, ordered by line.
+    pub fn parse(text: &str, folder: &Path) -> Result<Self, Vec<Mistake>> {
+        let mut reader = Reader::new(text, folder);
+        let config = reader.root().map(|mut root| {
+            let site = root.section("site", Site::read);
+            let server = root.section("server", Server::read);
+            let database = root.section("database", Database::read);
+            let trust = root.section("trust", Trust::read);
+            let fleet = root.section("fleet", Fleet::read);
+            let devices = root.list("device", Device::read);
+            root.finish();
+            (site, server, database, trust, fleet, devices)
+        });
+        let Some((site, server, database, trust, fleet, devices)) = config else {
+            return Err(reader.into_mistakes());
+        };
+        device::check_all(&devices, &reader);
+        server::check_together(&site, &server, &reader);
+        let mistakes = reader.into_mistakes();
+        if !mistakes.is_empty() {
+            return Err(mistakes);
+        }
+        let devices = devices.into_iter().filter_map(|(_, device)| device).collect();
+        Ok(Self { site, server, database, trust, fleet, devices, folder: folder.to_owned() })
+    }
+}

@@ -1,0 +1,133 @@
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::read::{Reader, Section};
+
+/// What kind of site this is.
+#[derive(Debug, Clone)]
+pub struct Site {
+    /// A name for logs and reports.
+    pub name: String,
+    /// Test identities, `x-api-key` and plain HTTP are admitted; never true where real licenses are judged.
+    pub sandbox: bool,
+}
+
+/// Listeners and the limits of a request.
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// Plain HTTP: only in a sandbox and only on a loopback address.
+    pub http: Option<SocketAddr>,
+    /// HTTPS (TLS 1.3).
+    pub https: Option<SocketAddr>,
+    /// PEM chain of the HTTPS listener, server certificate first.
+    pub tls_certificate: Option<PathBuf>,
+    /// PEM private key (PKCS#8) of that certificate.
+    pub tls_key: Option<PathBuf>,
+    /// Largest request body, octets. Default 1 MiB.
+    pub body_limit: usize,
+    /// How long a client may take to send a request's head and body, each. Default 10 s.
+    pub read_timeout: Duration,
+    /// Requests being worked on at once; one more is answered 503 at once. Default 4,096.
+    pub max_in_flight: usize,
+    /// How long a stop waits for what is in flight. Default 20 s.
+    pub shutdown_grace: Duration,
+}
+
+/// Where state lives.
+#[derive(Debug, Clone)]
+pub struct Database {
+    /// `sqlite://FILE` (relative to the configuration's folder, resolved here).
+    pub url: String,
+}
+
+/// What certificates are judged against: PEM files, each with one or more entries.
+#[derive(Debug, Clone)]
+pub struct Trust {
+    /// Roots for documents.
+    pub anchors: Vec<PathBuf>,
+    /// Roots for licenses: apart, because whoever may sign documents may not issue licenses.
+    pub license_anchors: Vec<PathBuf>,
+    /// Issuing certificates that callers need not send.
+    pub intermediates: Vec<PathBuf>,
+    /// Certificate revocation lists.
+    pub crls: Vec<PathBuf>,
+}
+
+impl Site {
+    pub(crate) fn read(section: &mut Section<'_>) -> Self {
+        Self {
+            name: section.text("name").unwrap_or("license-gateway").to_owned(),
+            sandbox: section.boolean("sandbox", false),
+        }
+    }
+}
+
+impl Server {
+    pub(crate) fn read(section: &mut Section<'_>) -> Self {
+        let server = Self {
+            http: section.address("http"),
+            https: section.address("https"),
+            tls_certificate: section.file("tls_certificate"),
+            tls_key: section.file("tls_key"),
+            body_limit: usize::try_from(section.integer("body_limit", 1 << 20, 1024..=64 << 20))
+                .unwrap_or(1 << 20),
+            read_timeout: section.milliseconds("read_timeout_ms", 10_000, 100..=600_000),
+            max_in_flight: usize::try_from(section.integer("max_in_flight", 4096, 1..=1_000_000))
+                .unwrap_or(4096),
+            shutdown_grace: section.milliseconds("shutdown_grace_ms", 20_000, 0..=600_000),
+        };
+        if server.http.is_none() && server.https.is_none() {
+            section.mistake("https", "at least one of http and https is required");
+        }
+        if server.https.is_some() {
+            for (name, file) in [("tls_certificate", &server.tls_certificate), ("tls_key", &server.tls_key)] {
+                if file.is_none() {
+                    section.mistake(name, "is required with https");
+                }
+            }
+        }
+        if server.http.is_some_and(|address| !address.ip().is_loopback()) {
+            section.mistake("http", "plain HTTP is allowed on a loopback address only");
+        }
+        server
+    }
+}
+
+impl Database {
+    pub(crate) fn read(section: &mut Section<'_>) -> Self {
+        let url = section.required_text("url");
+        let url = match url.strip_prefix("sqlite://") {
+            Some("") => {
+                section.mistake("url", "sqlite:// needs a file name");
+                url
+            }
+            Some(file) => format!("sqlite://{}", section.folder().join(file).display()),
+            None => {
+                if !url.is_empty() {
+                    section.mistake("url", "must begin with sqlite://");
+                }
+                url
+            }
+        };
+        Self { url }
+    }
+}
+
+impl Trust {
+    pub(crate) fn read(section: &mut Section<'_>) -> Self {
+        Self {
+            anchors: section.files("anchors"),
+            license_anchors: section.files("license_anchors"),
+            intermediates: section.files("intermediates"),
+            crls: section.files("crls"),
+        }
+    }
+}
+
+pub(crate) fn check_together(site: &Site, server: &Server, reader: &Reader<'_>) {
+    if server.http.is_some() && !site.sandbox {
+        reader
+            .mistake_at(0, "server.http: plain HTTP is for a sandbox only (site.sandbox = true)".to_owned());
+    }
+}

@@ -1,0 +1,111 @@
+//! A file with several mistakes reports all of them, each with its line.
+
+use std::path::Path;
+
+use config::Config;
+
+fn mistakes(text: &str) -> Vec<(usize, String)> {
+    match Config::parse(text, Path::new("/site")) {
+        Ok(_) => Vec::new(),
+        Err(mistakes) => mistakes.into_iter().map(|m| (m.line, m.message)).collect(),
+    }
+}
+
+#[test]
+fn every_example_file_parses() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let config = Config::load(&path).unwrap_or_else(|error| panic!("{}: {error:?}", path.display()));
+        assert!(!config.devices.is_empty());
+        seen += 1;
+    }
+    assert!(seen > 0);
+}
+
+#[test]
+fn all_mistakes_of_a_file_come_at_once_with_their_lines() {
+    let text = "\
+[site]
+sandbox = \"yes\"
+colour = \"red\"
+
+[server]
+http = \"0.0.0.0:80\"
+body_limit = 12
+
+[database]
+url = \"oracle://x\"
+
+[fleet]
+output_check = \"never\"
+
+[[device]]
+id = \"d 1\"
+group = \"bureau\"
+module = \"m.so\"
+token = \"t\"
+lanes = 0
+
+[[device]]
+id = \"d2\"
+group = \"bureau\"
+module = \"m.so\"
+token = \"t\"
+pin_file = \"pin\"
+
+[[device]]
+id = \"d2\"
+group = \"bureau\"
+module = \"m.so\"
+token = \"t\"
+pin_file = \"pin\"
+";
+    let found = mistakes(text);
+    let expect = [
+        (1, "server.http: plain HTTP is for a sandbox only"),
+        (2, "site.sandbox: must be true or false"),
+        (3, "site.colour: unknown field"),
+        (6, "server.http: plain HTTP is allowed on a loopback address only"),
+        (7, "server.body_limit: must be a whole number from 1024"),
+        (10, "database.url: must begin with sqlite://"),
+        (13, "fleet.output_check: must be one of: always, first-use"),
+        (15, "device.pin_file: is required"),
+        (16, "device.id: must be 1 to 64"),
+        (20, "device.lanes: must be a whole number from 1 to 256"),
+        (29, "device.id: d2 is used twice"),
+    ];
+    assert_eq!(found.len(), expect.len(), "{found:#?}");
+    for ((line, message), (expected_line, expected)) in found.iter().zip(expect) {
+        assert_eq!((*line, message.starts_with(expected)), (expected_line, true), "{line}: {message}");
+    }
+}
+
+#[test]
+fn broken_toml_is_reported_with_its_line() {
+    let found = mistakes("[site]\nname = \n");
+    assert_eq!(found[0].0, 2, "{found:?}");
+}
+
+#[test]
+fn an_empty_file_says_what_is_required() {
+    let found = mistakes("");
+    let all: String = found.iter().map(|(_, message)| format!("{message}\n")).collect();
+    for field in ["server.https", "database.url", "device"] {
+        assert!(all.contains(field), "{all}");
+    }
+}
+
+#[test]
+fn relative_paths_are_taken_from_the_files_folder() {
+    let config = Config::parse(
+        "[server]\nhttps = \"127.0.0.1:1\"\ntls_certificate = \"c\"\ntls_key = \"/k\"\n[database]\nurl = \"sqlite://x.db\"\n[[device]]\nid = \"d1\"\ngroup = \"g\"\nmodule = \"m\"\ntoken = \"t\"\npin_file = \"p\"\n",
+        Path::new("/site"),
+    )
+    .unwrap();
+    assert_eq!(config.server.tls_certificate.as_deref(), Some(Path::new("/site/c")));
+    assert_eq!(config.server.tls_key.as_deref(), Some(Path::new("/k")));
+    assert_eq!(config.database.url, "sqlite:///site/x.db");
+    assert_eq!(config.devices[0].pin_file, Path::new("/site/p"));
+}
