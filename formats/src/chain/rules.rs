@@ -1,0 +1,116 @@
+//! What each certificate of a path must be, apart from its signature and revocation.
+
+use const_oid::ObjectIdentifier;
+use time::OffsetDateTime;
+use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage};
+
+use super::{Usage, stamp, subject_of};
+use crate::error::FormatError;
+use crate::oid;
+use crate::verdict::Judgement;
+use crate::x509::Certificate;
+
+/// Extensions that are understood here, or whose being ignored cannot widen trust.
+const KNOWN_EXTENSIONS: [ObjectIdentifier; 9] = [
+    oid::SUBJECT_KEY_IDENTIFIER,
+    oid::KEY_USAGE,
+    oid::SUBJECT_ALT_NAME,
+    oid::ISSUER_ALT_NAME,
+    oid::BASIC_CONSTRAINTS,
+    oid::CRL_DISTRIBUTION_POINTS,
+    oid::CERTIFICATE_POLICIES,
+    oid::AUTHORITY_KEY_IDENTIFIER,
+    oid::EXT_KEY_USAGE,
+];
+
+/// Purposes that have nothing to do with documents.
+const OTHER_PURPOSES: [ObjectIdentifier; 3] = [oid::SERVER_AUTH, oid::TIME_STAMPING, oid::OCSP_SIGNING];
+
+pub(super) fn leaf(certificate: &Certificate, usage: Usage, at: OffsetDateTime) -> Judgement {
+    let mut judgement = any(certificate, usage, at);
+    match may_sign_documents(certificate) {
+        Ok(true) => {}
+        Ok(false) => judgement.invalid(
+            "key_usage_not_permitted",
+            format!("the key of {} is not for signing documents", subject_of(certificate)),
+        ),
+        Err(error) => judgement.invalid("malformed", error.to_string()),
+    }
+    judgement
+}
+
+/// `anchor_exempt`: an anchor without basicConstraints is let pass.
+pub(super) fn authority(
+    certificate: &Certificate,
+    intermediates_below: usize,
+    anchor_exempt: bool,
+    usage: Usage,
+    at: OffsetDateTime,
+) -> Judgement {
+    let mut judgement = any(certificate, usage, at);
+    let subject = subject_of(certificate);
+    match certificate.extension::<BasicConstraints>(oid::BASIC_CONSTRAINTS) {
+        Ok(Some(constraints)) if constraints.ca => {
+            let limit = constraints.path_len_constraint.map(usize::from);
+            if limit.is_some_and(|limit| intermediates_below > limit) {
+                judgement.invalid(
+                    "path_length_exceeded",
+                    format!("{intermediates_below} authorities follow {subject}, more than it permits"),
+                );
+            }
+        }
+        Ok(None) if anchor_exempt => {}
+        Ok(_) => judgement.invalid("not_a_ca", format!("{subject} is no certificate authority")),
+        Err(error) => judgement.invalid("malformed", error.to_string()),
+    }
+    match certificate.extension::<KeyUsage>(oid::KEY_USAGE) {
+        Ok(key_usage) if key_usage.is_none_or(|usage| usage.key_cert_sign()) => {}
+        Ok(_) => judgement.invalid(
+            "key_usage_not_permitted",
+            format!("the key of {subject} is not for signing certificates"),
+        ),
+        Err(error) => judgement.invalid("malformed", error.to_string()),
+    }
+    judgement
+}
+
+/// Do keyUsage and extKeyUsage, where present, permit signing documents? The encryption certificate
+/// of an SM2 pair does not (GM/T 0015).
+pub(crate) fn may_sign_documents(certificate: &Certificate) -> Result<bool, FormatError> {
+    let by_usage = certificate
+        .extension::<KeyUsage>(oid::KEY_USAGE)?
+        .is_none_or(|usage| usage.digital_signature() || usage.non_repudiation());
+    let by_purpose = certificate
+        .extension::<ExtendedKeyUsage>(oid::EXT_KEY_USAGE)?
+        .is_none_or(|purposes| purposes.0.iter().any(|purpose| !OTHER_PURPOSES.contains(purpose)));
+    Ok(by_usage && by_purpose)
+}
+
+fn any(certificate: &Certificate, usage: Usage, at: OffsetDateTime) -> Judgement {
+    let mut judgement = Judgement::new();
+    let subject = subject_of(certificate);
+    let (not_before, not_after) = (certificate.not_before(), certificate.not_after());
+    if at < not_before {
+        judgement.invalid("not_yet_valid", format!("{subject} is valid from {} on", stamp(not_before)));
+    }
+    // Validity includes the whole last second.
+    if at.unix_timestamp() > not_after.unix_timestamp() {
+        judgement.invalid("expired", format!("{subject} was valid until {}", stamp(not_after)));
+    }
+    let extensions = certificate.inner().tbs_certificate.extensions.as_deref().unwrap_or_default();
+    for (index, extension) in extensions.iter().enumerate() {
+        let id = extension.extn_id;
+        if extensions[..index].iter().any(|earlier| earlier.extn_id == id) {
+            judgement.invalid("malformed", format!("{subject} has the extension {id} twice"));
+        }
+        let known = KNOWN_EXTENSIONS.contains(&id)
+            || usage == Usage::License && id.parent() == Some(oid::LICENSE_FACE_ARC);
+        if extension.critical && !known {
+            judgement.invalid(
+                "unknown_critical_extension",
+                format!("{subject} has the critical extension {id}, which is not known"),
+            );
+        }
+    }
+    judgement
+}

@@ -1,0 +1,49 @@
+//! CMS SignedData in both families of object identifiers: RFC 5652, and GB/T 35275 (GM/T 0010), which
+//! has the shape of PKCS #7 1.5.
+//!
+//! [`prepare`] a plan, have the key sign, [`finish`](Pending::finish); [`verify`] answers for any bytes.
+//! What is built always has signed attributes.
+
+mod build;
+mod structure;
+mod verify;
+
+use crate::oid;
+use const_oid::ObjectIdentifier;
+
+pub use build::{Pending, SignedDataPlan, prepare};
+pub use verify::{MAX_CERTIFICATES, MAX_SIGNERS, SignedDataReport, SignerReport, VerifyInput, verify};
+
+/// Whose object identifiers are used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Family {
+    /// RFC 5652 (IETF).
+    Rfc5652,
+    /// GB/T 35275 (China).
+    Gbt35275,
+}
+
+impl Family {
+    fn signed_data(self) -> ObjectIdentifier {
+        match self {
+            Family::Rfc5652 => oid::CMS_SIGNED_DATA,
+            Family::Gbt35275 => oid::GM_SIGNED_DATA,
+        }
+    }
+
+    fn data(self) -> ObjectIdentifier {
+        match self {
+            Family::Rfc5652 => oid::CMS_DATA,
+            Family::Gbt35275 => oid::GM_DATA,
+        }
+    }
+}
+
+/// What is signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// The content itself.
+    Bytes(Vec<u8>),
+    /// SM3 (for SM2) or SHA-256 of the content; for detached signatures only.
+    Digest([u8; 32]),
+}

@@ -1,0 +1,29 @@
+//! Pure bytes in, bytes out: unified social credit codes, license certificates, X.509 chains, CMS.
+//!
+//! Invariants:
+//! - no input or output, no clock, no private key: time is an argument;
+//! - every parser is total: bytes from outside give a value, a [`FormatError`] or a
+//!   [`Judgement`], never a panic;
+//! - what was signed is judged over the octets that came in, never over a re-encoding of them
+//!   (signed attributes apart, for which RFC 5652, 5.4 asks just that).
+
+pub mod algorithm;
+pub mod chain;
+pub mod cms;
+pub mod error;
+pub mod key;
+pub mod license;
+pub mod oid;
+mod pem;
+pub mod scheme;
+pub mod uscc;
+pub mod verdict;
+pub mod x509;
+
+pub use algorithm::Algorithm;
+pub use chain::{TrustStore, Usage};
+pub use error::FormatError;
+pub use key::PublicKey;
+pub use uscc::{Uscc, UsccError};
+pub use verdict::{Finding, Judgement, Verdict};
+pub use x509::{Certificate, Crl};
