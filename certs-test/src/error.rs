@@ -1,0 +1,35 @@
+//! What can go wrong while making test material.
+
+use std::path::PathBuf;
+
+/// Why the test material could not be made or written.
+#[derive(Debug, thiserror::Error)]
+pub enum CertsTestError {
+    /// A structure did not encode; with fixed templates only a time out of X.509's range does that.
+    #[error("cannot encode {what}")]
+    Encode {
+        /// What was being encoded.
+        what: &'static str,
+        /// The encoder's reason.
+        #[source]
+        source: der::Error,
+    },
+    /// A key could not be drawn from this seed, or its parts make no key.
+    #[error("a key failed; another seed may do")]
+    Key,
+    /// The issuing time, less the backdating of old certificates, is out of the calendar.
+    #[error("the time {0} is out of range for certificates")]
+    Time(time::OffsetDateTime),
+    /// A made-up enterprise code broke GB 32100.
+    #[error("a made-up code is wrong")]
+    Uscc(#[from] formats::uscc::UsccError),
+    /// A file or folder could not be written.
+    #[error("cannot write {}", path.display())]
+    Write {
+        /// Which.
+        path: PathBuf,
+        /// The system's reason.
+        #[source]
+        source: std::io::Error,
+    },
+}

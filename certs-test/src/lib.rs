@@ -1,0 +1,95 @@
+//! Test material for the sandbox and for tests: authorities, service keys, a TLS identity, sample
+//! licenses, and certificates that must be refused.
+//!
+//! Invariants:
+//! - the same seed and time make the same bytes;
+//! - whatever is made says `TEST ONLY` (licenses, whose shape is given: 测试), and no deployment trusts
+//!   an authority made here;
+//! - no input or output but [`Sandbox::write_to`], and no clock.
+
+#![forbid(unsafe_code)]
+
+mod authority;
+mod certificate;
+mod enterprise;
+mod error;
+mod key;
+mod license;
+mod pem;
+mod seed;
+mod service;
+mod write;
+
+use time::OffsetDateTime;
+
+use crate::authority::Issuer;
+use crate::key::KeyKind;
+use crate::seed::Seed;
+
+pub use authority::Authority;
+pub use error::CertsTestError;
+pub use key::PrivateParts;
+pub use license::{LicenseKind, SampleLicense};
+pub use service::{NegativeCertificate, NegativeKind, ServiceKey, TlsIdentity};
+
+/// What a sandbox is made from.
+#[derive(Clone, Copy)]
+pub struct Options {
+    /// All keys and serial numbers come from it; whoever knows it has the keys.
+    pub seed: [u8; 32],
+    /// The time of making, to the second; certificates and lists are dated from it.
+    pub at: OffsetDateTime,
+}
+
+/// Everything made.
+#[derive(Clone, Debug)]
+pub struct Sandbox {
+    /// `sm2`, `p256`, `rsa`, `license`, `tls`.
+    pub authorities: Vec<Authority>,
+    /// `demo-sm2`, `demo-p256`, `demo-rsa2048`, `portal-sm2`, `front-sm2`.
+    pub services: Vec<ServiceKey>,
+    /// The gateway's own.
+    pub tls: TlsIdentity,
+    /// Eight for each of the templates A, B and C, of which four are good.
+    pub licenses: Vec<SampleLicense>,
+    /// Five for each of `sm2`, `p256` and `rsa`.
+    pub negatives: Vec<NegativeCertificate>,
+}
+
+/// Makes a sandbox. Takes seconds, nearly all of them for three RSA keys.
+///
+/// Fails when `at` leaves X.509's calendar ten years back or twenty ahead, and for the one seed in
+/// billions that gives no key.
+pub fn generate(options: &Options) -> Result<Sandbox, CertsTestError> {
+    let seed = &Seed::new(options.seed);
+    let at = options.at.replace_nanosecond(0).map_err(|_| CertsTestError::Time(options.at))?;
+
+    let mut sm2 = Issuer::new("sm2", KeyKind::Sm2, seed, at)?;
+    let mut p256 = Issuer::new("p256", KeyKind::P256, seed, at)?;
+    let mut rsa = Issuer::new("rsa", KeyKind::Rsa2048, seed, at)?;
+    let mut license = license::authority(seed, at)?;
+    let tls = Issuer::new("tls", KeyKind::P256, seed, at)?;
+
+    let mut services = Vec::new();
+    let mut negatives = Vec::new();
+    for (id, kind, issuer) in [
+        ("demo-sm2", KeyKind::Sm2, &mut sm2),
+        ("demo-p256", KeyKind::P256, &mut p256),
+        ("demo-rsa2048", KeyKind::Rsa2048, &mut rsa),
+    ] {
+        let (good, bad) = service::service_with_negatives(id, kind, issuer, seed, at)?;
+        services.push(good);
+        negatives.extend(bad);
+    }
+    for id in ["portal-sm2", "front-sm2"] {
+        services.push(service::service(id, KeyKind::Sm2, &sm2, seed, at)?);
+    }
+    let identity = service::tls(&tls, seed, at)?;
+    let licenses = license::samples(&mut license, seed, at)?;
+
+    let authorities = [sm2, p256, rsa, license, tls]
+        .into_iter()
+        .map(|issuer| issuer.close(at))
+        .collect::<Result<_, _>>()?;
+    Ok(Sandbox { authorities, services, tls: identity, licenses, negatives })
+}
