@@ -1,0 +1,96 @@
+//! What can go wrong between this program and its database.
+
+use std::path::PathBuf;
+
+/// Why the store refused or failed.
+///
+/// Messages name rows by their ids only: they never carry a row's content.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database URL names a database this build cannot speak to.
+    #[error("the database url must have the form sqlite:///path/to/file.db")]
+    UnsupportedUrl,
+    /// The database file could not be opened.
+    #[error("cannot open database {}", path.display())]
+    Open {
+        /// The file named by the URL.
+        path: PathBuf,
+        /// What the database answered.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// A newer release has migrated this database; running on would risk its data.
+    #[error("database schema {found} is newer than this program, which knows {known}: run the newer release")]
+    SchemaTooNew {
+        /// Latest migration applied to the database.
+        found: i64,
+        /// Latest migration this program contains.
+        known: i64,
+    },
+    /// A migration failed; the schema is as it was before that migration.
+    #[error("cannot migrate the database")]
+    Migration(#[from] sqlx::migrate::MigrateError),
+    /// A row with this identity exists.
+    #[error("{what} {id} exists already")]
+    AlreadyExists {
+        /// Kind of row.
+        what: &'static str,
+        /// Its id.
+        id: String,
+    },
+    /// The row refers to another one that does not exist.
+    #[error("{what} {id} refers to something that does not exist")]
+    MissingReference {
+        /// Kind of row.
+        what: &'static str,
+        /// Its id.
+        id: String,
+    },
+    /// The row breaks a rule of the schema.
+    #[error("{what} {id} breaks a rule of the schema")]
+    RuleBroken {
+        /// Kind of row.
+        what: &'static str,
+        /// Its id.
+        id: String,
+        /// Which rule, in the database's words.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// A stored value is not what this program writes.
+    #[error("column {column} of {what} {id} holds an unreadable value")]
+    Corrupt {
+        /// Kind of row.
+        what: &'static str,
+        /// Its id.
+        id: String,
+        /// The column.
+        column: &'static str,
+    },
+    /// The entry is not in the audit log: its queue is full, its writer has stopped, or its commit failed.
+    /// Whatever was to be recorded must not be answered as done.
+    #[error("the audit log cannot take the entry")]
+    AuditUnavailable,
+    /// The time of an audit entry lies outside the years 0 to 9999 that RFC 3339 can write.
+    #[error("the time of an audit entry lies outside the years 0 to 9999")]
+    AuditTime,
+    /// Any other failure of the database.
+    #[error("database query failed")]
+    Query(#[from] sqlx::Error),
+}
+
+impl StoreError {
+    /// Sorts a failed insert of the row `id` of kind `what`.
+    pub(crate) fn from_insert(what: &'static str, id: &str, error: sqlx::Error) -> Self {
+        use sqlx::error::ErrorKind;
+        let id = id.to_owned();
+        match error.as_database_error().map(|e| e.kind()) {
+            Some(ErrorKind::UniqueViolation) => StoreError::AlreadyExists { what, id },
+            Some(ErrorKind::ForeignKeyViolation) => StoreError::MissingReference { what, id },
+            Some(ErrorKind::CheckViolation | ErrorKind::NotNullViolation) => {
+                StoreError::RuleBroken { what, id, source: error }
+            }
+            _ => StoreError::Query(error),
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! All SQL of the gateway: apps, keys, the license library and the audit log, over SQLite.
+//!
+//! Invariants: what a call answered is on disk; no other crate speaks SQL; an API key is stored as its
+//! digest only; errors name rows by id and never carry their content. Statements are plain text with `$N`
+//! parameters that SQLite and PostgreSQL read alike.
+
+mod apps;
+mod audit;
+mod database;
+mod error;
+mod keys;
+mod library;
+
+pub use apps::App;
+pub use audit::{AuditEntry, AuditLog, AuditWriter, StoredEntry, leaf_hash};
+pub use database::Store;
+pub use error::StoreError;
+pub use keys::{KeyPurpose, KeyRecord, UnknownPurpose};
+pub use library::{EntityRecord, LicenseRecord};

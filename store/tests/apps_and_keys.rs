@@ -1,0 +1,139 @@
+//! Apps, their API keys, and the keys in devices.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use config::{AppId, GroupId, KeyId};
+use sqlx::{Connection, SqliteConnection};
+use store::{App, KeyPurpose, KeyRecord, Store, StoreError};
+use tempfile::TempDir;
+
+async fn store(folder: &TempDir) -> Store {
+    Store::create(&url(folder)).await.unwrap()
+}
+
+fn url(folder: &TempDir) -> String {
+    format!("sqlite://{}", folder.path().join("gateway.db").display())
+}
+
+fn app(id: &str) -> App {
+    App {
+        id: AppId::parse(id).unwrap(),
+        name: "省局行政审批系统".into(),
+        scopes: ["licenses:verify".to_owned(), "signatures".to_owned()].into(),
+        keys: [KeyId::parse("demo-sm2").unwrap()].into(),
+        groups: [GroupId::parse("bureau").unwrap()].into(),
+        fields: ["name".to_owned()].into(),
+        enabled: false,
+    }
+}
+
+fn key(id: &str, cka_id: &[u8], purpose: KeyPurpose) -> KeyRecord {
+    KeyRecord {
+        id: KeyId::parse(id).unwrap(),
+        group: GroupId::parse("bureau").unwrap(),
+        algorithm: "sm2".into(),
+        purpose,
+        cka_id: cka_id.into(),
+        label: id.into(),
+        certificate_chain: String::new(),
+    }
+}
+
+#[tokio::test]
+async fn an_api_key_finds_its_own_app_and_nothing_else_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder).await;
+    store.insert_app(&app("approval"), Some("k-approval")).await.unwrap();
+    store.insert_app(&app("window"), Some("k-window")).await.unwrap();
+    store.insert_app(&app("keyless"), None).await.unwrap();
+
+    assert_eq!(store.app_by_api_key("k-window").await.unwrap(), Some(app("window")));
+    for wrong in ["", "k-windo", "K-window", "k-window ", "window"] {
+        assert_eq!(store.app_by_api_key(wrong).await.unwrap(), None, "{wrong:?}");
+    }
+    let ids: Vec<_> = store.apps().await.unwrap().into_iter().map(|app| app.id.to_string()).collect();
+    assert_eq!(ids, ["approval", "keyless", "window"]);
+}
+
+#[tokio::test]
+async fn an_api_key_is_nowhere_in_the_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder).await;
+    store.insert_app(&app("window"), Some("canary-3f1c99a0")).await.unwrap();
+    let mut files = 0;
+    for file in std::fs::read_dir(folder.path()).unwrap() {
+        let bytes = std::fs::read(file.unwrap().path()).unwrap();
+        assert!(!bytes.windows(15).any(|window| window == b"canary-3f1c99a0"));
+        files += usize::from(bytes.windows(6).any(|window| window == b"window"));
+    }
+    assert!(files > 0, "the app itself must be in one of the files");
+}
+
+#[tokio::test]
+async fn a_taken_app_id_or_api_key_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder).await;
+    store.insert_app(&app("window"), Some("k")).await.unwrap();
+    for (id, api_key) in [("window", "other"), ("other", "k")] {
+        let error = store.insert_app(&app(id), Some(api_key)).await.unwrap_err();
+        assert!(
+            matches!(&error, StoreError::AlreadyExists { id: refused, .. } if refused == id),
+            "{error:?}"
+        );
+    }
+    assert_eq!(store.apps().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn keys_of_every_purpose_come_back_as_they_went_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder).await;
+    let mut wanted: Vec<_> =
+        KeyPurpose::ALL.into_iter().enumerate().map(|(n, p)| key(p.as_str(), &[n as u8], p)).collect();
+    for key in &wanted {
+        store.insert_key(key).await.unwrap();
+    }
+    wanted.sort_by(|a, b| a.id.cmp(&b.id));
+    assert_eq!(store.keys().await.unwrap(), wanted);
+}
+
+#[tokio::test]
+async fn two_keys_of_a_group_cannot_share_a_cka_id() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder).await;
+    store.insert_key(&key("first", b"1", KeyPurpose::Service)).await.unwrap();
+    let error = store.insert_key(&key("second", b"1", KeyPurpose::Tsa)).await.unwrap_err();
+    assert!(matches!(error, StoreError::AlreadyExists { .. }), "{error:?}");
+
+    let mut elsewhere = key("third", b"1", KeyPurpose::Service);
+    elsewhere.group = GroupId::parse("portal").unwrap();
+    store.insert_key(&elsewhere).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_unknown_algorithm_or_an_empty_cka_id_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder).await;
+    let unknown = KeyRecord { algorithm: "dsa".into(), ..key("a", b"1", KeyPurpose::Service) };
+    for bad in [unknown, key("b", b"", KeyPurpose::Service)] {
+        let error = store.insert_key(&bad).await.unwrap_err();
+        assert!(matches!(error, StoreError::RuleBroken { .. }), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_purpose_of_a_key_cannot_be_changed_even_by_sql() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder).await;
+    store.insert_key(&key("seal", b"1", KeyPurpose::Seal)).await.unwrap();
+    let mut raw = SqliteConnection::connect(&url(&folder)).await.unwrap();
+    let refused = sqlx::query("UPDATE keys SET purpose = 'service'").execute(&mut raw).await.unwrap_err();
+    assert!(refused.to_string().contains("fixed at creation"), "{refused}");
+    assert_eq!(store.keys().await.unwrap()[0].purpose, KeyPurpose::Seal);
+}
+
+#[test]
+fn an_unknown_purpose_does_not_parse() {
+    assert_eq!("service".parse(), Ok(KeyPurpose::Service));
+    assert!("Service".parse::<KeyPurpose>().is_err());
+}

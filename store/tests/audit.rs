@@ -1,0 +1,224 @@
+//! The audit log: dense, grouped, append-only.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use sqlx::{Connection, SqliteConnection};
+use store::{AuditEntry, AuditLog, Store, StoreError, leaf_hash};
+use tempfile::TempDir;
+use time::macros::datetime;
+
+fn url(folder: &TempDir) -> String {
+    format!("sqlite://{}", folder.path().join("gateway.db").display())
+}
+
+fn entry(request_id: impl ToString) -> AuditEntry {
+    AuditEntry {
+        action: "sign".into(),
+        actor: "窗口".into(),
+        at: datetime!(2024-05-06 07:08:09.5 +08:00),
+        device: Some("d1".into()),
+        input_digest: Some("00ff".into()),
+        key: Some("demo-sm2".into()),
+        outcome: "ok".into(),
+        request_id: request_id.to_string(),
+        result_digest: None,
+        subject: None,
+    }
+}
+
+async fn raw(folder: &TempDir) -> SqliteConnection {
+    SqliteConnection::connect(&url(folder)).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_thousand_concurrent_appends_get_dense_indices_in_far_fewer_commits() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::create(&url(&folder)).await.unwrap();
+    let (log, writer) = AuditLog::start(&store).await.unwrap();
+    let appends: Vec<_> = (0..2000_u64)
+        .map(|n| {
+            let log = log.clone();
+            tokio::spawn(async move { (log.append(entry(n)).await.unwrap(), n.to_string()) })
+        })
+        .collect();
+    let mut answered = BTreeMap::new();
+    for append in appends {
+        let (index, request_id) = append.await.unwrap();
+        assert_eq!(answered.insert(index, request_id), None, "index {index} given out twice");
+    }
+    assert!(answered.keys().copied().eq(0..2000));
+    assert_eq!(log.appended(), 2000);
+    assert!((1..=200).contains(&log.commits()), "{} commits", log.commits());
+
+    let stored = [log.entries(0, 9999).await.unwrap(), log.entries(1000, 9999).await.unwrap()].concat();
+    assert_eq!(stored.len(), 2000, "a page holds at most 1,000");
+    for (stored, (index, request_id)) in stored.iter().zip(&answered) {
+        assert_eq!(stored.index, *index);
+        assert_eq!(stored.leaf_hash, leaf_hash(&stored.entry));
+        let read: AuditEntry = serde_json::from_slice(&stored.entry).unwrap();
+        assert_eq!(read, entry(request_id));
+    }
+    writer.finish().await;
+}
+
+#[tokio::test]
+async fn an_entry_is_stored_as_canonical_json_under_its_leaf_hash() {
+    let stored = entry("r\"1\n").canonical_json().unwrap();
+    assert_eq!(
+        std::str::from_utf8(&stored).unwrap(),
+        r#"{"action":"sign","actor":"窗口","at":"2024-05-05T23:08:09.5Z","device":"d1","input_digest":"00ff","key":"demo-sm2","outcome":"ok","request_id":"r\"1\n"}"#
+    );
+    // SM3("abc") of GB/T 32905 A.1 would come out if the 0x00 prefix were missing.
+    let unprefixed = "66c7f0f462eeedd9d1f2d46bdc10e4e24167c4875cf2f7a2297da02b8f4ba8e0";
+    let hash: String = leaf_hash(b"abc").iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_ne!(hash, unprefixed);
+    assert_eq!(leaf_hash(b"abc"), <[u8; 32]>::from(<sm3::Sm3 as sm3::Digest>::digest(b"\0abc")));
+}
+
+#[tokio::test]
+async fn the_log_goes_on_where_it_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::create(&url(&folder)).await.unwrap();
+    for index in 0..3 {
+        let (log, writer) = AuditLog::start(&store).await.unwrap();
+        assert_eq!(log.append(entry(index)).await.unwrap(), index);
+        writer.finish().await;
+    }
+    assert_eq!(store.audit_entries(1, 1).await.unwrap()[0].index, 1);
+    assert!(store.audit_entries(3, 10).await.unwrap().is_empty());
+    assert!(store.audit_entries(u64::MAX, 10).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn finishing_writes_what_waits_and_refuses_what_comes_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::create(&url(&folder)).await.unwrap();
+    let (log, writer) = AuditLog::start(&store).await.unwrap();
+    let mut blocker = raw(&folder).await;
+    let lock = blocker.begin_with("BEGIN IMMEDIATE").await.unwrap();
+    let appends: Vec<_> = (0..1000)
+        .map(|n| {
+            let log = log.clone();
+            tokio::spawn(async move { log.append(entry(n)).await })
+        })
+        .collect();
+    until(|| log.waiting() >= 1000 - 512).await;
+    let finish = tokio::spawn(writer.finish());
+    lock.rollback().await.unwrap();
+    finish.await.unwrap();
+    for append in appends {
+        append.await.unwrap().unwrap();
+    }
+    assert_eq!(log.appended(), 1000);
+    assert!(matches!(log.append(entry("late")).await, Err(StoreError::AuditUnavailable)));
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_at_once_and_loses_nothing_it_took() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::create(&url(&folder)).await.unwrap();
+    let (log, writer) = AuditLog::start(&store).await.unwrap();
+    let mut blocker = raw(&folder).await;
+    let lock = blocker.begin_with("BEGIN IMMEDIATE").await.unwrap();
+    let appends: Vec<_> = (0..6000)
+        .map(|n| {
+            let log = log.clone();
+            tokio::spawn(async move { log.append(entry(n)).await })
+        })
+        .collect();
+    // The refused ones end while the database is still locked.
+    until(|| appends.iter().filter(|append| append.is_finished()).count() >= 6000 - 4096 - 512).await;
+    lock.rollback().await.unwrap();
+    let mut taken = Vec::new();
+    for append in appends {
+        match append.await.unwrap() {
+            Ok(index) => taken.push(index),
+            Err(error) => assert!(matches!(error, StoreError::AuditUnavailable), "{error:?}"),
+        }
+    }
+    taken.sort_unstable();
+    assert!(taken.len() >= 4096, "{}", taken.len());
+    assert!(taken.iter().copied().eq(0..taken.len() as u64));
+    writer.finish().await;
+}
+
+#[tokio::test]
+async fn a_failed_commit_is_an_error_to_its_waiters_and_leaves_no_gap() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::create(&url(&folder)).await.unwrap();
+    let (log, writer) = AuditLog::start(&store).await.unwrap();
+    assert_eq!(log.append(entry("before")).await.unwrap(), 0);
+
+    let mut raw = raw(&folder).await;
+    sqlx::query(
+        "CREATE TRIGGER disk_full BEFORE INSERT ON audit_entries WHEN NEW.idx >= 3
+         BEGIN SELECT RAISE(ABORT, 'disk full'); END",
+    )
+    .execute(&mut raw)
+    .await
+    .unwrap();
+    // Waiting together behind a lock, they become one batch: the rows before the failing one go with it.
+    let lock = raw.begin_with("BEGIN IMMEDIATE").await.unwrap();
+    let lone = tokio::spawn({
+        let log = log.clone();
+        async move { log.append(entry("lone")).await }
+    });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let batch: Vec<_> = (0..100)
+        .map(|n| {
+            let log = log.clone();
+            tokio::spawn(async move { log.append(entry(n)).await })
+        })
+        .collect();
+    until(|| log.waiting() == 100).await;
+    lock.rollback().await.unwrap();
+    assert_eq!(lone.await.unwrap().unwrap(), 1);
+    for append in batch {
+        assert!(matches!(append.await.unwrap(), Err(StoreError::AuditUnavailable)));
+    }
+
+    sqlx::query("DROP TRIGGER disk_full").execute(&mut raw).await.unwrap();
+    assert_eq!(log.append(entry("after")).await.unwrap(), 2);
+    assert_eq!(log.entries(0, 10).await.unwrap().len(), 3);
+    writer.finish().await;
+}
+
+#[tokio::test]
+async fn nothing_in_the_log_can_be_changed_removed_replaced_or_skipped() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::create(&url(&folder)).await.unwrap();
+    let (log, writer) = AuditLog::start(&store).await.unwrap();
+    for n in 0..3 {
+        log.append(entry(n)).await.unwrap();
+    }
+    writer.finish().await;
+    let before = store.audit_entries(0, 10).await.unwrap();
+    let mut raw = raw(&folder).await;
+    for statement in [
+        "UPDATE audit_entries SET entry = x'00' WHERE idx = 1",
+        "UPDATE audit_entries SET idx = 9 WHERE idx = 2",
+        "DELETE FROM audit_entries WHERE idx = 2",
+        "DELETE FROM audit_entries",
+        "INSERT OR REPLACE INTO audit_entries (idx, entry, leaf_hash) VALUES (1, x'00', zeroblob(32))",
+        "INSERT INTO audit_entries (idx, entry, leaf_hash) VALUES (4, x'00', zeroblob(32))",
+        "INSERT INTO audit_entries (idx, entry, leaf_hash) VALUES (-1, x'00', zeroblob(32))",
+        "INSERT INTO audit_entries (idx, entry, leaf_hash) VALUES (3, x'00', zeroblob(31))",
+    ] {
+        assert!(sqlx::query(statement).execute(&mut raw).await.is_err(), "{statement}");
+    }
+    assert_eq!(store.audit_entries(0, 10).await.unwrap(), before);
+}
+
+/// Waits for a condition, with a bound.
+async fn until(condition: impl Fn() -> bool) {
+    for _ in 0..1000 {
+        if condition() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(3)).await;
+    }
+    panic!("the awaited condition did not come about");
+}
