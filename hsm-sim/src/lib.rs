@@ -1,0 +1,22 @@
+#![doc = include_str!("../README.md")]
+
+mod abi;
+mod attributes;
+pub mod config;
+mod crypto;
+pub mod dialect;
+pub mod error;
+pub mod fault;
+mod folder;
+mod keys;
+mod lock;
+pub mod mechanism;
+pub mod module;
+mod object;
+pub mod objects;
+pub mod operations;
+mod rules;
+mod seal;
+mod session;
+pub mod sessions;
+mod slot;
