@@ -1,0 +1,29 @@
+//! Makes nine (or ninety) PKCS#11 devices look like one call that is bounded, routed, checked and honest about
+//! failure.
+//!
+//! `Fleet::sign` → `route` picks a device → `Device::submit` puts the work into its bounded queue → the
+//! supervisor sends it to the device's worker process → a lane calls C_Sign → the answer is brought into
+//! canonical form and verified in software before it leaves.
+//!
+//! Invariants: vendor code runs in worker processes only; a PKCS#11 session belongs to one thread; every queue
+//! is bounded and every call has a deadline; a signature leaves after it verified; a key of one group is never
+//! asked of another.
+
+mod device;
+mod dialect;
+mod error;
+mod fleet;
+mod frame;
+mod health;
+mod key;
+pub mod provision;
+mod route;
+pub mod worker;
+
+pub use device::{KeyState, WorkerCommand};
+pub use dialect::{Dialect, Sm2Numbers};
+pub use error::{Blame, HsmError, ReturnValue, StartError};
+pub use fleet::{DeviceStatus, Fleet, KeyStatus, Signed};
+pub use frame::TokenFacts;
+pub use health::State;
+pub use key::{Algorithm, KeySpec, PublicKey};

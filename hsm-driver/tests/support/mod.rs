@@ -1,0 +1,198 @@
+//! Real devices for a test: hsm-sim and SoftHSM2 tokens in a temporary folder, driven through real workers.
+
+// Each test program uses its own part of this.
+#![allow(dead_code)]
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use certs_test::{Options, PrivateParts};
+use config::{DeviceId, GroupId, KeyId, OutputCheck};
+use hsm_driver::provision::{ImportKey, KeyParts, ProvisionOrder, provision};
+use hsm_driver::{Dialect, Fleet, KeySpec, PublicKey, State, WorkerCommand};
+
+pub const PIN: &str = "12345678";
+const SOFTHSM: &str = "/usr/lib/softhsm/libsofthsm2.so";
+
+pub struct Workshop {
+    folder: tempfile::TempDir,
+}
+
+pub fn settings() -> config::Fleet {
+    config::Fleet {
+        deadline: Duration::from_secs(3),
+        kill_after: Duration::from_millis(300),
+        start_timeout: Duration::from_secs(3),
+        queue: 256,
+        output_check: OutputCheck::Always,
+    }
+}
+
+fn worker(argument: Option<&str>) -> WorkerCommand {
+    WorkerCommand {
+        program: env!("CARGO_BIN_EXE_hsm-worker").into(),
+        arguments: argument.map(str::to_owned).into_iter().collect(),
+    }
+}
+
+/// The simulator's module, which cargo builds into the folder of this test or the one above.
+fn simulator() -> PathBuf {
+    let executable = std::env::current_exe().unwrap();
+    let found = executable.ancestors().skip(1).take(2).map(|folder| folder.join("libhsm_sim.so"));
+    found.into_iter().find(|path| path.is_file()).expect("libhsm_sim.so is built with these tests")
+}
+
+/// `demo-sm2`, `demo-p256` and `demo-rsa2048` of one test PKI.
+fn services() -> &'static [certs_test::ServiceKey] {
+    static SERVICES: OnceLock<Vec<certs_test::ServiceKey>> = OnceLock::new();
+    SERVICES.get_or_init(|| {
+        let at = time::OffsetDateTime::UNIX_EPOCH + time::Duration::days(20_000);
+        certs_test::generate(&Options { seed: [7; 32], at }).unwrap().services
+    })
+}
+
+fn service(id: &str) -> &'static certs_test::ServiceKey {
+    services().iter().find(|service| service.id == id).unwrap()
+}
+
+/// The key as a site declares it.
+pub fn spec(id: &str, group: &str) -> KeySpec {
+    let public_key = match &service(id).private {
+        PrivateParts::Sm2 { public, .. } => PublicKey::Sm2(public.to_vec()),
+        PrivateParts::P256 { public, .. } => PublicKey::P256(public.to_vec()),
+        PrivateParts::Rsa { n, e, .. } => PublicKey::Rsa { modulus: n.clone(), exponent: e.clone() },
+    };
+    let (id, group) = (KeyId::parse(id).unwrap(), GroupId::parse(group).unwrap());
+    KeySpec { cka_id: id.as_str().as_bytes().to_vec(), id, group, public_key }
+}
+
+/// The private half of `of`, to be imported under the CKA_ID of `id`.
+pub fn import(id: &str, of: &str) -> ImportKey {
+    let parts = match &service(of).private {
+        PrivateParts::Sm2 { scalar, public } => {
+            KeyParts::Sm2 { scalar: scalar.to_vec().into(), point: public.to_vec() }
+        }
+        PrivateParts::P256 { scalar, public } => {
+            KeyParts::P256 { scalar: scalar.to_vec().into(), point: public.to_vec() }
+        }
+        PrivateParts::Rsa { n, e, d, p, q, dp, dq, qinv } => KeyParts::Rsa {
+            modulus: n.clone(),
+            exponent: e.clone(),
+            private_exponent: d.clone().into(),
+            crt: vec![p.clone(), q.clone(), dp.clone(), dq.clone(), qinv.clone()].into(),
+        },
+    };
+    ImportKey { label: id.to_owned(), cka_id: id.as_bytes().to_vec(), parts }
+}
+
+impl Workshop {
+    pub fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    pub fn home(&self, device: &str) -> PathBuf {
+        self.folder.path().join(device)
+    }
+
+    /// A simulated device that holds these keys.
+    pub fn simulated(&self, device: &str, group: &str, keys: Vec<ImportKey>) -> config::Device {
+        let home = self.home(device);
+        std::fs::create_dir(&home).unwrap();
+        let serial = format!("SIM-{device}");
+        let text = format!(
+            "store = \"tokens\"\nfault_file = \"fault.toml\"\ndialect = \"standard\"\nsession_limit = 64\n[[slot]]\nid = 0\nserial = \"{serial}\"\nmodel = \"SIM\"\n"
+        );
+        std::fs::write(home.join("hsm-sim.toml"), text).unwrap();
+        let env = ("HSM_SIM_CONFIG".to_owned(), home.join("hsm-sim.toml").display().to_string());
+        self.device(device, group, simulator(), Some(serial), env, keys)
+    }
+
+    /// A SoftHSM2 token that holds these keys.
+    pub fn softhsm(&self, device: &str, group: &str, keys: Vec<ImportKey>) -> config::Device {
+        assert!(Path::new(SOFTHSM).is_file(), "this test needs SoftHSM2: apt-get install softhsm2");
+        let home = self.home(device);
+        std::fs::create_dir_all(home.join("tokens")).unwrap();
+        let text =
+            format!("directories.tokendir = {}\nobjectstore.backend = file\n", home.join("tokens").display());
+        std::fs::write(home.join("softhsm2.conf"), text).unwrap();
+        let env = ("SOFTHSM2_CONF".to_owned(), home.join("softhsm2.conf").display().to_string());
+        self.device(device, group, SOFTHSM.into(), None, env, keys)
+    }
+
+    fn device(
+        &self,
+        device: &str,
+        group: &str,
+        module: PathBuf,
+        serial: Option<String>,
+        env: (String, String),
+        keys: Vec<ImportKey>,
+    ) -> config::Device {
+        let home = self.home(device);
+        std::fs::write(home.join("pin"), PIN).unwrap();
+        let env = [env].into();
+        let order = ProvisionOrder {
+            module: module.display().to_string(),
+            serial: serial.clone(),
+            label: device.to_owned(),
+            so_pin: "87654321".to_owned(),
+            pin: PIN.to_owned(),
+            dialect: Dialect::shipped("standard").unwrap(),
+            keys,
+        };
+        // Twice: setting up what is set up changes nothing.
+        for _ in 0..2 {
+            provision(&worker(Some("provision")), &env, &home, &order).unwrap();
+        }
+        config::Device {
+            id: DeviceId::parse(device).unwrap(),
+            group: GroupId::parse(group).unwrap(),
+            module,
+            token: device.to_owned(),
+            serial,
+            pin_file: home.join("pin"),
+            dialect: "standard".to_owned(),
+            lanes: 2,
+            env,
+            folder: home,
+        }
+    }
+
+    /// Commands a simulated device's breakdown; an empty text ends it.
+    pub fn fault(&self, device: &str, toml: &str) {
+        let (path, temporary) = (self.home(device).join("fault.toml"), self.home(device).join("fault.new"));
+        std::fs::write(&temporary, toml).unwrap();
+        std::fs::rename(&temporary, &path).unwrap();
+        // The simulator looks no more often than every 10 ms.
+        std::thread::sleep(Duration::from_millis(30));
+    }
+}
+
+pub fn start(devices: &[config::Device], keys: Vec<KeySpec>) -> Fleet {
+    Fleet::start(&settings(), devices, keys, &worker(None)).unwrap()
+}
+
+pub fn state(fleet: &Fleet, device: &str) -> State {
+    fleet.status().into_iter().find(|status| status.id.as_str() == device).unwrap().state
+}
+
+/// Waits, within a bound, for something to become true of the fleet.
+pub async fn until(fleet: &Fleet, what: &str, holds: impl Fn(&Fleet) -> bool) {
+    let started = Instant::now();
+    while !holds(fleet) {
+        assert!(
+            started.elapsed() < Duration::from_secs(20),
+            "{what} did not come true: {:#?}",
+            fleet.status()
+        );
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+pub async fn until_ready(fleet: &Fleet) {
+    until(fleet, "every device ready", |fleet| {
+        fleet.status().iter().all(|status| status.state == State::Ready)
+    })
+    .await;
+}
