@@ -39,11 +39,20 @@ impl Family {
     }
 }
 
-/// What is signed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What is signed. `Debug` shows no content.
+#[derive(Clone, PartialEq, Eq)]
 pub enum Content {
     /// The content itself.
     Bytes(Vec<u8>),
     /// SM3 (for SM2) or SHA-256 of the content; for detached signatures only.
     Digest([u8; 32]),
+}
+
+impl std::fmt::Debug for Content {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Content::Bytes(bytes) => write!(f, "Bytes({})", bytes.len()),
+            Content::Digest(_) => f.write_str("Digest"),
+        }
+    }
 }

@@ -1,0 +1,16 @@
+//! Signing services: each prepares with `formats`, signs with `hsm-driver`, records with `store`.
+//!
+//! Invariants: callers' orders reach keys of purpose `service` only; what is signed is settled before a device
+//! sees it; a signature is in the audit log, durably, before it is handed out; a verdict is an answer.
+
+mod error;
+mod keys;
+mod sign;
+mod verify;
+
+pub use error::SigningError;
+pub use keys::{KeyRing, SigningKey};
+pub use sign::{Caller, Input, Receipt, SignOrder, SignatureFormat, SigningDesk};
+pub use verify::{
+    CmsVerification, RawVerification, Signer, SignerSummary, VerificationAnswer, verify_cms, verify_raw,
+};

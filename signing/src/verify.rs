@@ -1,0 +1,160 @@
+//! Judging signatures that somebody shows: a verdict is an answer, never an error.
+
+use formats::chain::{TrustStore, Usage, validate};
+use formats::cms::{self, SignerReport, VerifyInput};
+use formats::describe::{CertificateFacts, describe};
+use formats::{Algorithm, Certificate, FormatError, Judgement, PublicKey};
+use serde::Serialize;
+use time::OffsetDateTime;
+
+use crate::Input;
+
+/// Who is said to have signed.
+#[derive(Debug, Clone)]
+pub enum Signer {
+    /// A certificate: it is judged too.
+    Certificate(Box<Certificate>),
+    /// A bare public key: whose it is, is not judged.
+    PublicKey(PublicKey),
+}
+
+/// A raw signature to be judged.
+#[derive(Debug, Clone)]
+pub struct RawVerification<'a> {
+    /// How it was made.
+    pub algorithm: Algorithm,
+    /// Over what.
+    pub input: Input,
+    /// Strict DER for SM2 and ECDSA.
+    pub signature: &'a [u8],
+    /// By whom.
+    pub signer: Signer,
+    /// The identifier in SM2's Z; without meaning for a digest, which has it in already.
+    pub signer_id: &'a [u8],
+    /// When the certificate must have been good.
+    pub at: OffsetDateTime,
+}
+
+/// A SignedData to be judged.
+#[derive(Debug, Clone)]
+pub struct CmsVerification<'a> {
+    /// ContentInfo, DER.
+    pub signature: &'a [u8],
+    /// The content of a detached one.
+    pub input: Option<Input>,
+    /// The identifier in SM2's Z.
+    pub signer_id: &'a [u8],
+    /// When the certificates must have been good.
+    pub at: OffsetDateTime,
+}
+
+/// The answer.
+#[derive(Debug, Clone, Serialize)]
+pub struct VerificationAnswer {
+    /// Verdict and findings over all signers.
+    #[serde(flatten)]
+    pub judgement: Judgement,
+    /// Each signer; one for a raw signature with a certificate, none for a bare public key.
+    pub signers: Vec<SignerSummary>,
+}
+
+/// One signer.
+#[derive(Debug, Clone, Serialize)]
+pub struct SignerSummary {
+    /// Verdict and findings on this signer alone.
+    #[serde(flatten)]
+    pub judgement: Judgement,
+    /// Subject, RFC 4514.
+    pub subject: Option<String>,
+    /// Issuer, RFC 4514.
+    pub issuer: Option<String>,
+    /// Serial number of the certificate, hexadecimal.
+    pub serial: Option<String>,
+    /// How this signer signed.
+    pub algorithm: Option<Algorithm>,
+    /// When the signer says it did.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub signing_time: Option<OffsetDateTime>,
+    /// The certificate, PEM.
+    pub certificate: Option<String>,
+    /// What the certificate says, for people.
+    pub facts: Option<CertificateFacts>,
+}
+
+/// Judges a raw signature.
+///
+/// # Errors
+/// [`FormatError::AlgorithmMismatch`] when the key cannot have made such a signature,
+/// [`FormatError::SignerIdLength`], and a certificate whose key is of no supported kind.
+pub fn verify_raw(
+    trust: &TrustStore,
+    asked: &RawVerification<'_>,
+) -> Result<VerificationAnswer, FormatError> {
+    let key = match &asked.signer {
+        Signer::Certificate(certificate) => certificate.public_key()?,
+        Signer::PublicKey(key) => key.clone(),
+    };
+    let mut judgement = Judgement::new();
+    let verified = match &asked.input {
+        Input::Digest(digest) => key.verify_digest(asked.algorithm, digest, asked.signature),
+        Input::Data(data) => key.verify_message(asked.algorithm, asked.signer_id, data, asked.signature),
+    };
+    match verified {
+        Ok(()) => {}
+        Err(error @ FormatError::SignatureInvalid) => {
+            judgement.invalid("signature_invalid", error.to_string())
+        }
+        Err(error) => return Err(error),
+    }
+    let signers = match &asked.signer {
+        Signer::PublicKey(_) => {
+            judgement.note("trust_not_judged", "a bare public key was given, not a certificate");
+            Vec::new()
+        }
+        Signer::Certificate(certificate) => {
+            judgement.merge(validate(certificate, &[], trust, Usage::DocumentSigning, asked.at));
+            vec![SignerSummary {
+                judgement: judgement.clone(),
+                subject: Some(certificate.subject()),
+                issuer: Some(certificate.issuer()),
+                serial: Some(certificate.serial_hex()),
+                algorithm: Some(asked.algorithm),
+                signing_time: None,
+                certificate: Some(certificate.to_pem()),
+                facts: describe(certificate).ok(),
+            }]
+        }
+    };
+    Ok(VerificationAnswer { judgement, signers })
+}
+
+/// Judges a SignedData of either family; total.
+#[must_use]
+pub fn verify_cms(trust: &TrustStore, asked: CmsVerification<'_>) -> VerificationAnswer {
+    let report = cms::verify(VerifyInput {
+        cms: asked.signature,
+        content: asked.input.map(Into::into),
+        signer_id: asked.signer_id,
+        trust,
+        at: asked.at,
+    });
+    VerificationAnswer {
+        judgement: report.judgement,
+        signers: report.signers.into_iter().map(SignerSummary::from).collect(),
+    }
+}
+
+impl From<SignerReport> for SignerSummary {
+    fn from(report: SignerReport) -> Self {
+        Self {
+            judgement: report.judgement,
+            subject: report.subject,
+            issuer: report.issuer,
+            serial: report.serial,
+            algorithm: report.algorithm,
+            signing_time: report.signing_time,
+            facts: report.certificate.as_ref().and_then(|certificate| describe(certificate).ok()),
+            certificate: report.certificate.map(|certificate| certificate.to_pem()),
+        }
+    }
+}
