@@ -104,8 +104,9 @@ impl Device {
             load: AtomicUsize::new(0),
             health: Mutex::new(Health::new()),
             takes_work: AtomicBool::new(false),
-            latency: AtomicU64::new(100_000),
-            deviation: AtomicU64::new(100_000),
+            latency: AtomicU64::new(1_000_000),
+            // Nothing is known yet: the first attempts get all the time there is.
+            deviation: AtomicU64::new(100_000_000),
             keys: (0..keys).map(|_| AtomicU8::new(0)).collect(),
             signed: AtomicU64::new(0),
             failed: AtomicU64::new(0),
@@ -478,8 +479,13 @@ impl Supervisor {
                     }
                 }
                 _ = probe.tick() => {
+                    if self.device.state() == State::Ready {
+                        failed_probes = 0;
+                    }
                     let proved = self.wanted().enumerate().find(|(_, (index, _))| self.device.holds(*index));
-                    if self.device.state() == State::Down && let Some((local, (_, spec))) = proved {
+                    if matches!(self.device.state(), State::Down | State::Degraded)
+                        && let Some((local, (_, spec))) = proved
+                    {
                         if failed_probes >= PROBES_BEFORE_RESTART {
                             return End::Lost(StartError::Worker { reason: "does not recover; replaced".to_owned() });
                         }
@@ -522,7 +528,10 @@ impl Supervisor {
                 self.device.on(Event::Proved);
             }
             Some(false) => self.device.on(Event::WrongResult),
-            None => *failed_probes += 1,
+            None => {
+                *failed_probes += 1;
+                self.device.on(Event::Failure);
+            }
         }
     }
 }

@@ -1,0 +1,59 @@
+# The two commands a newcomer needs: `make run` and `make test`.
+
+DATA ?= data
+PORT ?= 8080
+TLS_PORT ?= 8443
+CONFIG ?=
+TARGET ?= target
+
+export LICENSE_GATEWAY_BIN := $(abspath $(TARGET))/ci/license-gateway
+export HSM_SIM_MODULE := $(abspath $(TARGET))/ci/libhsm_sim.so
+CARGO_BUILD_CI = cargo build --locked --profile ci --workspace --all-targets
+
+.PHONY: help run try test lint test-tools snapshots bench load clean
+
+help:
+	@echo 'make run    build and start a sandbox gateway (DATA=, PORT=, TLS_PORT=, or CONFIG= for a real site)'
+	@echo 'make try    walk the main job of a running sandbox with curl and openssl'
+	@echo 'make test   install what the tests need, then everything CI runs'
+	@echo 'make lint   formatting, clippy, and cargo-deny where it is installed'
+	@echo 'make bench  figures with references beside them; writes target/bench.json'
+	@echo 'make load   load a running sandbox (PROFILE=sign-sm2 CONNECTIONS=8 SECONDS=10 RATE=)'
+
+# Needs Rust, make and a C compiler only. The gateway takes this shell's place, so that signals reach it.
+run:
+ifeq ($(CONFIG),)
+	cargo build --locked --release -p license-gateway -p hsm-sim
+	$(TARGET)/release/license-gateway init --sandbox --data '$(DATA)' --module $(TARGET)/release/libhsm_sim.so \
+	    --http 127.0.0.1:$(PORT) --https 127.0.0.1:$(TLS_PORT)
+	exec $(TARGET)/release/license-gateway serve --config '$(DATA)/gateway.toml' \
+	    --http 127.0.0.1:$(PORT) --https 127.0.0.1:$(TLS_PORT)
+else
+	cargo build --locked --release -p license-gateway
+	exec $(TARGET)/release/license-gateway serve --config '$(CONFIG)'
+endif
+
+try:
+	@DATA='$(DATA)' sh tests/try.sh
+
+test: test-tools lint
+	$(CARGO_BUILD_CI)
+	cargo test --locked --profile ci --workspace
+
+# Clippy shares the test profile, so that C code and build scripts are built once.
+lint:
+	cargo fmt --all --check
+	cargo clippy --locked --profile ci --workspace --all-targets -- -D warnings
+	@if command -v cargo-deny >/dev/null; then cargo deny check bans licenses sources; \
+	    else echo 'cargo-deny is not installed: bans, licenses and sources were not checked'; fi
+
+test-tools:
+	@sh tests/install-tools.sh
+
+# Rewrites docs/openapi.json from what the server says.
+snapshots:
+	$(CARGO_BUILD_CI)
+	UPDATE_SNAPSHOTS=1 cargo test --locked --profile ci -p tests openapi
+
+clean:
+	cargo clean

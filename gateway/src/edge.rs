@@ -1,0 +1,132 @@
+//! What every request passes: its id, the count of requests in flight, the log line, and a net under panics.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderValue, Method};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use http_body::{Body as _, Frame};
+use http_body_util::BodyExt;
+use tower_http::catch_panic::CatchPanicLayer;
+use tracing::Instrument;
+
+use crate::problem::{Problem, ProblemCode};
+use crate::request_id;
+use crate::state::Gateway;
+
+/// Refuses at once what is more than the site allows to be worked on.
+pub(crate) fn bounded(routes: Router<Gateway>, gateway: &Gateway) -> Router<Gateway> {
+    routes.layer(from_fn_with_state(gateway.clone(), bound))
+}
+
+/// Gives every request its id, counts it, logs it.
+pub(crate) fn watched(routes: Router<Gateway>, gateway: &Gateway) -> Router<Gateway> {
+    routes
+        .layer(CatchPanicLayer::custom(|_| Problem::panicked().into_response()))
+        .layer(from_fn_with_state(gateway.clone(), watch))
+}
+
+struct InFlight<'g>(&'g AtomicUsize);
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+async fn bound(State(gateway): State<Gateway>, request: Request, next: Next) -> Response {
+    let before = gateway.in_flight.fetch_add(1, Ordering::Relaxed);
+    let _counted = InFlight(&gateway.in_flight);
+    if before >= gateway.config.server.max_in_flight {
+        return Problem::overloaded().into_response();
+    }
+    next.run(request).await
+}
+
+async fn watch(State(gateway): State<Gateway>, request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let id = request_id::choose(request.headers());
+    let method = method(request.method());
+    // The pattern, not the path: a path can hold what a log must not.
+    let route = request.extensions().get::<MatchedPath>().map_or("(none)", MatchedPath::as_str).to_owned();
+    let trace = request_id::trace_id(request.headers()).map(str::to_owned);
+    let span = tracing::info_span!("request", id = %id, trace, method, route = %route);
+    let request = request.map(|body| Body::new(Drained { body: Some(body) }));
+    let mut response = request_id::scope(id.clone(), next.run(request)).instrument(span.clone()).await;
+    let took = started.elapsed();
+    let code = response.extensions().get::<ProblemCode>().map(|code| code.0);
+    if let Some(code) = code {
+        gateway.metrics.problem(code);
+    }
+    let status = response.status().as_u16();
+    gateway.metrics.answered(&route, method, status, took);
+    span.in_scope(|| match code {
+        Some(code) => tracing::info!(status, code, ?took, "refused"),
+        None => tracing::debug!(status, ?took, "answered"),
+    });
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(request_id::HEADER, id);
+    }
+    response
+}
+
+/// A method's name as a label; what is not one of the usual is `OTHER`, so that callers cannot make labels.
+fn method(method: &Method) -> &'static str {
+    const USUAL: [&str; 7] = ["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"];
+    USUAL.into_iter().find(|usual| method.as_str() == *usual).unwrap_or("OTHER")
+}
+
+/// A request body whose unread rest is read and thrown away after an early refusal, so that a client still
+/// sending sees the answer instead of a reset connection.
+struct Drained {
+    body: Option<Body>,
+}
+
+const MOST_DRAINED: usize = 128 << 20;
+const LONGEST_DRAIN: Duration = Duration::from_secs(5);
+
+impl http_body::Body for Drained {
+    type Data = bytes::Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<bytes::Bytes>, axum::Error>>> {
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let frame = ready!(Pin::new(body).poll_frame(context));
+        if !matches!(frame, Some(Ok(_))) {
+            self.body = None;
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(http_body::Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.as_ref().map_or_else(|| http_body::SizeHint::with_exact(0), http_body::Body::size_hint)
+    }
+}
+
+impl Drop for Drained {
+    fn drop(&mut self) {
+        let Some(mut body) = self.body.take().filter(|body| !body.is_end_stream()) else { return };
+        tokio::spawn(tokio::time::timeout(LONGEST_DRAIN, async move {
+            let mut drained = 0;
+            while let Some(Ok(frame)) = body.frame().await {
+                drained += frame.data_ref().map_or(0, bytes::Bytes::len);
+                if drained > MOST_DRAINED {
+                    return;
+                }
+            }
+        }));
+    }
+}

@@ -1,0 +1,33 @@
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+/// Why the gateway did not start, or a subcommand did not do its work.
+#[derive(Debug, Error)]
+pub(crate) enum StartupError {
+    #[error("{0}")]
+    Config(#[from] config::ConfigError),
+    #[error("cannot use {}: {reason}", path.display())]
+    File { path: PathBuf, reason: String },
+    #[error("cannot listen on {address}: {source}")]
+    Listen { address: std::net::SocketAddr, source: std::io::Error },
+    #[error("TLS: {0}")]
+    Tls(#[from] rustls::Error),
+    #[error("database: {0}")]
+    Store(#[from] store::StoreError),
+    #[error("keys: {0}")]
+    Keys(#[from] signing::SigningError),
+    #[error("devices: {0}")]
+    Devices(#[from] hsm_driver::HsmError),
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    #[cfg(feature = "sandbox")]
+    #[error("sandbox: {0}")]
+    Sandbox(#[from] crate::init::InitError),
+}
+
+impl StartupError {
+    pub(crate) fn file(path: impl Into<PathBuf>, reason: impl ToString) -> Self {
+        Self::File { path: path.into(), reason: reason.to_string() }
+    }
+}

@@ -1,0 +1,165 @@
+//! `/v1/licenses…`: judging a license, and what the library says of its holder.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use formats::uscc::Uscc;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use store::AuditEntry;
+use utoipa::ToSchema;
+use verify_front::{FieldGrant, LicenseAnswer, LicenseType};
+
+use crate::auth::{Authenticated, Scope};
+use crate::body::{Faults, JsonBody};
+use crate::problem::{Fault, Problem, ProblemDocument};
+use crate::state::Gateway;
+
+/// A license to be judged.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LicenseRequest {
+    /// The license: PEM text, or base64 of the DER.
+    license: String,
+    /// `certificate` (default).
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    /// RFC 3339: the time it must have been good at. Default now.
+    at: Option<String>,
+}
+
+/// A verdict on a license.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct LicenseResponse {
+    /// `{verdict, findings:[{code, detail}], face, status, license}`
+    #[serde(flatten)]
+    #[schema(value_type = Object)]
+    answer: LicenseAnswer,
+    /// The request's id.
+    request_id: String,
+}
+
+/// Judge an electronic business license: form, issuer, validity, revocation, code, holder's standing.
+#[utoipa::path(
+    post, path = "/v1/licenses:verify", tag = "licenses", request_body = LicenseRequest,
+    responses(
+        (status = 200, description = "judged: `verdict` is valid, invalid or indeterminate", body = LicenseResponse),
+        (status = "4XX", description = "could not be judged; see `code`", body = ProblemDocument, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn post_license_verify(
+    caller: Authenticated,
+    State(gateway): State<Gateway>,
+    JsonBody(request): JsonBody<LicenseRequest>,
+) -> Result<Json<Value>, Problem> {
+    caller.with(Scope::Licenses)?;
+    let mut faults = Faults::default();
+    let license = license_octets(&mut faults, &request.license);
+    let kinds = [("certificate", LicenseType::Certificate)];
+    let kind = faults.word("type", request.kind.as_deref(), &kinds, LicenseType::Certificate);
+    let at = faults.time("at", request.at.as_deref());
+    let parts = (|| Some((license?, kind?, at?)))();
+    let (license, kind, at) = faults.into_result(parts)?;
+    let answer = gateway.licenses.judge(&license, kind, at).await?;
+    gateway.metrics.judged("license", answer.judgement.verdict);
+    let response = LicenseResponse { answer, request_id: crate::request_id::current() };
+    Ok(Json(serde_json::to_value(response).unwrap_or_default()))
+}
+
+/// DER from PEM text or base64. What is in a PEM armour that cannot be opened is judged as it stands: a
+/// damaged license is an invalid one, not a bad request.
+fn license_octets(faults: &mut Faults, text: &str) -> Option<Vec<u8>> {
+    if !text.trim_start().starts_with("-----BEGIN") {
+        return faults.base64("license", text);
+    }
+    Some(match formats::Certificate::from_pem(text) {
+        Ok(certificate) => certificate.der().to_vec(),
+        Err(_) => text.as_bytes().to_vec(),
+    })
+}
+
+/// The face of an entity's license, as far as the app may see it.
+#[utoipa::path(
+    get, path = "/v1/licenses/{uscc}/face", tag = "licenses",
+    params(("uscc" = String, Path, description = "unified social credit code, 18 characters")),
+    responses(
+        (status = 200, description = "granted fields only; persons' names masked unless granted in full", body = Object),
+        (status = 404, description = "`license_unknown`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 422, description = "`uscc_invalid`", body = ProblemDocument, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn get_face(
+    caller: Authenticated,
+    State(gateway): State<Gateway>,
+    Path(uscc): Path<String>,
+) -> Result<Json<Value>, Problem> {
+    let app = caller.with(Scope::Licenses)?;
+    let uscc = read_uscc(&gateway, &uscc)?;
+    let grant = FieldGrant::new(app.fields.iter().cloned());
+    let answer = gateway.licenses.face(&uscc, &grant).await?;
+    record_read(&gateway, &caller, "license.face", &uscc, answer.is_some()).await?;
+    let answer = answer.ok_or_else(Problem::license_unknown)?;
+    Ok(Json(serde_json::to_value(answer).unwrap_or_default()))
+}
+
+/// An entity's registration status and flags.
+#[utoipa::path(
+    get, path = "/v1/licenses/{uscc}/status", tag = "licenses",
+    params(("uscc" = String, Path, description = "unified social credit code, 18 characters")),
+    responses(
+        (status = 200, description = "`{uscc, code, text, flags, as_of}`", body = Object),
+        (status = 404, description = "`license_unknown`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 422, description = "`uscc_invalid`", body = ProblemDocument, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn get_status(
+    caller: Authenticated,
+    State(gateway): State<Gateway>,
+    Path(uscc): Path<String>,
+) -> Result<Json<Value>, Problem> {
+    caller.with(Scope::Licenses)?;
+    let uscc = read_uscc(&gateway, &uscc)?;
+    let answer = gateway.licenses.status(&uscc).await?;
+    record_read(&gateway, &caller, "license.status", &uscc, answer.is_some()).await?;
+    let answer = answer.ok_or_else(Problem::license_unknown)?;
+    let mut value = serde_json::to_value(answer).unwrap_or_default();
+    value["uscc"] = uscc.to_string().into();
+    Ok(Json(value))
+}
+
+fn read_uscc(gateway: &Gateway, text: &str) -> Result<Uscc, Problem> {
+    let sandbox = gateway.config.site.sandbox;
+    let parsed = Uscc::parse_sandbox(text);
+    let fault = match parsed {
+        Ok(uscc) if sandbox || !uscc.is_test() => return Ok(uscc),
+        Ok(_) => {
+            Fault::new("uscc", "test_identity_in_production", "test enterprises exist in a sandbox only")
+        }
+        Err(error) => Fault::new("uscc", "uscc_invalid", error.to_string()),
+    };
+    Err(Problem::faults(vec![fault]))
+}
+
+/// A look into the library is on record before its answer leaves.
+async fn record_read(
+    gateway: &Gateway,
+    caller: &Authenticated,
+    action: &str,
+    uscc: &Uscc,
+    found: bool,
+) -> Result<(), Problem> {
+    let caller = caller.caller();
+    let entry = AuditEntry {
+        action: action.to_owned(),
+        actor: caller.app.to_string(),
+        at: caller.at,
+        device: None,
+        input_digest: None,
+        key: None,
+        outcome: if found { "ok" } else { "license_unknown" }.to_owned(),
+        request_id: caller.request_id,
+        result_digest: None,
+        subject: Some(uscc.to_string()),
+    };
+    gateway.audit.append(entry).await.map_err(|error| Problem::record_unavailable(&error))?;
+    Ok(())
+}

@@ -1,0 +1,168 @@
+//! The license gateway: HTTP edge, authentication, policy and subcommands.
+
+mod auth;
+mod body;
+mod devices;
+mod edge;
+mod error;
+#[cfg(feature = "sandbox")]
+mod init;
+mod input;
+mod keys;
+mod licenses;
+mod listen;
+mod logging;
+mod metrics;
+mod openapi;
+mod operations;
+mod problem;
+mod request_id;
+mod routes;
+mod serve;
+mod signatures;
+mod state;
+mod tls;
+mod verifications;
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use config::{Config, ConfigError};
+use error::StartupError;
+use logging::LogFormat;
+
+/// Fronts PKCS#11 devices for license verification and signing over HTTPS.
+#[derive(Parser)]
+#[command(version, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve until SIGTERM or SIGINT.
+    Serve {
+        /// The site's configuration.
+        #[arg(long)]
+        config: PathBuf,
+        /// Listen here instead of server.http (loopback only; port 0 takes a free one).
+        #[arg(long)]
+        http: Option<SocketAddr>,
+        /// Listen here instead of server.https.
+        #[arg(long)]
+        https: Option<SocketAddr>,
+        /// Log lines as text or JSON, on standard error.
+        #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+        log: LogFormat,
+        /// What to log, such as `info` or `debug,sqlx=warn`.
+        #[arg(long, default_value = "info")]
+        log_filter: String,
+    },
+    /// Report every mistake of a configuration with its line; exit code 1 if there is one.
+    CheckConfig {
+        /// The file.
+        file: PathBuf,
+    },
+    /// Make a database for a configuration, or a whole sandbox; what exists is kept.
+    Init {
+        /// Make the database that this configuration names.
+        #[arg(long, required_unless_present = "sandbox", conflicts_with = "sandbox")]
+        config: Option<PathBuf>,
+        /// Make a sandbox: nine simulated devices, test PKI, sample licenses, three apps.
+        #[arg(long, requires = "module")]
+        sandbox: bool,
+        /// The sandbox's folder.
+        #[arg(long, default_value = "data")]
+        data: PathBuf,
+        /// The simulator's PKCS#11 module (libhsm_sim.so).
+        #[arg(long)]
+        module: Option<PathBuf>,
+        /// The sandbox's HTTP address.
+        #[arg(long, default_value = "127.0.0.1:8080")]
+        http: SocketAddr,
+        /// The sandbox's HTTPS address.
+        #[arg(long, default_value = "127.0.0.1:8443")]
+        https: SocketAddr,
+    },
+    /// Internal: one device's worker process.
+    #[command(hide = true)]
+    HsmWorker {
+        /// The device's name, for whoever reads the process list.
+        device: String,
+    },
+    /// Internal: sets up one token.
+    #[command(hide = true)]
+    HsmProvision,
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::HsmWorker { .. } => return hsm_driver::worker::run(),
+        Command::HsmProvision => return hsm_driver::provision::run(),
+        Command::CheckConfig { file } => Config::load(&file).map(|_| ()).map_err(StartupError::from),
+        Command::Serve { config, http, https, log, log_filter } => {
+            logging::start(log, &log_filter);
+            Config::load(&config)
+                .map_err(StartupError::from)
+                .and_then(|config| block_on(serve::serve(config, serve::Overrides { http, https })))
+        }
+        Command::Init { config: Some(config), .. } => {
+            Config::load(&config).map_err(StartupError::from).and_then(|config| {
+                block_on(async move { Ok(store::Store::create(&config.database.url).await?.close().await) })
+            })
+        }
+        Command::Init { data, module, http, https, .. } => init_sandbox(data, module, http, https),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            report(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(feature = "sandbox")]
+fn init_sandbox(
+    data: PathBuf,
+    module: Option<PathBuf>,
+    http: SocketAddr,
+    https: SocketAddr,
+) -> Result<(), StartupError> {
+    let options = init::SandboxOptions { data, module: module.unwrap_or_default(), http, https };
+    let done = block_on(init::sandbox(&options))?;
+    let _ = writeln!(std::io::stdout(), "sandbox {done}: {}", options.data.display()); // a closed pipe is no failure
+    Ok(())
+}
+
+#[cfg(not(feature = "sandbox"))]
+fn init_sandbox(
+    data: PathBuf,
+    _module: Option<PathBuf>,
+    _http: SocketAddr,
+    _https: SocketAddr,
+) -> Result<(), StartupError> {
+    Err(StartupError::file(data, "this build has no sandbox"))
+}
+
+fn block_on<T>(work: impl Future<Output = Result<T, StartupError>>) -> Result<T, StartupError> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
+}
+
+/// Says on standard error what went wrong: for a configuration every mistake, as `FILE:LINE: message`.
+fn report(error: &StartupError) {
+    let mut stderr = std::io::stderr().lock();
+    let said = match error {
+        StartupError::Config(ConfigError::Mistakes { path, mistakes }) => {
+            mistakes.iter().try_for_each(|mistake| {
+                writeln!(stderr, "{}:{}: {}", path.display(), mistake.line, mistake.message)
+            })
+        }
+        other => writeln!(stderr, "license-gateway: {other}"),
+    };
+    let _ = said; // nowhere else to say it
+}

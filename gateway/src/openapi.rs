@@ -1,0 +1,72 @@
+//! `/openapi.json` (OpenAPI 3.1, generated from the handlers) and `/docs`, which shows it without any network.
+
+use axum::Json;
+use axum::http::header;
+use axum::response::{Html, IntoResponse};
+use utoipa::OpenApi;
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
+
+use crate::{devices, keys, licenses, operations, problem, signatures, verifications};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "License gateway",
+        description = "Verification of electronic business licenses and signatures with keys in hardware security modules. \
+            Errors are problem documents (RFC 9457) with a stable `code`; times are RFC 3339; binary is padded base64.",
+    ),
+    paths(
+        signatures::post_signature,
+        verifications::post_verification,
+        licenses::post_license_verify,
+        licenses::get_face,
+        licenses::get_status,
+        keys::list_keys,
+        keys::get_key,
+        devices::list_devices,
+        operations::livez,
+        operations::readyz,
+        operations::get_metrics,
+        get_openapi,
+        get_docs,
+    ),
+    components(schemas(problem::ProblemDocument, problem::Fault)),
+    modifiers(&SandboxKey),
+)]
+struct Document;
+
+struct SandboxKey;
+
+impl utoipa::Modify for SandboxKey {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let scheme =
+            ApiKey::Header(ApiKeyValue::with_description("x-api-key", "In a sandbox and on loopback only."));
+        if let Some(components) = &mut document.components {
+            components.add_security_scheme("api_key", SecurityScheme::ApiKey(scheme));
+        }
+        let open = ["/livez", "/readyz", "/metrics", "/openapi.json", "/docs"];
+        for (path, item) in &mut document.paths.paths {
+            if open.contains(&path.as_str()) {
+                continue;
+            }
+            for operation in [&mut item.get, &mut item.post].into_iter().flatten() {
+                let needed = utoipa::openapi::SecurityRequirement::new("api_key", Vec::<String>::new());
+                operation.security = Some(vec![needed]);
+            }
+        }
+    }
+}
+
+/// This document.
+#[utoipa::path(get, path = "/openapi.json", tag = "operations", responses((status = 200, description = "OpenAPI 3.1", body = Object)))]
+pub(crate) async fn get_openapi() -> Json<utoipa::openapi::OpenApi> {
+    Json(Document::openapi())
+}
+
+/// This document for people.
+#[utoipa::path(get, path = "/docs", tag = "operations", responses((status = 200, description = "HTML", body = String)))]
+pub(crate) async fn get_docs() -> impl IntoResponse {
+    let policy =
+        "default-src 'none'; connect-src 'self'; style-src 'unsafe-inline'; script-src 'unsafe-inline'";
+    ([(header::CONTENT_SECURITY_POLICY, policy)], Html(include_str!("docs.html")))
+}

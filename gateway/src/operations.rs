@@ -1,0 +1,71 @@
+//! `/livez`, `/readyz`, `/metrics`.
+
+use std::collections::BTreeMap;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::{Extension, Json};
+use hsm_driver::State as DeviceState;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::auth::Peer;
+use crate::problem::{Problem, ProblemDocument};
+use crate::state::Gateway;
+
+/// The process runs and answers.
+#[utoipa::path(get, path = "/livez", tag = "operations", responses((status = 200, description = "`ok`", body = String)))]
+pub(crate) async fn livez() -> &'static str {
+    "ok"
+}
+
+/// Whether requests should be sent here, and why not.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Readiness {
+    ready: bool,
+    /// Usable devices of each group.
+    groups: BTreeMap<String, usize>,
+    /// Whether the database answers.
+    database: bool,
+}
+
+/// Ready: every device had its first try, some group can sign, the database answers. One group down does not
+/// make the gateway unready, because the other still serves.
+#[utoipa::path(
+    get, path = "/readyz", tag = "operations",
+    responses(
+        (status = 200, description = "ready", body = Readiness),
+        (status = 503, description = "not ready, and why", body = Readiness),
+    )
+)]
+pub(crate) async fn readyz(State(gateway): State<Gateway>) -> (StatusCode, Json<Readiness>) {
+    let mut groups = BTreeMap::new();
+    for device in gateway.fleet.status() {
+        let usable = matches!(device.state, DeviceState::Ready | DeviceState::Degraded);
+        *groups.entry(device.group.to_string()).or_default() += usize::from(usable);
+    }
+    let database = gateway.store.apps().await.is_ok();
+    let ready = database && gateway.fleet.has_settled() && groups.values().any(|usable| *usable > 0);
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(Readiness { ready, groups, database }))
+}
+
+/// Metrics in the OpenMetrics text format; for collectors on this machine only.
+#[utoipa::path(
+    get, path = "/metrics", tag = "operations",
+    responses(
+        (status = 200, description = "OpenMetrics text", body = String),
+        (status = 404, description = "asked from another machine", body = ProblemDocument, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn get_metrics(
+    State(gateway): State<Gateway>,
+    Extension(peer): Extension<Peer>,
+) -> Result<impl IntoResponse, Problem> {
+    if !peer.0.ip().is_loopback() {
+        return Err(Problem::not_found());
+    }
+    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    Ok(([(header::CONTENT_TYPE, content_type)], gateway.metrics.render(&gateway)))
+}

@@ -1,0 +1,315 @@
+//! The one place that knows HTTP status codes: every error of the layers below becomes a problem document
+//! (RFC 9457) with a stable `code`. A new variant anywhere fails to compile here until it is mapped.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use signing::SigningError;
+use utoipa::ToSchema;
+use verify_front::FrontError;
+
+/// One faulty field of a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub(crate) struct Fault {
+    /// Path of the field, such as `input.digest`.
+    #[schema(example = "input.digest")]
+    pub(crate) field: String,
+    /// Stable code of this fault.
+    #[schema(example = "digest_length")]
+    pub(crate) code: &'static str,
+    /// For people.
+    #[schema(example = "must be 32 octets, not 20")]
+    pub(crate) detail: String,
+}
+
+impl Fault {
+    pub(crate) fn new(field: impl Into<String>, code: &'static str, detail: impl Into<String>) -> Self {
+        Self { field: field.into(), code, detail: detail.into() }
+    }
+}
+
+/// A refusal on its way out.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    status: StatusCode,
+    code: &'static str,
+    title: &'static str,
+    detail: String,
+    errors: Vec<Fault>,
+    /// Seconds after which another try makes sense.
+    retry_after: Option<u32>,
+    /// What only the log may know.
+    internal: Option<String>,
+}
+
+/// A problem document (RFC 9457).
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ProblemDocument {
+    /// Names the kind of problem; the last path segment is `code`.
+    #[serde(rename = "type")]
+    #[schema(example = "/docs#digest_length")]
+    kind: String,
+    /// The kind in words.
+    title: &'static str,
+    /// HTTP status code.
+    status: u16,
+    /// What is wrong in this case.
+    detail: String,
+    /// Stable code for programs.
+    #[schema(example = "digest_length")]
+    code: &'static str,
+    /// Every faulty field.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<Fault>,
+    /// The request's id, also in the `x-request-id` header; filled in on the way out.
+    request_id: String,
+}
+
+impl Problem {
+    pub(crate) fn new(
+        status: StatusCode,
+        code: &'static str,
+        title: &'static str,
+        detail: impl Into<String>,
+    ) -> Self {
+        Self {
+            status,
+            code,
+            title,
+            detail: detail.into(),
+            errors: Vec::new(),
+            retry_after: None,
+            internal: None,
+        }
+    }
+
+    fn unavailable(code: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
+        Self { retry_after: Some(1), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, code, title, detail) }
+    }
+
+    fn internal(code: &'static str, internal: impl Into<String>) -> Self {
+        let detail = "the gateway could not do this; its log says why under this request's id";
+        let problem = Self::new(StatusCode::INTERNAL_SERVER_ERROR, code, "Internal error", detail);
+        Self { internal: Some(internal.into()), ..problem }
+    }
+
+    /// The request was understood and some of its fields are wrong; `faults` is not empty.
+    pub(crate) fn faults(faults: Vec<Fault>) -> Self {
+        let code = faults.first().map_or("invalid_request", |fault| fault.code);
+        let detail = faults
+            .iter()
+            .map(|fault| format!("{}: {}", fault.field, fault.detail))
+            .collect::<Vec<_>>()
+            .join("; ");
+        let status = StatusCode::UNPROCESSABLE_ENTITY;
+        Self { errors: faults, ..Self::new(status, code, "Invalid request", detail) }
+    }
+
+    pub(crate) fn malformed_json(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "malformed_json", "Malformed JSON", detail)
+    }
+
+    pub(crate) fn unsupported_media_type() -> Self {
+        let detail = "the request body must be application/json";
+        Self::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported_media_type",
+            "Unsupported media type",
+            detail,
+        )
+    }
+
+    pub(crate) fn body_too_large(limit: usize) -> Self {
+        let detail = format!("the request body may have {limit} octets at most");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "Body too large", detail)
+    }
+
+    pub(crate) fn body_timeout() -> Self {
+        let detail = "the request body did not arrive in time";
+        Self::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", "Body timeout", detail)
+    }
+
+    pub(crate) fn body_broken() -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "body_broken", "Body broken", "the request body broke off")
+    }
+
+    pub(crate) fn not_found() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", "Not found", "there is nothing at this path")
+    }
+
+    pub(crate) fn method_not_allowed() -> Self {
+        let detail = "this path does not take that method; see the Allow header";
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed", detail)
+    }
+
+    pub(crate) fn api_key_missing() -> Self {
+        let detail = "the x-api-key header is missing";
+        Self::new(StatusCode::UNAUTHORIZED, "api_key_missing", "Not authenticated", detail)
+    }
+
+    pub(crate) fn api_key_invalid() -> Self {
+        let detail = "the API key is not one of this site";
+        Self::new(StatusCode::UNAUTHORIZED, "api_key_invalid", "Not authenticated", detail)
+    }
+
+    pub(crate) fn api_key_not_admitted() -> Self {
+        let detail = "API keys are admitted in a sandbox and on loopback only";
+        Self::new(StatusCode::UNAUTHORIZED, "api_key_not_admitted", "Not authenticated", detail)
+    }
+
+    pub(crate) fn scope_missing(scope: &str) -> Self {
+        let detail = format!("this app has no scope {scope}");
+        Self::new(StatusCode::FORBIDDEN, "scope_missing", "Not permitted", detail)
+    }
+
+    pub(crate) fn key_not_permitted(key: &config::KeyId) -> Self {
+        let fault = Fault::new("key", "key_not_permitted", format!("this app may not use {key}"));
+        let problem =
+            Self::new(StatusCode::FORBIDDEN, "key_not_permitted", "Not permitted", fault.detail.clone());
+        Self { errors: vec![fault], ..problem }
+    }
+
+    pub(crate) fn unknown_key(key: &str) -> Self {
+        let fault = Fault::new("key", "unknown_key", format!("there is no key {key:?}"));
+        let problem = Self::new(StatusCode::NOT_FOUND, "unknown_key", "Unknown key", fault.detail.clone());
+        Self { errors: vec![fault], ..problem }
+    }
+
+    pub(crate) fn license_unknown() -> Self {
+        let detail = "the library holds no entity with this code";
+        Self::new(StatusCode::NOT_FOUND, "license_unknown", "License unknown", detail)
+    }
+
+    pub(crate) fn overloaded() -> Self {
+        Self::unavailable("overloaded", "Overloaded", "the gateway works on as many requests as it may")
+    }
+
+    pub(crate) fn panicked() -> Self {
+        Self::internal("internal_error", "a handler panicked")
+    }
+}
+
+impl From<SigningError> for Problem {
+    fn from(error: SigningError) -> Self {
+        let code = error.code();
+        match &error {
+            SigningError::UnknownKey(key) => Self::unknown_key(key.as_str()),
+            SigningError::NotAServiceKey(key) => Self::key_not_permitted(key),
+            SigningError::KeyNotInGroup { .. } => {
+                Self::faults(vec![Fault::new("group", code, error.to_string())])
+            }
+            SigningError::AlgorithmMismatch { .. } => {
+                Self::faults(vec![Fault::new("algorithm", code, error.to_string())])
+            }
+            SigningError::Format(source) => Self::from_format(code, source),
+            SigningError::Register { .. } => Self::internal(code, error.to_string()),
+            SigningError::Device(source) => match source {
+                hsm_driver::HsmError::NoDevice { .. } | hsm_driver::HsmError::Overloaded { .. } => {
+                    Self::unavailable(code, "No device available", source.to_string())
+                }
+                hsm_driver::HsmError::DeadlineExceeded { .. } => {
+                    Self::unavailable(code, "Deadline exceeded", source.to_string())
+                }
+                hsm_driver::HsmError::UnknownKey { key } => Self::unknown_key(key.as_str()),
+                hsm_driver::HsmError::AlgorithmMismatch { .. } => {
+                    Self::faults(vec![Fault::new("algorithm", code, source.to_string())])
+                }
+                hsm_driver::HsmError::Refused { .. }
+                | hsm_driver::HsmError::UnknownDialect { .. }
+                | hsm_driver::HsmError::BadKey { .. } => Self::internal(code, source.to_string()),
+            },
+            SigningError::Record(source) => Self::record_unavailable(source),
+        }
+    }
+}
+
+impl Problem {
+    fn from_format(code: &'static str, error: &formats::FormatError) -> Self {
+        let field = match error {
+            formats::FormatError::SignerIdLength(_) => "signer_id",
+            formats::FormatError::AlgorithmMismatch { .. } => "algorithm",
+            _ => "input",
+        };
+        Self::faults(vec![Fault::new(field, code, error.to_string())])
+    }
+
+    /// What is wrong with a signature or certificate that was given to be judged and cannot be.
+    pub(crate) fn not_judgeable(error: &formats::FormatError) -> Self {
+        let (field, code) = match error {
+            formats::FormatError::SignerIdLength(_) => ("signer_id", "signer_id_length"),
+            formats::FormatError::AlgorithmMismatch { .. } => ("algorithm", "algorithm_mismatch"),
+            formats::FormatError::UnsupportedKey(_) | formats::FormatError::RsaModulus { .. } => {
+                ("certificate", "unsupported_key")
+            }
+            _ => ("signature", "not_judgeable"),
+        };
+        Self::faults(vec![Fault::new(field, code, error.to_string())])
+    }
+
+    pub(crate) fn record_unavailable(error: &store::StoreError) -> Self {
+        let title = "Record unavailable";
+        let problem = Self::unavailable("audit_unavailable", title, "the record could not be written");
+        Self { internal: Some(error.to_string()), ..problem }
+    }
+
+    pub(crate) fn database(error: &store::StoreError) -> Self {
+        let title = "Database unavailable";
+        let problem = Self::unavailable("database_unavailable", title, "the database did not answer");
+        Self { internal: Some(error.to_string()), ..problem }
+    }
+}
+
+impl From<FrontError> for Problem {
+    fn from(error: FrontError) -> Self {
+        match &error {
+            FrontError::TestIdentityInProduction => {
+                Self::faults(vec![Fault::new("uscc", "test_identity_in_production", error.to_string())])
+            }
+            FrontError::Library(source) => Self::database(source),
+            FrontError::UnknownStatus(_) => Self::internal("library_broken", error.to_string()),
+        }
+    }
+}
+
+/// Carries the code of a problem to the layer that counts and logs, and the place for the request id.
+#[derive(Clone)]
+pub(crate) struct ProblemCode(pub(crate) &'static str);
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        if let Some(internal) = &self.internal {
+            tracing::error!(code = self.code, error = %internal, "request failed");
+        }
+        let request_id = crate::request_id::current();
+        let document = ProblemDocument {
+            kind: format!("/docs#{}", self.code),
+            title: self.title,
+            status: self.status.as_u16(),
+            detail: self.detail,
+            code: self.code,
+            errors: self.errors,
+            request_id,
+        };
+        let mut response = (self.status, Json(document)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response.extensions_mut().insert(ProblemCode(self.code));
+        response
+    }
+}
+
+#[cfg(test)]
+impl Problem {
+    pub(crate) fn code(&self) -> &'static str {
+        self.code
+    }
+
+    pub(crate) fn fields(&self) -> impl Iterator<Item = &str> {
+        self.errors.iter().map(|fault| fault.field.as_str())
+    }
+}

@@ -1,0 +1,31 @@
+//! All URLs on one screen.
+
+use axum::Router;
+use axum::routing::{get, post};
+
+use crate::problem::Problem;
+use crate::state::Gateway;
+use crate::{devices, edge, keys, licenses, openapi, operations, signatures, verifications};
+
+pub(crate) fn router(gateway: Gateway) -> Router {
+    let business = Router::new()
+        .route("/v1/signatures", post(signatures::post_signature))
+        .route("/v1/verifications", post(verifications::post_verification))
+        .route("/v1/licenses:verify", post(licenses::post_license_verify))
+        .route("/v1/licenses/{uscc}/face", get(licenses::get_face))
+        .route("/v1/licenses/{uscc}/status", get(licenses::get_status))
+        .route("/v1/keys", get(keys::list_keys))
+        .route("/v1/keys/{id}", get(keys::get_key))
+        .route("/v1/devices", get(devices::list_devices));
+    let operations = Router::new()
+        .route("/livez", get(operations::livez))
+        .route("/readyz", get(operations::readyz))
+        .route("/metrics", get(operations::get_metrics))
+        .route("/openapi.json", get(openapi::get_openapi))
+        .route("/docs", get(openapi::get_docs));
+    let routes = edge::bounded(business, &gateway)
+        .merge(operations)
+        .fallback(async || Problem::not_found())
+        .method_not_allowed_fallback(async || Problem::method_not_allowed());
+    edge::watched(routes, &gateway).with_state(gateway)
+}

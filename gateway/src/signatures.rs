@@ -1,0 +1,155 @@
+//! `POST /v1/signatures`.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use config::{GroupId, KeyId};
+use formats::Algorithm;
+use formats::cms::Family;
+use serde::{Deserialize, Serialize};
+use signing::{Input, SignOrder, SignatureFormat};
+use store::App;
+use utoipa::ToSchema;
+
+use crate::auth::{Authenticated, Scope};
+use crate::body::{Faults, JsonBody, Object};
+use crate::input::{FORMS, Form, InputBody, algorithm, signer_id};
+use crate::problem::{Problem, ProblemDocument};
+use crate::state::Gateway;
+
+/// An order for one signature.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SignatureRequest {
+    /// Which key; `GET /v1/keys` lists those the app may use.
+    #[schema(example = "demo-sm2")]
+    key: String,
+    /// `sm2-sm3`, `ecdsa-p256-sha256`, `rsa-pkcs1-sha256` or `rsa-pss-sha256`.
+    #[schema(example = "sm2-sm3")]
+    algorithm: String,
+    /// What to sign.
+    #[schema(value_type = InputBody)]
+    input: Object<InputBody>,
+    /// `raw` (default): the signature alone, DER for SM2 and ECDSA. `cms`: a SignedData with signed attributes.
+    format: Option<String>,
+    /// With `cms`: leave the content out. Default false; a digest can only be signed detached.
+    detached: Option<bool>,
+    /// With `cms`: `rfc5652` (default) or `gbt35275`.
+    family: Option<String>,
+    /// Identifier in SM2's Z; default `1234567812345678`.
+    signer_id: Option<String>,
+    /// The group the key must live in; refused if it lives in another.
+    group: Option<String>,
+}
+
+/// A signature that verified in software and is on record.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct SignatureResponse {
+    /// base64: the signature, or the whole SignedData.
+    signature: String,
+    /// As ordered.
+    #[schema(value_type = String)]
+    algorithm: Algorithm,
+    /// As ordered.
+    #[schema(value_type = String)]
+    key: KeyId,
+    /// The device that made it.
+    device: String,
+    /// The key's certificate, PEM.
+    certificate: Option<String>,
+    /// Where it stands in the audit log.
+    audit_index: u64,
+    /// The request's id.
+    request_id: String,
+}
+
+/// Sign a digest or a message with a service key.
+#[utoipa::path(
+    post, path = "/v1/signatures", tag = "signatures", request_body = SignatureRequest,
+    responses(
+        (status = 201, description = "signed, verified and recorded", body = SignatureResponse),
+        (status = "4XX", description = "refused; see `code`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, description = "no device could do it now; see Retry-After", body = ProblemDocument, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn post_signature(
+    caller: Authenticated,
+    State(gateway): State<Gateway>,
+    JsonBody(request): JsonBody<SignatureRequest>,
+) -> Result<(StatusCode, Json<SignatureResponse>), Problem> {
+    let app = caller.with(Scope::Signatures)?;
+    let order = request.check()?;
+    let key = gateway.keys.get(&order.key).ok_or_else(|| Problem::unknown_key(order.key.as_str()))?;
+    permit(app, key)?;
+    let certificate = key.chain.first().map(formats::Certificate::to_pem);
+    let (algorithm, key) = (order.algorithm, order.key.clone());
+    let caller = caller.caller();
+    let receipt = gateway.desk.sign(&caller, order).await?;
+    gateway.metrics.signed(receipt.device.as_str(), algorithm.name());
+    let response = SignatureResponse {
+        signature: STANDARD.encode(&receipt.signature),
+        algorithm,
+        key,
+        device: receipt.device.to_string(),
+        certificate,
+        audit_index: receipt.audit_index,
+        request_id: caller.request_id,
+    };
+    Ok((StatusCode::CREATED, Json(response)))
+}
+
+/// Whether the app may sign with the key: named by id or through its group.
+fn permit(app: &App, key: &signing::SigningKey) -> Result<(), Problem> {
+    if app.keys.contains(&key.id) || app.groups.contains(&key.group) {
+        Ok(())
+    } else {
+        Err(Problem::key_not_permitted(&key.id))
+    }
+}
+
+impl SignatureRequest {
+    /// Turns words into types, reporting every fault at once.
+    fn check(self) -> Result<SignOrder, Problem> {
+        // A key's name that breaks the rule of names is the name of no key.
+        let key = KeyId::parse(&self.key).map_err(|_| Problem::unknown_key(&self.key))?;
+        let mut faults = Faults::default();
+        let algorithm = algorithm(&mut faults, &self.algorithm);
+        let input = self.input.0.check(&mut faults);
+        let format = self.format(&mut faults, input.as_ref());
+        let signer_id = signer_id(&mut faults, self.signer_id.as_deref());
+        let group =
+            self.group.as_deref().map(|group| faults.parse("group", "invalid_value", GroupId::parse(group)));
+        let order = (|| {
+            Some(SignOrder {
+                key,
+                group: group.flatten(),
+                algorithm: algorithm?,
+                input: input?,
+                format: format?,
+                signer_id: signer_id?,
+            })
+        })();
+        faults.into_result(order)
+    }
+
+    fn format(&self, faults: &mut Faults, input: Option<&Input>) -> Option<SignatureFormat> {
+        const FAMILIES: [(&str, Family); 2] = [("rfc5652", Family::Rfc5652), ("gbt35275", Family::Gbt35275)];
+        let form = faults.word("format", self.format.as_deref(), &FORMS, Form::Raw)?;
+        let family = faults.word("family", self.family.as_deref(), &FAMILIES, Family::Rfc5652);
+        if form == Form::Raw {
+            for (field, given) in [("detached", self.detached.is_some()), ("family", self.family.is_some())] {
+                if given {
+                    faults.add(field, "not_applicable", "has a meaning with format cms only");
+                }
+            }
+            return Some(SignatureFormat::Raw);
+        }
+        let detached = self.detached.unwrap_or(false);
+        if matches!(input, Some(Input::Digest(_))) && !detached {
+            faults.add("detached", "digest_needs_detached", "a digest can only be signed detached");
+        }
+        Some(SignatureFormat::Cms { family: family?, detached })
+    }
+}

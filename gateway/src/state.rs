@@ -1,0 +1,45 @@
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use config::Config;
+use formats::chain::TrustStore;
+use hsm_driver::Fleet;
+use signing::{KeyRing, SigningDesk};
+use store::{AuditLog, Store};
+use verify_front::LicenseFront;
+
+use crate::auth::Apps;
+use crate::metrics::Metrics;
+
+/// What handlers share. Each takes from it only what it needs.
+#[derive(Clone)]
+pub(crate) struct Gateway(Arc<Parts>);
+
+pub(crate) struct Parts {
+    pub(crate) config: Config,
+    pub(crate) store: Store,
+    pub(crate) audit: AuditLog,
+    pub(crate) apps: Apps,
+    pub(crate) keys: Arc<KeyRing>,
+    pub(crate) fleet: Arc<Fleet>,
+    pub(crate) desk: SigningDesk,
+    /// What documents are judged against.
+    pub(crate) documents: TrustStore,
+    pub(crate) licenses: LicenseFront,
+    pub(crate) metrics: Metrics,
+    /// Requests being worked on.
+    pub(crate) in_flight: AtomicUsize,
+}
+
+impl Gateway {
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+}
+
+impl std::ops::Deref for Gateway {
+    type Target = Parts;
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
