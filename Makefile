@@ -47,6 +47,22 @@ lint:
 	@if command -v cargo-deny >/dev/null; then cargo deny check bans licenses sources; \
 	    else echo 'cargo-deny is not installed: bans, licenses and sources were not checked'; fi
 
+# Figures are of release builds, and as ratios: the machine's own speed drifts.
+bench: test-tools
+	cargo build --locked --release -p license-gateway -p hsm-sim -p tests --bins --lib
+	LICENSE_GATEWAY_BIN=$(abspath $(TARGET))/release/license-gateway \
+	HSM_SIM_MODULE=$(abspath $(TARGET))/release/libhsm_sim.so \
+	    $(TARGET)/release/load bench --out $(TARGET)/bench.json
+
+PROFILE ?= sign-sm2
+CONNECTIONS ?= 8
+SECONDS ?= 10
+RATE ?=
+load:
+	cargo build --locked --release -p tests --bins
+	$(TARGET)/release/load --sandbox '$(DATA)/sandbox.json' --profile $(PROFILE) --connections $(CONNECTIONS) \
+	    --seconds $(SECONDS) $(if $(RATE),--rate $(RATE))
+
 test-tools:
 	@sh tests/install-tools.sh
 

@@ -59,6 +59,7 @@ pub(crate) struct Job {
     pub(crate) digest: [u8; 32],
     /// After it nobody waits for the answer.
     pub(crate) deadline: Instant,
+    submitted: Instant,
     reply: oneshot::Sender<Result<Vec<u8>, AttemptError>>,
     _load: LoadGuard,
 }
@@ -78,8 +79,10 @@ pub(crate) struct Device {
     load: AtomicUsize,
     health: Mutex<Health>,
     takes_work: AtomicBool,
-    latency: AtomicU64,   // smoothed, nanoseconds
-    deviation: AtomicU64, // smoothed, nanoseconds
+    latency: AtomicU64, // of the worker and device, smoothed, nanoseconds
+    peak: AtomicU64,    // of the whole way with its queue, a slowly falling maximum, nanoseconds
+    /// CLOCK_MONOTONIC in nanoseconds since which requests wait and none was answered; 0 while none waits.
+    silent_since: AtomicU64,
     lanes: AtomicUsize,
     keys: Vec<AtomicU8>,
     pub(crate) signed: AtomicU64,
@@ -106,7 +109,8 @@ impl Device {
             takes_work: AtomicBool::new(false),
             latency: AtomicU64::new(1_000_000),
             // Nothing is known yet: the first attempts get all the time there is.
-            deviation: AtomicU64::new(100_000_000),
+            peak: AtomicU64::new(1_000_000_000),
+            silent_since: AtomicU64::new(0),
             keys: (0..keys).map(|_| AtomicU8::new(0)).collect(),
             signed: AtomicU64::new(0),
             failed: AtomicU64::new(0),
@@ -128,7 +132,9 @@ impl Device {
     ) -> Result<oneshot::Receiver<Result<Vec<u8>, AttemptError>>, AttemptError> {
         let (reply, receiver) = oneshot::channel();
         self.load.fetch_add(1, Ordering::Relaxed);
-        let job = Job { key, algorithm, digest, deadline, reply, _load: LoadGuard(Arc::clone(self)) };
+        let submitted = Instant::now();
+        let job =
+            Job { key, algorithm, digest, deadline, submitted, reply, _load: LoadGuard(Arc::clone(self)) };
         match self.queue.try_send(job) {
             Ok(()) => Ok(receiver),
             Err(mpsc::error::TrySendError::Full(_)) => Err(AttemptError::QueueFull),
@@ -162,9 +168,17 @@ impl Device {
         Duration::from_nanos(self.latency.load(Ordering::Relaxed))
     }
 
-    /// A bound that few healthy answers exceed: mean and four mean deviations, as TCP reckons its timeout.
-    pub(crate) fn slow(&self) -> Duration {
-        self.latency() + Duration::from_nanos(4 * self.deviation.load(Ordering::Relaxed))
+    /// What its slow answers took lately, queue included.
+    pub(crate) fn peak(&self) -> Duration {
+        Duration::from_nanos(self.peak.load(Ordering::Relaxed))
+    }
+
+    /// How long requests have been waiting without any answer.
+    pub(crate) fn silent_for(&self) -> Duration {
+        match self.silent_since.load(Ordering::Relaxed) {
+            0 => Duration::ZERO,
+            since => Duration::from_nanos(monotonic().saturating_sub(since)),
+        }
     }
 
     pub(crate) fn lanes(&self) -> usize {
@@ -211,13 +225,14 @@ impl Device {
         }
     }
 
-    fn observe(&self, took: Duration) {
-        let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-        // Lost updates between threads do not matter: only the supervisor writes.
+    /// Takes a good answer's times into the figures that routing and timeouts go by. Only the supervisor
+    /// writes them.
+    fn observe(&self, in_device: Duration, whole: Duration) {
+        let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         let mean = self.latency.load(Ordering::Relaxed);
-        let deviation = self.deviation.load(Ordering::Relaxed);
-        self.latency.store(mean - mean / 16 + took / 16, Ordering::Relaxed);
-        self.deviation.store(deviation - deviation / 16 + mean.abs_diff(took) / 16, Ordering::Relaxed);
+        self.latency.store(mean - mean / 16 + nanoseconds(in_device) / 16, Ordering::Relaxed);
+        let peak = self.peak.load(Ordering::Relaxed);
+        self.peak.store((peak - peak / 64).max(nanoseconds(whole)), Ordering::Relaxed);
     }
 }
 
@@ -280,6 +295,7 @@ impl Supervisor {
                 Err(error) => error,
             };
             self.device.worker_pid.store(0, Ordering::Relaxed);
+            self.device.silent_since.store(0, Ordering::Relaxed);
             self.device.on(Event::WorkerLost);
             warn!(device = %self.device.config.id, %error, "worker lost");
             *lock(&self.device.last_error) = Some(error.to_string());
@@ -450,6 +466,8 @@ impl Supervisor {
                             return End::Lost(StartError::Worker { reason: "nonsense on the socket".to_owned() });
                         };
                         let Some(done) = in_flight.remove(&answer.id) else { continue };
+                        let since = if in_flight.is_empty() { 0 } else { monotonic() };
+                        self.device.silent_since.store(since, Ordering::Relaxed);
                         self.finish(done, answer, &mut failed_probes);
                     }
                 }
@@ -460,8 +478,12 @@ impl Supervisor {
                     let now = Instant::now();
                     for job in jobs.drain(..) {
                         let Some(&key) = local.get(&job.key) else { continue };
-                        if job.deadline <= now || job.reply.is_closed() {
-                            continue; // nobody waits for it any more
+                        if job.deadline <= now {
+                            let _ = job.reply.send(Err(AttemptError::TimedOut)); // nobody waits for it any more
+                            continue;
+                        }
+                        if in_flight.is_empty() {
+                            self.device.silent_since.store(monotonic(), Ordering::Relaxed);
                         }
                         let left = u64::try_from((job.deadline - now).as_nanos()).unwrap_or(u64::MAX);
                         let deadline = monotonic().saturating_add(left);
@@ -508,7 +530,8 @@ impl Supervisor {
 
     fn finish(&self, done: InFlight, answer: AnswerFrame, failed_probes: &mut u32) {
         if answer.outcome.is_ok() {
-            self.device.observe(done.sent.elapsed());
+            let from = done.job.as_ref().map_or(done.sent, |job| job.submitted);
+            self.device.observe(done.sent.elapsed(), from.elapsed());
         }
         if let Some(job) = done.job {
             let result =

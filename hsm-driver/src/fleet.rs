@@ -100,6 +100,9 @@ pub struct DeviceStatus {
     pub keys: Vec<KeyStatus>,
 }
 
+/// A device with requests waiting that answers none of them for so long is held to be hung.
+const SILENT: Duration = Duration::from_millis(250);
+
 /// The whole fleet; dropping it ends all workers.
 pub struct Fleet {
     devices: Vec<Arc<Device>>,
@@ -234,9 +237,9 @@ impl Fleet {
         choose(&candidates, fastrand::f64)
     }
 
-    /// min(deadline / 3, max(50 ms, 10 × the device's slow answers)).
+    /// min(deadline / 3, max(50 ms, 10 × what the device's slow answers took lately)).
     fn attempt_timeout(&self, device: &Device) -> Duration {
-        let usual = (device.slow() * 10).max(Duration::from_millis(50));
+        let usual = (device.peak() * 10).max(Duration::from_millis(50));
         usual.min(self.settings.deadline / 3)
     }
 
@@ -265,7 +268,9 @@ impl Fleet {
             warn!(device = %device.config.id, %error, "attempt failed");
             let event = match error {
                 AttemptError::WrongResult => Some(Event::WrongResult),
-                AttemptError::TimedOut => Some(Event::Failure),
+                // Late is not dead: a host that is short of processors makes every device late at once. What
+                // counts is that nothing at all comes back; lateness shows in the load and in the timeouts.
+                AttemptError::TimedOut => (device.silent_for() >= SILENT).then_some(Event::Failure),
                 AttemptError::Call { rv, .. } if rv.blame() == Blame::Device => Some(Event::Failure),
                 // The supervisor knows about a lost worker; busy and full speak for the load, not the device.
                 AttemptError::Call { .. } | AttemptError::WorkerLost | AttemptError::QueueFull => None,

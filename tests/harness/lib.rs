@@ -1,0 +1,25 @@
+//! The site under test: a folder, nine simulated devices and the real `license-gateway`, seen from outside.
+//!
+//! Nothing here links a crate of the gateway. [`Site`] runs the program, [`Caller`] speaks HTTP to it, [`Scratch`]
+//! runs the foreign tools (OpenSSL, BouncyCastle, curl) whose opinion counts in the suites.
+//!
+//! Invariants: whatever is missing fails the test, nothing is skipped; every wait has a bound; whatever was started
+//! is stopped, also when the test process is killed.
+
+mod bouncycastle;
+mod built;
+mod foreign;
+mod http;
+mod processes;
+mod scratch;
+mod site;
+mod wait;
+
+pub use bouncycastle::BouncyCastle;
+pub use built::{gateway, hsm_sim, repository, update_snapshots};
+pub use foreign::Foreign;
+pub use http::{Answer, Caller, base64, unbase64};
+pub use processes::{Worker, alive, signal};
+pub use scratch::{Ran, Scratch};
+pub use site::{Folder, Shared, Site, shared};
+pub use wait::eventually;

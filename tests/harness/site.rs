@@ -1,0 +1,318 @@
+//! A whole sandbox site: nine devices, the gateway, its folder.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::built::{gateway, hsm_sim};
+use crate::foreign::Foreign;
+use crate::http::Caller;
+use crate::processes::{Worker, signal, workers};
+use crate::scratch::Ran;
+use crate::wait::eventually;
+
+/// How long a start may take on a busy machine.
+const START: Duration = Duration::from_secs(90);
+/// How long a stop may take: what is in flight is finished first.
+const STOP: Duration = Duration::from_secs(30);
+
+/// A prepared site that is not running, so that its configuration may be changed.
+pub struct Folder {
+    root: tempfile::TempDir,
+}
+
+/// A running site. Dropping it stops it.
+pub struct Site {
+    // Dropped before the folder it works in.
+    process: Process,
+    folder: Folder,
+    base: String,
+    tls: String,
+    sandbox: Value,
+    app: Caller,
+}
+
+/// The site that harmless tests share, and the foreign signers it trusts.
+pub struct Shared {
+    /// The running site.
+    pub site: Site,
+    /// Its foreign signers.
+    pub foreign: Foreign,
+}
+
+/// The shared site; started by whoever needs it first.
+pub fn shared() -> &'static Shared {
+    // Poisoned if the start fails, so that each test fails at once instead of trying again.
+    static SHARED: LazyLock<Shared> = LazyLock::new(|| {
+        let folder = Folder::init();
+        let foreign = Foreign::new(folder.root.path().join("foreign"));
+        folder.trust(&foreign.anchors());
+        Shared { site: folder.serve(), foreign }
+    });
+    &SHARED
+}
+
+impl Folder {
+    /// A new sandbox in a temporary folder, made by `license-gateway init`.
+    pub fn init() -> Self {
+        let folder = Self { root: tempfile::tempdir().expect("a temporary folder") };
+        folder.init_again();
+        folder
+    }
+
+    /// Runs `init` on the folder as it is.
+    pub fn init_again(&self) {
+        let mut command = Command::new(gateway());
+        command.args(["init", "--sandbox", "--data"]).arg(self.data()).arg("--module").arg(hsm_sim());
+        Ran::of(&mut command).expect("license-gateway init --sandbox");
+    }
+
+    /// The data folder.
+    pub fn data(&self) -> PathBuf {
+        self.root.path().join("data")
+    }
+
+    /// The configuration file.
+    pub fn config(&self) -> PathBuf {
+        self.data().join("gateway.toml")
+    }
+
+    /// Adds PEM files to the anchors for documents and for licenses.
+    pub fn trust(&self, anchors: &[PathBuf]) {
+        const LIST: &str = "anchors = [";
+        let text = std::fs::read_to_string(self.config()).expect("gateway.toml is there");
+        assert!(text.contains(LIST), "gateway.toml lists its anchors");
+        let added: String = anchors.iter().map(|anchor| format!("{anchor:?}, ")).collect();
+        let text = text.replace(LIST, &format!("{LIST}{added}"));
+        std::fs::write(self.config(), text).expect("gateway.toml can be written");
+    }
+
+    /// Starts the gateway and waits until it is ready.
+    pub fn serve(self) -> Site {
+        self.serve_with(&[])
+    }
+
+    /// Starts the gateway with more options.
+    pub fn serve_with(self, options: &[&str]) -> Site {
+        let listening = self.data().join("listening.json");
+        let _ = std::fs::remove_file(&listening);
+        let mut process = Process::start(&self, options);
+        let addresses: Value = eventually("the gateway says where it listens", START, || {
+            process.expect_running(&self.log());
+            serde_json::from_slice(&std::fs::read(&listening).ok()?).ok()
+        });
+        let address = |name: &str| addresses[name].as_str().expect("listening.json names it").to_owned();
+        let base = format!("http://{}", address("http"));
+        let anybody = Caller::new(&base, None);
+        eventually("/readyz answers 200", START, || {
+            process.expect_running(&self.log());
+            let answer = anybody.try_send("GET", "/readyz", &[], None).ok()?;
+            (answer.status == 200).then_some(())
+        });
+        let sandbox = std::fs::read(self.data().join("sandbox.json")).expect("sandbox.json is there");
+        let sandbox: Value = serde_json::from_slice(&sandbox).expect("sandbox.json is JSON");
+        let app = Caller::new(&base, sandbox["apps"][0]["api_key"].as_str());
+        Site { process, folder: self, base, tls: format!("https://{}", address("https")), sandbox, app }
+    }
+
+    fn log(&self) -> PathBuf {
+        self.root.path().join("serve.log")
+    }
+}
+
+impl Site {
+    /// A running site of one's own.
+    pub fn start() -> Self {
+        Folder::init().serve()
+    }
+
+    /// Ends the gateway with SIGTERM; gives back the folder and how it ended.
+    pub fn stop(self) -> (Folder, ExitStatus) {
+        let Self { process, folder, .. } = self;
+        let status = process.terminate();
+        (folder, status)
+    }
+
+    /// The first app of the sandbox: business scopes, all service keys.
+    pub fn app(&self) -> &Caller {
+        &self.app
+    }
+
+    /// The app with this place in `sandbox.json`, with connections of its own.
+    pub fn app_number(&self, index: usize) -> Caller {
+        let key = self.sandbox["apps"][index]["api_key"].as_str().expect("the sandbox has this app");
+        Caller::new(&self.base, Some(key))
+    }
+
+    /// Somebody who shows this API key, or none.
+    pub fn stranger(&self, api_key: Option<&str>) -> Caller {
+        Caller::new(&self.base, api_key)
+    }
+
+    /// `http://host:port`
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// `https://host:port`
+    pub fn tls(&self) -> &str {
+        &self.tls
+    }
+
+    /// `sandbox.json`
+    pub fn sandbox(&self) -> &Value {
+        &self.sandbox
+    }
+
+    /// The bundle of the sandbox's roots.
+    pub fn ca_file(&self) -> PathBuf {
+        let path = Path::new(self.sandbox["ca_file"].as_str().expect("sandbox.json names ca_file"));
+        self.data().join(path) // an absolute path stays as it is
+    }
+
+    /// The data folder.
+    pub fn data(&self) -> PathBuf {
+        self.folder.data()
+    }
+
+    /// The gateway's process id.
+    pub fn pid(&self) -> u32 {
+        self.process.child.id()
+    }
+
+    /// What the gateway has logged so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.log()).unwrap_or_default()
+    }
+
+    /// The device workers that run now.
+    pub fn workers(&self) -> Vec<Worker> {
+        workers(self.pid())
+    }
+
+    /// The device's state as `GET /v1/devices` tells it to the maintenance app.
+    pub fn device_state(&self, device: &str) -> String {
+        let list = self.app_number(2).get("/v1/devices").expect(200).json();
+        let items = list["items"].as_array().expect("a list has items");
+        let found = items.iter().find(|item| item["id"] == device).expect("the device is listed");
+        found["state"].as_str().expect("a device has a state").to_owned()
+    }
+
+    /// The PINs of all devices, from the files that the configuration names.
+    pub fn pins(&self) -> Vec<String> {
+        let config = std::fs::read_to_string(self.folder.config()).expect("gateway.toml is there");
+        let files = config.lines().filter_map(|line| line.strip_prefix("pin_file = \"")?.strip_suffix('"'));
+        let pins: Vec<String> = files
+            .map(|file| std::fs::read_to_string(self.data().join(file)).expect("a device has a PIN file"))
+            .map(|pin| pin.trim().to_owned())
+            .collect();
+        assert_eq!(pins.len(), 9, "{config}");
+        pins
+    }
+
+    /// Breaks a simulated device; takes effect within a moment.
+    pub fn fault(&self, device: &str, toml: &str) {
+        let file = self.fault_file(device);
+        let next = file.with_extension("tmp");
+        std::fs::write(&next, toml)
+            .and_then(|()| std::fs::rename(&next, &file))
+            .expect("the device has a folder");
+    }
+
+    /// Mends a simulated device.
+    pub fn mend(&self, device: &str) {
+        std::fs::remove_file(self.fault_file(device)).expect("the device had a fault");
+    }
+
+    fn fault_file(&self, device: &str) -> PathBuf {
+        self.data().join("hsm").join(device).join("fault.toml")
+    }
+}
+
+/// The gateway's process, with a guard that outlives this test process.
+struct Process {
+    child: Child,
+    guard: Child,
+}
+
+impl Process {
+    fn start(folder: &Folder, options: &[&str]) -> Self {
+        let log = File::create(folder.log()).expect("the log can be written");
+        let child = Command::new(gateway())
+            .args(["serve", "--http", "127.0.0.1:0", "--https", "127.0.0.1:0", "--config"])
+            .arg(folder.config())
+            .args(options)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("the gateway can be started");
+        let guard = Self::guard(child.id(), folder.root.path());
+        Self { child, guard }
+    }
+
+    /// A shell whose standard input ends with this test process, however that ends: then it stops the gateway and
+    /// removes the folder. A shared site is never dropped, and a killed test drops nothing. Signals to the whole
+    /// process group (Ctrl-C) do not concern it.
+    fn guard(pid: u32, folder: &Path) -> Child {
+        const SCRIPT: &str = "
+            trap '' HUP INT TERM
+            read -r _
+            kill -TERM $0
+            for _ in 1 2 3 4 5 6 7 8 9 10; do kill -0 $0 || break; sleep 1; done
+            kill -KILL $0
+            rm -rf \"$1\"";
+        Command::new("sh")
+            .args(["-c", SCRIPT, &pid.to_string()])
+            .arg(folder)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("a shell can be started")
+    }
+
+    fn expect_running(&mut self, log: &Path) {
+        if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
+            let mut text = String::new();
+            let _ = File::open(log).and_then(|mut file| file.read_to_string(&mut text));
+            panic!("the gateway ended with {status}:\n{text}");
+        }
+    }
+
+    fn terminate(mut self) -> ExitStatus {
+        signal(self.child.id(), "TERM");
+        let status = self.wait(STOP);
+        status.unwrap_or_else(|| panic!("the gateway did not end within {STOP:?} of SIGTERM"))
+    }
+
+    fn wait(&mut self, bound: Duration) -> Option<ExitStatus> {
+        let start = Instant::now();
+        loop {
+            match self.child.try_wait() {
+                Ok(None) if start.elapsed() < bound => std::thread::sleep(Duration::from_millis(10)),
+                ended => return ended.ok().flatten(),
+            }
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // The guard first: it must not signal a process id that may by then be somebody else's.
+        let _ = self.guard.kill();
+        let _ = self.guard.wait();
+        if matches!(self.child.try_wait(), Ok(None)) {
+            signal(self.child.id(), "TERM");
+            if self.wait(Duration::from_secs(5)).is_none() {
+                let _ = self.child.kill();
+                let _ = self.child.wait();
+            }
+        }
+    }
+}

@@ -1,0 +1,32 @@
+#!/bin/sh
+# Installs the programs that the tests judge us by, where they are missing (Debian, as root). They are other
+# people's verifiers, tokens and clients; the gateway itself needs none of them.
+set -eu
+
+missing=
+need() { # need PROGRAM_OR_FILE PACKAGE...
+    probe=$1
+    shift
+    command -v "$probe" >/dev/null 2>&1 || [ -e "$probe" ] || missing="$missing $*"
+}
+need cc gcc
+need curl curl
+need openssl openssl
+need strace strace
+need softhsm2-util softhsm2
+need pkcs11-tool opensc
+need javac default-jdk-headless
+need /usr/share/java/bcprov.jar libbcprov-java
+need /usr/share/java/bcpkix.jar libbcpkix-java
+need /usr/share/java/bcutil.jar libbcutil-java
+
+[ -n "$missing" ] || exit 0
+if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
+    echo "the tests need these Debian packages, which only root can install:$missing" >&2
+    exit 1
+fi
+echo "installing:$missing"
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq
+# shellcheck disable=SC2086 # a list of packages
+apt-get install -y -qq --no-install-recommends $missing

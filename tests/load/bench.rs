@@ -1,0 +1,562 @@
+//! `load bench`: sites of its own, runs interleaved with their references, and the table.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use serde_json::{Value, json};
+use tests::{Folder, Site, eventually, signal};
+
+use crate::generator::{self, Act, Measured, Plan};
+use crate::process::Snapshot;
+use crate::profile::{Profile, Target};
+use crate::reference::{Direct, DirectSign, Key, Reference};
+use crate::report::{Row, Verdict, in_sequence, median, run_heading, run_line};
+use crate::{Fallible, runtime, say, softhsm};
+
+/// What to measure and where to put it.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Where the rows go as JSON.
+    #[arg(long, default_value = "target/bench.json")]
+    out: PathBuf,
+    /// Length of one run.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(2..=60))]
+    seconds: u32,
+    /// How often each comparison is repeated; the median counts.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=21))]
+    rounds: u32,
+    /// PKCS#11 sessions of each SoftHSM2 device: its work is all in its process, so more than one only adds
+    /// waiting for its locks.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    softhsm_lanes: u32,
+}
+
+/// What `fleet.deadline_ms` is when a configuration does not say.
+const DEADLINE_MS: f64 = 3_000.0;
+/// Sessions of each of the sandbox's devices.
+const LANES: usize = 4;
+const BUREAU: usize = 7;
+const PORTAL: usize = 2;
+const WARM_UP: Duration = Duration::from_millis(700);
+/// Long enough that no call comes back while it matters.
+const HUNG: &str = "latency_ms = 600000\n";
+/// When something is broken, in a run this much longer than usual.
+const BREAK_AFTER: Duration = Duration::from_secs(2);
+
+struct Bench {
+    runtime: tokio::runtime::Runtime,
+    duration: Duration,
+    rounds: u32,
+    rows: Vec<Row>,
+    runs: Vec<Value>,
+    notes: serde_json::Map<String, Value>,
+}
+
+/// Measures, prints and writes everything.
+pub(crate) fn bench(options: &Options) -> Fallible<()> {
+    let mut bench = Bench {
+        runtime: runtime()?,
+        duration: Duration::from_secs(options.seconds.into()),
+        rounds: options.rounds,
+        rows: Vec::new(),
+        runs: Vec::new(),
+        notes: serde_json::Map::new(),
+    };
+    bench.note("machine", machine()?);
+    say(&run_heading());
+    bench.sandbox()?;
+    bench.softhsm(options.softhsm_lanes as usize)?;
+    bench.not_yet();
+    bench.note("load_average_after", json!(fs::read_to_string("/proc/loadavg")?.trim()));
+    bench.rows.sort_by_key(|row| row.name);
+    say("");
+    say(&Row::heading());
+    for row in &bench.rows {
+        say(&row.line());
+    }
+    let rows: Vec<Value> = bench.rows.iter().map(Row::json).collect();
+    let document = json!({"rows": rows, "notes": bench.notes, "runs": bench.runs});
+    if let Some(folder) = options.out.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let mut file = fs::File::create(&options.out)?;
+    writeln!(file, "{document:#}")?;
+    say(&format!("\nwritten to {}", options.out.display()));
+    Ok(())
+}
+
+/// One thing to measure.
+struct Run<'a> {
+    name: &'a str,
+    target: &'a Target,
+    profile: Profile,
+    connections: usize,
+    rate: Option<f64>,
+}
+
+impl<'a> Run<'a> {
+    fn closed(name: &'a str, target: &'a Target, profile: Profile, connections: usize) -> Self {
+        Self { name, target, profile, connections, rate: None }
+    }
+
+    async fn measure(&self, duration: Duration, act: Option<Act>) -> Fallible<Measured> {
+        let plan = Plan {
+            address: self.target.address,
+            request: self.profile.request(self.target).await?,
+            connections: self.connections,
+            warm_up: WARM_UP,
+            duration,
+            rate: self.rate,
+            pid: self.target.pid,
+        };
+        Ok(generator::run(plan, act).await?)
+    }
+}
+
+impl Bench {
+    fn run(&mut self, run: &Run<'_>) -> Fallible<Measured> {
+        self.run_for(run, self.duration, None)
+    }
+
+    fn run_for(&mut self, run: &Run<'_>, duration: Duration, act: Option<Act>) -> Fallible<Measured> {
+        let measured = tokio::task::LocalSet::new().block_on(&self.runtime, run.measure(duration, act))?;
+        self.note_run(run, &measured);
+        Ok(measured)
+    }
+
+    fn note_run(&mut self, run: &Run<'_>, measured: &Measured) {
+        say(&run_line(run.name, run.connections, measured));
+        let mut value = measured.json();
+        value["name"] = json!(run.name);
+        value["profile"] = json!(run.profile.name());
+        value["connections"] = json!(run.connections);
+        value["rate"] = json!(run.rate);
+        self.runs.push(value);
+    }
+
+    fn note(&mut self, name: &str, value: Value) {
+        say(&format!("{name}: {value}"));
+        self.notes.insert(name.to_owned(), value);
+    }
+
+    fn note_memory(&mut self, name: &str, site: &Site) -> Fallible<()> {
+        let snapshot = Snapshot::take(site.pid())?;
+        let mebibytes = |kibibytes: u64| kibibytes as f64 / 1024.0;
+        let workers: Vec<String> = snapshot
+            .children
+            .iter()
+            .map(|worker| format!("{} {:.1}", worker.name, mebibytes(worker.resident)))
+            .collect();
+        let (now, peak) = (mebibytes(snapshot.root.resident), mebibytes(snapshot.root.peak));
+        say(&format!("{name}, MiB: gateway {now:.1} (peak {peak:.1}), {}", workers.join(", ")));
+        self.notes.insert(name.to_owned(), snapshot.memory());
+        Ok(())
+    }
+
+    /// What the gateway complained about while nothing was broken on purpose: the last of it, and how much.
+    fn note_warnings(&mut self, name: &str, site: &Site) {
+        let log = site.log();
+        let warnings: Vec<&str> = log.lines().filter(|line| line.contains(" WARN ")).collect();
+        let last = &warnings[warnings.len().saturating_sub(5)..];
+        self.note(name, json!({"count": warnings.len(), "last": last}));
+    }
+
+    fn row(&mut self, row: Row) {
+        self.rows.push(row);
+    }
+
+    /// Everything on the sandbox as it is made, nine simulated devices.
+    fn sandbox(&mut self) -> Fallible<()> {
+        let folder = Folder::init();
+        self.note("durable_4k_writes_per_second", json!(durable_writes(&folder.data())?.round()));
+        let start = Instant::now();
+        let site = folder.serve();
+        self.note("start_to_ready_ms", json!(start.elapsed().as_millis()));
+        let target = Target::of_sandbox(&site.data().join("sandbox.json"))?;
+        let target = Target { pid: Some(site.pid()), ..target };
+        std::thread::sleep(Duration::from_secs(1));
+        self.note_memory("memory_idle", &site)?;
+
+        let octets = self.run_for(
+            &Run::closed("first requests", &target, Profile::SignSm2, 1),
+            Duration::from_secs(1),
+            None,
+        )?;
+        let echo = Reference::start(&words(&["echo", "--answer-octets"], octets.answer_octets), &[])?;
+        let echo_target = echo_target(&target, &echo)?;
+        self.sign_sm2(&site, &target, &echo_target)?;
+        drop(echo);
+        for (name, profile) in
+            [("verify-sm2", Profile::VerifySm2), ("license", Profile::License), ("livez", Profile::Livez)]
+        {
+            self.run(&Run::closed(name, &target, profile, 64))?;
+        }
+        self.note_memory("memory_after_load", &site)?;
+        self.note_warnings("warnings_simulated", &site);
+        self.fleet_use(&site, &target, "fleet_use", 5.0)?;
+        self.fleet_use(&site, &target, "fleet_use_40ms", 40.0)?;
+        self.killed(&site, &target)?;
+        self.hung(&site, &target)?;
+        self.note_memory("memory_after_faults", &site)?;
+        Ok(())
+    }
+
+    /// Signing on simulated devices with 1, 8 and 64 connections, interleaved with the bare server.
+    fn sign_sm2(&mut self, site: &Site, target: &Target, echo: &Target) -> Fallible<()> {
+        let mut compared = Vec::new();
+        for round in 0..self.rounds {
+            for connections in [1, 8, 64] {
+                let signed =
+                    self.run(&Run::closed("sign-sm2 simulated", target, Profile::SignSm2, connections))?;
+                self.run(&Run::closed("sign-p256 simulated", target, Profile::SignP256, connections))?;
+                let echoed = self.run(&Run::closed("hyper echo", echo, Profile::SignSm2, connections))?;
+                if connections == 64 {
+                    let direct = (1..=processors())
+                        .map(|number| simulated(&site.data(), number, self.duration.as_secs_f64()))
+                        .map(|(order, environment)| Reference::start(&order.arguments(), &[environment]));
+                    let direct = self.together("direct sign simulated", direct.collect::<Fallible<_>>()?)?;
+                    let signed = signed.per_cpu_second().unwrap_or_default();
+                    let echoed = echoed.per_cpu_second().unwrap_or(f64::INFINITY);
+                    compared.push((signed, in_sequence(&[direct.per_cpu_second, echoed])));
+                }
+            }
+            if round == 0 {
+                self.run(&Run::closed("sign-rsa simulated", target, Profile::SignRsa, 64))?;
+            }
+        }
+        let why = "no goal is set for the simulated device; the reference leaves the output check out";
+        self.row(Row {
+            name: "sign_sm2",
+            unit: "/CPU-s",
+            value: median(compared.iter().map(|(value, _)| *value)),
+            reference: median(compared.iter().map(|(_, reference)| *reference)),
+            ratio: median(compared.iter().map(|(value, reference)| value / reference)),
+            goal: "-",
+            verdict: Verdict::Unknown(why.to_owned()),
+        });
+        Ok(())
+    }
+
+    /// Reference processes that work at the same time.
+    fn together(&mut self, name: &str, mut references: Vec<Reference>) -> Fallible<Direct> {
+        for reference in &mut references {
+            reference.begin()?;
+        }
+        let (mut rate, mut processors) = (0.0, 0.0);
+        for reference in references {
+            let one = reference.result()?;
+            rate += one.per_second;
+            processors += one.per_second / one.per_cpu_second;
+        }
+        let direct = Direct { per_second: rate, per_cpu_second: rate / processors };
+        say(&format!("{name:<24} {rate:>14.0} {:>44.0} {processors:>15.2}", direct.per_cpu_second));
+        self.runs.push(json!({
+            "name": name, "ops_per_second": direct.per_second, "ops_per_cpu_second": direct.per_cpu_second,
+        }));
+        Ok(direct)
+    }
+
+    /// Nine devices that take their time: how much of it the gateway uses.
+    fn fleet_use(&mut self, site: &Site, target: &Target, name: &'static str, latency: f64) -> Fallible<()> {
+        let devices = device_names();
+        for device in &devices {
+            site.fault(device, &format!("latency_ms = {latency}\n"));
+        }
+        let mut reached = Vec::new();
+        let mut busy: f64 = 0.0;
+        for _ in 0..self.rounds {
+            let bureau = Run::closed("slow devices, bureau", target, Profile::SignSm2, 3 * LANES * BUREAU);
+            let portal = Run::closed("slow devices, portal", target, Profile::SignPortal, 3 * LANES * PORTAL);
+            let both = async {
+                tokio::try_join!(bureau.measure(self.duration, None), portal.measure(self.duration, None))
+            };
+            let (first, second) = tokio::task::LocalSet::new().block_on(&self.runtime, both)?;
+            self.note_run(&bureau, &first);
+            self.note_run(&portal, &second);
+            if let Some(cost) = first.cost() {
+                busy = busy.max(cost.machine_busy(first.seconds));
+            }
+            let direct = self.direct_fleet(site, &devices)?;
+            reached.push((first.per_second() + second.per_second(), direct));
+        }
+        for device in &devices {
+            site.mend(device);
+        }
+        let ratio = median(reached.iter().map(|(value, direct)| value / direct));
+        let value = median(reached.iter().map(|(value, _)| *value));
+        let ceiling = (LANES * devices.len()) as f64 / (latency / 1000.0);
+        let verdict = match ratio {
+            Some(ratio) if ratio < 0.97 && busy > 0.9 => Verdict::Unknown(format!(
+                "processors were {:.0} % busy: they were the bound, not the devices",
+                busy * 100.0
+            )),
+            ratio => Verdict::Met(ratio.is_some_and(|ratio| ratio >= 0.97)),
+        };
+        self.row(Row {
+            name,
+            unit: "/s, against direct",
+            value,
+            reference: median(reached.iter().map(|(_, direct)| *direct)),
+            ratio,
+            goal: ">= 0.97 of direct",
+            verdict,
+        });
+        let share = value.map(|value| value / ceiling);
+        self.note(
+            &format!("{name}_of_lanes_by_latency"),
+            json!({"reached": value, "ceiling": ceiling, "share": share, "busy": busy}),
+        );
+        Ok(())
+    }
+
+    /// All nine devices driven directly at once, each by a process with as many sessions as the gateway uses.
+    fn direct_fleet(&mut self, site: &Site, devices: &[String]) -> Fallible<f64> {
+        let children = (1..=devices.len()).map(|device| {
+            let (mut order, environment) = simulated(&site.data(), device, self.duration.as_secs_f64());
+            order.lanes = LANES;
+            Reference::start(&order.arguments(), &[environment])
+        });
+        Ok(self.together("slow devices, directly", children.collect::<Fallible<_>>()?)?.per_second)
+    }
+
+    /// A worker is killed under load: nobody's request fails.
+    fn killed(&mut self, site: &Site, target: &Target) -> Fallible<()> {
+        let worker =
+            site.workers().into_iter().find(|worker| worker.serves("d1")).ok_or("no worker of d1")?;
+        let act = Act { after: BREAK_AFTER, what: Box::new(move || signal(worker.pid, "KILL")) };
+        let run = Run::closed("worker killed at 2 s", target, Profile::SignSm2, 64);
+        let measured = self.run_for(&run, BREAK_AFTER + self.duration, Some(act))?;
+        self.fault_rows("fault", "fault_p99", &measured);
+        ready(site, "d1");
+        Ok(())
+    }
+
+    /// A device hangs under load: nobody's request fails, and the others go on.
+    fn hung(&mut self, site: &Site, target: &Target) -> Fallible<()> {
+        let file = site.data().join("hsm/d1/fault.toml");
+        let act = Act {
+            after: BREAK_AFTER,
+            what: Box::new(move || {
+                // Seen by the simulator when whole; a failure shows as a run without a dip.
+                let _ = fs::write(file.with_extension("tmp"), HUNG);
+                let _ = fs::rename(file.with_extension("tmp"), &file);
+            }),
+        };
+        let run = Run::closed("device hung at 2 s", target, Profile::SignSm2, 64);
+        let measured = self.run_for(&run, BREAK_AFTER + self.duration, Some(act))?;
+        site.mend("d1");
+        self.fault_rows("fault_hung", "fault_hung_p99", &measured);
+        let rates: Vec<f64> = measured.by_second.iter().map(|second| second.total() as f64).collect();
+        // The second in which it happens belongs to neither side.
+        let (before, after) = rates.split_at(usize::try_from(BREAK_AFTER.as_secs())?);
+        let rest = median(before.iter().copied()).map(|rate| rate * (BUREAU - 1) as f64 / BUREAU as f64);
+        let after = median(after.iter().skip(1).copied());
+        let ratio = after.zip(rest).map(|(after, rest)| after / rest);
+        self.row(Row {
+            name: "fault_hung_rest",
+            unit: "/s, against 6 of 7",
+            value: after,
+            reference: rest,
+            ratio,
+            goal: ">= 0.95",
+            verdict: Verdict::Met(ratio.is_some_and(|ratio| ratio >= 0.95)),
+        });
+        self.note("operations_by_second_around_the_hang", json!(rates));
+        ready(site, "d1");
+        Ok(())
+    }
+
+    fn fault_rows(&mut self, name: &'static str, p99: &'static str, measured: &Measured) {
+        let failed = measured.failed();
+        self.row(Row {
+            name,
+            unit: "failed requests",
+            value: Some(failed as f64),
+            reference: None,
+            ratio: None,
+            goal: "0",
+            verdict: Verdict::Met(failed == 0),
+        });
+        let second = usize::try_from(BREAK_AFTER.as_secs()).unwrap_or_default();
+        let slowest = measured.by_second[second].quantile(0.99);
+        let usual = measured.by_second[second - 1].quantile(0.99);
+        self.row(Row {
+            name: p99,
+            unit: "ms, against before",
+            value: Some(slowest),
+            reference: Some(usual),
+            ratio: Some(slowest / usual),
+            goal: "<= 3000 ms (the deadline)",
+            verdict: Verdict::Met(slowest <= DEADLINE_MS),
+        });
+    }
+
+    /// P-256 in four SoftHSM2 devices, against the parts that cannot be saved.
+    fn softhsm(&mut self, lanes: usize) -> Fallible<()> {
+        const GOAL: &str = ">= 0.80 of sign+verify+echo";
+        let Some(module) = softhsm::module() else {
+            self.row(Row::absent("sign_p256", "/CPU-s", GOAL, "SoftHSM2 is not installed"));
+            return Ok(());
+        };
+        let folder = Folder::init();
+        softhsm::install(&folder, &module, lanes)?;
+        let site = folder.serve();
+        let target = Target::of_sandbox(&site.data().join("sandbox.json"))?;
+        let target = Target { pid: Some(site.pid()), ..target };
+        let run = Run::closed("first requests", &target, Profile::SignP256, 1);
+        let octets = self.run_for(&run, Duration::from_secs(1), None)?.answer_octets;
+        let echo = Reference::start(&words(&["echo", "--answer-octets"], octets), &[])?;
+        let echo_target = echo_target(&target, &echo)?;
+        let seconds = self.duration.as_secs_f64();
+        let mut compared = Vec::new();
+        let mut slow = Vec::new();
+        let mut failed = 0;
+        let mut rates = Vec::new();
+        for _ in 0..self.rounds {
+            let signed = self.run(&Run::closed("sign-p256 SoftHSM2", &target, Profile::SignP256, 64))?;
+            let echoed = self.run(&Run::closed("hyper echo", &echo_target, Profile::SignP256, 64))?;
+            let sign = (0..processors())
+                .map(|number| softhsm::direct(&site.data(), &module, number, seconds))
+                .map(|(order, environment)| Reference::start(&order.arguments(), &[environment]));
+            let sign = self.together("direct sign SoftHSM2", sign.collect::<Fallible<_>>()?)?;
+            let verify = (0..processors())
+                .map(|_| Reference::start(&words(&["direct-verify", "--seconds"], seconds), &[]));
+            let verify = self.together("direct verify aws-lc", verify.collect::<Fallible<_>>()?)?;
+            let echoed = echoed.per_cpu_second().unwrap_or(f64::INFINITY);
+            let reference = in_sequence(&[sign.per_cpu_second, verify.per_cpu_second, echoed]);
+            compared.push((signed.per_cpu_second().unwrap_or_default(), reference));
+            failed += signed.failed();
+            slow.push(signed.latency.quantile(0.99));
+            rates.push(signed.per_second());
+        }
+        for connections in [1, 8] {
+            self.run(&Run::closed("sign-p256 SoftHSM2", &target, Profile::SignP256, connections))?;
+        }
+        let half = median(rates).map(|rate| (rate / 2.0).round());
+        let moderate =
+            Run { rate: half, ..Run::closed("same, half the rate", &target, Profile::SignP256, 64) };
+        let moderate = self.run(&moderate)?;
+        self.note_memory("memory_after_load_softhsm", &site)?;
+        let ratio = median(compared.iter().map(|(value, reference)| value / reference));
+        self.row(Row {
+            name: "sign_p256",
+            unit: "/CPU-s",
+            value: median(compared.iter().map(|(value, _)| *value)),
+            reference: median(compared.iter().map(|(_, reference)| *reference)),
+            ratio,
+            goal: GOAL,
+            verdict: Verdict::Met(ratio.is_some_and(|ratio| ratio >= 0.8)),
+        });
+        let p99 = median(slow);
+        self.row(Row {
+            name: "sign_p256_p99",
+            unit: "ms, closed loop",
+            value: p99,
+            reference: None,
+            ratio: None,
+            goal: "<= 5 ms at 64 connections",
+            verdict: Verdict::Met(p99.is_some_and(|p99| p99 <= 5.0)),
+        });
+        let p99 = moderate.latency.quantile(0.99);
+        self.row(Row {
+            name: "sign_p256_p99_half",
+            unit: "ms at half that rate",
+            value: Some(p99),
+            reference: None,
+            ratio: None,
+            goal: "<= 5 ms at 64 connections",
+            verdict: Verdict::Met(p99 <= 5.0),
+        });
+        self.note("sign_p256_failed_requests", json!(failed));
+        self.note_warnings("warnings_softhsm", &site);
+        self.note("sign_p256_authentication", json!("x-api-key: signed requests are not built yet"));
+        Ok(())
+    }
+
+    fn not_yet(&mut self) {
+        for (name, unit, goal, why) in [
+            ("edge", "gateway CPU, against echo", "<= 3 x", "no null device is built yet"),
+            ("audit", "/s, against without", ">= 0.85 x", "the audit log cannot be switched off"),
+            (
+                "worker",
+                "/s, against threads",
+                ">= 0.95 x one, >= 1.15 x four",
+                "no thread isolation is built yet",
+            ),
+        ] {
+            self.row(Row::absent(name, unit, goal, why));
+        }
+    }
+}
+
+fn device_names() -> Vec<String> {
+    (1..=BUREAU + PORTAL).map(|number| format!("d{number}")).collect()
+}
+
+fn ready(site: &Site, device: &str) {
+    eventually("the device is back", Duration::from_secs(60), || {
+        (site.device_state(device) == "ready").then_some(())
+    });
+}
+
+/// How many references work at once, at most one per SoftHSM2 device. A processor second of a machine whose
+/// processors share a core is worth less when all are busy, as they are under load; so they are busy for the
+/// references as well.
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, |count| count.get().min(4))
+}
+
+fn echo_target(target: &Target, echo: &Reference) -> Fallible<Target> {
+    Ok(Target { address: echo.greeting.parse()?, pid: Some(echo.pid()), ..target.clone() })
+}
+
+/// Signing directly in a simulated device.
+fn simulated(data: &Path, number: usize, seconds: f64) -> (DirectSign, (String, String)) {
+    let home = data.join("hsm").join(format!("d{number}"));
+    let key = if number <= BUREAU { "demo-sm2" } else { "portal-sm2" };
+    let order = DirectSign {
+        module: data.join("hsm/libhsm_sim.so"),
+        label: format!("d{number}"),
+        pin_file: home.join("pin"),
+        id: key.to_owned(),
+        key: Key::Sm2,
+        lanes: 1,
+        seconds,
+    };
+    (order, ("HSM_SIM_CONFIG".to_owned(), home.join("hsm-sim.toml").display().to_string()))
+}
+
+fn words(first: &[&str], last: impl ToString) -> Vec<String> {
+    first.iter().map(|word| (*word).to_owned()).chain([last.to_string()]).collect()
+}
+
+/// What the figures depend on and a reader cannot see in them.
+fn machine() -> Fallible<Value> {
+    let processors = fs::read_to_string("/proc/cpuinfo")?;
+    let model = processors.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    Ok(json!({
+        "processors": std::thread::available_parallelism()?.get(),
+        "model": model.map(|(_, name)| name),
+        // The profile it was built with says how much to believe.
+        "gateway_of": tests::gateway().parent().and_then(|folder| folder.file_name()?.to_str().map(str::to_owned)),
+        "load_average_before": fs::read_to_string("/proc/loadavg")?.trim(),
+    }))
+}
+
+/// How many small durable writes the disk takes one after another: what an audit log without groups would get.
+fn durable_writes(folder: &Path) -> Fallible<f64> {
+    const COUNT: u32 = 200;
+    let path = folder.join("durable-writes");
+    let mut file = fs::File::create(&path)?;
+    let start = Instant::now();
+    for _ in 0..COUNT {
+        file.write_all(&[0; 4096])?;
+        file.sync_data()?;
+    }
+    let rate = f64::from(COUNT) / start.elapsed().as_secs_f64();
+    fs::remove_file(path)?;
+    Ok(rate)
+}

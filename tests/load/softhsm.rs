@@ -1,0 +1,90 @@
+//! A site whose group `bureau` is four SoftHSM2 tokens that hold the sandbox's P-256 key. The sandbox's other keys of
+//! that group are in no device then, and nobody asks for them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tests::{Folder, Ran};
+
+use crate::Fallible;
+use crate::reference::{DirectSign, Key};
+
+/// Where packages put the module.
+const MODULES: [&str; 4] = [
+    "/usr/lib/softhsm/libsofthsm2.so",
+    "/usr/lib64/softhsm/libsofthsm2.so",
+    "/usr/lib64/pkcs11/libsofthsm2.so",
+    "/usr/local/lib/softhsm/libsofthsm2.so",
+];
+const DEVICES: [&str; 4] = ["d1", "d2", "d3", "d4"];
+const KEY: &str = "demo-p256";
+const PIN: &str = "12345678";
+
+/// The module, if it is installed.
+pub(crate) fn module() -> Option<PathBuf> {
+    MODULES.iter().map(PathBuf::from).find(|path| path.is_file())
+}
+
+/// Puts the tokens in the place of the sandbox's simulated devices d1 to d7.
+pub(crate) fn install(folder: &Folder, module: &Path, lanes: usize) -> Fallible<()> {
+    let data = folder.data();
+    let text = fs::read_to_string(folder.config())?;
+    let mut blocks = text.split("\n[[device]]\n");
+    let mut config = blocks.next().unwrap_or_default().to_owned();
+    for device in DEVICES {
+        let home = data.join("softhsm").join(device);
+        fs::create_dir_all(home.join("tokens"))?;
+        let conf = conf(&data, device);
+        let text = format!(
+            "directories.tokendir = {}\nobjectstore.backend = file\nlog.level = ERROR\n",
+            home.join("tokens").display()
+        );
+        fs::write(&conf, text)?;
+        fs::write(home.join("pin"), PIN)?;
+        let tool = |arguments: &[&str]| {
+            let mut command = Command::new("softhsm2-util");
+            Ran::of(command.env("SOFTHSM2_CONF", &conf).args(arguments).args(["--pin", PIN]))
+        };
+        tool(&["--init-token", "--free", "--label", device, "--so-pin", PIN]).expect("a SoftHSM2 token");
+        let pem = data.join("pki/private").join(format!("{KEY}.pem"));
+        let id: String = KEY.bytes().map(|octet| format!("{octet:02x}")).collect();
+        let pem = pem.to_str().ok_or("the temporary folder's name is no text")?;
+        tool(&["--import", pem, "--token", device, "--label", KEY, "--id", &id])
+            .expect("the key in SoftHSM2");
+        config.push_str(&format!(
+            "\n[[device]]\nid = \"{device}\"\ngroup = \"bureau\"\nmodule = {module:?}\ntoken = \"{device}\"\n\
+             pin_file = \"softhsm/{device}/pin\"\ndialect = \"standard\"\nlanes = {lanes}\n\
+             env = {{ SOFTHSM2_CONF = {conf:?} }}\n"
+        ));
+    }
+    for block in blocks.filter(|block| block.contains("group = \"portal\"")) {
+        config.push_str("\n[[device]]\n");
+        config.push_str(block);
+    }
+    Ok(fs::write(folder.config(), config)?)
+}
+
+/// Signing directly in one of the tokens.
+pub(crate) fn direct(
+    data: &Path,
+    module: &Path,
+    number: usize,
+    seconds: f64,
+) -> (DirectSign, (String, String)) {
+    let device = DEVICES[number];
+    let order = DirectSign {
+        module: module.to_owned(),
+        label: device.to_owned(),
+        pin_file: data.join("softhsm").join(device).join("pin"),
+        id: KEY.to_owned(),
+        key: Key::P256,
+        lanes: 1,
+        seconds,
+    };
+    (order, ("SOFTHSM2_CONF".to_owned(), conf(data, device).display().to_string()))
+}
+
+fn conf(data: &Path, device: &str) -> PathBuf {
+    data.join("softhsm").join(device).join("softhsm2.conf")
+}

@@ -1,0 +1,103 @@
+//! The documents' examples do what the documents say.
+
+use std::path::Path;
+use std::process::Command;
+
+use tests::{Ran, Scratch, Site, repository, shared};
+
+/// What goes before the examples of a document: curl fails where the server refuses, so an example that no longer
+/// works ends the script.
+const PRELUDE: &str = "set -eu\ncurl() { command curl --fail-with-body -sS \"$@\"; }\n";
+
+/// The examples of a Markdown file: blocks fenced as ```sh that call the gateway or judge what it answered.
+fn examples(markdown: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut open: Option<String> = None;
+    for line in markdown.lines() {
+        match (&mut open, line.trim_end()) {
+            (None, "```sh") => open = Some(String::new()),
+            (Some(_), "```") => found.extend(open.take()),
+            (Some(block), line) => {
+                block.push_str(line);
+                block.push('\n');
+            }
+            _ => {}
+        }
+    }
+    found.retain(|block| block.contains("curl") || block.contains("openssl"));
+    found
+}
+
+/// A shell in the scratch folder that knows the site as the documents name it.
+fn shell(site: &Site, scratch: &Scratch) -> Command {
+    let mut shell = Command::new("sh");
+    shell
+        .current_dir(scratch.path())
+        .env("BASE", site.base())
+        .env("TLS", site.tls())
+        .env("KEY", site.sandbox()["apps"][0]["api_key"].as_str().unwrap())
+        .env("CA", site.ca_file())
+        .env("DATA", site.data());
+    shell
+}
+
+/// Runs the examples of a document in their order, in one shell: later ones use what earlier ones made.
+fn run(document: &Path) {
+    let text =
+        std::fs::read_to_string(document).unwrap_or_else(|error| panic!("{}: {error}", document.display()));
+    let examples = examples(&text);
+    assert!(!examples.is_empty(), "{} has no examples", document.display());
+    let scratch = Scratch::new();
+    let script = format!("{PRELUDE}set -x\n{}", examples.join("\n"));
+    let mut shell = shell(&shared().site, &scratch);
+    Ran::of(shell.arg("-c").arg(script)).expect(&document.display().to_string());
+}
+
+#[test]
+fn the_examples_of_the_readme_work() {
+    run(&repository().join("README.md"));
+}
+
+#[test]
+fn the_examples_of_the_chinese_readme_work() {
+    run(&repository().join("README.zh-CN.md"));
+}
+
+#[test]
+fn the_examples_of_every_document_in_docs_work() {
+    let mut folders = vec![repository().join("docs")];
+    while let Some(folder) = folders.pop() {
+        for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "md")
+                && !examples(&std::fs::read_to_string(&path).unwrap()).is_empty()
+            {
+                run(&path);
+            }
+        }
+    }
+}
+
+#[test]
+fn make_try_finds_everything_as_expected() {
+    let site = &shared().site;
+    let scratch = Scratch::new();
+    let script = repository().join("tests/try.sh");
+    Ran::of(shell(site, &scratch).arg(script)).expect("tests/try.sh");
+}
+
+#[test]
+fn make_try_notices_a_gateway_that_is_not_there() {
+    let scratch = Scratch::new();
+    let script = repository().join("tests/try.sh");
+    let mut shell = shell(&shared().site, &scratch);
+    let ran = Ran::of(shell.arg(script).env("BASE", "http://127.0.0.1:9"));
+    assert!(!ran.ok, "{}", ran.text);
+}
+
+#[test]
+fn only_sh_blocks_with_curl_or_openssl_are_examples() {
+    let markdown = "```sh\nmake run\n```\n```sh\ncurl a\ncurl b\n```\n```json\n{\"curl\": 1}\n```\n```sh\nopenssl c\n```\n";
+    assert_eq!(examples(markdown), ["curl a\ncurl b\n", "openssl c\n"]);
+}

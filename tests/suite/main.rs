@@ -1,0 +1,17 @@
+//! What the license gateway promises, checked from outside; one file per behaviour.
+#![allow(clippy::unwrap_used, reason = "everything here is a test")]
+
+mod bad_input;
+mod cms;
+mod config;
+mod documents;
+mod fleet;
+mod layering;
+mod licenses;
+mod openapi;
+mod operations;
+mod requirements;
+mod restart;
+mod signing;
+mod tls;
+mod verification;

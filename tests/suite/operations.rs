@@ -1,0 +1,97 @@
+//! What operators see: health, metrics, logs; and what nobody may see in them.
+
+use serde_json::{Value, json};
+use tests::{Answer, Folder, Site, base64, shared};
+
+fn sign(site: &Site, data: &str) -> Answer {
+    let body = json!({"key": "demo-sm2", "algorithm": "sm2-sm3", "input": {"data": base64(data.as_bytes())}});
+    site.app().post("/v1/signatures", &body).expect(201)
+}
+
+/// The sum of a counter's samples whose labels hold all of these.
+fn counted(site: &Site, name: &str, labels: &[&str]) -> f64 {
+    let metrics = site.stranger(None).get("/metrics").expect(200).text();
+    let samples = metrics
+        .lines()
+        .filter(|line| line.starts_with(name) && labels.iter().all(|label| line.contains(label)));
+    samples.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+}
+
+#[test]
+fn health_needs_no_key_and_names_the_groups() {
+    let anybody = shared().site.stranger(None);
+    anybody.get("/livez").expect(200);
+    let ready = anybody.get("/readyz").expect(200).json();
+    assert_eq!(ready["groups"], json!({"bureau": 7, "portal": 2}), "{ready}");
+}
+
+#[test]
+fn a_signature_a_verdict_and_a_refusal_are_counted() {
+    let site = Site::start();
+    let counters = [
+        ("license_gateway_signatures_total", &["algorithm=\"sm2-sm3\""][..]),
+        ("license_gateway_http_requests_total", &["route=\"/v1/signatures\"", "status=\"201\""]),
+        ("license_gateway_judgements_total", &["what=\"license\"", "verdict=\"invalid\""]),
+        ("license_gateway_problems_total", &["code=\"unknown_key\""]),
+    ];
+    let count = || counters.map(|(name, labels)| counted(&site, name, labels));
+    let before = count();
+    sign(&site, "one");
+    sign(&site, "two");
+    site.app().post("/v1/licenses:verify", &json!({"license": "AA=="})).expect(200).expect_verdict("invalid");
+    let body = json!({"key": "none", "algorithm": "sm2-sm3", "input": {"data": ""}});
+    site.app().post("/v1/signatures", &body).expect(404);
+    let after = count();
+    assert_eq!([0, 1, 2, 3].map(|at| after[at] - before[at]), [2.0, 2.0, 1.0, 1.0]);
+}
+
+#[test]
+fn a_request_id_is_kept_if_it_is_sane_and_made_otherwise() {
+    let caller = shared().site.app();
+    let ask = |id: &str| caller.send("GET", "/v1/keys", &[("x-request-id", id)], None).expect(200);
+    assert_eq!(ask("case-2026.1_a").header("x-request-id"), "case-2026.1_a");
+    for id in ["", "with blanks", &"x".repeat(65), "<script>"] {
+        let made = ask(id).header("x-request-id").to_owned();
+        assert!(made.len() == 32 && made != id, "{id}: {made}");
+    }
+}
+
+#[test]
+fn every_line_of_the_json_log_is_an_object_with_time_level_and_message() {
+    let site = Folder::init().serve_with(&["--log", "json"]);
+    sign(&site, "logged");
+    site.app().get("/v1/nonsense").expect(404);
+    let log = site.log();
+    assert!(log.lines().count() >= 2, "{log}");
+    for line in log.lines() {
+        let line: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        assert!(line["timestamp"].is_string() && line["level"].is_string(), "{line}");
+    }
+    assert!(log.contains("not_found"), "a refusal is logged with its code: {log}");
+}
+
+#[test]
+fn no_secret_and_no_document_shows_in_the_most_talkative_log_or_in_metrics() {
+    const DOCUMENT: &str = "CANARY-DOCUMENT-610102199001011234-13900000000";
+    let site = Folder::init().serve_with(&["--log-filter", "trace"]);
+    sign(&site, DOCUMENT);
+    site.app()
+        .get(&format!("/v1/licenses/{}/face", site.sandbox()["licenses"][0].as_str().unwrap()))
+        .expect(200);
+    site.stranger(Some("CANARY-API-KEY")).get("/v1/keys").expect(401);
+    let refused = json!({"key": "CANARY-KEY-NAME", "algorithm": DOCUMENT, "input": {"data": DOCUMENT}});
+    assert_eq!(site.app().post("/v1/signatures", &refused).status / 100, 4);
+
+    let mut secrets = site.pins();
+    let apps = site.sandbox()["apps"].as_array().unwrap();
+    secrets.extend(apps.iter().map(|app| app["api_key"].as_str().unwrap().to_owned()));
+    secrets.extend([DOCUMENT.to_owned(), base64(DOCUMENT.as_bytes()), "CANARY-API-KEY".to_owned()]);
+    let shown = [("log", site.log()), ("metrics", site.stranger(None).get("/metrics").expect(200).text())];
+    for (place, text) in shown {
+        assert!(!text.is_empty(), "nothing in the {place}");
+        for secret in &secrets {
+            let line = text.lines().find(|line| line.contains(secret));
+            assert!(line.is_none(), "{secret} shows in the {place}: {line:?}");
+        }
+    }
+}
