@@ -30,6 +30,8 @@ pub struct Server {
     pub read_timeout: Duration,
     /// Requests being worked on at once; one more is answered 503 at once. Default 4,096.
     pub max_in_flight: usize,
+    /// Open connections; one more waits until another closes. Default 10,000.
+    pub max_connections: usize,
     /// How long a stop waits for what is in flight. Default 20 s.
     pub shutdown_grace: Duration,
 }
@@ -75,6 +77,8 @@ impl Server {
             read_timeout: section.milliseconds("read_timeout_ms", 10_000, 100..=600_000),
             max_in_flight: usize::try_from(section.integer("max_in_flight", 4096, 1..=1_000_000))
                 .unwrap_or(4096),
+            max_connections: usize::try_from(section.integer("max_connections", 10_000, 1..=1_000_000))
+                .unwrap_or(10_000),
             shutdown_grace: section.milliseconds("shutdown_grace_ms", 20_000, 0..=600_000),
         };
         if server.http.is_none() && server.https.is_none() {

@@ -26,6 +26,7 @@ pub(crate) enum Scope {
     Licenses,
     Keys,
     Devices,
+    Maintenance,
 }
 
 impl Scope {
@@ -36,6 +37,7 @@ impl Scope {
             Self::Licenses => "licenses",
             Self::Keys => "keys",
             Self::Devices => "devices",
+            Self::Maintenance => "maintenance",
         }
     }
 }

@@ -5,8 +5,9 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::header;
+use axum::http::request::Parts;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -35,6 +36,18 @@ impl<T: DeserializeOwned> FromRequest<Gateway> for JsonBody<T> {
         let server = &gateway.config.server;
         let bytes = read(request.into_body(), server.body_limit, server.read_timeout).await?;
         parse(&bytes).map(Self)
+    }
+}
+
+/// The one variable segment of a path; one that is not UTF-8 names nothing.
+pub(crate) struct Segment(pub(crate) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Segment {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Path(segment) = Path::from_request_parts(parts, state).await.map_err(|_| Problem::not_found())?;
+        Ok(Self(segment))
     }
 }
 

@@ -19,6 +19,8 @@ pub(crate) enum StartupError {
     Keys(#[from] signing::SigningError),
     #[error("devices: {0}")]
     Devices(#[from] hsm_driver::HsmError),
+    #[error("a listener ended")]
+    ListenerEnded,
     #[error("{0}")]
     Io(#[from] std::io::Error),
     #[cfg(feature = "sandbox")]
@@ -30,4 +32,20 @@ impl StartupError {
     pub(crate) fn file(path: impl Into<PathBuf>, reason: impl ToString) -> Self {
         Self::File { path: path.into(), reason: reason.to_string() }
     }
+}
+
+/// An error with the reasons behind it, for logs and for people at a terminal.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        let reason = source.to_string();
+        // Some layers print their source themselves.
+        if !text.contains(&reason) {
+            text.push_str(": ");
+            text.push_str(&reason);
+        }
+        cause = source.source();
+    }
+    text
 }

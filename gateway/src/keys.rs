@@ -1,7 +1,7 @@
 //! `/v1/keys`: public keys and certificates of the keys an app may sign with.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use config::{DeviceId, GroupId, KeyId};
 use formats::Algorithm;
 use hsm_driver::{DeviceStatus, KeyState};
@@ -11,6 +11,7 @@ use store::KeyPurpose;
 use utoipa::ToSchema;
 
 use crate::auth::{Authenticated, Scope};
+use crate::body::Segment;
 use crate::problem::{Problem, ProblemDocument};
 use crate::state::Gateway;
 
@@ -98,7 +99,7 @@ pub(crate) async fn list_keys(
 pub(crate) async fn get_key(
     caller: Authenticated,
     State(gateway): State<Gateway>,
-    Path(id): Path<String>,
+    Segment(id): Segment,
 ) -> Result<Json<KeyResponse>, Problem> {
     caller.with(Scope::Keys)?;
     let key = KeyId::parse(&id).ok().and_then(|id| gateway.keys.get(&id));

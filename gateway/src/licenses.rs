@@ -1,7 +1,7 @@
 //! `/v1/licenses…`: judging a license, and what the library says of its holder.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use formats::uscc::Uscc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use verify_front::{FieldGrant, LicenseAnswer, LicenseType};
 
 use crate::auth::{Authenticated, Scope};
-use crate::body::{Faults, JsonBody};
+use crate::body::{Faults, JsonBody, Segment};
 use crate::problem::{Fault, Problem, ProblemDocument};
 use crate::state::Gateway;
 
@@ -60,6 +60,9 @@ pub(crate) async fn post_license_verify(
     let parts = (|| Some((license?, kind?, at?)))();
     let (license, kind, at) = faults.into_result(parts)?;
     let answer = gateway.licenses.judge(&license, kind, at).await?;
+    if let Some(face) = answer.status.as_ref().and(answer.face.as_ref()) {
+        record_read(&gateway, &caller, "license.verify", &face.uscc, true).await?;
+    }
     gateway.metrics.judged("license", answer.judgement.verdict);
     let response = LicenseResponse { answer, request_id: crate::request_id::current() };
     Ok(Json(serde_json::to_value(response).unwrap_or_default()))
@@ -90,13 +93,13 @@ fn license_octets(faults: &mut Faults, text: &str) -> Option<Vec<u8>> {
 pub(crate) async fn get_face(
     caller: Authenticated,
     State(gateway): State<Gateway>,
-    Path(uscc): Path<String>,
+    Segment(uscc): Segment,
 ) -> Result<Json<Value>, Problem> {
     let app = caller.with(Scope::Licenses)?;
     let uscc = read_uscc(&gateway, &uscc)?;
     let grant = FieldGrant::new(app.fields.iter().cloned());
     let answer = gateway.licenses.face(&uscc, &grant).await?;
-    record_read(&gateway, &caller, "license.face", &uscc, answer.is_some()).await?;
+    record_read(&gateway, &caller, "license.face", uscc.as_str(), answer.is_some()).await?;
     let answer = answer.ok_or_else(Problem::license_unknown)?;
     Ok(Json(serde_json::to_value(answer).unwrap_or_default()))
 }
@@ -114,12 +117,12 @@ pub(crate) async fn get_face(
 pub(crate) async fn get_status(
     caller: Authenticated,
     State(gateway): State<Gateway>,
-    Path(uscc): Path<String>,
+    Segment(uscc): Segment,
 ) -> Result<Json<Value>, Problem> {
     caller.with(Scope::Licenses)?;
     let uscc = read_uscc(&gateway, &uscc)?;
     let answer = gateway.licenses.status(&uscc).await?;
-    record_read(&gateway, &caller, "license.status", &uscc, answer.is_some()).await?;
+    record_read(&gateway, &caller, "license.status", uscc.as_str(), answer.is_some()).await?;
     let answer = answer.ok_or_else(Problem::license_unknown)?;
     let mut value = serde_json::to_value(answer).unwrap_or_default();
     value["uscc"] = uscc.to_string().into();
@@ -144,7 +147,7 @@ async fn record_read(
     gateway: &Gateway,
     caller: &Authenticated,
     action: &str,
-    uscc: &Uscc,
+    uscc: &str,
     found: bool,
 ) -> Result<(), Problem> {
     let caller = caller.caller();

@@ -1,6 +1,7 @@
 //! Accepting connections, plain and TLS, and letting what is in flight finish at a stop.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -12,8 +13,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
@@ -26,6 +27,8 @@ pub(crate) struct Listener {
     pub(crate) router: Router,
     /// Longest time a client may take for a TLS handshake and for a request's head, each.
     pub(crate) read_timeout: Duration,
+    /// Open connections that are allowed, over all listeners.
+    pub(crate) connections: Arc<Semaphore>,
 }
 
 impl Listener {
@@ -34,13 +37,15 @@ impl Listener {
         let mut builder = Builder::new(TokioExecutor::new());
         builder.http1().timer(TokioTimer::new()).header_read_timeout(self.read_timeout);
         builder.http2().timer(TokioTimer::new()).keep_alive_interval(Some(self.read_timeout));
+        // The version is known before the first octet: guessing it from the first octets has no time limit.
+        let (http1, http2) = (builder.clone().http1_only(), builder.http2_only());
         let graceful = GracefulShutdown::new();
         loop {
             let accepted = tokio::select! {
-                accepted = self.socket.accept() => accepted,
+                accepted = self.accept() => accepted,
                 _ = stop.wait_for(|stop| *stop) => break,
             };
-            let (stream, peer) = match accepted {
+            let (stream, peer, permit) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     // Out of descriptors, most likely: the connections that close will free some.
@@ -50,14 +55,23 @@ impl Listener {
                 }
             };
             let _ = stream.set_nodelay(true); // a connection without it is slower, not wrong
-            let (builder, router, watcher) = (builder.clone(), self.router.clone(), graceful.watcher());
+            let (router, watcher) = (self.router.clone(), graceful.watcher());
+            let (http1, http2) = (http1.clone(), http2.clone());
             match self.tls.clone() {
-                None => drop(tokio::spawn(serve(builder, stream, peer, router, watcher))),
+                None => drop(tokio::spawn(async move {
+                    serve(http1, stream, peer, router, watcher).await;
+                    drop(permit);
+                })),
                 Some(tls) => {
                     let handshake = tokio::time::timeout(self.read_timeout, tls.accept(stream));
                     tokio::spawn(async move {
+                        let _permit = permit;
                         match handshake.await {
-                            Ok(Ok(stream)) => serve(builder, stream, peer, router, watcher).await,
+                            Ok(Ok(stream)) => {
+                                let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                                let builder = if is_http2 { http2 } else { http1 };
+                                serve(builder, stream, peer, router, watcher).await;
+                            }
                             Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
                             Err(_) => tracing::debug!(%peer, "TLS handshake timed out"),
                         }
@@ -67,6 +81,14 @@ impl Listener {
         }
         drop(self.socket);
         graceful.shutdown().await;
+    }
+
+    /// The next connection, once there is room for it.
+    async fn accept(&self) -> std::io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+        let permit = Arc::clone(&self.connections).acquire_owned().await;
+        let permit = permit.map_err(std::io::Error::other)?;
+        let (stream, peer) = self.socket.accept().await?;
+        Ok((stream, peer, permit))
     }
 }
 

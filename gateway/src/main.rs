@@ -162,7 +162,7 @@ fn report(error: &StartupError) {
                 writeln!(stderr, "{}:{}: {}", path.display(), mistake.line, mistake.message)
             })
         }
-        other => writeln!(stderr, "license-gateway: {other}"),
+        other => writeln!(stderr, "license-gateway: {}", error::with_causes(other)),
     };
     let _ = said; // nowhere else to say it
 }

@@ -6,7 +6,6 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::{Extension, Json};
-use hsm_driver::State as DeviceState;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -24,7 +23,7 @@ pub(crate) async fn livez() -> &'static str {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Readiness {
     ready: bool,
-    /// Usable devices of each group.
+    /// Of each group the devices that take work and hold a key.
     groups: BTreeMap<String, usize>,
     /// Whether the database answers.
     database: bool,
@@ -40,12 +39,9 @@ pub(crate) struct Readiness {
     )
 )]
 pub(crate) async fn readyz(State(gateway): State<Gateway>) -> (StatusCode, Json<Readiness>) {
-    let mut groups = BTreeMap::new();
-    for device in gateway.fleet.status() {
-        let usable = matches!(device.state, DeviceState::Ready | DeviceState::Degraded);
-        *groups.entry(device.group.to_string()).or_default() += usize::from(usable);
-    }
-    let database = gateway.store.apps().await.is_ok();
+    let usable = gateway.fleet.usable().into_iter();
+    let groups: BTreeMap<_, _> = usable.map(|(group, count)| (group.to_string(), count)).collect();
+    let database = gateway.store.ping().await.is_ok();
     let ready = database && gateway.fleet.has_settled() && groups.values().any(|usable| *usable > 0);
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(Readiness { ready, groups, database }))

@@ -9,6 +9,8 @@ use signing::SigningError;
 use utoipa::ToSchema;
 use verify_front::FrontError;
 
+use crate::error::with_causes;
+
 /// One faulty field of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct Fault {
@@ -176,6 +178,15 @@ impl Problem {
         Self { errors: vec![fault], ..problem }
     }
 
+    pub(crate) fn unknown_device(id: &str) -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "unknown_device",
+            "Unknown device",
+            format!("there is no device {id:?}"),
+        )
+    }
+
     pub(crate) fn license_unknown() -> Self {
         let detail = "the library holds no entity with this code";
         Self::new(StatusCode::NOT_FOUND, "license_unknown", "License unknown", detail)
@@ -203,7 +214,7 @@ impl From<SigningError> for Problem {
                 Self::faults(vec![Fault::new("algorithm", code, error.to_string())])
             }
             SigningError::Format(source) => Self::from_format(code, source),
-            SigningError::Register { .. } => Self::internal(code, error.to_string()),
+            SigningError::Register { .. } => Self::internal(code, with_causes(&error)),
             SigningError::Device(source) => match source {
                 hsm_driver::HsmError::NoDevice { .. } | hsm_driver::HsmError::Overloaded { .. } => {
                     Self::unavailable(code, "No device available", source.to_string())
@@ -215,9 +226,14 @@ impl From<SigningError> for Problem {
                 hsm_driver::HsmError::AlgorithmMismatch { .. } => {
                     Self::faults(vec![Fault::new("algorithm", code, source.to_string())])
                 }
-                hsm_driver::HsmError::Refused { .. }
-                | hsm_driver::HsmError::UnknownDialect { .. }
-                | hsm_driver::HsmError::BadKey { .. } => Self::internal(code, source.to_string()),
+                hsm_driver::HsmError::Refused { .. } => {
+                    let fault =
+                        Fault::new("algorithm", code, "the devices that hold this key cannot do this");
+                    Self { internal: Some(source.to_string()), ..Self::faults(vec![fault]) }
+                }
+                hsm_driver::HsmError::UnknownDialect { .. } | hsm_driver::HsmError::BadKey { .. } => {
+                    Self::internal(code, source.to_string())
+                }
             },
             SigningError::Record(source) => Self::record_unavailable(source),
         }
@@ -250,13 +266,13 @@ impl Problem {
     pub(crate) fn record_unavailable(error: &store::StoreError) -> Self {
         let title = "Record unavailable";
         let problem = Self::unavailable("audit_unavailable", title, "the record could not be written");
-        Self { internal: Some(error.to_string()), ..problem }
+        Self { internal: Some(with_causes(error)), ..problem }
     }
 
     pub(crate) fn database(error: &store::StoreError) -> Self {
         let title = "Database unavailable";
         let problem = Self::unavailable("database_unavailable", title, "the database did not answer");
-        Self { internal: Some(error.to_string()), ..problem }
+        Self { internal: Some(with_causes(error)), ..problem }
     }
 }
 

@@ -16,7 +16,9 @@ pub(crate) fn router(gateway: Gateway) -> Router {
         .route("/v1/licenses/{uscc}/status", get(licenses::get_status))
         .route("/v1/keys", get(keys::list_keys))
         .route("/v1/keys/{id}", get(keys::get_key))
-        .route("/v1/devices", get(devices::list_devices));
+        .route("/v1/devices", get(devices::list_devices))
+        .route("/v1/devices/{id}/drain", post(devices::drain_device))
+        .route("/v1/devices/{id}/resume", post(devices::resume_device));
     let operations = Router::new()
         .route("/livez", get(operations::livez))
         .route("/readyz", get(operations::readyz))

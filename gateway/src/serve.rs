@@ -13,7 +13,7 @@ use signing::{KeyRing, SigningDesk};
 use store::{AuditLog, Store};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use verify_front::LicenseFront;
 
 use crate::auth::Apps;
@@ -60,7 +60,11 @@ pub(crate) async fn serve(mut config: Config, overrides: Overrides) -> Result<()
     let store = Store::open(&config.database.url).await?;
     store.migrate().await?;
     let (audit, audit_writer) = AuditLog::start(&store).await?;
-    let keys = Arc::new(KeyRing::load(store.keys().await?)?);
+    let (keys, left_out) = KeyRing::load(store.keys().await?);
+    for error in left_out {
+        tracing::warn!(%error, "a key of the register cannot sign and is left out");
+    }
+    let keys = Arc::new(keys);
     let worker =
         WorkerCommand { program: PathBuf::from("/proc/self/exe"), arguments: vec!["hsm-worker".to_owned()] };
     let fleet = Arc::new(Fleet::start(&config.fleet, &config.devices, keys.specs()?, &worker)?);
@@ -69,6 +73,7 @@ pub(crate) async fn serve(mut config: Config, overrides: Overrides) -> Result<()
     let https = bind(config.server.https).await?;
     let (read_timeout, grace, folder) =
         (config.server.read_timeout, config.server.shutdown_grace, config.folder.clone());
+    let connections = Arc::new(Semaphore::new(config.server.max_connections));
     let gateway = Gateway::new(Parts {
         apps: Apps::new(store.clone()),
         desk: SigningDesk::new(Arc::clone(&keys), Arc::clone(&fleet), audit.clone()),
@@ -95,25 +100,32 @@ pub(crate) async fn serve(mut config: Config, overrides: Overrides) -> Result<()
     let mut listeners = tokio::task::JoinSet::new();
     for (socket, tls) in [(http, None), (https, acceptor)] {
         let Some(socket) = socket else { continue };
-        let listener = Listener { socket, tls, router: router.clone(), read_timeout };
+        let connections = Arc::clone(&connections);
+        let listener = Listener { socket, tls, router: router.clone(), read_timeout, connections };
         listeners.spawn(listener.run(stopping.clone()));
     }
-    tokio::select! {
-        _ = terminate.recv() => tracing::info!("terminate: finishing what is in flight"),
-        _ = interrupt.recv() => tracing::info!("interrupt: finishing what is in flight"),
-        _ = listeners.join_next() => tracing::error!("a listener ended"),
-    }
+    let ended = tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+        _ = listeners.join_next() => Err(StartupError::ListenerEnded),
+    };
+    tracing::info!("finishing what is in flight");
     let _ = stop.send(true); // the listeners are all that could listen
     let finished =
         tokio::time::timeout(grace, async { while listeners.join_next().await.is_some() {} }).await;
     if finished.is_err() {
         tracing::warn!(?grace, "some requests did not finish in time");
     }
-    audit_writer.finish().await;
-    gateway.store.clone().close().await;
+    let closing = async {
+        audit_writer.finish().await;
+        gateway.store.clone().close().await;
+    };
+    if tokio::time::timeout(grace, closing).await.is_err() {
+        tracing::error!(?grace, "the database did not finish in time");
+    }
     let _ = std::fs::remove_file(announced); // it names a process that is about to end
     tracing::info!("stopped");
-    Ok(())
+    ended
 }
 
 /// One gateway writes one audit log: a second on the same database file is refused. The lock ends with the

@@ -11,6 +11,7 @@ use formats::cms::Family;
 use serde::{Deserialize, Serialize};
 use signing::{Input, SignOrder, SignatureFormat};
 use store::App;
+use tracing::Instrument;
 use utoipa::ToSchema;
 
 use crate::auth::{Authenticated, Scope};
@@ -86,7 +87,10 @@ pub(crate) async fn post_signature(
     let certificate = key.chain.first().map(formats::Certificate::to_pem);
     let (algorithm, key) = (order.algorithm, order.key.clone());
     let caller = caller.caller();
-    let receipt = gateway.desk.sign(&caller, order).await?;
+    // In a task of its own: a caller that hangs up does not keep what its key did off the record.
+    let (desk, on_behalf) = (gateway.desk.clone(), caller.clone());
+    let signing = tokio::spawn(async move { desk.sign(&on_behalf, order).await }.in_current_span());
+    let receipt = signing.await.map_err(|_| Problem::panicked())??;
     gateway.metrics.signed(receipt.device.as_str(), algorithm.name());
     let response = SignatureResponse {
         signature: STANDARD.encode(&receipt.signature),

@@ -63,7 +63,10 @@ pub(crate) async fn post_verification(
     JsonBody(request): JsonBody<VerificationRequest>,
 ) -> Result<Json<Value>, Problem> {
     caller.with(Scope::Verifications)?;
-    let answer = request.judge(&gateway)?;
+    // A SignedData may hold many signers: off the threads that keep the devices fed.
+    let judging = gateway.clone();
+    let judged = tokio::task::spawn_blocking(move || request.judge(&judging)).await;
+    let answer = judged.map_err(|_| Problem::panicked())??;
     gateway.metrics.judged("signature", answer.judgement.verdict);
     let response = VerificationResponse { answer, request_id: crate::request_id::current() };
     // Through Value, because the verdict's fields stand beside request_id.

@@ -26,7 +26,14 @@ pub struct Sm2Numbers {
     pub sign: u64,
 }
 
-const SHIPPED: [(&str, &str); 1] = [("standard", include_str!("../dialects/standard.toml"))];
+const SHIPPED: [(&str, &str); 6] = [
+    ("standard", include_str!("../dialects/standard.toml")),
+    ("sansec", include_str!("../dialects/sansec.toml")),
+    ("tass", include_str!("../dialects/tass.toml")),
+    ("luna", include_str!("../dialects/luna.toml")),
+    ("westone", include_str!("../dialects/westone.toml")),
+    ("ibm", include_str!("../dialects/ibm.toml")),
+];
 
 impl Dialect {
     /// A shipped profile by name.

@@ -19,12 +19,44 @@ pub enum Blame {
     Busy,
     /// The key is not usable on this device: try another.
     Key,
+    /// The device does not do the algorithm: try another.
+    Algorithm,
     /// The request itself is wrong: no device will take it.
     Request,
 }
 
 impl ReturnValue {
-    /// Sorts a return value (PKCS#11 v2.40 §5.1; `docs` of the vendors for the busy ones).
+    /// Whether a C_Login that answered this says that the PIN is not the token's.
+    #[must_use]
+    pub(crate) fn refuses_pin(self) -> bool {
+        matches!(
+            self.0,
+            sys::CKR_PIN_INCORRECT
+                | sys::CKR_PIN_LOCKED
+                | sys::CKR_PIN_EXPIRED
+                | sys::CKR_PIN_INVALID
+                | sys::CKR_PIN_LEN_RANGE
+        )
+    }
+
+    /// Whether a C_Login that answered this certainly never had the PIN compared.
+    #[must_use]
+    pub(crate) fn is_transport(self) -> bool {
+        matches!(
+            self.0,
+            sys::CKR_DEVICE_ERROR
+                | sys::CKR_DEVICE_REMOVED
+                | sys::CKR_DEVICE_MEMORY
+                | sys::CKR_HOST_MEMORY
+                | sys::CKR_TOKEN_NOT_PRESENT
+                | sys::CKR_SESSION_HANDLE_INVALID
+                | sys::CKR_SESSION_CLOSED
+                | sys::CKR_SESSION_COUNT
+                | sys::CKR_CRYPTOKI_NOT_INITIALIZED
+        )
+    }
+
+    /// Sorts a return value (PKCS#11 v2.40 §5.1).
     #[must_use]
     pub fn blame(self) -> Blame {
         match self.0 {
@@ -37,6 +69,9 @@ impl ReturnValue {
             | sys::CKR_KEY_FUNCTION_NOT_PERMITTED
             | sys::CKR_KEY_TYPE_INCONSISTENT
             | sys::CKR_KEY_SIZE_RANGE => Blame::Key,
+            sys::CKR_MECHANISM_INVALID
+            | sys::CKR_MECHANISM_PARAM_INVALID
+            | sys::CKR_FUNCTION_NOT_SUPPORTED => Blame::Algorithm,
             sys::CKR_DATA_LEN_RANGE | sys::CKR_DATA_INVALID | sys::CKR_ARGUMENTS_BAD => Blame::Request,
             _ => Blame::Device,
         }
@@ -51,7 +86,9 @@ impl fmt::Display for ReturnValue {
             sys::CKR_DATA_LEN_RANGE => "CKR_DATA_LEN_RANGE",
             sys::CKR_DEVICE_ERROR => "CKR_DEVICE_ERROR",
             sys::CKR_DEVICE_REMOVED => "CKR_DEVICE_REMOVED",
+            sys::CKR_ATTRIBUTE_TYPE_INVALID => "CKR_ATTRIBUTE_TYPE_INVALID",
             sys::CKR_FUNCTION_FAILED => "CKR_FUNCTION_FAILED",
+            sys::CKR_FUNCTION_NOT_SUPPORTED => "CKR_FUNCTION_NOT_SUPPORTED",
             sys::CKR_GENERAL_ERROR => "CKR_GENERAL_ERROR",
             sys::CKR_KEY_FUNCTION_NOT_PERMITTED => "CKR_KEY_FUNCTION_NOT_PERMITTED",
             sys::CKR_KEY_HANDLE_INVALID => "CKR_KEY_HANDLE_INVALID",
@@ -169,7 +206,7 @@ pub enum HsmError {
         /// How many devices were tried.
         attempts: usize,
     },
-    /// The device says the request itself is wrong.
+    /// The device says that it cannot do this, and so will every other.
     #[error("device {device}: {function} answered {rv}")]
     Refused {
         /// Who refused.
@@ -185,7 +222,7 @@ pub enum HsmError {
         /// The name.
         name: String,
     },
-    /// Two keys of one name, more keys than an index can name, or a key of a group without devices.
+    /// Two keys of one name, or more keys than an index can name.
     #[error("key {key}: {reason}")]
     BadKey {
         /// The key.

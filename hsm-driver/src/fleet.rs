@@ -10,13 +10,14 @@ use serde::Serialize;
 use tokio::task::JoinSet;
 use tracing::warn;
 
-use crate::device::{Device, KeyState, Supervisor, WorkerCommand};
+use crate::device::{Device, KeyState, WorkerCommand};
 use crate::dialect::Dialect;
 use crate::error::{AttemptError, Blame, HsmError};
 use crate::frame::TokenFacts;
 use crate::health::{Event, State};
 use crate::key::{Algorithm, Checker, KeySpec};
 use crate::route::{Candidate, choose};
+use crate::supervisor::Supervisor;
 
 /// The keys of a site, with what is needed to check their signatures.
 pub(crate) struct KeyTable {
@@ -131,11 +132,6 @@ impl Fleet {
         for (index, device) in devices.iter().enumerate() {
             groups.entry(device.group.clone()).or_default().push(index);
         }
-        for (_, spec) in keys.specs() {
-            if !groups.contains_key(&spec.group) {
-                return Err(HsmError::BadKey { key: spec.id.clone(), reason: "its group has no device" });
-            }
-        }
         let mut supervisors = JoinSet::new();
         let devices = devices
             .iter()
@@ -177,9 +173,10 @@ impl Fleet {
         let mut attempts = 0;
         let mut second_round = false;
         let mut all_full = true;
+        let mut cannot = None;
         loop {
-            let Some(chosen) = self.choose(&spec.group, index, &tried) else {
-                if tried.is_empty() || second_round {
+            let Some(chosen) = self.choose(&spec.group, index, algorithm, &tried) else {
+                if tried.is_empty() || second_round || cannot.is_some() {
                     break;
                 }
                 // Everybody was asked once. A worker that was lost is back within milliseconds: ask once more.
@@ -201,17 +198,24 @@ impl Fleet {
                     device.note_success();
                     return Ok(Signed { signature, device: device.config.id.clone(), attempts });
                 }
-                Err(AttemptError::Call { function, rv }) if rv.blame() == Blame::Request => {
-                    return Err(HsmError::Refused { device: device.config.id.clone(), function, rv });
-                }
                 Err(error) => {
-                    debug_assert!(error.retry());
+                    if let AttemptError::Call { function, rv } = &error
+                        && matches!(rv.blame(), Blame::Request | Blame::Algorithm)
+                    {
+                        let (device, function, rv) = (device.config.id.clone(), *function, *rv);
+                        cannot = Some(HsmError::Refused { device, function, rv });
+                    }
+                    if !error.retry() {
+                        break;
+                    }
                     all_full &= error == AttemptError::QueueFull;
                     tried.push(chosen);
                 }
             }
         }
-        if Instant::now() >= deadline {
+        if let Some(cannot) = cannot {
+            Err(cannot)
+        } else if Instant::now() >= deadline {
             Err(HsmError::DeadlineExceeded { attempts })
         } else if attempts > 0 && all_full {
             Err(HsmError::Overloaded { group: spec.group.clone() })
@@ -220,12 +224,12 @@ impl Fleet {
         }
     }
 
-    fn choose(&self, group: &GroupId, key: u16, tried: &[usize]) -> Option<usize> {
+    fn choose(&self, group: &GroupId, key: u16, algorithm: Algorithm, tried: &[usize]) -> Option<usize> {
         let members = self.groups.get(group)?;
         let mut candidates = Vec::with_capacity(members.len());
         for &member in members {
             let device = &self.devices[member];
-            if !tried.contains(&member) && device.takes_work() && device.holds(usize::from(key)) {
+            if !tried.contains(&member) && device.takes_work() && device.serves(usize::from(key), algorithm) {
                 candidates.push(Candidate {
                     device: member,
                     load: device.load(),
@@ -251,15 +255,18 @@ impl Fleet {
         digest: [u8; 32],
         until: Instant,
     ) -> Result<Vec<u8>, AttemptError> {
-        let answer = device.submit(index, algorithm, digest, until)?;
-        let outcome = match tokio::time::timeout_at(until.into(), answer).await {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) => Err(AttemptError::WorkerLost),
-            Err(_) => Err(AttemptError::TimedOut),
+        let outcome = match device.submit(index, algorithm, digest, until) {
+            Err(error) => Err(error),
+            Ok(answer) => match tokio::time::timeout_at(until.into(), answer).await {
+                Ok(Ok(outcome)) => outcome,
+                Ok(Err(_)) => Err(AttemptError::WorkerLost),
+                Err(_) => Err(AttemptError::TimedOut),
+            },
         };
         let outcome = outcome.and_then(|answer| {
             let signature = checker.canonical(&answer).ok_or(AttemptError::WrongResult)?;
-            // Every key proved itself on this device when its worker came up, so first uses are covered.
+            // Every key proved itself by every algorithm when the device's worker came up, so first uses are
+            // covered.
             let checked = self.settings.output_check == OutputCheck::FirstUse
                 || checker.accepts(algorithm, &digest, &signature);
             if checked { Ok(signature) } else { Err(AttemptError::WrongResult) }
@@ -271,23 +278,54 @@ impl Fleet {
                 // Late is not dead: a host that is short of processors makes every device late at once. What
                 // counts is that nothing at all comes back; lateness shows in the load and in the timeouts.
                 AttemptError::TimedOut => (device.silent_for() >= SILENT).then_some(Event::Failure),
-                AttemptError::Call { rv, .. } if rv.blame() == Blame::Device => Some(Event::Failure),
-                // The supervisor knows about a lost worker; busy and full speak for the load, not the device.
-                AttemptError::Call { .. } | AttemptError::WorkerLost | AttemptError::QueueFull => None,
+                AttemptError::Call { rv, .. } => match rv.blame() {
+                    Blame::Device => Some(Event::Failure),
+                    Blame::Busy => device.note_busy(),
+                    Blame::Key => {
+                        // Not asked for this key again until the supervisor's probe finds it back.
+                        device.set_key_state(usize::from(index), KeyState::Missing);
+                        None
+                    }
+                    Blame::Algorithm | Blame::Request => None,
+                },
+                // The supervisor knows about a lost worker; a full queue speaks for the load, not the device.
+                AttemptError::WorkerLost | AttemptError::QueueFull => None,
             };
             device.note_failure(error, event);
         }
         outcome
     }
 
-    /// Whether each group has a device that takes work, and every key one that holds it.
+    /// Takes a device out of service: it finishes what it has and takes nothing new. `None` if there is no such
+    /// device, else its state afterwards.
     #[must_use]
-    pub fn is_ready(&self) -> bool {
-        self.keys.specs().all(|(index, spec)| {
-            self.groups.get(&spec.group).is_some_and(|members| {
-                members.iter().any(|&m| self.devices[m].takes_work() && self.devices[m].holds(index))
-            })
-        })
+    pub fn drain(&self, id: &DeviceId) -> Option<State> {
+        self.operate(id, Event::Drain)
+    }
+
+    /// Puts a drained or quarantined device back: it takes work again once a signature of it verified. `None`
+    /// if there is no such device, else its state afterwards (`down` until it is proved).
+    #[must_use]
+    pub fn resume(&self, id: &DeviceId) -> Option<State> {
+        self.operate(id, Event::Resume)
+    }
+
+    fn operate(&self, id: &DeviceId, event: Event) -> Option<State> {
+        let device = self.devices.iter().find(|device| device.config.id == *id)?;
+        device.on(event);
+        Some(device.state())
+    }
+
+    /// For each group how many devices take work and hold a key at least.
+    #[must_use]
+    pub fn usable(&self) -> BTreeMap<GroupId, usize> {
+        let usable = |member: &&usize| {
+            let device = &self.devices[**member];
+            device.takes_work() && self.keys.specs().any(|(index, _)| device.holds(index))
+        };
+        let counts =
+            self.groups.iter().map(|(group, members)| (group.clone(), members.iter().filter(usable).count()));
+        counts.collect()
     }
 
     /// Whether no device is still on its first start.

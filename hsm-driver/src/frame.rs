@@ -4,6 +4,7 @@
 //! answer (JSON); every other id is one attempt, never used twice in a worker's life.
 
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use crate::dialect::Dialect;
 use crate::error::{ReturnValue, StartError};
@@ -20,7 +21,7 @@ pub(crate) struct StartOrder {
     pub(crate) module: String,
     pub(crate) token: String,
     pub(crate) serial: Option<String>,
-    pub(crate) pin: String,
+    pub(crate) pin: Zeroizing<String>,
     pub(crate) lanes: usize,
     pub(crate) dialect: Dialect,
     pub(crate) keys: Vec<KeyOrder>,
@@ -38,10 +39,21 @@ pub(crate) type StartAnswer = Result<Started, StartError>;
 
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Started {
-    pub(crate) keys: Vec<Option<PublicKey>>,
+    pub(crate) keys: Vec<Found>,
     pub(crate) token: TokenFacts,
     /// Sessions the device gave; fewer than asked for when it reached its limit.
     pub(crate) lanes: usize,
+}
+
+/// What a token shows for a key it was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Found {
+    /// No private key with that CKA_ID, or no public key beside it.
+    Nothing,
+    /// Objects of another kind than asked for.
+    AnotherKind,
+    /// This public key.
+    Key(PublicKey),
 }
 
 /// What the token says of itself (CK_TOKEN_INFO), padding removed.
@@ -94,9 +106,6 @@ const FUNCTIONS: [Function; 6] = [
     Function::SignInit,
     Function::Sign,
 ];
-const ALGORITHMS: [Algorithm; 4] =
-    [Algorithm::Sm2, Algorithm::EcdsaP256, Algorithm::RsaPkcs1, Algorithm::RsaPss];
-
 impl Function {
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -126,7 +135,7 @@ pub(crate) fn put_json<T: Serialize>(buffer: &mut Vec<u8>, value: &T) -> serde_j
 
 impl SignFrame {
     pub(crate) fn put(&self, buffer: &mut Vec<u8>) {
-        let algorithm = ALGORITHMS.iter().position(|a| *a == self.algorithm).unwrap_or_default();
+        let algorithm = Algorithm::ALL.iter().position(|a| *a == self.algorithm).unwrap_or_default();
         let head = [u8::try_from(algorithm).unwrap_or_default()];
         put(buffer, self.id, &[&head, &self.key.to_le_bytes(), &self.deadline.to_le_bytes(), &self.digest]);
     }
@@ -139,7 +148,7 @@ impl SignFrame {
         Some(Self {
             id,
             key: u16::from_le_bytes(*key),
-            algorithm: *ALGORITHMS.get(usize::from(algorithm))?,
+            algorithm: *Algorithm::ALL.get(usize::from(algorithm))?,
             deadline: u64::from_le_bytes(*deadline),
             digest: rest.try_into().ok()?,
         })

@@ -18,7 +18,7 @@ pub enum State {
     Maintenance,
     /// Cannot be used now; probed until it can.
     Down,
-    /// Gave a wrong result; stays out until an operator decides.
+    /// Gave a wrong result; stays out until an operator resumes it.
     Quarantined,
 }
 
@@ -37,6 +37,12 @@ pub(crate) enum Event {
     Failure,
     /// A signature that is not one.
     WrongResult,
+    /// An operator wants it out of service.
+    Drain,
+    /// It has nothing left to do.
+    Emptied,
+    /// An operator wants it back, also out of quarantine.
+    Resume,
 }
 
 /// Failures in a row that take a device out.
@@ -67,11 +73,19 @@ impl Health {
         self.failures = match event {
             Event::Failure => self.failures.saturating_add(1),
             Event::Success | Event::Proved | Event::WorkerStarting => 0,
-            Event::WorkerLost | Event::WrongResult => self.failures,
+            Event::WorkerLost | Event::WrongResult | Event::Drain | Event::Emptied | Event::Resume => {
+                self.failures
+            }
         };
         self.state = match (self.state, event) {
-            (_, Event::WrongResult) | (Quarantined, _) => Quarantined,
+            (_, Event::WrongResult) => Quarantined,
+            // Back in service only after a signature that verifies: until then it counts as down.
+            (Draining | Maintenance | Quarantined, Event::Resume) => Down,
+            (Quarantined, _) => Quarantined,
+            (Draining, Event::Emptied) => Maintenance,
             (Draining | Maintenance, _) => self.state,
+            (_, Event::Drain) => Draining,
+            (_, Event::Emptied | Event::Resume) => self.state,
             (_, Event::WorkerLost) => Down,
             (Down, Event::WorkerStarting) => Down, // still down to the world until it is proved
             (_, Event::WorkerStarting) => Starting,
@@ -119,6 +133,21 @@ mod tests {
         for later in [Proved, Success, WorkerLost, WorkerStarting] {
             assert_eq!(after(&[Proved, WrongResult, later]), State::Quarantined);
         }
+    }
+
+    #[test]
+    fn a_drained_device_rests_in_maintenance_and_returns_by_proof_only() {
+        use Event::{Drain, Emptied, Failure, Proved, Resume, Success, WorkerLost, WorkerStarting};
+        assert_eq!(after(&[Proved, Drain]), State::Draining);
+        for meanwhile in [Success, Failure, Proved, WorkerLost, WorkerStarting, Drain] {
+            assert_eq!(after(&[Proved, Drain, meanwhile]), State::Draining);
+            assert_eq!(after(&[Proved, Drain, Emptied, meanwhile]), State::Maintenance);
+        }
+        assert_eq!(after(&[Proved, Drain, Emptied, Resume]), State::Down);
+        assert_eq!(after(&[Proved, Drain, Emptied, Resume, Proved]), State::Ready);
+        assert_eq!(after(&[Proved, Event::WrongResult, Resume]), State::Down);
+        assert_eq!(after(&[Proved, Event::WrongResult, Drain]), State::Quarantined);
+        assert_eq!(after(&[Proved, Emptied, Resume]), State::Ready);
     }
 
     #[test]

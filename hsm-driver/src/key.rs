@@ -25,6 +25,19 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
+    /// All of them.
+    pub(crate) const ALL: [Self; 4] = [Self::Sm2, Self::EcdsaP256, Self::RsaPkcs1, Self::RsaPss];
+
+    /// A bit of its own in a set of algorithms.
+    pub(crate) fn bit(self) -> u8 {
+        match self {
+            Self::Sm2 => 1,
+            Self::EcdsaP256 => 2,
+            Self::RsaPkcs1 => 4,
+            Self::RsaPss => 8,
+        }
+    }
+
     /// The name used in the HTTP interface.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -74,20 +87,15 @@ impl PublicKey {
     /// Whether a key of this kind signs with the algorithm.
     #[must_use]
     pub fn signs_with(&self, algorithm: Algorithm) -> bool {
-        matches!(
-            (self, algorithm),
-            (Self::Sm2(_), Algorithm::Sm2)
-                | (Self::P256(_), Algorithm::EcdsaP256)
-                | (Self::Rsa { .. }, Algorithm::RsaPkcs1 | Algorithm::RsaPss)
-        )
+        self.algorithms().contains(&algorithm)
     }
 
-    /// The algorithm used to prove that a device holds the key.
-    pub(crate) fn proof_algorithm(&self) -> Algorithm {
+    /// The algorithms it signs with, the usual one first: that proves that a device holds the key.
+    pub(crate) fn algorithms(&self) -> &'static [Algorithm] {
         match self {
-            Self::Sm2(_) => Algorithm::Sm2,
-            Self::P256(_) => Algorithm::EcdsaP256,
-            Self::Rsa { .. } => Algorithm::RsaPkcs1,
+            Self::Sm2(_) => &[Algorithm::Sm2],
+            Self::P256(_) => &[Algorithm::EcdsaP256],
+            Self::Rsa { .. } => &[Algorithm::RsaPkcs1, Algorithm::RsaPss],
         }
     }
 }

@@ -18,6 +18,7 @@ mod health;
 mod key;
 pub mod provision;
 mod route;
+mod supervisor;
 pub mod worker;
 
 pub use device::{KeyState, WorkerCommand};

@@ -118,10 +118,9 @@ async fn an_unreachable_device_goes_down_unnoticed_and_comes_back_proved() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_group_is_a_wall() {
     let workshop = Workshop::new();
-    let devices = [
-        workshop.simulated("d1", "bureau", vec![import("demo-sm2", "demo-sm2")]),
-        workshop.simulated("d2", "portal", vec![import("portal-sm2", "portal-sm2")]),
-    ];
+    // Each device holds the other group's key as well: only the wall keeps it from being asked.
+    let both = || vec![import("demo-sm2", "demo-sm2"), import("portal-sm2", "portal-sm2")];
+    let devices = [workshop.simulated("d1", "bureau", both()), workshop.simulated("d2", "portal", both())];
     let fleet = start(&devices, vec![spec("demo-sm2", "bureau"), spec("portal-sm2", "portal")]);
     until_ready(&fleet).await;
     workshop.fault("d2", "unreachable = true\n");
@@ -202,4 +201,36 @@ async fn a_missing_module_or_token_keeps_one_device_down_and_no_other() {
         fleet.status().into_iter().map(|status| status.last_error.unwrap_or_default()).collect();
     assert!(errors[1].starts_with("module not usable"), "{errors:?}");
     assert!(errors[2].starts_with("no token labelled \"other\""), "{errors:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn draining_under_load_loses_nothing_and_a_resumed_device_works_again() {
+    let workshop = Workshop::new();
+    let devices =
+        ["d1", "d2"].map(|d| workshop.simulated(d, "bureau", vec![import("demo-p256", "demo-p256")]));
+    let fleet = Arc::new(start(&devices, vec![spec("demo-p256", "bureau")]));
+    until_ready(&fleet).await;
+    let callers: Vec<_> = (0..8)
+        .map(|_| {
+            let fleet = Arc::clone(&fleet);
+            tokio::spawn(async move {
+                for _ in 0..100 {
+                    sign(&fleet, "demo-p256", Algorithm::EcdsaP256).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let d1 = "d1".parse().unwrap();
+    assert_eq!(fleet.drain(&d1), Some(State::Draining));
+    until(&fleet, "d1 empty", |fleet| state(fleet, "d1") == State::Maintenance).await;
+    let before = fleet.status()[0].signed;
+    for caller in callers {
+        caller.await.unwrap();
+    }
+    let status = fleet.status().remove(0);
+    assert_eq!((status.signed, status.failed, status.worker_starts), (before, 0, 1), "{status:?}");
+    assert_eq!(fleet.resume(&d1), Some(State::Down));
+    until(&fleet, "d1 ready again", |fleet| state(fleet, "d1") == State::Ready).await;
+    assert_eq!(fleet.drain(&"nobody".parse().unwrap()), None);
 }

@@ -65,7 +65,7 @@ impl SigningError {
             Self::Device(HsmError::NoDevice { .. }) => "devices_unavailable",
             Self::Device(HsmError::Overloaded { .. }) => "devices_overloaded",
             Self::Device(HsmError::DeadlineExceeded { .. }) => "deadline_exceeded",
-            Self::Device(HsmError::Refused { .. }) => "device_refused",
+            Self::Device(HsmError::Refused { .. }) => "algorithm_not_available",
             Self::Device(HsmError::UnknownDialect { .. } | HsmError::BadKey { .. }) => "key_register_broken",
             Self::Record(_) => "audit_unavailable",
         }

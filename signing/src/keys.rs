@@ -25,19 +25,23 @@ pub struct SigningKey {
     cka_id: Vec<u8>,
 }
 
-/// All keys of a site.
+/// The keys of a site that can sign.
 #[derive(Debug, Default)]
 pub struct KeyRing(BTreeMap<KeyId, SigningKey>);
 
 impl KeyRing {
-    /// Reads the register.
-    ///
-    /// # Errors
-    /// [`SigningError::Register`] naming the first key whose certificate chain is missing or unreadable.
-    pub fn load(records: Vec<KeyRecord>) -> Result<Self, SigningError> {
-        let keys =
-            records.into_iter().map(|record| SigningKey::load(record).map(|key| (key.id.clone(), key)));
-        Ok(Self(keys.collect::<Result<_, _>>()?))
+    /// Reads the register. A key that cannot sign, such as one without a certificate, costs that key only: it is
+    /// left out and answered as a [`SigningError::Register`] that names it.
+    #[must_use]
+    pub fn load(records: Vec<KeyRecord>) -> (Self, Vec<SigningError>) {
+        let (mut keys, mut left_out) = (BTreeMap::new(), Vec::new());
+        for record in records {
+            match SigningKey::load(record).and_then(|key| key.spec().map(|_| key)) {
+                Ok(key) => drop(keys.insert(key.id.clone(), key)),
+                Err(error) => left_out.push(error),
+            }
+        }
+        (Self(keys), left_out)
     }
 
     /// A key by name.

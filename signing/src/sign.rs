@@ -106,7 +106,13 @@ impl SigningDesk {
     /// was decided before.
     pub async fn sign(&self, caller: &Caller, order: SignOrder) -> Result<Receipt, SigningError> {
         let key = self.admit(&order)?;
-        let prepared = Prepared::new(key, &order, caller.at)?;
+        let prepared = Prepared::new(key, &order, caller.at).map_err(|error| match error {
+            // The order was checked in form: what makes no sense now is the key's certificate.
+            FormatError::Plan(reason) => {
+                SigningError::Register { key: key.id.clone(), reason: reason.to_owned() }
+            }
+            error => SigningError::Format(error),
+        })?;
         let digest = prepared.digest();
         let entry = AuditEntry {
             action: match order.format {
@@ -131,7 +137,15 @@ impl SigningDesk {
                 return Err(error);
             }
         };
-        let signature = prepared.finish(signed.signature)?;
+        let signature = match prepared.finish(signed.signature) {
+            Ok(signature) => signature,
+            Err(error) => {
+                let error = SigningError::from(error);
+                let device = Some(signed.device.to_string());
+                self.audit.append(AuditEntry { outcome: error.code().to_owned(), device, ..entry }).await?;
+                return Err(error);
+            }
+        };
         let audit_index = self
             .audit
             .append(AuditEntry {

@@ -22,6 +22,8 @@ use crate::{Store, StoreError};
 const QUEUE: usize = 4096;
 /// Most entries in one transaction.
 const BATCH: usize = 512;
+/// Longest time an append waits for its commit.
+const LONGEST_WAIT: std::time::Duration = std::time::Duration::from_secs(5);
 /// Most entries in one answer of [`Store::audit_entries`].
 const PAGE: u32 = 1000;
 /// Rows per insert statement, largest first: few statements per batch, all of them prepared once.
@@ -141,14 +143,17 @@ impl AuditLog {
     /// Dropping the future does not take the entry back.
     ///
     /// # Errors
-    /// [`StoreError::AuditUnavailable`] at once when the queue is full or the log has stopped, and when the
-    /// commit failed.
+    /// [`StoreError::AuditUnavailable`] at once when the queue is full or the log has stopped, when the commit
+    /// failed, and when it took more than five seconds: then the entry may still be written.
     pub async fn append(&self, entry: AuditEntry) -> Result<u64, StoreError> {
         let entry = entry.canonical_json()?;
         let (answer, index) = oneshot::channel();
         let waiting = Waiting { leaf_hash: leaf_hash(&entry), entry, answer };
         self.queue.try_send(waiting).map_err(|_| StoreError::AuditUnavailable)?;
-        index.await.map_err(|_| StoreError::AuditUnavailable)
+        match tokio::time::timeout(LONGEST_WAIT, index).await {
+            Ok(Ok(index)) => Ok(index),
+            _ => Err(StoreError::AuditUnavailable),
+        }
     }
 
     /// Entries from `from` on, at most `limit` and at most 1,000.

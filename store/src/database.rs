@@ -58,6 +58,15 @@ impl Store {
         Ok(())
     }
 
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    /// [`StoreError::Query`] when it does not.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        sqlx::query("SELECT 1").execute(self.readers()).await?;
+        Ok(())
+    }
+
     /// Waits for running statements and closes every connection; clones fail from then on.
     pub async fn close(self) {
         self.0.readers.close().await;
@@ -67,12 +76,14 @@ impl Store {
     async fn connect(options: SqliteConnectOptions) -> Result<Self, StoreError> {
         let opening = |source| StoreError::Open { path: options.get_filename().to_owned(), source };
         let writer = SqlitePoolOptions::new()
+            .acquire_timeout(BUSY_TIMEOUT)
             .max_connections(1)
             .connect_with(options.clone())
             .await
             .map_err(opening)?;
         refuse_newer_schema(&writer).await?;
         let readers = SqlitePoolOptions::new()
+            .acquire_timeout(BUSY_TIMEOUT)
             .max_connections(READERS)
             .connect_with(options.clone().pragma("query_only", "ON"))
             .await

@@ -1,7 +1,7 @@
 //! The answer about a license that somebody shows.
 
 use formats::license::{Face, LicenseReport};
-use formats::verdict::Judgement;
+use formats::verdict::{Judgement, Verdict};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use store::{EntityRecord, LicenseRecord};
@@ -58,6 +58,26 @@ pub(crate) struct Holder {
     pub(crate) current: Option<LicenseRecord>,
 }
 
+/// What can be found of a license that its authority did issue.
+const OF_ISSUED: [&str; 10] = [
+    "expired",
+    "not_yet_valid",
+    "revoked",
+    "revoked_later",
+    "revocation_not_checked",
+    "crl_stale",
+    "test_identity",
+    "serial_format",
+    "unknown_attribute",
+    "unknown_template",
+];
+
+/// Whether the license's own proofs show that it was issued, whatever has become of it since.
+pub(crate) fn was_issued(judgement: &Judgement) -> bool {
+    judgement.verdict == Verdict::Valid
+        || judgement.findings.iter().all(|finding| OF_ISSUED.contains(&finding.code))
+}
+
 /// Adds what the library knows to what the license proves by itself.
 pub(crate) fn complete(report: LicenseReport, holder: Option<Holder>) -> Result<LicenseAnswer, FrontError> {
     let mut judgement = report.judgement;
@@ -71,7 +91,8 @@ pub(crate) fn complete(report: LicenseReport, holder: Option<Holder>) -> Result<
         }
         None => {
             if report.certificate.is_some() {
-                judgement.note("status_not_checked", "the library does not know the holder");
+                judgement
+                    .note("status_not_checked", "not issued by a trusted authority, or not in the library");
             }
             None
         }

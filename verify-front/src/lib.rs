@@ -47,9 +47,11 @@ impl LicenseFront {
         let report = match kind {
             LicenseType::Certificate => formats::license::judge(license, &self.trust, at, self.sandbox),
         };
+        // The register is asked for the holder of a license that was issued, in force or not: what a forged one
+        // claims must not serve to read it.
         let holder = match &report.uscc {
-            Some(uscc) => self.holder(uscc).await?,
-            None => None,
+            Some(uscc) if judge::was_issued(&report.judgement) => self.holder(uscc).await?,
+            _ => None,
         };
         judge::complete(report, holder)
     }

@@ -3,14 +3,16 @@
 //! Invariants: the session is used by this thread alone from open to close; a handle found in one session is
 //! never used in the next; no lock is held across a C call.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use cryptoki_sys as sys;
 
 use super::module::{Call, Class, Mechanism, Module, ObjectHandle, SessionHandle, Slot};
 use crate::dialect::Dialect;
 use crate::error::{ReturnValue, StartError};
-use crate::frame::{Function, KeyOrder, StartOrder};
+use crate::frame::{Found, Function, KeyOrder, StartOrder};
 use crate::key::{Algorithm, PublicKey};
 
 /// ASN.1 `DigestInfo` of SHA-256 up to the digest (RFC 8017 §9.2 note 1).
@@ -24,53 +26,86 @@ pub(super) struct Shared {
     pub(super) module: Module,
     pub(super) slot: Slot,
     pub(super) order: StartOrder,
-    /// One lane logs in again at a time: several at once with a PIN changed meanwhile would lock the token.
-    logging_in: AtomicBool,
-    pin_refused: AtomicBool,
+    login: Mutex<LoginState>,
+    login_done: Condvar,
+    /// Logins done; a lane that finds one it did not know of need not do another.
+    logins: AtomicU64,
+}
+
+/// One lane logs in again for all: several at once with a PIN changed meanwhile would lock the token.
+#[derive(Default)]
+struct LoginState {
+    under_way: bool,
+    /// What the token said of the PIN, once it refused it: then nobody tries again.
+    refused: Option<ReturnValue>,
 }
 
 pub(super) type Failure = (Function, ReturnValue);
 
+const LONGEST_LOGIN: Duration = Duration::from_secs(5);
+
 impl Shared {
     pub(super) fn new(module: Module, slot: Slot, order: StartOrder) -> Self {
-        Self { module, slot, order, logging_in: AtomicBool::new(false), pin_refused: AtomicBool::new(false) }
+        Self {
+            module,
+            slot,
+            order,
+            login: Mutex::default(),
+            login_done: Condvar::new(),
+            logins: AtomicU64::new(0),
+        }
     }
 
-    /// Logs in once more after the device forgot it.
-    fn login_again(&self, session: SessionHandle) -> Call<()> {
-        let forgotten = ReturnValue(sys::CKR_USER_NOT_LOGGED_IN);
-        if self.pin_refused.load(Ordering::Acquire) || self.logging_in.swap(true, Ordering::AcqRel) {
-            return Err(forgotten);
+    fn login_state(&self) -> MutexGuard<'_, LoginState> {
+        self.login.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Logs in after the device forgot it, or waits for the lane that does. `seen` is the count of logins when
+    /// the caller last signed; afterwards it is the present one.
+    fn login_again(&self, session: SessionHandle, seen: &mut u64) -> Call<()> {
+        let mut state = self.login_state();
+        if state.under_way {
+            let waited = self.login_done.wait_timeout_while(state, LONGEST_LOGIN, |state| state.under_way);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
+        if let Some(refused) = state.refused {
+            return Err(refused);
+        }
+        if state.under_way {
+            return Err(ReturnValue(sys::CKR_USER_NOT_LOGGED_IN));
+        }
+        let count = self.logins.load(Ordering::Relaxed);
+        if count != std::mem::replace(seen, count) {
+            return Ok(());
+        }
+        state.under_way = true;
+        drop(state);
         let result = self.module.login(session, &self.order.pin);
-        if result.is_err_and(pin_was_refused) {
-            self.pin_refused.store(true, Ordering::Release);
+        let mut state = self.login_state();
+        state.under_way = false;
+        match result {
+            Ok(()) => *seen = self.logins.fetch_add(1, Ordering::Relaxed) + 1,
+            Err(rv) if rv.refuses_pin() => state.refused = Some(rv),
+            Err(_) => {}
         }
-        self.logging_in.store(false, Ordering::Release);
+        self.login_done.notify_all();
         result
     }
-}
-
-pub(super) fn pin_was_refused(rv: ReturnValue) -> bool {
-    matches!(
-        rv.0,
-        sys::CKR_PIN_INCORRECT
-            | sys::CKR_PIN_LOCKED
-            | sys::CKR_PIN_EXPIRED
-            | sys::CKR_PIN_INVALID
-            | sys::CKR_PIN_LEN_RANGE
-    )
 }
 
 pub(super) struct Lane<'s> {
     shared: &'s Shared,
     session: Option<SessionHandle>,
     handles: Vec<Option<ObjectHandle>>,
+    /// Which keys this lane ever found.
+    found: Vec<bool>,
+    logins_seen: u64,
 }
 
 impl<'s> Lane<'s> {
     pub(super) fn new(shared: &'s Shared) -> Self {
-        Self { shared, session: None, handles: vec![None; shared.order.keys.len()] }
+        let keys = shared.order.keys.len();
+        Self { shared, session: None, handles: vec![None; keys], found: vec![false; keys], logins_seen: 0 }
     }
 
     /// Opens the session, logs in and finds the keys, so that the first request does not pay for it.
@@ -79,7 +114,7 @@ impl<'s> Lane<'s> {
         let session = self.session().map_err(call)?;
         match self.shared.module.login(session, &self.shared.order.pin) {
             Ok(()) => {}
-            Err(rv) if pin_was_refused(rv) => return Err(StartError::PinRefused { rv }),
+            Err(rv) if rv.refuses_pin() => return Err(StartError::PinRefused { rv }),
             Err(rv) => return Err(call((Function::Login, rv))),
         }
         for key in 0..self.handles.len() {
@@ -91,8 +126,8 @@ impl<'s> Lane<'s> {
         Ok(())
     }
 
-    /// The public key of each key of the order, as the token shows it.
-    pub(super) fn public_keys(&mut self) -> Result<Vec<Option<PublicKey>>, StartError> {
+    /// What the token shows for each key of the order.
+    pub(super) fn public_keys(&mut self) -> Result<Vec<Found>, StartError> {
         let shared = self.shared;
         shared
             .order
@@ -101,31 +136,30 @@ impl<'s> Lane<'s> {
             .enumerate()
             .map(|(index, key)| match self.public_key(index, key) {
                 Ok(found) => Ok(found),
+                Err((_, ReturnValue(sys::CKR_ATTRIBUTE_TYPE_INVALID))) => Ok(Found::AnotherKind),
                 Err((function, rv)) => Err(StartError::Call { function: function.name().to_owned(), rv }),
             })
             .collect()
     }
 
-    fn public_key(&mut self, index: usize, key: &KeyOrder) -> Result<Option<PublicKey>, Failure> {
+    fn public_key(&mut self, index: usize, key: &KeyOrder) -> Result<Found, Failure> {
         let session = self.session()?;
         let failed = |rv| (Function::FindObjects, rv);
         if self.handles[index].is_none() {
-            return Ok(None); // a public key without its private key signs nothing
+            return Ok(Found::Nothing); // a public key without its private key signs nothing
         }
         let module = &self.shared.module;
         let Some(object) = module.find_key(session, &Class::Public, &key.cka_id).map_err(failed)? else {
-            return Ok(None);
+            return Ok(Found::Nothing);
         };
-        Ok(match key.algorithm {
-            Algorithm::Sm2 => Some(PublicKey::Sm2(point(module.ec_point(session, object).map_err(failed)?))),
-            Algorithm::EcdsaP256 => {
-                Some(PublicKey::P256(point(module.ec_point(session, object).map_err(failed)?)))
-            }
+        Ok(Found::Key(match key.algorithm {
+            Algorithm::Sm2 => PublicKey::Sm2(point(module.ec_point(session, object).map_err(failed)?)),
+            Algorithm::EcdsaP256 => PublicKey::P256(point(module.ec_point(session, object).map_err(failed)?)),
             Algorithm::RsaPkcs1 | Algorithm::RsaPss => {
                 let (modulus, exponent) = module.rsa_numbers(session, object).map_err(failed)?;
-                Some(PublicKey::Rsa { modulus: without_zeros(modulus), exponent: without_zeros(exponent) })
+                PublicKey::Rsa { modulus: without_zeros(modulus), exponent: without_zeros(exponent) }
             }
-        })
+        }))
     }
 
     /// Makes one signature. What a lost session, handle or login costs is one more try on this device.
@@ -136,7 +170,7 @@ impl<'s> Lane<'s> {
         digest: &[u8; 32],
     ) -> Result<Vec<u8>, Failure> {
         match self.try_sign(key, algorithm, digest) {
-            Err(failure) if self.recover(key, failure.1) => self.try_sign(key, algorithm, digest),
+            Err(failure) if self.recover(key, failure)? => self.try_sign(key, algorithm, digest),
             other => other,
         }
     }
@@ -156,32 +190,51 @@ impl<'s> Lane<'s> {
         } else {
             module.sign(session, digest)
         };
-        signed.map_err(|rv| (Function::Sign, rv))
+        let signature = signed.map_err(|rv| (Function::Sign, rv))?;
+        self.logins_seen = self.shared.logins.load(Ordering::Relaxed);
+        Ok(signature)
     }
 
-    /// Mends what the return value says is broken; whether a second try makes sense.
-    fn recover(&mut self, key: usize, rv: ReturnValue) -> bool {
-        match rv.0 {
+    /// Mends what the failure says is broken; whether a second try makes sense, or what mending failed with.
+    fn recover(&mut self, key: usize, failure: Failure) -> Result<bool, Failure> {
+        match failure.1.0 {
             sys::CKR_SESSION_HANDLE_INVALID | sys::CKR_SESSION_CLOSED => {
                 self.forget_session();
-                true
+                // With its last session a token forgets the login too, and says so only by hiding private keys.
+                self.login()?;
+                Ok(true)
             }
             sys::CKR_OPERATION_ACTIVE => {
                 if let Some(session) = self.session {
                     let _ = self.shared.module.close_session(session); // it is given up either way
                 }
                 self.forget_session();
-                true
+                self.login()?;
+                Ok(true)
             }
             sys::CKR_KEY_HANDLE_INVALID | sys::CKR_OBJECT_HANDLE_INVALID => {
-                self.handles[key].take().is_some()
+                // A stale handle is looked up again. A key that was there and is not found may be hidden by a
+                // lost login.
+                if self.handles.get_mut(key).and_then(Option::take).is_none() {
+                    if !self.found.get(key).copied().unwrap_or_default() {
+                        return Ok(false);
+                    }
+                    self.login()?;
+                }
+                Ok(true)
             }
             sys::CKR_USER_NOT_LOGGED_IN => {
-                self.handles.fill(None); // private objects may have been re-created at login
-                self.session.is_some_and(|session| self.shared.login_again(session).is_ok())
+                self.login()?;
+                Ok(true)
             }
-            _ => false,
+            _ => Ok(false),
         }
+    }
+
+    fn login(&mut self) -> Result<(), Failure> {
+        self.handles.fill(None); // private objects may be other ones after a login
+        let session = self.session()?;
+        self.shared.login_again(session, &mut self.logins_seen).map_err(|rv| (Function::Login, rv))
     }
 
     /// A session the device lost is forgotten, not closed: its number may already be another's.
@@ -209,6 +262,7 @@ impl<'s> Lane<'s> {
         let found = self.shared.module.find_key(session, &Class::Private, &order.cka_id);
         let handle = found.map_err(|rv| (Function::FindObjects, rv))?.ok_or(unknown)?;
         self.handles[key] = Some(handle);
+        self.found[key] = true;
         Ok(handle)
     }
 }

@@ -2,6 +2,8 @@
 
 // Each test program uses its own part of this.
 #![allow(dead_code)]
+// And it is a test: what cannot be set up fails it.
+#![allow(clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -12,14 +14,14 @@ use config::{DeviceId, GroupId, KeyId, OutputCheck};
 use hsm_driver::provision::{ImportKey, KeyParts, ProvisionOrder, provision};
 use hsm_driver::{Dialect, Fleet, KeySpec, PublicKey, State, WorkerCommand};
 
-pub const PIN: &str = "12345678";
+pub(crate) const PIN: &str = "12345678";
 const SOFTHSM: &str = "/usr/lib/softhsm/libsofthsm2.so";
 
-pub struct Workshop {
+pub(crate) struct Workshop {
     folder: tempfile::TempDir,
 }
 
-pub fn settings() -> config::Fleet {
+pub(crate) fn settings() -> config::Fleet {
     config::Fleet {
         deadline: Duration::from_secs(3),
         kill_after: Duration::from_millis(300),
@@ -57,7 +59,7 @@ fn service(id: &str) -> &'static certs_test::ServiceKey {
 }
 
 /// The key as a site declares it.
-pub fn spec(id: &str, group: &str) -> KeySpec {
+pub(crate) fn spec(id: &str, group: &str) -> KeySpec {
     let public_key = match &service(id).private {
         PrivateParts::Sm2 { public, .. } => PublicKey::Sm2(public.to_vec()),
         PrivateParts::P256 { public, .. } => PublicKey::P256(public.to_vec()),
@@ -68,7 +70,7 @@ pub fn spec(id: &str, group: &str) -> KeySpec {
 }
 
 /// The private half of `of`, to be imported under the CKA_ID of `id`.
-pub fn import(id: &str, of: &str) -> ImportKey {
+pub(crate) fn import(id: &str, of: &str) -> ImportKey {
     let parts = match &service(of).private {
         PrivateParts::Sm2 { scalar, public } => {
             KeyParts::Sm2 { scalar: scalar.to_vec().into(), point: public.to_vec() }
@@ -87,16 +89,16 @@ pub fn import(id: &str, of: &str) -> ImportKey {
 }
 
 impl Workshop {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { folder: tempfile::tempdir().unwrap() }
     }
 
-    pub fn home(&self, device: &str) -> PathBuf {
+    pub(crate) fn home(&self, device: &str) -> PathBuf {
         self.folder.path().join(device)
     }
 
     /// A simulated device that holds these keys.
-    pub fn simulated(&self, device: &str, group: &str, keys: Vec<ImportKey>) -> config::Device {
+    pub(crate) fn simulated(&self, device: &str, group: &str, keys: Vec<ImportKey>) -> config::Device {
         let home = self.home(device);
         std::fs::create_dir(&home).unwrap();
         let serial = format!("SIM-{device}");
@@ -109,7 +111,7 @@ impl Workshop {
     }
 
     /// A SoftHSM2 token that holds these keys.
-    pub fn softhsm(&self, device: &str, group: &str, keys: Vec<ImportKey>) -> config::Device {
+    pub(crate) fn softhsm(&self, device: &str, group: &str, keys: Vec<ImportKey>) -> config::Device {
         assert!(Path::new(SOFTHSM).is_file(), "this test needs SoftHSM2: apt-get install softhsm2");
         let home = self.home(device);
         std::fs::create_dir_all(home.join("tokens")).unwrap();
@@ -160,7 +162,7 @@ impl Workshop {
     }
 
     /// Commands a simulated device's breakdown; an empty text ends it.
-    pub fn fault(&self, device: &str, toml: &str) {
+    pub(crate) fn fault(&self, device: &str, toml: &str) {
         let (path, temporary) = (self.home(device).join("fault.toml"), self.home(device).join("fault.new"));
         std::fs::write(&temporary, toml).unwrap();
         std::fs::rename(&temporary, &path).unwrap();
@@ -169,16 +171,16 @@ impl Workshop {
     }
 }
 
-pub fn start(devices: &[config::Device], keys: Vec<KeySpec>) -> Fleet {
+pub(crate) fn start(devices: &[config::Device], keys: Vec<KeySpec>) -> Fleet {
     Fleet::start(&settings(), devices, keys, &worker(None)).unwrap()
 }
 
-pub fn state(fleet: &Fleet, device: &str) -> State {
+pub(crate) fn state(fleet: &Fleet, device: &str) -> State {
     fleet.status().into_iter().find(|status| status.id.as_str() == device).unwrap().state
 }
 
 /// Waits, within a bound, for something to become true of the fleet.
-pub async fn until(fleet: &Fleet, what: &str, holds: impl Fn(&Fleet) -> bool) {
+pub(crate) async fn until(fleet: &Fleet, what: &str, holds: impl Fn(&Fleet) -> bool) {
     let started = Instant::now();
     while !holds(fleet) {
         assert!(
@@ -190,7 +192,7 @@ pub async fn until(fleet: &Fleet, what: &str, holds: impl Fn(&Fleet) -> bool) {
     }
 }
 
-pub async fn until_ready(fleet: &Fleet) {
+pub(crate) async fn until_ready(fleet: &Fleet) {
     until(fleet, "every device ready", |fleet| {
         fleet.status().iter().all(|status| status.state == State::Ready)
     })
