@@ -10,7 +10,7 @@ export LICENSE_GATEWAY_BIN := $(abspath $(TARGET))/ci/license-gateway
 export HSM_SIM_MODULE := $(abspath $(TARGET))/ci/libhsm_sim.so
 CARGO_BUILD_CI = cargo build --locked --profile ci --workspace --all-targets
 
-.PHONY: help run try test lint test-tools snapshots bench load clean
+.PHONY: help run try test lint test-tools snapshots bench load fuzz clean
 
 help:
 	@echo 'make run    build and start a sandbox gateway (DATA=, PORT=, TLS_PORT=, or CONFIG= for a real site)'
@@ -18,6 +18,7 @@ help:
 	@echo 'make test   install what the tests need, then everything CI runs'
 	@echo 'make lint   formatting, clippy, and cargo-deny where it is installed'
 	@echo 'make bench  figures with references beside them; writes target/bench.json'
+	@echo 'make fuzz   look for inputs on which two SM2 implementations disagree (SECONDS=60)'
 	@echo 'make load   load a running sandbox (PROFILE=sign-sm2 CONNECTIONS=8 SECONDS=10 RATE=)'
 
 # Needs Rust, make and a C compiler only. The gateway takes this shell's place, so that signals reach it.
@@ -62,6 +63,10 @@ load:
 	cargo build --locked --release -p tests --bins
 	$(TARGET)/release/load --sandbox '$(DATA)/sandbox.json' --profile $(PROFILE) --connections $(CONNECTIONS) \
 	    --seconds $(SECONDS) $(if $(RATE),--rate $(RATE))
+
+# Looks for inputs on which two implementations disagree: make fuzz SECONDS=60
+fuzz:
+	sh fuzz/run.sh sm2_verify $(SECONDS)
 
 test-tools:
 	@sh tests/install-tools.sh

@@ -9,7 +9,7 @@ pub const DEFAULT_ID: &[u8] = b"1234567812345678";
 pub const MAX_ID_LEN: usize = 8191;
 
 /// a ‖ b ‖ xG ‖ yG of the recommended curve (GB/T 32918.5, 3).
-const CURVE: [u8; 128] = [
+pub(crate) const CURVE: [u8; 128] = [
     0xff, 0xff, 0xff, 0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, //
     0xff, 0xff, 0xff, 0xff, 0x00, 0x00, 0x00, 0x00, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xfc, //
     0x28, 0xe9, 0xfa, 0x9e, 0x9d, 0x9f, 0x5e, 0x34, 0x4d, 0x5a, 0x9e, 0x4b, 0xcf, 0x65, 0x09, 0xa7, //
@@ -25,14 +25,20 @@ const CURVE: [u8; 128] = [
 /// # Errors
 /// [`Sm2Error::IdLength`] when `id` has more than [`MAX_ID_LEN`] bytes.
 pub fn z(id: &[u8], key: &PublicKey) -> Result<[u8; 32], Sm2Error> {
-    let bits =
-        u16::try_from(id.len()).ok().and_then(|n| n.checked_mul(8)).ok_or(Sm2Error::IdLength(id.len()))?;
+    if id == DEFAULT_ID {
+        return Ok(*key.default_z().get_or_init(|| hash_z(128, id, key)));
+    }
+    let bits = u16::try_from(id.len()).ok().and_then(|n| n.checked_mul(8));
+    Ok(hash_z(bits.ok_or(Sm2Error::IdLength(id.len()))?, id, key))
+}
+
+fn hash_z(id_bits: u16, id: &[u8], key: &PublicKey) -> [u8; 32] {
     let mut hash = Sm3::new();
-    hash.update(bits.to_be_bytes());
+    hash.update(id_bits.to_be_bytes());
     hash.update(id);
     hash.update(CURVE);
     hash.update(key.coordinates());
-    Ok(hash.finalize().into())
+    hash.finalize().into()
 }
 
 /// e = SM3(Z ‖ message), the value that is signed (GB/T 32918.2, 6.1 steps A1 and A2).

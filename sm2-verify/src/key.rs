@@ -1,16 +1,17 @@
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::sync::OnceLock;
 
-use sm2::dsa::VerifyingKey;
-use sm2::dsa::signature::hazmat::PrehashVerifier;
-
-use crate::{Signature, Sm2Error};
+use crate::Sm2Error;
+use crate::point::AffinePoint;
 
 /// An SM2 public key: a point on the curve that is not the point at infinity.
 #[derive(Clone)]
 pub struct PublicKey {
-    sec1: [u8; 65],
-    point: VerifyingKey,
+    coordinates: [u8; 64],
+    point: AffinePoint,
+    /// Z under the identifier nearly everybody uses, once it was asked for.
+    default_z: OnceLock<[u8; 32]>,
 }
 
 impl PublicKey {
@@ -19,29 +20,39 @@ impl PublicKey {
     /// # Errors
     /// [`Sm2Error::PublicKey`] for any other form and for a point off the curve.
     pub fn from_sec1(bytes: &[u8]) -> Result<Self, Sm2Error> {
-        let sec1: [u8; 65] = bytes.try_into().map_err(|_| Sm2Error::PublicKey)?;
-        if sec1[0] != 4 {
-            return Err(Sm2Error::PublicKey);
-        }
-        // Only digests are given to this verifier, so its own identifier is never used.
-        let point = VerifyingKey::from_sec1_bytes("", &sec1).map_err(|_| Sm2Error::PublicKey)?;
-        Ok(Self { sec1, point })
+        let coordinates = bytes.strip_prefix(&[4]).ok_or(Sm2Error::PublicKey)?;
+        let coordinates = coordinates.try_into().map_err(|_| Sm2Error::PublicKey)?;
+        // The order of the curve is prime: every point on it but infinity, which has no
+        // coordinates, is a key.
+        let point = AffinePoint::from_coordinates(&coordinates).ok_or(Sm2Error::PublicKey)?;
+        Ok(Self { coordinates, point, default_z: OnceLock::new() })
     }
 
     /// `04 ‖ X ‖ Y`.
     pub fn to_sec1(&self) -> [u8; 65] {
-        self.sec1
+        let mut sec1 = [4; 65];
+        sec1[1..].copy_from_slice(&self.coordinates);
+        sec1
     }
 
     /// X ‖ Y.
-    pub(crate) fn coordinates(&self) -> &[u8] {
-        &self.sec1[1..]
+    pub(crate) fn coordinates(&self) -> &[u8; 64] {
+        &self.coordinates
+    }
+
+    pub(crate) fn point(&self) -> &AffinePoint {
+        &self.point
+    }
+
+    /// Where Z under the default identifier is kept.
+    pub(crate) fn default_z(&self) -> &OnceLock<[u8; 32]> {
+        &self.default_z
     }
 }
 
 impl PartialEq for PublicKey {
     fn eq(&self, other: &Self) -> bool {
-        self.sec1 == other.sec1
+        self.coordinates == other.coordinates
     }
 }
 
@@ -49,23 +60,14 @@ impl Eq for PublicKey {}
 
 impl Hash for PublicKey {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.sec1.hash(state);
+        self.coordinates.hash(state);
     }
 }
 
 impl fmt::Debug for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("PublicKey(")?;
-        self.sec1.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
+        self.to_sec1().iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
         f.write_str(")")
     }
-}
-
-/// Is `signature` the one of `key` over `e` (GB/T 32918.2, 7.1 from step B5 on)?
-///
-/// # Errors
-/// [`Sm2Error::Mismatch`] when it is not.
-pub fn verify(key: &PublicKey, e: &[u8; 32], signature: &Signature) -> Result<(), Sm2Error> {
-    let signature = sm2::dsa::Signature::from_slice(&signature.to_raw()).map_err(|_| Sm2Error::Mismatch)?;
-    key.point.verify_prehash(e, &signature).map_err(|_| Sm2Error::Mismatch)
 }

@@ -1,10 +1,5 @@
+use crate::scalar::{ORDER, Scalar};
 use crate::{Sm2Error, der};
-
-/// The order n of the base point (GB/T 32918.5, 3), big endian.
-const N: [u8; 32] = [
-    0xff, 0xff, 0xff, 0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, //
-    0x72, 0x03, 0xdf, 0x6b, 0x21, 0xc6, 0x05, 0x2b, 0x53, 0xbb, 0xf4, 0x09, 0x39, 0xd5, 0x41, 0x23, //
-];
 
 /// An SM2 signature: r and s in \[1, n-1\], r + s ≠ 0 mod n, whatever form it was read from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -66,24 +61,20 @@ impl Signature {
         rs
     }
 
+    pub(crate) fn r(&self) -> &[u8; 32] {
+        &self.r
+    }
+
+    pub(crate) fn s(&self) -> &[u8; 32] {
+        &self.s
+    }
+
     fn new(r: [u8; 32], s: [u8; 32]) -> Result<Self, Sm2Error> {
         // Arrays of big-endian bytes compare as the numbers they write.
-        let in_range = |number: &[u8; 32]| *number != [0; 32] && *number < N;
-        if !in_range(&r) || !in_range(&s) || s == n_minus(&r) {
+        let in_range = |number: &[u8; 32]| *number != [0; 32] && *number < ORDER;
+        if !in_range(&r) || !in_range(&s) || Scalar::reduce(&r).add(&Scalar::reduce(&s)).is_zero() {
             return Err(Sm2Error::Range);
         }
         Ok(Self { r, s })
     }
-}
-
-/// n - `number`, for a number in \[0, n\].
-fn n_minus(number: &[u8; 32]) -> [u8; 32] {
-    let mut difference = [0; 32];
-    let mut borrow = 0;
-    for i in (0..32).rev() {
-        let digit = i16::from(N[i]) - i16::from(number[i]) - borrow;
-        borrow = i16::from(digit < 0);
-        difference[i] = digit.rem_euclid(256) as u8;
-    }
-    difference
 }
