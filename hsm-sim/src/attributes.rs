@@ -72,6 +72,11 @@ impl Attributes {
         self.0.insert(attribute, Zeroizing::new(value.to_vec()));
     }
 
+    /// Takes a value away.
+    pub(crate) fn remove(&mut self, attribute: CK_ATTRIBUTE_TYPE) {
+        self.0.remove(&attribute);
+    }
+
     /// Sets a flag.
     pub(crate) fn set_flag(&mut self, attribute: CK_ATTRIBUTE_TYPE, value: bool) {
         self.set(attribute, &[if value { CK_TRUE } else { CK_FALSE }]);

@@ -45,6 +45,9 @@ pub enum Error {
     /// The device cannot be reached or broke down.
     #[error("device error")]
     DeviceError = CKR_DEVICE_ERROR,
+    /// The token was taken out of its slot.
+    #[error("device removed")]
+    DeviceRemoved = CKR_DEVICE_REMOVED,
     /// The ciphertext does not decrypt.
     #[error("encrypted data invalid")]
     EncryptedDataInvalid = CKR_ENCRYPTED_DATA_INVALID,
@@ -147,6 +150,9 @@ pub enum Error {
     /// The template contradicts itself, the mechanism or the object.
     #[error("template inconsistent")]
     TemplateInconsistent = CKR_TEMPLATE_INCONSISTENT,
+    /// There is no token in the slot.
+    #[error("token not present")]
+    TokenNotPresent = CKR_TOKEN_NOT_PRESENT,
     /// The token has not been initialised.
     #[error("token not recognised")]
     TokenNotRecognized = CKR_TOKEN_NOT_RECOGNIZED,
@@ -177,6 +183,12 @@ impl Error {
     /// The value the C caller sees.
     pub fn rv(self) -> CK_RV {
         self as CK_RV
+    }
+}
+
+impl From<Error> for CK_RV {
+    fn from(error: Error) -> Self {
+        error.rv()
     }
 }
 

@@ -223,7 +223,7 @@ impl Module {
         mut attributes: Attributes,
         key: Key,
     ) -> Result<CK_OBJECT_HANDLE> {
-        key.describe(&mut attributes)?;
+        self.describe(&key, &mut attributes)?;
         self.place(session, attributes, Some(key))
     }
 }

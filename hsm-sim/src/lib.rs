@@ -2,12 +2,14 @@
 
 mod abi;
 mod attributes;
+mod breakdown;
 pub mod config;
 mod crypto;
 pub mod dialect;
 pub mod error;
 pub mod fault;
 mod folder;
+pub mod function;
 mod keys;
 mod lock;
 pub mod mechanism;

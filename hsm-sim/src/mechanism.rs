@@ -79,6 +79,28 @@ pub enum KeyKind {
     Generic,
 }
 
+/// What an SM2 signature is made over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sm2Input {
+    /// e, computed by the caller: 32 octets.
+    Digest,
+    /// A message; e is its SM3 digest, without Z.
+    Message,
+    /// A message; e has Z of the identity `1234567812345678`, and there is no parameter.
+    MessageWithZ,
+    /// A message; e has Z of the identity in the parameter, or of the usual one.
+    MessageWithId,
+}
+
+/// How the numbers of a signature or ciphertext are laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encoding {
+    /// One after the other, each 32 octets.
+    Raw,
+    /// DER (GM/T 0009).
+    Der,
+}
+
 /// What the device can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "each variant is the CKM_ mechanism of its name, see the table in README.md")]
@@ -105,9 +127,10 @@ pub enum Mechanism {
     AesKeyWrap,
     AesKeyWrapPad,
     Sm2KeyPairGen,
-    Sm2,
-    Sm2Sm3,
-    Sm2Encrypt,
+    Sm2(Sm2Input, Encoding),
+    Sm2Encrypt(Encoding),
+    Sm3WithZ,
+    EcbPad(Block),
 }
 
 /// What a caller wants from a mechanism.
@@ -171,7 +194,7 @@ impl Usage {
 pub enum ParameterForm {
     /// There must be none.
     None,
-    /// Plain octets: an IV or an SM2 identity.
+    /// Plain octets: an IV, an SM2 identity, or what Z is made of.
     Octets,
     /// `CK_AES_CTR_PARAMS`
     Counter,
@@ -190,7 +213,7 @@ pub enum ParameterForm {
 pub enum Parameter {
     /// None was given.
     None,
-    /// An IV or an SM2 identity; never empty.
+    /// An IV, an SM2 identity, or X‖Y and an identity; never empty.
     Octets(Vec<u8>),
     /// Counter mode.
     Counter {
@@ -250,7 +273,8 @@ impl Mechanism {
     /// How the parameter is laid out.
     pub fn parameter_form(self) -> ParameterForm {
         match self {
-            Mechanism::Cbc(_) | Mechanism::CbcPad(_) | Mechanism::Sm2Sm3 => ParameterForm::Octets,
+            Mechanism::Cbc(_) | Mechanism::CbcPad(_) => ParameterForm::Octets,
+            Mechanism::Sm2(Sm2Input::MessageWithId, _) | Mechanism::Sm3WithZ => ParameterForm::Octets,
             Mechanism::AesKeyWrap | Mechanism::AesKeyWrapPad => ParameterForm::None,
             Mechanism::Ctr(_) => ParameterForm::Counter,
             Mechanism::Gcm(_) => ParameterForm::Gcm,
@@ -259,6 +283,11 @@ impl Mechanism {
             Mechanism::Ecdh1Derive => ParameterForm::Ecdh,
             _ => ParameterForm::None,
         }
+    }
+
+    /// Whether its signatures are DER.
+    pub fn signs_in_der(self) -> bool {
+        matches!(self, Mechanism::Sm2(_, Encoding::Der))
     }
 
     /// The `CKF_` flags of `C_GetMechanismInfo`; the device plays hardware.
@@ -278,13 +307,12 @@ impl Mechanism {
             Mechanism::RsaPkcsHash(_) | Mechanism::RsaPss | Mechanism::RsaPssHash(_) | Mechanism::Hmac(_) => {
                 CKF_SIGN | CKF_VERIFY
             }
-            Mechanism::Ecdsa | Mechanism::EcdsaHash(_) | Mechanism::Sm2 | Mechanism::Sm2Sm3 => {
-                CKF_SIGN | CKF_VERIFY | CURVE
-            }
+            Mechanism::Ecdsa | Mechanism::EcdsaHash(_) | Mechanism::Sm2(..) => CKF_SIGN | CKF_VERIFY | CURVE,
             Mechanism::Ecdh1Derive => CKF_DERIVE | CURVE,
-            Mechanism::Digest(_) => CKF_DIGEST,
-            Mechanism::Sm2Encrypt => CIPHER | CURVE,
+            Mechanism::Digest(_) | Mechanism::Sm3WithZ => CKF_DIGEST,
+            Mechanism::Sm2Encrypt(_) => CIPHER | CURVE,
             Mechanism::Ecb(_)
+            | Mechanism::EcbPad(_)
             | Mechanism::Cbc(_)
             | Mechanism::CbcPad(_)
             | Mechanism::Ctr(_)
@@ -306,14 +334,13 @@ impl Mechanism {
             Mechanism::EcKeyPairGen | Mechanism::Ecdsa | Mechanism::EcdsaHash(_) | Mechanism::Ecdh1Derive => {
                 (256, 384)
             }
-            Mechanism::Sm2KeyPairGen | Mechanism::Sm2 | Mechanism::Sm2Sm3 | Mechanism::Sm2Encrypt => {
-                (256, 256)
-            }
-            Mechanism::Digest(_) => (0, 0),
+            Mechanism::Sm2KeyPairGen | Mechanism::Sm2(..) | Mechanism::Sm2Encrypt(_) => (256, 256),
+            Mechanism::Digest(_) | Mechanism::Sm3WithZ => (0, 0),
             Mechanism::Hmac(_) | Mechanism::GenericSecretKeyGen => (1, 512),
             Mechanism::AesKeyWrap | Mechanism::AesKeyWrapPad => (16, 32),
             Mechanism::BlockKeyGen(block)
             | Mechanism::Ecb(block)
+            | Mechanism::EcbPad(block)
             | Mechanism::Cbc(block)
             | Mechanism::CbcPad(block)
             | Mechanism::Ctr(block)

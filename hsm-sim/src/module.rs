@@ -65,7 +65,7 @@ pub struct TokenInfo {
 /// An initialised module.
 pub struct Module {
     pub(crate) dialect: &'static Dialect,
-    pub(crate) faults: Faults,
+    pub(crate) faults: Arc<Faults>,
     pub(crate) session_limit: usize,
     pub(crate) next_session: AtomicU64,
     pub(crate) sessions: RwLock<HashMap<CK_SESSION_HANDLE, Arc<Session>>>,
@@ -74,7 +74,7 @@ pub struct Module {
 
 impl Module {
     /// Opens the store of every configured token.
-    pub fn start(config: Config) -> std::result::Result<Self, StartError> {
+    pub fn start(config: Config, faults: Arc<Faults>) -> std::result::Result<Self, StartError> {
         let next_object = Arc::new(AtomicU64::new(1));
         let mut slots = BTreeMap::new();
         for slot in config.slots {
@@ -84,7 +84,7 @@ impl Module {
         }
         Ok(Self {
             dialect: config.dialect,
-            faults: Faults::watch(config.fault_file),
+            faults,
             session_limit: config.session_limit,
             next_session: AtomicU64::new(1),
             sessions: RwLock::default(),
@@ -92,14 +92,12 @@ impl Module {
         })
     }
 
-    /// Stands for a call that crosses the network to the device.
-    pub fn reach(&self) -> Result<()> {
-        self.faults.reach()
-    }
-
-    /// The slots' numbers; there is a token in each.
-    pub fn slot_ids(&self) -> Vec<CK_SLOT_ID> {
-        self.slots.keys().copied().collect()
+    /// The slots' numbers; of those with a token, or of all.
+    pub fn slot_ids(&self, with_token: bool) -> Vec<CK_SLOT_ID> {
+        if with_token && !self.tokens_are_present() {
+            return Vec::new();
+        }
+        self.slots.values().map(|slot| self.slot_number(slot)).collect()
     }
 
     /// Refuses a number that is no slot's.
@@ -107,8 +105,17 @@ impl Module {
         self.slot(slot).map(|_| ())
     }
 
+    /// A slot's number as callers know it now.
+    pub(crate) fn slot_number(&self, slot: &Slot) -> CK_SLOT_ID {
+        slot.config.id.wrapping_add(self.slot_shift())
+    }
+
     pub(crate) fn slot(&self, slot: CK_SLOT_ID) -> Result<&Arc<Slot>> {
-        self.slots.get(&slot).ok_or(Error::SlotIdInvalid)
+        self.slots.get(&slot.wrapping_sub(self.slot_shift())).ok_or(Error::SlotIdInvalid)
+    }
+
+    pub(crate) fn slots(&self) -> impl Iterator<Item = &Arc<Slot>> {
+        self.slots.values()
     }
 
     pub(crate) fn next_session_handle(&self) -> CK_SESSION_HANDLE {
@@ -119,9 +126,9 @@ impl Module {
         read(&self.sessions).get(&handle).cloned().ok_or(Error::SessionHandleInvalid)
     }
 
-    pub(crate) fn sessions_of(&self, slot: CK_SLOT_ID) -> Vec<Arc<Session>> {
+    pub(crate) fn sessions_of(&self, slot: &Slot) -> Vec<Arc<Session>> {
         let sessions = read(&self.sessions);
-        sessions.values().filter(|session| session.slot.config.id == slot).cloned().collect()
+        sessions.values().filter(|session| session.slot.config.id == slot.config.id).cloned().collect()
     }
 
     /// `C_GetTokenInfo`
@@ -136,7 +143,7 @@ impl Module {
             sessions: 0,
             read_write_sessions: 0,
         };
-        for session in self.sessions_of(slot) {
+        for session in self.sessions_of(token) {
             info.sessions += 1;
             info.read_write_sessions += CK_ULONG::from(session.read_write);
         }
@@ -161,7 +168,7 @@ impl Module {
     /// `C_InitToken`; the label comes with or without its padding.
     pub fn init_token(&self, slot: CK_SLOT_ID, pin: &[u8], label: &[u8]) -> Result<()> {
         let token = self.slot(slot)?;
-        if !self.sessions_of(slot).is_empty() {
+        if !self.sessions_of(token).is_empty() {
             return Err(Error::SessionExists);
         }
         let label = std::str::from_utf8(label).map_err(|_| Error::ArgumentsBad)?;

@@ -53,6 +53,11 @@ impl Object {
         self.attributes.number(CKA_CLASS).unwrap_or(CKO_VENDOR_DEFINED)
     }
 
+    /// Its `CKA_ID`; empty if it has none.
+    pub(crate) fn id(&self) -> &[u8] {
+        self.attributes.get(CKA_ID).unwrap_or_default()
+    }
+
     pub(crate) fn flag(&self, attribute: CK_ATTRIBUTE_TYPE) -> bool {
         self.attributes.flag(attribute)
     }

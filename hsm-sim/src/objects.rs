@@ -28,7 +28,7 @@ impl Module {
         let key = match class {
             CKO_PUBLIC_KEY | CKO_PRIVATE_KEY | CKO_SECRET_KEY => {
                 let key = Key::parse(class, self.kind(&attributes)?, &attributes)?;
-                key.describe(&mut attributes)?;
+                self.describe(&key, &mut attributes)?;
                 attributes.set_flag(CKA_LOCAL, false);
                 attributes.set_number(CKA_KEY_GEN_MECHANISM, CK_UNAVAILABLE_INFORMATION);
                 Some(key)
@@ -133,7 +133,8 @@ impl Module {
     /// `C_FindObjectsInit`
     pub fn find_objects_init(&self, handle: CK_SESSION_HANDLE, template: Template) -> Result<()> {
         let session = self.session(handle)?;
-        session.begin_search(session.slot.find(&template)?)
+        let found = session.slot.find(&template)?;
+        session.begin_search(self.without_vanished(&session.slot, found))
     }
 
     /// `C_FindObjects`
@@ -150,6 +151,20 @@ impl Module {
     pub(crate) fn kind(&self, attributes: &Attributes) -> Result<KeyKind> {
         let number = attributes.number(CKA_KEY_TYPE).ok_or(Error::TemplateIncomplete)?;
         self.dialect.key_kind(number).ok_or(Error::AttributeValueInvalid)
+    }
+
+    /// Writes a key's own attributes into its object's, as the dialect shows them.
+    pub(crate) fn describe(&self, key: &Key, attributes: &mut Attributes) -> Result<()> {
+        key.describe(attributes)?;
+        if let (Key::Sm2Private(_) | Key::Sm2Public(_), Some(class), Some(point)) =
+            (key, attributes.number(CKA_CLASS), attributes.get(CKA_EC_POINT))
+        {
+            match self.dialect.point(class, point) {
+                Some(point) => attributes.set(CKA_EC_POINT, &point),
+                None => attributes.remove(CKA_EC_POINT),
+            }
+        }
+        Ok(())
     }
 
     /// Puts a new object where its template says, if the session may.

@@ -8,9 +8,10 @@ use cryptoki_sys::*;
 use crate::{
     crypto::{cipher::Direction, digest::digest, operate},
     error::{Error, Result},
-    mechanism::{Call, Mechanism, Usage},
+    function::Function,
+    mechanism::{Call, Hash, Mechanism, Usage},
     module::Module,
-    session::{Input, Operation},
+    session::{Input, Operation, Session},
 };
 
 /// The caller's output buffer.
@@ -66,6 +67,9 @@ impl Module {
     pub fn begin_digest(&self, handle: CK_SESSION_HANDLE, call: Call) -> Result<()> {
         let session = self.session(handle)?;
         call.check(Usage::Digest)?;
+        if call.mechanism == Mechanism::Sm3WithZ {
+            operate::digest_with_z(&call, b"")?;
+        }
         session.begin(Usage::Digest, Operation::new(call, None))
     }
 
@@ -82,52 +86,52 @@ impl Module {
 
     /// `C_Sign`
     pub fn sign(&self, handle: CK_SESSION_HANDLE, data: &[u8], room: Room) -> Result<Output> {
-        self.finish(handle, Usage::Sign, Input::Whole(data), room)
+        self.finish(handle, Function::Sign, Usage::Sign, Input::Whole(data), room)
     }
 
     /// `C_SignFinal`
     pub fn sign_final(&self, handle: CK_SESSION_HANDLE, room: Room) -> Result<Output> {
-        self.finish(handle, Usage::Sign, Input::Parts, room)
+        self.finish(handle, Function::SignFinal, Usage::Sign, Input::Parts, room)
     }
 
     /// `C_Encrypt`
     pub fn encrypt(&self, handle: CK_SESSION_HANDLE, data: &[u8], room: Room) -> Result<Output> {
-        self.finish(handle, Usage::Encrypt, Input::Whole(data), room)
+        self.finish(handle, Function::Encrypt, Usage::Encrypt, Input::Whole(data), room)
     }
 
     /// `C_EncryptFinal`
     pub fn encrypt_final(&self, handle: CK_SESSION_HANDLE, room: Room) -> Result<Output> {
-        self.finish(handle, Usage::Encrypt, Input::Parts, room)
+        self.finish(handle, Function::EncryptFinal, Usage::Encrypt, Input::Parts, room)
     }
 
     /// `C_Decrypt`
     pub fn decrypt(&self, handle: CK_SESSION_HANDLE, data: &[u8], room: Room) -> Result<Output> {
-        self.finish(handle, Usage::Decrypt, Input::Whole(data), room)
+        self.finish(handle, Function::Decrypt, Usage::Decrypt, Input::Whole(data), room)
     }
 
     /// `C_DecryptFinal`
     pub fn decrypt_final(&self, handle: CK_SESSION_HANDLE, room: Room) -> Result<Output> {
-        self.finish(handle, Usage::Decrypt, Input::Parts, room)
+        self.finish(handle, Function::DecryptFinal, Usage::Decrypt, Input::Parts, room)
     }
 
     /// `C_Digest`
     pub fn digest(&self, handle: CK_SESSION_HANDLE, data: &[u8], room: Room) -> Result<Output> {
-        self.finish(handle, Usage::Digest, Input::Whole(data), room)
+        self.finish(handle, Function::Digest, Usage::Digest, Input::Whole(data), room)
     }
 
     /// `C_DigestFinal`
     pub fn digest_final(&self, handle: CK_SESSION_HANDLE, room: Room) -> Result<Output> {
-        self.finish(handle, Usage::Digest, Input::Parts, room)
+        self.finish(handle, Function::DigestFinal, Usage::Digest, Input::Parts, room)
     }
 
     /// `C_Verify`
     pub fn verify(&self, handle: CK_SESSION_HANDLE, data: &[u8], signature: &[u8]) -> Result<()> {
-        self.check_signature(handle, Input::Whole(data), signature)
+        self.check_signature(handle, Function::Verify, Input::Whole(data), signature)
     }
 
     /// `C_VerifyFinal`
     pub fn verify_final(&self, handle: CK_SESSION_HANDLE, signature: &[u8]) -> Result<()> {
-        self.check_signature(handle, Input::Parts, signature)
+        self.check_signature(handle, Function::VerifyFinal, Input::Parts, signature)
     }
 
     /// `C_GenerateRandom`
@@ -137,7 +141,13 @@ impl Module {
         getrandom::fill(buffer).map_err(|_| Error::DeviceError)
     }
 
-    fn check_signature(&self, handle: CK_SESSION_HANDLE, input: Input<'_>, signature: &[u8]) -> Result<()> {
+    fn check_signature(
+        &self,
+        handle: CK_SESSION_HANDLE,
+        function: Function,
+        input: Input<'_>,
+        signature: &[u8],
+    ) -> Result<()> {
         let session = self.session(handle)?;
         let operation = session.take(Usage::Verify)?;
         let data = match input.octets(&operation) {
@@ -149,12 +159,17 @@ impl Module {
         };
         let object = operation.object.as_ref().ok_or(Error::GeneralError)?;
         self.faults.work();
-        operate::verify(&operation.call, object.key()?, data, signature)
+        let verdict = operate::verify(&operation.call, object.key()?, data, signature);
+        if verdict.is_ok() && self.stays_active(function, &session, &operation) {
+            session.put_back(Usage::Verify, operation);
+        }
+        verdict
     }
 
     fn finish(
         &self,
         handle: CK_SESSION_HANDLE,
+        function: Function,
         usage: Usage,
         input: Input<'_>,
         room: Room,
@@ -162,19 +177,32 @@ impl Module {
         let session = self.session(handle)?;
         let operation = session.take(usage)?;
         let outcome = match input.octets(&operation) {
-            Ok(data) => self.outcome(&operation, usage, data, room),
+            Ok(data) => self.outcome(function, &session, &operation, usage, data, room),
             Err(error) => {
                 session.put_back(usage, operation);
                 return Err(error);
             }
         };
-        if matches!(outcome, Ok(Output::Length(_) | Output::TooSmall(_))) {
+        let goes_on = match outcome {
+            Ok(Output::Length(_) | Output::TooSmall(_)) => true,
+            Ok(Output::Octets(_)) => self.stays_active(function, &session, &operation),
+            Err(_) => false,
+        };
+        if goes_on {
             session.put_back(usage, operation);
         }
         outcome
     }
 
-    fn outcome(&self, operation: &Operation, usage: Usage, data: &[u8], room: Room) -> Result<Output> {
+    fn outcome(
+        &self,
+        function: Function,
+        session: &Session,
+        operation: &Operation,
+        usage: Usage,
+        data: &[u8],
+        room: Room,
+    ) -> Result<Output> {
         let (bound, exact) = output_len(operation, usage, data.len())?;
         match room {
             Room::Query => return Ok(Output::Length(bound)),
@@ -182,15 +210,17 @@ impl Module {
             Room::Octets(_) => {}
         }
         self.faults.work();
-        Ok(Output::fit(result(operation, usage, data)?, room))
+        let octets = self.spoil(function, session, operation, data, |data| result(operation, usage, data))?;
+        Ok(Output::fit(octets, room))
     }
 }
 
-/// The most octets an operation can give, and whether it gives exactly so many.
+/// The most octets an operation can give, and whether a shorter buffer is refused before anything is done.
 fn output_len(operation: &Operation, usage: Usage, input: usize) -> Result<(usize, bool)> {
     let call = &operation.call;
     match (usage, call.mechanism, &operation.object) {
         (Usage::Digest, Mechanism::Digest(hash), _) => Ok((hash.digest_len(), true)),
+        (Usage::Digest, Mechanism::Sm3WithZ, _) => Ok((Hash::Sm3.digest_len(), true)),
         (Usage::Sign, _, Some(object)) => Ok((operate::signature_len(call, object.key()?), true)),
         (Usage::Encrypt, _, Some(object)) => {
             Ok((operate::cipher_len(call, object.key()?, Direction::Encrypt, input), true))
@@ -206,6 +236,7 @@ fn result(operation: &Operation, usage: Usage, data: &[u8]) -> Result<Vec<u8>> {
     let call = &operation.call;
     match (usage, call.mechanism, &operation.object) {
         (Usage::Digest, Mechanism::Digest(hash), _) => Ok(digest(hash, data)),
+        (Usage::Digest, Mechanism::Sm3WithZ, _) => operate::digest_with_z(call, data),
         (Usage::Sign, _, Some(object)) => operate::sign(call, object.key()?, data),
         (Usage::Encrypt, _, Some(object)) => operate::encrypt(call, object.key()?, data),
         (Usage::Decrypt, _, Some(object)) => operate::decrypt(call, object.key()?, data),

@@ -1,6 +1,12 @@
 //! Sessions and what is under way in them.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use cryptoki_sys::*;
 use zeroize::Zeroizing;
@@ -30,6 +36,11 @@ pub(crate) struct Operation {
 impl Operation {
     pub(crate) fn new(call: Call, object: Option<Arc<Object>>) -> Self {
         Self { call, object, gathered: Zeroizing::new(Vec::new()), in_parts: false }
+    }
+
+    /// The `CKA_ID` of the key, if there is one.
+    pub(crate) fn key_ids(&self) -> Vec<Vec<u8>> {
+        self.object.iter().map(|object| object.id().to_vec()).collect()
     }
 }
 
@@ -79,12 +90,37 @@ pub(crate) struct Session {
     pub(crate) handle: CK_SESSION_HANDLE,
     pub(crate) slot: Arc<Slot>,
     pub(crate) read_write: bool,
+    opened: Instant,
+    /// Microseconds after `opened` when the last call ended.
+    last_used: AtomicU64,
     work: Mutex<Work>,
 }
 
 impl Session {
     pub(crate) fn new(handle: CK_SESSION_HANDLE, slot: Arc<Slot>, read_write: bool) -> Self {
-        Self { handle, slot, read_write, work: Mutex::default() }
+        Self {
+            handle,
+            slot,
+            read_write,
+            opened: Instant::now(),
+            last_used: AtomicU64::new(0),
+            work: Mutex::default(),
+        }
+    }
+
+    /// Notes that the session was used.
+    pub(crate) fn touch(&self) {
+        self.last_used.store(self.opened.elapsed().as_micros() as u64, Ordering::Relaxed);
+    }
+
+    /// How long ago it was used.
+    pub(crate) fn idle(&self) -> Duration {
+        self.opened.elapsed().saturating_sub(Duration::from_micros(self.last_used.load(Ordering::Relaxed)))
+    }
+
+    /// The key that an operation under way works with.
+    pub(crate) fn object_in_work(&self, usage: Usage) -> Option<Arc<Object>> {
+        lock(&self.work).of(usage).as_ref()?.object.clone()
     }
 
     /// The `CKS_` state.

@@ -34,11 +34,12 @@ impl Module {
             return Err(Error::TokenNotRecognized);
         }
         let read_write = flags & CKF_RW_SESSION != 0;
+        let limit = self.session_limit.min(self.faults.current().session_limit.unwrap_or(usize::MAX));
         let mut sessions = write(&self.sessions);
         if !read_write && token.login().is_security_officer() {
             return Err(Error::SessionReadWriteSoExists);
         }
-        if sessions.len() >= self.session_limit {
+        if sessions.len() >= limit {
             return Err(Error::SessionCount);
         }
         let handle = self.next_session_handle();
@@ -56,17 +57,20 @@ impl Module {
 
     /// `C_CloseAllSessions`
     pub fn close_all_sessions(&self, slot: CK_SLOT_ID) -> Result<()> {
-        let token = self.slot(slot)?.clone();
-        for session in self.sessions_of(slot) {
-            write(&self.sessions).remove(&session.handle);
-            token.forget_session(session.handle);
-        }
-        self.log_out_if_unused(&token);
+        self.close_sessions(self.slot(slot)?);
         Ok(())
     }
 
+    pub(crate) fn close_sessions(&self, token: &Slot) {
+        for session in self.sessions_of(token) {
+            write(&self.sessions).remove(&session.handle);
+            token.forget_session(session.handle);
+        }
+        self.log_out_if_unused(token);
+    }
+
     fn log_out_if_unused(&self, token: &Slot) {
-        if self.sessions_of(token.config.id).is_empty() && !matches!(token.login(), Login::Nobody) {
+        if self.sessions_of(token).is_empty() && !matches!(token.login(), Login::Nobody) {
             // Somebody else may have logged out in between, which comes to the same.
             let _ = token.log_out();
         }
@@ -77,7 +81,7 @@ impl Module {
         let session = self.session(handle)?;
         let writing = if session.read_write { CKF_RW_SESSION } else { 0 };
         Ok(SessionInfo {
-            slot: session.slot.config.id,
+            slot: self.slot_number(&session.slot),
             state: session.state(),
             flags: CKF_SERIAL_SESSION | writing,
         })
@@ -86,8 +90,7 @@ impl Module {
     /// `C_Login`
     pub fn login(&self, handle: CK_SESSION_HANDLE, user: CK_USER_TYPE, pin: &[u8]) -> Result<()> {
         let session = self.session(handle)?;
-        let read_only_exists =
-            || self.sessions_of(session.slot.config.id).iter().any(|session| !session.read_write);
+        let read_only_exists = || self.sessions_of(&session.slot).iter().any(|session| !session.read_write);
         if user == CKU_SO && read_only_exists() {
             return Err(Error::SessionReadOnlyExists);
         }
@@ -97,8 +100,12 @@ impl Module {
     /// `C_Logout`; operations under way in the token's sessions end.
     pub fn logout(&self, handle: CK_SESSION_HANDLE) -> Result<()> {
         let session = self.session(handle)?;
-        session.slot.log_out()?;
-        for session in self.sessions_of(session.slot.config.id) {
+        self.log_out(&session.slot)
+    }
+
+    pub(crate) fn log_out(&self, token: &Slot) -> Result<()> {
+        token.log_out()?;
+        for session in self.sessions_of(token) {
             session.abandon();
         }
         Ok(())

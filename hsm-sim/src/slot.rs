@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, HashSet},
     sync::{
         Arc, Mutex, RwLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, SystemTime},
 };
@@ -73,6 +73,8 @@ pub(crate) struct Slot {
     /// Held by whoever changes the folder or compares it with `objects`; signing never waits for it. Inside: the
     /// folder's modification time at the last comparison.
     storage: Mutex<Option<SystemTime>>,
+    /// Whether a fault, not the caller, ended the last login.
+    login_lost: AtomicBool,
 }
 
 impl Slot {
@@ -83,7 +85,15 @@ impl Slot {
         next_object: Arc<AtomicU64>,
     ) -> Self {
         let state = RwLock::new(State { login: Login::Nobody, objects: BTreeMap::new() });
-        Self { config, dialect, folder, next_object, state, storage: Mutex::new(None) }
+        Self {
+            config,
+            dialect,
+            folder,
+            next_object,
+            state,
+            storage: Mutex::new(None),
+            login_lost: AtomicBool::new(false),
+        }
     }
 
     pub(crate) fn login(&self) -> Login {
@@ -127,8 +137,18 @@ impl Slot {
             Who::User => Login::User(key),
             Who::SecurityOfficer => Login::SecurityOfficer(key),
         };
+        self.login_lost.store(false, Ordering::Release);
         *storage = None;
         self.compare(&mut storage)
+    }
+
+    pub(crate) fn set_login_lost(&self) {
+        self.login_lost.store(true, Ordering::Release);
+    }
+
+    /// Whether the token lost its login and nobody has logged in since.
+    pub(crate) fn login_is_lost(&self) -> bool {
+        self.login_lost.load(Ordering::Acquire)
     }
 
     /// Logs out: private objects, and session objects that are private, are gone.
@@ -251,6 +271,12 @@ impl Slot {
     /// Drops what lived in a session.
     pub(crate) fn forget_session(&self, session: CK_SESSION_HANDLE) {
         write(&self.state).objects.retain(|_, object| *object.home() != Home::Session(session));
+    }
+
+    /// Changes the table of objects; the folder stays as it is.
+    pub(crate) fn rearrange(&self, change: impl FnOnce(&mut BTreeMap<CK_OBJECT_HANDLE, Arc<Object>>)) {
+        let _storage = lock(&self.storage);
+        change(&mut write(&self.state).objects);
     }
 
     fn admit(&self, object: Object) -> CK_OBJECT_HANDLE {

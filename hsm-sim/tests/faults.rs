@@ -40,9 +40,9 @@ fn a_device_is_slow_unreachable_and_well_again_on_command() {
     assert_eq!(DEVICE.pkcs11.get_all_slots().unwrap().len(), SLOTS as usize);
     assert!(session.get_session_info().is_ok());
 
-    // A file that makes no sense breaks nothing.
+    // A file that makes no sense neither heals nor breaks anything.
     DEVICE.site.set_faults("unreachable = maybe\n");
-    session.verify(&vendor(SM2), public, &[3; 32], &signature).unwrap();
+    assert_eq!(refused(session.verify(&vendor(SM2), public, &[3; 32], &signature)), device_error);
     DEVICE.site.set_faults("");
     session.sign(&vendor(SM2), private, &[3; 32]).unwrap();
 }

@@ -1,17 +1,20 @@
 //! `C_Initialize` to `C_GetMechanismInfo`.
 
-use std::{ffi::c_void, sync::Arc};
+use std::{ffi::c_void, path::PathBuf, sync::Arc};
 
 use cryptoki_sys::*;
 
 use super::{
-    MODULE, guarded, list, local,
+    FAULTS, MODULE, guarded, list,
     memory::{padded, read, write, write_list},
-    remote,
+    run,
 };
 use crate::{
+    breakdown::Visit,
     config::Config,
     error::{Error, Result},
+    fault::Faults,
+    function::Function,
     lock,
     module::{Module, StartError},
 };
@@ -22,23 +25,37 @@ const CRYPTOKI: CK_VERSION = CK_VERSION { major: 2, minor: 40 };
 
 pub(super) unsafe extern "C" fn C_Initialize(arguments: *mut c_void) -> CK_RV {
     guarded(|| {
-        let mut module = lock::write(&MODULE);
-        if module.is_some() {
-            return Err(Error::CryptokiAlreadyInitialized);
+        if lock::read(&MODULE).is_some() {
+            return Err(Error::CryptokiAlreadyInitialized.rv());
         }
         if !arguments.is_null() {
             check_arguments(unsafe { read(arguments.cast::<CK_C_INITIALIZE_ARGS>()) }?)?;
         }
-        *module = Some(Arc::new(start().map_err(|error| {
+        let unusable = |error| {
             complain(&error);
             Error::GeneralError
-        })?));
+        };
+        let config = Config::from_environment().map_err(|error| unusable(error.into()))?;
+        let faults = faults(config.fault_file.clone());
+        // This may hang; no lock is held.
+        faults.before_initialize()?;
+        let started = Module::start(config, faults).map_err(unusable)?;
+        let mut module = lock::write(&MODULE);
+        if module.is_some() {
+            return Err(Error::CryptokiAlreadyInitialized.rv());
+        }
+        *module = Some(Arc::new(started));
         Ok(())
     })
 }
 
-fn start() -> std::result::Result<Module, StartError> {
-    Module::start(Config::from_environment()?)
+/// The watch of that file: the one there was, unless it watched another.
+fn faults(path: Option<PathBuf>) -> Arc<Faults> {
+    let mut place = lock::lock(&FAULTS);
+    match &*place {
+        Some(faults) if faults.path() == path.as_deref() => faults.clone(),
+        _ => place.insert(Arc::new(Faults::watch(path))).clone(),
+    }
 }
 
 #[allow(clippy::print_stderr, reason = "CKR_GENERAL_ERROR alone would not say what to mend")]
@@ -65,17 +82,21 @@ fn check_arguments(arguments: CK_C_INITIALIZE_ARGS) -> Result<()> {
 }
 
 pub(super) unsafe extern "C" fn C_Finalize(reserved: *mut c_void) -> CK_RV {
+    let outcome = run(Visit::new(Function::Finalize), |_| {
+        if reserved.is_null() { Ok(()) } else { Err(Error::ArgumentsBad) }
+    });
+    if outcome != CKR_OK {
+        return outcome;
+    }
+    // Calls under way in other threads hold the module until they end.
     guarded(|| {
-        if !reserved.is_null() {
-            return Err(Error::ArgumentsBad);
-        }
-        // Calls under way in other threads hold the module until they end.
-        lock::write(&MODULE).take().map(drop).ok_or(Error::CryptokiNotInitialized)
+        lock::write(&MODULE).take().map(drop).ok_or(Error::CryptokiNotInitialized)?;
+        Ok(())
     })
 }
 
 pub(super) unsafe extern "C" fn C_GetInfo(info: *mut CK_INFO) -> CK_RV {
-    local(|_| unsafe {
+    run(Visit::new(Function::GetInfo), |_| unsafe {
         write(
             info,
             CK_INFO {
@@ -96,29 +117,35 @@ pub(super) unsafe extern "C" fn C_GetInfo(info: *mut CK_INFO) -> CK_RV {
 #[unsafe(no_mangle)]
 #[allow(unreachable_pub, reason = "exported from the library by its C name")]
 pub unsafe extern "C" fn C_GetFunctionList(place: *mut *mut CK_FUNCTION_LIST) -> CK_RV {
-    guarded(|| unsafe { write(place, (&raw const list::FUNCTIONS).cast_mut()) })
+    guarded(|| {
+        unsafe { write(place, (&raw const list::FUNCTIONS).cast_mut()) }?;
+        Ok(())
+    })
 }
 
 pub(super) unsafe extern "C" fn C_GetSlotList(
-    _token_present: CK_BBOOL,
+    token_present: CK_BBOOL,
     place: *mut CK_SLOT_ID,
     count: *mut CK_ULONG,
 ) -> CK_RV {
-    // There is a token in every slot.
-    local(|module| unsafe { write_list(place, count, &module.slot_ids()) })
+    run(Visit::new(Function::GetSlotList), |module| {
+        let slots = module.slot_ids(token_present != CK_FALSE);
+        unsafe { write_list(place, count, &slots) }
+    })
 }
 
 pub(super) unsafe extern "C" fn C_GetSlotInfo(slot: CK_SLOT_ID, info: *mut CK_SLOT_INFO) -> CK_RV {
-    local(|module| {
+    run(Visit::new(Function::GetSlotInfo), |module| {
         module.check_slot(slot)?;
         let description = format!("Simulated slot {slot}");
+        let present = if module.tokens_are_present() { CKF_TOKEN_PRESENT } else { 0 };
         unsafe {
             write(
                 info,
                 CK_SLOT_INFO {
                     slotDescription: padded(&description),
                     manufacturerID: padded(MANUFACTURER),
-                    flags: CKF_TOKEN_PRESENT | CKF_HW_SLOT,
+                    flags: present | CKF_HW_SLOT,
                     hardwareVersion: VERSION,
                     firmwareVersion: VERSION,
                 },
@@ -128,7 +155,7 @@ pub(super) unsafe extern "C" fn C_GetSlotInfo(slot: CK_SLOT_ID, info: *mut CK_SL
 }
 
 pub(super) unsafe extern "C" fn C_GetTokenInfo(slot: CK_SLOT_ID, info: *mut CK_TOKEN_INFO) -> CK_RV {
-    remote(|module| {
+    run(Visit::new(Function::GetTokenInfo), |module| {
         let token = module.token_info(slot)?;
         let pins = crate::slot::PIN_LENGTHS;
         unsafe {
@@ -164,7 +191,9 @@ pub(super) unsafe extern "C" fn C_GetMechanismList(
     place: *mut CK_MECHANISM_TYPE,
     count: *mut CK_ULONG,
 ) -> CK_RV {
-    local(|module| unsafe { write_list(place, count, &module.mechanisms(slot)?) })
+    run(Visit::new(Function::GetMechanismList), |module| unsafe {
+        write_list(place, count, &module.mechanisms(slot)?)
+    })
 }
 
 pub(super) unsafe extern "C" fn C_GetMechanismInfo(
@@ -172,7 +201,7 @@ pub(super) unsafe extern "C" fn C_GetMechanismInfo(
     number: CK_MECHANISM_TYPE,
     info: *mut CK_MECHANISM_INFO,
 ) -> CK_RV {
-    local(|module| {
+    run(Visit::new(Function::GetMechanismInfo), |module| {
         module.check_slot(slot)?;
         let mechanism = module.mechanism(number)?;
         let (ulMinKeySize, ulMaxKeySize) = mechanism.key_sizes();
@@ -185,7 +214,9 @@ pub(super) unsafe extern "C" fn C_WaitForSlotEvent(
     _slot: *mut CK_SLOT_ID,
     _reserved: *mut c_void,
 ) -> CK_RV {
-    // Tokens never come or go, so waiting would never end.
+    // Nobody is told when a token comes or goes.
     let dont_block = flags & CKF_DONT_BLOCK != 0;
-    local(|_| Err(if dont_block { Error::NoEvent } else { Error::FunctionNotSupported }))
+    run(Visit::new(Function::WaitForSlotEvent), |_| {
+        Err(if dont_block { Error::NoEvent } else { Error::FunctionNotSupported })
+    })
 }

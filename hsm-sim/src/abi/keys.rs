@@ -4,9 +4,9 @@ use cryptoki_sys::*;
 
 use super::{
     memory::{octets, output, template, write},
-    parameter, remote,
+    parameter, run,
 };
-use crate::error::Error;
+use crate::{breakdown::Visit, error::Error, function::Function};
 
 pub(super) unsafe extern "C" fn C_GenerateKey(
     session: CK_SESSION_HANDLE,
@@ -15,7 +15,7 @@ pub(super) unsafe extern "C" fn C_GenerateKey(
     count: CK_ULONG,
     key: *mut CK_OBJECT_HANDLE,
 ) -> CK_RV {
-    remote(|module| {
+    run(Visit::in_session(Function::GenerateKey, session), |module| {
         if key.is_null() {
             return Err(Error::ArgumentsBad);
         }
@@ -35,7 +35,7 @@ pub(super) unsafe extern "C" fn C_GenerateKeyPair(
     public_key: *mut CK_OBJECT_HANDLE,
     private_key: *mut CK_OBJECT_HANDLE,
 ) -> CK_RV {
-    remote(|module| {
+    run(Visit::in_session(Function::GenerateKeyPair, session), |module| {
         if public_key.is_null() || private_key.is_null() {
             return Err(Error::ArgumentsBad);
         }
@@ -58,7 +58,7 @@ pub(super) unsafe extern "C" fn C_WrapKey(
     place: *mut CK_BYTE,
     place_len: *mut CK_ULONG,
 ) -> CK_RV {
-    remote(|module| unsafe {
+    run(Visit::in_session(Function::WrapKey, session).on(&[wrapping, key]), |module| unsafe {
         let call = parameter::call(module, mechanism)?;
         output(place, place_len, |room| module.wrap_key(session, &call, wrapping, key, room))
     })
@@ -74,7 +74,7 @@ pub(super) unsafe extern "C" fn C_UnwrapKey(
     count: CK_ULONG,
     key: *mut CK_OBJECT_HANDLE,
 ) -> CK_RV {
-    remote(|module| {
+    run(Visit::in_session(Function::UnwrapKey, session).on(&[unwrapping]), |module| {
         if key.is_null() {
             return Err(Error::ArgumentsBad);
         }
@@ -93,7 +93,7 @@ pub(super) unsafe extern "C" fn C_DeriveKey(
     count: CK_ULONG,
     key: *mut CK_OBJECT_HANDLE,
 ) -> CK_RV {
-    remote(|module| {
+    run(Visit::in_session(Function::DeriveKey, session).on(&[base]), |module| {
         if key.is_null() {
             return Err(Error::ArgumentsBad);
         }

@@ -1,4 +1,4 @@
-//! The C ABI: the one place with `unsafe`, and the one with a global.
+//! The C ABI: the one place with `unsafe`, and the one with globals.
 //!
 //! Every `C_` function turns the caller's memory into values, calls the safe [`Module`], and writes the answer back.
 //!
@@ -19,39 +19,41 @@ mod sessions;
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, RwLock},
+    sync::{Arc, Mutex, RwLock},
 };
 
 use cryptoki_sys::{CK_RV, CKR_OK};
 
 use crate::{
+    breakdown::Visit,
     error::{Error, Result},
+    fault::Faults,
     lock::read,
     module::Module,
 };
 
 static MODULE: RwLock<Option<Arc<Module>>> = RwLock::new(None);
 
-/// Runs a function that the library answers by itself.
-fn local(body: impl FnOnce(&Module) -> Result<()>) -> CK_RV {
-    guarded(|| body(&*initialised()?))
-}
+/// Outlives the module, since some faults last until `C_Initialize` or beyond.
+static FAULTS: Mutex<Option<Arc<Faults>>> = Mutex::new(None);
 
-/// Runs a function that crosses the network to the device.
-fn remote(body: impl FnOnce(&Module) -> Result<()>) -> CK_RV {
+/// Runs a function, unless what is broken forbids it.
+fn run(visit: Visit<'_>, body: impl FnOnce(&Module) -> Result<()>) -> CK_RV {
     guarded(|| {
         let module = initialised()?;
-        module.reach()?;
-        body(&module)
+        module.enter(&visit)?;
+        let outcome = body(&module);
+        module.leave(&visit);
+        Ok(outcome?)
     })
 }
 
 /// The rim: whatever happens inside, the caller gets a return value.
-fn guarded(body: impl FnOnce() -> Result<()>) -> CK_RV {
+fn guarded(body: impl FnOnce() -> std::result::Result<(), CK_RV>) -> CK_RV {
     // No state is left half-changed by a panic, see `lock`.
     match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(())) => CKR_OK,
-        Ok(Err(error)) => error.rv(),
+        Ok(Err(rv)) => rv,
         Err(_) => Error::GeneralError.rv(),
     }
 }
@@ -63,6 +65,7 @@ fn initialised() -> Result<Arc<Module>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::function::Function;
 
     #[test]
     fn a_panic_becomes_a_return_value() {
@@ -71,6 +74,7 @@ mod tests {
 
     #[test]
     fn nothing_works_before_initialisation() {
-        assert_eq!(remote(|_| Ok(())), Error::CryptokiNotInitialized.rv());
+        let outcome = run(Visit::new(Function::GetInfo), |_| Ok(()));
+        assert_eq!(outcome, Error::CryptokiNotInitialized.rv());
     }
 }

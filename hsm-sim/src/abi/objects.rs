@@ -4,9 +4,9 @@ use cryptoki_sys::*;
 
 use super::{
     memory::{answer_template, attributes, template, write, write_list},
-    remote,
+    run,
 };
-use crate::error::Error;
+use crate::{breakdown::Visit, error::Error, function::Function};
 
 pub(super) unsafe extern "C" fn C_CreateObject(
     session: CK_SESSION_HANDLE,
@@ -14,7 +14,7 @@ pub(super) unsafe extern "C" fn C_CreateObject(
     count: CK_ULONG,
     object: *mut CK_OBJECT_HANDLE,
 ) -> CK_RV {
-    remote(|module| {
+    run(Visit::in_session(Function::CreateObject, session), |module| {
         if object.is_null() {
             return Err(Error::ArgumentsBad);
         }
@@ -30,7 +30,7 @@ pub(super) unsafe extern "C" fn C_CopyObject(
     count: CK_ULONG,
     object: *mut CK_OBJECT_HANDLE,
 ) -> CK_RV {
-    remote(|module| {
+    run(Visit::in_session(Function::CopyObject, session).on(&[original]), |module| {
         if object.is_null() {
             return Err(Error::ArgumentsBad);
         }
@@ -43,7 +43,9 @@ pub(super) unsafe extern "C" fn C_DestroyObject(
     session: CK_SESSION_HANDLE,
     object: CK_OBJECT_HANDLE,
 ) -> CK_RV {
-    remote(|module| module.destroy_object(session, object))
+    run(Visit::in_session(Function::DestroyObject, session).on(&[object]), |module| {
+        module.destroy_object(session, object)
+    })
 }
 
 pub(super) unsafe extern "C" fn C_GetObjectSize(
@@ -51,7 +53,9 @@ pub(super) unsafe extern "C" fn C_GetObjectSize(
     object: CK_OBJECT_HANDLE,
     size: *mut CK_ULONG,
 ) -> CK_RV {
-    remote(|module| unsafe { write(size, module.object_size(session, object)? as CK_ULONG) })
+    run(Visit::in_session(Function::GetObjectSize, session).on(&[object]), |module| unsafe {
+        write(size, module.object_size(session, object)? as CK_ULONG)
+    })
 }
 
 pub(super) unsafe extern "C" fn C_GetAttributeValue(
@@ -60,7 +64,7 @@ pub(super) unsafe extern "C" fn C_GetAttributeValue(
     entries: *mut CK_ATTRIBUTE,
     count: CK_ULONG,
 ) -> CK_RV {
-    remote(|module| {
+    run(Visit::in_session(Function::GetAttributeValue, session).on(&[object]), |module| {
         let wanted: Vec<_> = unsafe { attributes(entries, count) }?.iter().map(|entry| entry.type_).collect();
         let answers = module.attribute_values(session, object, &wanted)?;
         unsafe { answer_template(entries, &answers) }
@@ -73,7 +77,9 @@ pub(super) unsafe extern "C" fn C_SetAttributeValue(
     entries: *mut CK_ATTRIBUTE,
     count: CK_ULONG,
 ) -> CK_RV {
-    remote(|module| module.set_attribute_values(session, object, unsafe { template(entries, count) }?))
+    run(Visit::in_session(Function::SetAttributeValue, session).on(&[object]), |module| {
+        module.set_attribute_values(session, object, unsafe { template(entries, count) }?)
+    })
 }
 
 pub(super) unsafe extern "C" fn C_FindObjectsInit(
@@ -81,7 +87,9 @@ pub(super) unsafe extern "C" fn C_FindObjectsInit(
     entries: *mut CK_ATTRIBUTE,
     count: CK_ULONG,
 ) -> CK_RV {
-    remote(|module| module.find_objects_init(session, unsafe { template(entries, count) }?))
+    run(Visit::in_session(Function::FindObjectsInit, session), |module| {
+        module.find_objects_init(session, unsafe { template(entries, count) }?)
+    })
 }
 
 pub(super) unsafe extern "C" fn C_FindObjects(
@@ -90,7 +98,7 @@ pub(super) unsafe extern "C" fn C_FindObjects(
     most: CK_ULONG,
     count: *mut CK_ULONG,
 ) -> CK_RV {
-    remote(|module| {
+    run(Visit::in_session(Function::FindObjects, session), |module| {
         if place.is_null() || count.is_null() {
             return Err(Error::ArgumentsBad);
         }
@@ -103,5 +111,5 @@ pub(super) unsafe extern "C" fn C_FindObjects(
 }
 
 pub(super) unsafe extern "C" fn C_FindObjectsFinal(session: CK_SESSION_HANDLE) -> CK_RV {
-    remote(|module| module.find_objects_final(session))
+    run(Visit::in_session(Function::FindObjectsFinal, session), |module| module.find_objects_final(session))
 }

@@ -4,22 +4,25 @@ use cryptoki_sys::*;
 
 use super::{
     memory::{buffer, octets, output},
-    parameter, remote,
+    parameter, run,
 };
 use crate::{
+    breakdown::Visit,
     error::Error,
+    function::Function,
     mechanism::Usage,
     operations::{Output, Room},
 };
 
 /// `…Init` with a key; a null mechanism ends what is under way.
 unsafe fn begin(
+    function: Function,
     session: CK_SESSION_HANDLE,
     usage: Usage,
     mechanism: *const CK_MECHANISM,
     key: CK_OBJECT_HANDLE,
 ) -> CK_RV {
-    remote(|module| {
+    run(Visit::in_session(function, session).on(&[key]), |module| {
         if mechanism.is_null() {
             return module.cancel(session, usage);
         }
@@ -28,12 +31,21 @@ unsafe fn begin(
 }
 
 /// `…Update` without output.
-unsafe fn update(session: CK_SESSION_HANDLE, usage: Usage, part: *const CK_BYTE, len: CK_ULONG) -> CK_RV {
-    remote(|module| module.update(session, usage, unsafe { octets(part, len) }?))
+unsafe fn update(
+    function: Function,
+    session: CK_SESSION_HANDLE,
+    usage: Usage,
+    part: *const CK_BYTE,
+    len: CK_ULONG,
+) -> CK_RV {
+    run(Visit::in_session(function, session), |module| {
+        module.update(session, usage, unsafe { octets(part, len) }?)
+    })
 }
 
 /// `…Update` of a cipher: the whole output comes with `…Final`.
 unsafe fn update_cipher(
+    function: Function,
     session: CK_SESSION_HANDLE,
     usage: Usage,
     part: *const CK_BYTE,
@@ -41,7 +53,7 @@ unsafe fn update_cipher(
     place: *mut CK_BYTE,
     place_len: *mut CK_ULONG,
 ) -> CK_RV {
-    remote(|module| unsafe {
+    run(Visit::in_session(function, session), |module| unsafe {
         let part = octets(part, len)?;
         output(place, place_len, |room| match room {
             Room::Query => Ok(Output::Length(0)),
@@ -55,7 +67,7 @@ pub(super) unsafe extern "C" fn C_EncryptInit(
     mechanism: *mut CK_MECHANISM,
     key: CK_OBJECT_HANDLE,
 ) -> CK_RV {
-    unsafe { begin(session, Usage::Encrypt, mechanism, key) }
+    unsafe { begin(Function::EncryptInit, session, Usage::Encrypt, mechanism, key) }
 }
 
 pub(super) unsafe extern "C" fn C_Encrypt(
@@ -65,7 +77,7 @@ pub(super) unsafe extern "C" fn C_Encrypt(
     place: *mut CK_BYTE,
     place_len: *mut CK_ULONG,
 ) -> CK_RV {
-    remote(|module| unsafe {
+    run(Visit::in_session(Function::Encrypt, session), |module| unsafe {
         let data = octets(data, len)?;
         output(place, place_len, |room| module.encrypt(session, data, room))
     })
@@ -78,7 +90,7 @@ pub(super) unsafe extern "C" fn C_EncryptUpdate(
     place: *mut CK_BYTE,
     place_len: *mut CK_ULONG,
 ) -> CK_RV {
-    unsafe { update_cipher(session, Usage::Encrypt, part, len, place, place_len) }
+    unsafe { update_cipher(Function::EncryptUpdate, session, Usage::Encrypt, part, len, place, place_len) }
 }
 
 pub(super) unsafe extern "C" fn C_EncryptFinal(
@@ -86,7 +98,9 @@ pub(super) unsafe extern "C" fn C_EncryptFinal(
     place: *mut CK_BYTE,
     place_len: *mut CK_ULONG,
 ) -> CK_RV {
-    remote(|module| unsafe { output(place, place_len, |room| module.encrypt_final(session, room)) })
+    run(Visit::in_session(Function::EncryptFinal, session), |module| unsafe {
+        output(place, place_len, |room| module.encrypt_final(session, room))
+    })
 }
 
 pub(super) unsafe extern "C" fn C_DecryptInit(
@@ -94,7 +108,7 @@ pub(super) unsafe extern "C" fn C_DecryptInit(
     mechanism: *mut CK_MECHANISM,
     key: CK_OBJECT_HANDLE,
 ) -> CK_RV {
-    unsafe { begin(session, Usage::Decrypt, mechanism, key) }
+    unsafe { begin(Function::DecryptInit, session, Usage::Decrypt, mechanism, key) }
 }
 
 pub(super) unsafe extern "C" fn C_Decrypt(
@@ -104,7 +118,7 @@ pub(super) unsafe extern "C" fn C_Decrypt(
     place: *mut CK_BYTE,
     place_len: *mut CK_ULONG,
 ) -> CK_RV {
-    remote(|module| unsafe {
+    run(Visit::in_session(Function::Decrypt, session), |module| unsafe {
         let data = octets(data, len)?;
         output(place, place_len, |room| module.decrypt(session, data, room))
     })
@@ -117,7 +131,7 @@ pub(super) unsafe extern "C" fn C_DecryptUpdate(
     place: *mut CK_BYTE,
     place_len: *mut CK_ULONG,
 ) -> CK_RV {
-    unsafe { update_cipher(session, Usage::Decrypt, part, len, place, place_len) }
+    unsafe { update_cipher(Function::DecryptUpdate, session, Usage::Decrypt, part, len, place, place_len) }
 }
 
 pub(super) unsafe extern "C" fn C_DecryptFinal(
@@ -125,14 +139,16 @@ pub(super) unsafe extern "C" fn C_DecryptFinal(
     place: *mut CK_BYTE,
     place_len: *mut CK_ULONG,
 ) -> CK_RV {
-    remote(|module| unsafe { output(place, place_len, |room| module.decrypt_final(session, room)) })
+    run(Visit::in_session(Function::DecryptFinal, session), |module| unsafe {
+        output(place, place_len, |room| module.decrypt_final(session, room))
+    })
 }
 
 pub(super) unsafe extern "C" fn C_DigestInit(
     session: CK_SESSION_HANDLE,
     mechanism: *mut CK_MECHANISM,
 ) -> CK_RV {
-    remote(|module| {
+    run(Visit::in_session(Function::DigestInit, session), |module| {
         if mechanism.is_null() {
             return module.cancel(session, Usage::Digest);
         }
@@ -147,7 +163,7 @@ pub(super) unsafe extern "C" fn C_Digest(
     place: *mut CK_BYTE,
     place_len: *mut CK_ULONG,
 ) -> CK_RV {
-    remote(|module| unsafe {
+    run(Visit::in_session(Function::Digest, session), |module| unsafe {
         let data = octets(data, len)?;
         output(place, place_len, |room| module.digest(session, data, room))
     })
@@ -158,7 +174,7 @@ pub(super) unsafe extern "C" fn C_DigestUpdate(
     part: *mut CK_BYTE,
     len: CK_ULONG,
 ) -> CK_RV {
-    unsafe { update(session, Usage::Digest, part, len) }
+    unsafe { update(Function::DigestUpdate, session, Usage::Digest, part, len) }
 }
 
 pub(super) unsafe extern "C" fn C_DigestFinal(
@@ -166,7 +182,9 @@ pub(super) unsafe extern "C" fn C_DigestFinal(
     place: *mut CK_BYTE,
     place_len: *mut CK_ULONG,
 ) -> CK_RV {
-    remote(|module| unsafe { output(place, place_len, |room| module.digest_final(session, room)) })
+    run(Visit::in_session(Function::DigestFinal, session), |module| unsafe {
+        output(place, place_len, |room| module.digest_final(session, room))
+    })
 }
 
 pub(super) unsafe extern "C" fn C_SignInit(
@@ -174,7 +192,7 @@ pub(super) unsafe extern "C" fn C_SignInit(
     mechanism: *mut CK_MECHANISM,
     key: CK_OBJECT_HANDLE,
 ) -> CK_RV {
-    unsafe { begin(session, Usage::Sign, mechanism, key) }
+    unsafe { begin(Function::SignInit, session, Usage::Sign, mechanism, key) }
 }
 
 pub(super) unsafe extern "C" fn C_Sign(
@@ -184,7 +202,7 @@ pub(super) unsafe extern "C" fn C_Sign(
     place: *mut CK_BYTE,
     place_len: *mut CK_ULONG,
 ) -> CK_RV {
-    remote(|module| unsafe {
+    run(Visit::in_session(Function::Sign, session), |module| unsafe {
         let data = octets(data, len)?;
         output(place, place_len, |room| module.sign(session, data, room))
     })
@@ -195,7 +213,7 @@ pub(super) unsafe extern "C" fn C_SignUpdate(
     part: *mut CK_BYTE,
     len: CK_ULONG,
 ) -> CK_RV {
-    unsafe { update(session, Usage::Sign, part, len) }
+    unsafe { update(Function::SignUpdate, session, Usage::Sign, part, len) }
 }
 
 pub(super) unsafe extern "C" fn C_SignFinal(
@@ -203,7 +221,9 @@ pub(super) unsafe extern "C" fn C_SignFinal(
     place: *mut CK_BYTE,
     place_len: *mut CK_ULONG,
 ) -> CK_RV {
-    remote(|module| unsafe { output(place, place_len, |room| module.sign_final(session, room)) })
+    run(Visit::in_session(Function::SignFinal, session), |module| unsafe {
+        output(place, place_len, |room| module.sign_final(session, room))
+    })
 }
 
 pub(super) unsafe extern "C" fn C_VerifyInit(
@@ -211,7 +231,7 @@ pub(super) unsafe extern "C" fn C_VerifyInit(
     mechanism: *mut CK_MECHANISM,
     key: CK_OBJECT_HANDLE,
 ) -> CK_RV {
-    unsafe { begin(session, Usage::Verify, mechanism, key) }
+    unsafe { begin(Function::VerifyInit, session, Usage::Verify, mechanism, key) }
 }
 
 pub(super) unsafe extern "C" fn C_Verify(
@@ -221,7 +241,7 @@ pub(super) unsafe extern "C" fn C_Verify(
     signature: *mut CK_BYTE,
     signature_len: CK_ULONG,
 ) -> CK_RV {
-    remote(|module| {
+    run(Visit::in_session(Function::Verify, session), |module| {
         let (data, signature) = unsafe { (octets(data, len)?, octets(signature, signature_len)?) };
         module.verify(session, data, signature)
     })
@@ -232,7 +252,7 @@ pub(super) unsafe extern "C" fn C_VerifyUpdate(
     part: *mut CK_BYTE,
     len: CK_ULONG,
 ) -> CK_RV {
-    unsafe { update(session, Usage::Verify, part, len) }
+    unsafe { update(Function::VerifyUpdate, session, Usage::Verify, part, len) }
 }
 
 pub(super) unsafe extern "C" fn C_VerifyFinal(
@@ -240,7 +260,9 @@ pub(super) unsafe extern "C" fn C_VerifyFinal(
     signature: *mut CK_BYTE,
     signature_len: CK_ULONG,
 ) -> CK_RV {
-    remote(|module| module.verify_final(session, unsafe { octets(signature, signature_len) }?))
+    run(Visit::in_session(Function::VerifyFinal, session), |module| {
+        module.verify_final(session, unsafe { octets(signature, signature_len) }?)
+    })
 }
 
 pub(super) unsafe extern "C" fn C_SeedRandom(
@@ -248,7 +270,9 @@ pub(super) unsafe extern "C" fn C_SeedRandom(
     _seed: *mut CK_BYTE,
     _len: CK_ULONG,
 ) -> CK_RV {
-    remote(|module| module.session_info(session).and(Err(Error::RandomSeedNotSupported)))
+    run(Visit::in_session(Function::SeedRandom, session), |module| {
+        module.session_info(session).and(Err(Error::RandomSeedNotSupported))
+    })
 }
 
 pub(super) unsafe extern "C" fn C_GenerateRandom(
@@ -256,5 +280,7 @@ pub(super) unsafe extern "C" fn C_GenerateRandom(
     place: *mut CK_BYTE,
     len: CK_ULONG,
 ) -> CK_RV {
-    remote(|module| module.random(session, unsafe { buffer(place, len) }?))
+    run(Visit::in_session(Function::GenerateRandom, session), |module| {
+        module.random(session, unsafe { buffer(place, len) }?)
+    })
 }

@@ -5,11 +5,10 @@ use std::ffi::c_void;
 use cryptoki_sys::*;
 
 use super::{
-    local,
     memory::{octets, write},
-    remote,
+    run,
 };
-use crate::error::Error;
+use crate::{breakdown::Visit, error::Error, function::Function};
 
 /// `CK_TOKEN_INFO.label`'s length.
 const LABEL: CK_ULONG = 32;
@@ -20,7 +19,7 @@ pub(super) unsafe extern "C" fn C_InitToken(
     pin_len: CK_ULONG,
     label: *mut CK_UTF8CHAR,
 ) -> CK_RV {
-    remote(|module| {
+    run(Visit::new(Function::InitToken), |module| {
         let (pin, label) = unsafe { (octets(pin, pin_len)?, octets(label, LABEL)?) };
         module.init_token(slot, pin, label)
     })
@@ -31,7 +30,9 @@ pub(super) unsafe extern "C" fn C_InitPIN(
     pin: *mut CK_UTF8CHAR,
     pin_len: CK_ULONG,
 ) -> CK_RV {
-    remote(|module| module.init_pin(session, unsafe { octets(pin, pin_len) }?))
+    run(Visit::in_session(Function::InitPIN, session), |module| {
+        module.init_pin(session, unsafe { octets(pin, pin_len) }?)
+    })
 }
 
 pub(super) unsafe extern "C" fn C_SetPIN(
@@ -41,7 +42,7 @@ pub(super) unsafe extern "C" fn C_SetPIN(
     new: *mut CK_UTF8CHAR,
     new_len: CK_ULONG,
 ) -> CK_RV {
-    remote(|module| {
+    run(Visit::in_session(Function::SetPIN, session), |module| {
         let (old, new) = unsafe { (octets(old, old_len)?, octets(new, new_len)?) };
         module.set_pin(session, old, new)
     })
@@ -54,7 +55,7 @@ pub(super) unsafe extern "C" fn C_OpenSession(
     _notify: CK_NOTIFY,
     session: *mut CK_SESSION_HANDLE,
 ) -> CK_RV {
-    remote(|module| {
+    run(Visit::new(Function::OpenSession), |module| {
         if session.is_null() {
             return Err(Error::ArgumentsBad);
         }
@@ -64,18 +65,18 @@ pub(super) unsafe extern "C" fn C_OpenSession(
 }
 
 pub(super) unsafe extern "C" fn C_CloseSession(session: CK_SESSION_HANDLE) -> CK_RV {
-    local(|module| module.close_session(session))
+    run(Visit::in_session(Function::CloseSession, session), |module| module.close_session(session))
 }
 
 pub(super) unsafe extern "C" fn C_CloseAllSessions(slot: CK_SLOT_ID) -> CK_RV {
-    local(|module| module.close_all_sessions(slot))
+    run(Visit::new(Function::CloseAllSessions), |module| module.close_all_sessions(slot))
 }
 
 pub(super) unsafe extern "C" fn C_GetSessionInfo(
     session: CK_SESSION_HANDLE,
     info: *mut CK_SESSION_INFO,
 ) -> CK_RV {
-    local(|module| {
+    run(Visit::in_session(Function::GetSessionInfo, session), |module| {
         let session = module.session_info(session)?;
         unsafe {
             write(
@@ -97,9 +98,11 @@ pub(super) unsafe extern "C" fn C_Login(
     pin: *mut CK_UTF8CHAR,
     pin_len: CK_ULONG,
 ) -> CK_RV {
-    remote(|module| module.login(session, user, unsafe { octets(pin, pin_len) }?))
+    run(Visit::in_session(Function::Login, session), |module| {
+        module.login(session, user, unsafe { octets(pin, pin_len) }?)
+    })
 }
 
 pub(super) unsafe extern "C" fn C_Logout(session: CK_SESSION_HANDLE) -> CK_RV {
-    remote(|module| module.logout(session))
+    run(Visit::in_session(Function::Logout, session), |module| module.logout(session))
 }

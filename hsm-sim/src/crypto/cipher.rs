@@ -12,6 +12,7 @@ use cbc::cipher::{
 };
 use ctr::{Ctr32BE, Ctr64BE, Ctr128BE, CtrCore};
 use sm4::Sm4;
+use zeroize::Zeroizing;
 
 use crate::{
     error::{Error, Result},
@@ -47,6 +48,7 @@ pub(crate) fn apply(call: &Call, key: &[u8], direction: Direction, data: &[u8]) 
 pub(crate) fn block_of(mechanism: Mechanism) -> Option<Block> {
     match mechanism {
         Mechanism::Ecb(block)
+        | Mechanism::EcbPad(block)
         | Mechanism::Cbc(block)
         | Mechanism::CbcPad(block)
         | Mechanism::Ctr(block)
@@ -62,7 +64,8 @@ pub(crate) fn check_parameter(call: &Call) -> Result<()> {
         (Mechanism::Cbc(_) | Mechanism::CbcPad(_), Parameter::Octets(iv)) => iv.len() == BLOCK,
         (Mechanism::Ctr(_), Parameter::Counter { bits, .. }) => matches!(bits, 32 | 64 | 128),
         (Mechanism::Gcm(_), Parameter::Gcm { iv, tag_bits, .. }) => iv.len() == 12 && *tag_bits == 128,
-        (Mechanism::Ecb(_) | Mechanism::AesKeyWrap | Mechanism::AesKeyWrapPad, Parameter::None) => true,
+        (Mechanism::Ecb(_) | Mechanism::EcbPad(_), Parameter::None) => true,
+        (Mechanism::AesKeyWrap | Mechanism::AesKeyWrapPad, Parameter::None) => true,
         _ => false,
     };
     if good { Ok(()) } else { Err(Error::MechanismParamInvalid) }
@@ -71,7 +74,7 @@ pub(crate) fn check_parameter(call: &Call) -> Result<()> {
 /// The longest output for an input of that length.
 pub(crate) fn output_len(mechanism: Mechanism, direction: Direction, input: usize) -> usize {
     match (mechanism, direction) {
-        (Mechanism::CbcPad(_), Direction::Encrypt) => (input / BLOCK + 1) * BLOCK,
+        (Mechanism::CbcPad(_) | Mechanism::EcbPad(_), Direction::Encrypt) => (input / BLOCK + 1) * BLOCK,
         (Mechanism::Gcm(_), Direction::Encrypt) => input + BLOCK,
         (Mechanism::Gcm(_), Direction::Decrypt) => input.saturating_sub(BLOCK),
         (Mechanism::AesKeyWrap, Direction::Encrypt) => input + 8,
@@ -93,6 +96,24 @@ fn run<C: Cipher>(call: &Call, key: &[u8], direction: Direction, data: &[u8]) ->
         (Mechanism::Ecb(_), _, Decrypt) => {
             whole_blocks(Error::EncryptedDataLenRange)?;
             Ok(ecb(data, |block| cipher.decrypt_block(block)))
+        }
+        (Mechanism::EcbPad(_), _, Encrypt) => {
+            let fill = BLOCK - data.len() % BLOCK;
+            let padded = Zeroizing::new([data, &vec![fill as u8; fill]].concat());
+            Ok(ecb(&padded, |block| cipher.encrypt_block(block)))
+        }
+        (Mechanism::EcbPad(_), _, Decrypt) => {
+            whole_blocks(Error::EncryptedDataLenRange)?;
+            let mut plaintext = ecb(data, |block| cipher.decrypt_block(block));
+            let fill = plaintext.last().map_or(0, |fill| usize::from(*fill));
+            let start = plaintext.len().checked_sub(fill).ok_or(Error::EncryptedDataInvalid)?;
+            if !(1..=BLOCK).contains(&fill)
+                || plaintext[start..].iter().any(|octet| usize::from(*octet) != fill)
+            {
+                return Err(Error::EncryptedDataInvalid);
+            }
+            plaintext.truncate(start);
+            Ok(plaintext)
         }
         (Mechanism::Cbc(_), Parameter::Octets(iv), Encrypt) => {
             whole_blocks(Error::DataLenRange)?;
@@ -206,6 +227,7 @@ mod tests {
         let calls = [
             call(Mechanism::Cbc(Block::Aes), iv()),
             call(Mechanism::CbcPad(Block::Sm4), iv()),
+            call(Mechanism::EcbPad(Block::Sm4), Parameter::None),
             call(Mechanism::Ctr(Block::Aes), counter(32)),
             call(Mechanism::Ctr(Block::Sm4), counter(128)),
             call(Mechanism::Gcm(Block::Aes), gcm()),

@@ -3,6 +3,7 @@
 //! All primitives are RustCrypto's; this module chooses among them and maps their refusals to PKCS#11's.
 
 pub(crate) mod cipher;
+pub(crate) mod der;
 pub(crate) mod digest;
 pub(crate) mod ec;
 pub(crate) mod key;

@@ -3,6 +3,7 @@
 use super::{
     Key,
     cipher::{self, Direction},
+    der,
     digest::{digest, hmac, hmac_verify},
     ec,
     rsa::{Padding, Scheme},
@@ -10,7 +11,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    mechanism::{Block, Call, Hash, KeyKind, Mechanism, Parameter, Usage},
+    mechanism::{Block, Call, Encoding, Hash, KeyKind, Mechanism, Parameter, Sm2Input, Usage},
 };
 
 /// Refuses a key or a parameter that the mechanism cannot work with.
@@ -31,8 +32,8 @@ pub(crate) fn check(call: &Call, usage: Usage, key: &Key) -> Result<()> {
         (Mechanism::Ecdsa | Mechanism::EcdsaHash(_), Key::EcPrivate(_)) => uses_private,
         (Mechanism::Ecdsa | Mechanism::EcdsaHash(_), Key::EcPublic(_)) => !uses_private,
         (Mechanism::Ecdh1Derive, Key::EcPrivate(_)) => true,
-        (Mechanism::Sm2 | Mechanism::Sm2Sm3 | Mechanism::Sm2Encrypt, Key::Sm2Private(_)) => uses_private,
-        (Mechanism::Sm2 | Mechanism::Sm2Sm3 | Mechanism::Sm2Encrypt, Key::Sm2Public(_)) => !uses_private,
+        (Mechanism::Sm2(..) | Mechanism::Sm2Encrypt(_), Key::Sm2Private(_)) => uses_private,
+        (Mechanism::Sm2(..) | Mechanism::Sm2Encrypt(_), Key::Sm2Public(_)) => !uses_private,
         (Mechanism::Hmac(_), Key::Secret(kind, _)) => *kind == KeyKind::Generic,
         (mechanism, Key::Secret(kind, _)) => match cipher::block_of(mechanism) {
             Some(Block::Aes) => *kind == KeyKind::Aes,
@@ -45,7 +46,7 @@ pub(crate) fn check(call: &Call, usage: Usage, key: &Key) -> Result<()> {
         return Err(Error::KeyTypeInconsistent);
     }
     match call.mechanism {
-        Mechanism::Sm2Sm3 => id(call).map(|_| ()),
+        Mechanism::Sm2(..) => id(call).map(|_| ()),
         Mechanism::RsaPss => scheme(call, None).map(|_| ()),
         Mechanism::RsaPssHash(hash) => scheme(call, Some(hash)).map(|_| ()),
         Mechanism::RsaOaep => padding(call).map(|_| ()),
@@ -57,6 +58,9 @@ pub(crate) fn check(call: &Call, usage: Usage, key: &Key) -> Result<()> {
 /// The length of a signature or tag.
 pub(crate) fn signature_len(call: &Call, key: &Key) -> usize {
     match (call.mechanism, key) {
+        (mechanism, Key::Sm2Private(_) | Key::Sm2Public(_)) if mechanism.signs_in_der() => {
+            der::LONGEST_SIGNATURE
+        }
         (_, Key::Sm2Private(_) | Key::Sm2Public(_)) => 64,
         (_, Key::EcPrivate(key)) => 2 * key.curve().field_len(),
         (_, Key::EcPublic(key)) => 2 * key.curve().field_len(),
@@ -70,8 +74,10 @@ pub(crate) fn signature_len(call: &Call, key: &Key) -> usize {
 /// Signs, or computes a MAC over, the whole input.
 pub(crate) fn sign(call: &Call, key: &Key, data: &[u8]) -> Result<Vec<u8>> {
     match (call.mechanism, key) {
-        (Mechanism::Sm2, Key::Sm2Private(key)) => key.sign(data.try_into().map_err(|_| Error::DataLenRange)?),
-        (Mechanism::Sm2Sm3, Key::Sm2Private(key)) => key.sign(&key.public().e(id(call)?, data)?),
+        (Mechanism::Sm2(input, encoding), Key::Sm2Private(key)) => {
+            let raw = key.sign(&e(call, input, key.public(), data)?)?;
+            Ok(if encoding == Encoding::Der { der::signature(&raw) } else { raw })
+        }
         (Mechanism::Ecdsa, Key::EcPrivate(key)) => key.sign(data),
         (Mechanism::EcdsaHash(hash), Key::EcPrivate(key)) => key.sign(&digest(hash, data)),
         (Mechanism::RsaPkcs, Key::RsaPrivate(key)) => key.sign(Scheme::Pkcs1Bare, data),
@@ -87,13 +93,30 @@ pub(crate) fn sign(call: &Call, key: &Key, data: &[u8]) -> Result<Vec<u8>> {
     }
 }
 
+/// An SM2 signature in DER whose integers lack the zero octet that makes them positive.
+pub(crate) fn sign_with_negative_integer(call: &Call, key: &Key, data: &[u8]) -> Result<Vec<u8>> {
+    let (Mechanism::Sm2(input, Encoding::Der), Key::Sm2Private(key)) = (call.mechanism, key) else {
+        return Err(Error::MechanismInvalid);
+    };
+    let e = e(call, input, key.public(), data)?;
+    loop {
+        // One signature in four has no integer that would be negative.
+        if let Some(der) = der::with_negative_integer(&der::signature(&key.sign_anew(&e)?)) {
+            return Ok(der);
+        }
+    }
+}
+
 /// Verifies a signature or MAC over the whole input.
 pub(crate) fn verify(call: &Call, key: &Key, data: &[u8], signature: &[u8]) -> Result<()> {
     match (call.mechanism, key) {
-        (Mechanism::Sm2, Key::Sm2Public(key)) => {
-            key.verify(data.try_into().map_err(|_| Error::DataLenRange)?, signature)
+        (Mechanism::Sm2(input, Encoding::Raw), Key::Sm2Public(key)) => {
+            key.verify(&e(call, input, key, data)?, signature)
         }
-        (Mechanism::Sm2Sm3, Key::Sm2Public(key)) => key.verify(&key.e(id(call)?, data)?, signature),
+        (Mechanism::Sm2(input, Encoding::Der), Key::Sm2Public(key)) => {
+            let raw = der::raw_signature(signature).ok_or(Error::SignatureInvalid)?;
+            key.verify(&e(call, input, key, data)?, &raw)
+        }
         (Mechanism::Ecdsa, Key::EcPublic(key)) => key.verify(data, signature),
         (Mechanism::EcdsaHash(hash), Key::EcPublic(key)) => key.verify(&digest(hash, data), signature),
         (Mechanism::RsaPkcs, Key::RsaPublic(key)) => key.verify(Scheme::Pkcs1Bare, data, signature),
@@ -111,13 +134,16 @@ pub(crate) fn verify(call: &Call, key: &Key, data: &[u8], signature: &[u8]) -> R
 
 /// The longest output of a cipher for an input of that length.
 pub(crate) fn cipher_len(call: &Call, key: &Key, direction: Direction, input: usize) -> usize {
-    match key {
-        Key::RsaPrivate(key) => key.size(),
-        Key::RsaPublic(key) => key.size(),
-        Key::Sm2Private(_) | Key::Sm2Public(_) => match direction {
-            Direction::Encrypt => input + sm2::CIPHERTEXT_OVERHEAD,
-            Direction::Decrypt => input.saturating_sub(sm2::CIPHERTEXT_OVERHEAD),
+    match (key, direction) {
+        (Key::RsaPrivate(key), _) => key.size(),
+        (Key::RsaPublic(key), _) => key.size(),
+        (Key::Sm2Private(_) | Key::Sm2Public(_), Direction::Encrypt) => match call.mechanism {
+            Mechanism::Sm2Encrypt(Encoding::Der) => input + der::CIPHERTEXT_OVERHEAD,
+            _ => input + sm2::CIPHERTEXT_OVERHEAD,
         },
+        (Key::Sm2Private(_) | Key::Sm2Public(_), Direction::Decrypt) => {
+            input.saturating_sub(sm2::CIPHERTEXT_OVERHEAD)
+        }
         _ => cipher::output_len(call.mechanism, direction, input),
     }
 }
@@ -126,7 +152,10 @@ pub(crate) fn cipher_len(call: &Call, key: &Key, direction: Direction, input: us
 pub(crate) fn encrypt(call: &Call, key: &Key, data: &[u8]) -> Result<Vec<u8>> {
     match (call.mechanism, key) {
         (Mechanism::RsaPkcs | Mechanism::RsaOaep, Key::RsaPublic(key)) => key.encrypt(&padding(call)?, data),
-        (Mechanism::Sm2Encrypt, Key::Sm2Public(key)) => key.encrypt(data),
+        (Mechanism::Sm2Encrypt(Encoding::Raw), Key::Sm2Public(key)) => key.encrypt(data),
+        (Mechanism::Sm2Encrypt(Encoding::Der), Key::Sm2Public(key)) => {
+            der::ciphertext(&key.encrypt(data)?).ok_or(Error::FunctionFailed)
+        }
         (_, Key::Secret(_, key)) => cipher::apply(call, key, Direction::Encrypt, data),
         _ => Err(Error::KeyTypeInconsistent),
     }
@@ -136,7 +165,10 @@ pub(crate) fn encrypt(call: &Call, key: &Key, data: &[u8]) -> Result<Vec<u8>> {
 pub(crate) fn decrypt(call: &Call, key: &Key, data: &[u8]) -> Result<Vec<u8>> {
     match (call.mechanism, key) {
         (Mechanism::RsaPkcs | Mechanism::RsaOaep, Key::RsaPrivate(key)) => key.decrypt(&padding(call)?, data),
-        (Mechanism::Sm2Encrypt, Key::Sm2Private(key)) => key.decrypt(data),
+        (Mechanism::Sm2Encrypt(Encoding::Raw), Key::Sm2Private(key)) => key.decrypt(data),
+        (Mechanism::Sm2Encrypt(Encoding::Der), Key::Sm2Private(key)) => {
+            key.decrypt(&der::raw_ciphertext(data).ok_or(Error::EncryptedDataInvalid)?)
+        }
         (_, Key::Secret(_, key)) => cipher::apply(call, key, Direction::Decrypt, data),
         _ => Err(Error::KeyTypeInconsistent),
     }
@@ -148,6 +180,25 @@ pub(crate) fn agree(call: &Call, key: &Key) -> Result<zeroize::Zeroizing<Vec<u8>
         (Parameter::Ecdh(point), Key::EcPrivate(key)) => key.agree(ec::unwrap_point(point)),
         (_, Key::EcPrivate(_)) => Err(Error::MechanismParamInvalid),
         _ => Err(Error::KeyTypeInconsistent),
+    }
+}
+
+/// e of the message under the public key and the identity in the parameter: X‖Y, then the identity.
+pub(crate) fn digest_with_z(call: &Call, data: &[u8]) -> Result<Vec<u8>> {
+    let invalid = Error::MechanismParamInvalid;
+    let Parameter::Octets(octets) = &call.parameter else { return Err(invalid) };
+    let (point, id) = octets.split_at_checked(64).ok_or(invalid)?;
+    let key = sm2::PublicKey::from_sec1(&[&[4], point].concat()).ok_or(invalid)?;
+    let e = key.e(if id.is_empty() { sm2::DEFAULT_ID } else { id }, data)?;
+    Ok(e.to_vec())
+}
+
+/// What an SM2 signature is made over.
+fn e(call: &Call, input: Sm2Input, key: &sm2::PublicKey, data: &[u8]) -> Result<[u8; 32]> {
+    match input {
+        Sm2Input::Digest => data.try_into().map_err(|_| Error::DataLenRange),
+        Sm2Input::Message => digest(Hash::Sm3, data).try_into().map_err(|_| Error::GeneralError),
+        Sm2Input::MessageWithZ | Sm2Input::MessageWithId => key.e(id(call)?, data),
     }
 }
 

@@ -5,7 +5,7 @@ use sm2::{
     PublicKey as Point, SecretKey,
     dsa::{
         Signature, SigningKey, VerifyingKey,
-        signature::hazmat::{PrehashSigner, PrehashVerifier},
+        signature::hazmat::{PrehashSigner, PrehashVerifier, RandomizedPrehashSigner},
     },
     elliptic_curve::Generate,
     pkcs8::{DecodePrivateKey, EncodePrivateKey},
@@ -98,6 +98,13 @@ impl PrivateKey {
     /// Signs e; answers r‖s.
     pub(crate) fn sign(&self, e: &[u8; 32]) -> Result<Vec<u8>> {
         let signature: Signature = self.signer.sign_prehash(e).map_err(|_| Error::FunctionFailed)?;
+        Ok(signature.to_bytes().to_vec())
+    }
+
+    /// Signs e with a number drawn anew, unlike [`PrivateKey::sign`], which derives it.
+    pub(crate) fn sign_anew(&self, e: &[u8; 32]) -> Result<Vec<u8>> {
+        let signature: Signature =
+            self.signer.sign_prehash_with_rng(&mut SysRng, e).map_err(|_| Error::FunctionFailed)?;
         Ok(signature.to_bytes().to_vec())
     }
 

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     sync::{
-        LazyLock,
+        LazyLock, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -63,9 +63,14 @@ pub(crate) struct Site {
 
 impl Site {
     pub(crate) fn new(slots: u64, session_limit: usize) -> Self {
+        Self::speaking("standard", slots, session_limit)
+    }
+
+    /// A site whose devices have a vendor's dialect.
+    pub(crate) fn speaking(dialect: &str, slots: u64, session_limit: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut config = format!(
-            "store = 'tokens'\nfault_file = 'fault.toml'\ndialect = 'standard'\nsession_limit = {session_limit}\n"
+            "store = 'tokens'\nfault_file = 'fault.toml'\ndialect = '{dialect}'\nsession_limit = {session_limit}\n"
         );
         for id in 0..slots {
             config += &format!("[[slot]]\nid = {id}\nserial = 'SIM{id:06}'\nmodel = 'SIM-SM2'\n");
@@ -115,6 +120,26 @@ pub(crate) static DEVICE: LazyLock<Device> = LazyLock::new(|| {
     initialize(&pkcs11);
     Device { site, pkcs11 }
 });
+
+/// The right to break the program's module. Tests take turns; the device is well again after each.
+pub(crate) struct Turn(#[allow(dead_code, reason = "held, not read")] MutexGuard<'static, ()>);
+
+impl Turn {
+    pub(crate) fn take() -> Self {
+        static TURN: Mutex<()> = Mutex::new(());
+        Self(TURN.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn set(&self, faults: &str) {
+        DEVICE.site.set_faults(faults);
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        DEVICE.site.set_faults("");
+    }
+}
 
 pub(crate) fn initialize(pkcs11: &Pkcs11) {
     pkcs11.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)).unwrap();
