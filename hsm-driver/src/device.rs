@@ -227,7 +227,10 @@ impl Device {
     /// Notes a failed call; `Busy` is not held against the device.
     pub(crate) fn note_failure(&self, error: &AttemptError, event: Option<Event>) {
         self.failed.fetch_add(1, Ordering::Relaxed);
-        *lock(&self.last_error) = Some(error.to_string());
+        // That a worker was lost its supervisor says better.
+        if *error != AttemptError::WorkerLost {
+            *lock(&self.last_error) = Some(error.to_string());
+        }
         if let Some(event) = event {
             self.on(event);
         }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use config::{DeviceId, GroupId, KeyId, OutputCheck};
 use serde::Serialize;
+use sm2_verify::{Verifier, VerifierOptions};
 use tokio::task::JoinSet;
 use tracing::warn;
 
@@ -28,9 +29,11 @@ pub(crate) struct KeyTable {
 impl KeyTable {
     fn new(specs: Vec<KeySpec>) -> Result<Self, HsmError> {
         let mut table = Self { keys: Vec::new(), by_id: HashMap::new() };
+        let verifier = Arc::new(Verifier::new(VerifierOptions::default()));
         for spec in specs {
             let bad = |reason| HsmError::BadKey { key: spec.id.clone(), reason };
-            let checker = Checker::new(&spec.public_key).ok_or_else(|| bad("its public key is not one"))?;
+            let checker =
+                Checker::new(&spec.public_key, &verifier).ok_or_else(|| bad("its public key is not one"))?;
             let index =
                 u16::try_from(table.keys.len()).map_err(|_| bad("more keys than an index can name"))?;
             if table.by_id.insert(spec.id.clone(), index).is_some() {

@@ -1,6 +1,8 @@
 //! Keys as the fleet knows them: which group, which public key, which CKA_ID, and the check of what a device
 //! answers.
 
+use std::sync::Arc;
+
 use aws_lc_rs::digest::{self, Digest};
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256,
@@ -10,6 +12,7 @@ use config::{GroupId, KeyId};
 use der::asn1::UintRef;
 use der::{Decode, Encode, Sequence};
 use serde::{Deserialize, Serialize};
+use sm2_verify::Verifier;
 
 /// A signature algorithm over a 32-octet digest: e for SM2, SHA-256 otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -115,19 +118,29 @@ pub struct KeySpec {
 
 /// A public key made ready for checking signatures, once.
 pub(crate) enum Checker {
-    Sm2(sm2_verify::PublicKey),
+    Sm2 {
+        key: sm2_verify::PublicKey,
+        /// Shared by a site's keys: each soon has its table of multiples.
+        verifier: Arc<Verifier>,
+    },
     P256(ParsedPublicKey),
-    Rsa { pkcs1: ParsedPublicKey, pss: ParsedPublicKey },
+    Rsa {
+        pkcs1: ParsedPublicKey,
+        pss: ParsedPublicKey,
+    },
 }
 
 impl Checker {
     /// Nothing if the octets are not a public key of their kind.
-    pub(crate) fn new(key: &PublicKey) -> Option<Self> {
+    pub(crate) fn new(key: &PublicKey, verifier: &Arc<Verifier>) -> Option<Self> {
         let parse = |algorithm: &'static dyn VerificationAlgorithm, bytes: &[u8]| {
             ParsedPublicKey::new(algorithm, bytes).ok()
         };
         Some(match key {
-            PublicKey::Sm2(point) => Self::Sm2(sm2_verify::PublicKey::from_sec1(point).ok()?),
+            PublicKey::Sm2(point) => {
+                let key = sm2_verify::PublicKey::from_sec1(point).ok()?;
+                Self::Sm2 { key, verifier: Arc::clone(verifier) }
+            }
             PublicKey::P256(point) => Self::P256(parse(&ECDSA_P256_SHA256_ASN1, point)?),
             PublicKey::Rsa { modulus, exponent } => {
                 let numbers = RsaPublicKey {
@@ -147,7 +160,7 @@ impl Checker {
     /// strict DER for SM2 and ECDSA, the integer for RSA. Nothing if it is no signature at all.
     pub(crate) fn canonical(&self, answer: &[u8]) -> Option<Vec<u8>> {
         match self {
-            Self::Sm2(_) => Some(sm2_verify::Signature::from_vendor(answer).ok()?.to_der()),
+            Self::Sm2 { .. } => Some(sm2_verify::Signature::from_vendor(answer).ok()?.to_der()),
             Self::P256(_) => {
                 let signature = match answer.len() {
                     64 => p256::ecdsa::Signature::from_slice(answer),
@@ -162,9 +175,9 @@ impl Checker {
     /// Whether a canonical signature is the key's over the digest.
     pub(crate) fn accepts(&self, algorithm: Algorithm, digest: &[u8; 32], signature: &[u8]) -> bool {
         let parsed = match (self, algorithm) {
-            (Self::Sm2(key), Algorithm::Sm2) => {
+            (Self::Sm2 { key, verifier }, Algorithm::Sm2) => {
                 return sm2_verify::Signature::from_der(signature)
-                    .is_ok_and(|signature| sm2_verify::verify(key, digest, &signature).is_ok());
+                    .is_ok_and(|signature| verifier.verify(key, digest, &signature).is_ok());
             }
             (Self::P256(key), Algorithm::EcdsaP256) => key,
             (Self::Rsa { pkcs1, .. }, Algorithm::RsaPkcs1) => pkcs1,

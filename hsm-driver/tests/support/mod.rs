@@ -99,15 +99,26 @@ impl Workshop {
 
     /// A simulated device that holds these keys.
     pub(crate) fn simulated(&self, device: &str, group: &str, keys: Vec<ImportKey>) -> config::Device {
+        self.simulated_in("standard", device, group, keys)
+    }
+
+    /// The same, speaking a vendor's dialect.
+    pub(crate) fn simulated_in(
+        &self,
+        dialect: &str,
+        device: &str,
+        group: &str,
+        keys: Vec<ImportKey>,
+    ) -> config::Device {
         let home = self.home(device);
         std::fs::create_dir(&home).unwrap();
         let serial = format!("SIM-{device}");
         let text = format!(
-            "store = \"tokens\"\nfault_file = \"fault.toml\"\ndialect = \"standard\"\nsession_limit = 64\n[[slot]]\nid = 0\nserial = \"{serial}\"\nmodel = \"SIM\"\n"
+            "store = \"tokens\"\nfault_file = \"fault.toml\"\ndialect = \"{dialect}\"\nsession_limit = 64\n[[slot]]\nid = 0\nserial = \"{serial}\"\nmodel = \"SIM\"\n"
         );
         std::fs::write(home.join("hsm-sim.toml"), text).unwrap();
         let env = ("HSM_SIM_CONFIG".to_owned(), home.join("hsm-sim.toml").display().to_string());
-        self.device(device, group, simulator(), Some(serial), env, keys)
+        self.device(dialect, (device, group), (simulator(), Some(serial)), env, keys)
     }
 
     /// A SoftHSM2 token that holds these keys.
@@ -119,15 +130,14 @@ impl Workshop {
             format!("directories.tokendir = {}\nobjectstore.backend = file\n", home.join("tokens").display());
         std::fs::write(home.join("softhsm2.conf"), text).unwrap();
         let env = ("SOFTHSM2_CONF".to_owned(), home.join("softhsm2.conf").display().to_string());
-        self.device(device, group, SOFTHSM.into(), None, env, keys)
+        self.device("standard", (device, group), (SOFTHSM.into(), None), env, keys)
     }
 
     fn device(
         &self,
-        device: &str,
-        group: &str,
-        module: PathBuf,
-        serial: Option<String>,
+        dialect: &str,
+        (device, group): (&str, &str),
+        (module, serial): (PathBuf, Option<String>),
         env: (String, String),
         keys: Vec<ImportKey>,
     ) -> config::Device {
@@ -140,7 +150,7 @@ impl Workshop {
             label: device.to_owned(),
             so_pin: "87654321".to_owned(),
             pin: PIN.to_owned(),
-            dialect: Dialect::shipped("standard").unwrap(),
+            dialect: Dialect::shipped(dialect).unwrap(),
             keys,
         };
         // Twice: setting up what is set up changes nothing.
@@ -154,7 +164,7 @@ impl Workshop {
             token: device.to_owned(),
             serial,
             pin_file: home.join("pin"),
-            dialect: "standard".to_owned(),
+            dialect: dialect.to_owned(),
             lanes: 2,
             env,
             folder: home,
