@@ -302,7 +302,7 @@ async fn register_license(
         flags: Vec::new(),
         status_as_of: at,
         face: fields,
-        uscc: uscc.clone(),
+        uscc,
     };
     store.upsert_entity(&entity).await?;
     let license = LicenseRecord {

@@ -110,11 +110,9 @@ fn main() -> ExitCode {
                 .map_err(StartupError::from)
                 .and_then(|config| block_on(serve::serve(config, serve::Overrides { http, https })))
         }
-        Command::Init { config: Some(config), .. } => {
-            Config::load(&config).map_err(StartupError::from).and_then(|config| {
-                block_on(async move { Ok(store::Store::create(&config.database.url).await?.close().await) })
-            })
-        }
+        Command::Init { config: Some(config), .. } => Config::load(&config)
+            .map_err(StartupError::from)
+            .and_then(|config| block_on(create_database(config))),
         Command::Init { data, module, http, https, .. } => init_sandbox(data, module, http, https),
     };
     match result {
@@ -147,6 +145,11 @@ fn init_sandbox(
     _https: SocketAddr,
 ) -> Result<(), StartupError> {
     Err(StartupError::file(data, "this build has no sandbox"))
+}
+
+async fn create_database(config: Config) -> Result<(), StartupError> {
+    store::Store::create(&config.database.url).await?.close().await;
+    Ok(())
 }
 
 fn block_on<T>(work: impl Future<Output = Result<T, StartupError>>) -> Result<T, StartupError> {

@@ -115,9 +115,11 @@ impl VerificationRequest {
                 let certificate = Certificate::from_pem(pem).map(|c| Signer::Certificate(Box::new(c)));
                 read("certificate", "invalid_certificate", certificate)
             }
-            (None, Some(pem)) => {
-                read("public_key", "invalid_public_key", PublicKey::from_pem(pem).map(Signer::PublicKey))
-            }
+            (None, Some(pem)) => read(
+                "public_key",
+                "invalid_public_key",
+                PublicKey::from_pem(pem).map(|key| Signer::PublicKey(Box::new(key))),
+            ),
             (None, None) => {
                 faults.add(
                     "certificate",

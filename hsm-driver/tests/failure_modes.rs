@@ -1,6 +1,9 @@
 //! The twenty ways in which PKCS#11 devices fail, each provoked in a real module in a real worker. What holds
 //! for all: nobody who asks for a signature notices as long as another device can serve.
 
+// What cannot be set up or asked fails the test.
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::time::{Duration, Instant};

@@ -1,5 +1,8 @@
 //! The fleet over real workers and real modules: signs everywhere, survives what breaks, never lies.
 
+// What cannot be set up or asked fails the test.
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::collections::BTreeSet;

@@ -122,7 +122,7 @@ impl SigningDesk {
             actor: caller.app.to_string(),
             at: caller.at,
             device: None,
-            input_digest: Some(hex::encode(&digest)),
+            input_digest: Some(hex::encode(digest)),
             key: Some(order.key.to_string()),
             outcome: "ok".to_owned(),
             request_id: caller.request_id.clone(),
@@ -150,7 +150,7 @@ impl SigningDesk {
             .audit
             .append(AuditEntry {
                 device: Some(signed.device.to_string()),
-                result_digest: Some(hex::encode(&HashAlgorithm::Sm3.digest(&signature))),
+                result_digest: Some(hex::encode(HashAlgorithm::Sm3.digest(&signature))),
                 ..entry
             })
             .await?;

@@ -15,7 +15,7 @@ pub enum Signer {
     /// A certificate: it is judged too.
     Certificate(Box<Certificate>),
     /// A bare public key: whose it is, is not judged.
-    PublicKey(PublicKey),
+    PublicKey(Box<PublicKey>),
 }
 
 /// A raw signature to be judged.
@@ -92,7 +92,7 @@ pub fn verify_raw(
 ) -> Result<VerificationAnswer, FormatError> {
     let key = match &asked.signer {
         Signer::Certificate(certificate) => certificate.public_key()?,
-        Signer::PublicKey(key) => key.clone(),
+        Signer::PublicKey(key) => PublicKey::clone(key),
     };
     let mut judgement = Judgement::new();
     let verified = match &asked.input {

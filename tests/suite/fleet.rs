@@ -217,11 +217,16 @@ fn a_drained_device_rests_on_record_until_it_is_resumed() {
     assert_eq!(refused.json()["code"], "scope_missing");
     let unexplained = operations.post("/v1/devices/d2/drain", &json!({"reason": " "})).expect(422);
     assert_eq!(unexplained.json()["errors"][0]["field"], "reason");
-    assert_eq!(operations.post("/v1/devices/d99/drain", &reason).expect(404).json()["code"], "unknown_device");
+    assert_eq!(
+        operations.post("/v1/devices/d99/drain", &reason).expect(404).json()["code"],
+        "unknown_device"
+    );
 
     let drained = operations.post("/v1/devices/d2/drain", &reason).expect(200).json();
     assert!(drained["audit_index"].is_u64(), "{drained}");
-    eventually("d2 rests", Duration::from_secs(10), || (site.device_state("d2") == "maintenance").then_some(()));
+    eventually("d2 rests", Duration::from_secs(10), || {
+        (site.device_state("d2") == "maintenance").then_some(())
+    });
     let named = sign_many(&site, "demo-sm2", 4, 200);
     assert!(!named.contains_key("d2"), "{named:?}");
 
