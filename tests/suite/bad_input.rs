@@ -240,26 +240,46 @@ fn no_value_of_a_member_makes_a_server_error_or_a_panic() {
     let answer =
         caller(Business).send("POST", "/v1/signatures", &[("content-type", JSON)], Some(deep.as_bytes()));
     assert!(answer.status < 500, "{}", answer.text());
-    let values =
-        [json!(null), json!(true), json!(-1), json!(1e300), json!(""), json!("\u{0}"), json!([]), json!({})];
-    for path in ["/v1/signatures", "/v1/verifications", "/v1/licenses:verify"] {
-        for member in [
-            "key",
-            "algorithm",
-            "input",
-            "format",
-            "detached",
-            "family",
-            "signer_id",
-            "group",
-            "at",
-            "license",
-        ] {
+    let values = [
+        json!(null),
+        json!(true),
+        json!(-1),
+        json!(1e300),
+        json!([]),
+        json!({}),
+        json!(""),
+        json!("\u{0}"),
+        json!("cms"),
+        json!("中"),
+        json!("AA=="),
+        json!("-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n"),
+        json!("x".repeat(10_000)),
+        json!({"digest": ""}),
+        json!({"data": "AA==", "digest": null}),
+    ];
+    // One member at a time of a complete body, so that every value reaches the code that reads it.
+    let whole: [(&str, Value, &[&str]); 3] = [
+        (
+            "/v1/signatures",
+            serde_json::from_str(&signing(json!({}))).unwrap(),
+            &["key", "algorithm", "input", "format", "detached", "family", "signer_id", "group"],
+        ),
+        (
+            "/v1/verifications",
+            serde_json::from_str(&verification(json!({}))).unwrap(),
+            &["algorithm", "input", "format", "signature", "certificate", "public_key", "signer_id", "at"],
+        ),
+        ("/v1/licenses:verify", json!({"license": "AA=="}), &["license", "type", "at"]),
+    ];
+    for (path, body, members) in &whole {
+        for member in *members {
             for value in &values {
-                let body = json!({ member: value }).to_string();
+                let mut body = body.clone();
+                body[*member] = value.clone();
+                let body = body.to_string();
                 let answer =
                     caller(Business).send("POST", path, &[("content-type", JSON)], Some(body.as_bytes()));
-                assert!(answer.status < 500, "{path} {body}: {}", answer.text());
+                assert!(answer.status < 500, "{path} {member}: {value}: {}", answer.text());
             }
         }
     }
