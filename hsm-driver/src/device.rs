@@ -42,6 +42,9 @@ pub enum KeyState {
 const KEY_STATES: [KeyState; 5] =
     [KeyState::Unknown, KeyState::Held, KeyState::Missing, KeyState::Different, KeyState::Unusable];
 
+/// Where a fading latency figure ends, nanoseconds.
+const FADED: u64 = 100_000;
+
 /// Busy answers in a row from which on each speaks against the device.
 const BUSY_IN_A_ROW: u32 = 20;
 
@@ -249,6 +252,12 @@ impl Device {
         if lock(&self.health).state() == State::Degraded {
             self.on(Event::Success);
         }
+    }
+
+    /// Lets the latency figure of an idle device fade, so that one that was slow once is tried again.
+    pub(crate) fn fade(&self) {
+        let latency = self.latency.load(Ordering::Relaxed);
+        self.latency.store((latency - latency / 16).max(FADED), Ordering::Relaxed);
     }
 
     /// Takes a good answer's times into the figures that routing and timeouts go by. Only the supervisor

@@ -302,6 +302,9 @@ impl Supervisor {
                     }
                 }
                 _ = sweep.tick() => {
+                    if outbox.in_flight.is_empty() {
+                        self.device.fade();
+                    }
                     if self.device.state() == State::Draining && self.device.load() == 0 {
                         self.device.on(Event::Emptied);
                     }

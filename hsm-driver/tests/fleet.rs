@@ -237,3 +237,28 @@ async fn draining_under_load_loses_nothing_and_a_resumed_device_works_again() {
     until(&fleet, "d1 ready again", |fleet| state(fleet, "d1") == State::Ready).await;
     assert_eq!(fleet.drain(&"nobody".parse().unwrap()), None);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_was_slow_once_soon_gets_its_share_again() {
+    let workshop = Workshop::new();
+    let devices =
+        ["d1", "d2"].map(|d| workshop.simulated(d, "bureau", vec![import("demo-p256", "demo-p256")]));
+    let fleet = start(&devices, vec![spec("demo-p256", "bureau")]);
+    until_ready(&fleet).await;
+    workshop.fault("d1", "latency_ms = 100.0\n");
+    while fleet.status()[0].latency_us < 5_000 {
+        sign(&fleet, "demo-p256", Algorithm::EcdsaP256).await.unwrap();
+    }
+    workshop.fault("d1", "");
+    let started = Instant::now();
+    loop {
+        assert!(started.elapsed() < Duration::from_secs(20), "{:#?}", fleet.status());
+        let before = fleet.status()[0].signed;
+        for _ in 0..50 {
+            sign(&fleet, "demo-p256", Algorithm::EcdsaP256).await.unwrap();
+        }
+        if fleet.status()[0].signed - before >= 10 {
+            return;
+        }
+    }
+}
