@@ -13,7 +13,7 @@ mod server;
 
 use std::path::{Path, PathBuf};
 
-pub use device::{Device, Fleet, OutputCheck};
+pub use device::{Device, Fleet, Isolation, OutputCheck};
 pub use error::{ConfigError, Mistake};
 pub use names::{AppId, DeviceId, GroupId, KeyId, NameError};
 use read::Reader;

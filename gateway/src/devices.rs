@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use config::DeviceId;
-use hsm_driver::{DeviceStatus, Fleet, State as DeviceState};
+use hsm_driver::{DeviceStatus, Fleet, HsmError, State as DeviceState};
 use serde::{Deserialize, Serialize};
 use store::AuditEntry;
 use utoipa::ToSchema;
@@ -78,7 +78,7 @@ pub(crate) async fn drain_device(
     operate(&caller, &gateway, &id, &request, "device.drain", Fleet::drain).await
 }
 
-/// Put a drained or quarantined device back: it takes work again once a signature of it verified.
+/// Put a drained device back: it takes work again once a signature of it verified.
 #[utoipa::path(
     post, path = "/v1/devices/{id}/resume", tag = "devices", request_body = MaintenanceRequest,
     params(("id" = String, Path, description = "the device's name")),
@@ -103,7 +103,7 @@ async fn operate(
     id: &str,
     request: &MaintenanceRequest,
     action: &str,
-    act: fn(&Fleet, &DeviceId) -> Option<DeviceState>,
+    act: fn(&Fleet, &DeviceId) -> Result<DeviceState, HsmError>,
 ) -> Result<Json<MaintenanceResponse>, Problem> {
     caller.with(Scope::Maintenance)?;
     let mut faults = Faults::default();
@@ -129,6 +129,6 @@ async fn operate(
     };
     let appended = gateway.audit.append(entry).await;
     let audit_index = appended.map_err(|error| Problem::record_unavailable(&error))?;
-    let state = act(&gateway.fleet, &device).ok_or_else(|| Problem::unknown_device(id))?;
+    let state = act(&gateway.fleet, &device)?;
     Ok(Json(MaintenanceResponse { id: device, state, audit_index, request_id: caller.request_id }))
 }

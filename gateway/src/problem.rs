@@ -4,6 +4,7 @@
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use hsm_driver::HsmError;
 use serde::Serialize;
 use signing::SigningError;
 use utoipa::ToSchema;
@@ -215,32 +216,49 @@ impl From<SigningError> for Problem {
             }
             SigningError::Format(source) => Self::from_format(code, source),
             SigningError::Register { .. } => Self::internal(code, with_causes(&error)),
-            SigningError::Device(source) => match source {
-                hsm_driver::HsmError::NoDevice { .. } | hsm_driver::HsmError::Overloaded { .. } => {
-                    Self::unavailable(code, "No device available", source.to_string())
-                }
-                hsm_driver::HsmError::DeadlineExceeded { .. } => {
-                    Self::unavailable(code, "Deadline exceeded", source.to_string())
-                }
-                hsm_driver::HsmError::UnknownKey { key } => Self::unknown_key(key.as_str()),
-                hsm_driver::HsmError::AlgorithmMismatch { .. } => {
-                    Self::faults(vec![Fault::new("algorithm", code, source.to_string())])
-                }
-                hsm_driver::HsmError::Refused { .. } => {
-                    let fault =
-                        Fault::new("algorithm", code, "the devices that hold this key cannot do this");
-                    Self { internal: Some(source.to_string()), ..Self::faults(vec![fault]) }
-                }
-                hsm_driver::HsmError::UnknownDialect { .. } | hsm_driver::HsmError::BadKey { .. } => {
-                    Self::internal(code, source.to_string())
-                }
-            },
+            SigningError::Device(source) => Self::from_device(code, source),
             SigningError::Record(source) => Self::record_unavailable(source),
         }
     }
 }
 
+impl From<HsmError> for Problem {
+    fn from(error: HsmError) -> Self {
+        SigningError::Device(error).into()
+    }
+}
+
 impl Problem {
+    fn from_device(code: &'static str, error: &HsmError) -> Self {
+        match error {
+            HsmError::NoDevice { .. } | HsmError::Overloaded { .. } | HsmError::RetriesExhausted { .. } => {
+                Self::unavailable(code, "No device available", error.to_string())
+            }
+            HsmError::DeadlineExceeded { .. } => {
+                Self::unavailable(code, "Deadline exceeded", error.to_string())
+            }
+            HsmError::NotRunning { .. } => Self::unavailable(code, "Device not running", error.to_string()),
+            HsmError::UnknownKey { key } => Self::unknown_key(key.as_str()),
+            HsmError::UnknownDevice { device } => Self::unknown_device(device.as_str()),
+            HsmError::AlgorithmMismatch { .. } => {
+                Self::faults(vec![Fault::new("algorithm", code, error.to_string())])
+            }
+            HsmError::Refused { .. } => {
+                let fault = Fault::new("algorithm", code, "the devices that hold this key cannot do this");
+                Self { internal: Some(error.to_string()), ..Self::faults(vec![fault]) }
+            }
+            HsmError::Quarantined { .. } => {
+                Self::new(StatusCode::CONFLICT, code, "Device in quarantine", error.to_string())
+            }
+            HsmError::OrderFailed { .. } | HsmError::WrongAnswer { .. } => {
+                Self::new(StatusCode::BAD_GATEWAY, code, "The device failed", error.to_string())
+            }
+            HsmError::UnknownDialect { .. } | HsmError::BadKey { .. } => {
+                Self::internal(code, error.to_string())
+            }
+        }
+    }
+
     fn from_format(code: &'static str, error: &formats::FormatError) -> Self {
         let field = match error {
             formats::FormatError::SignerIdLength(_) => "signer_id",

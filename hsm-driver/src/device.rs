@@ -2,17 +2,24 @@
 //! its health. What happens behind the queue is the supervisor's business.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
+use config::AppId;
 use tokio::sync::{mpsc, oneshot};
 use tracing::info;
 
 use crate::error::AttemptError;
-use crate::frame::{TokenFacts, monotonic};
+use crate::frame::{AnswerFrame, TokenFacts, monotonic};
 use crate::health::{Event, Health, State};
 use crate::key::Algorithm;
+use crate::line::{Line, Refused};
+use crate::order::{Order, OrderOutcome};
+use crate::plan::Copy;
+use crate::queue::Evicted;
+use crate::self_test::SelfTest;
 
 /// How a worker process is started: this program and its first arguments; the device's id follows.
 #[derive(Debug, Clone)]
@@ -39,25 +46,44 @@ pub enum KeyState {
     Unusable,
 }
 
-const KEY_STATES: [KeyState; 5] =
-    [KeyState::Unknown, KeyState::Held, KeyState::Missing, KeyState::Different, KeyState::Unusable];
-
 /// Where a fading latency figure ends, nanoseconds.
 const FADED: u64 = 100_000;
+
+/// Orders that may wait for a supervisor.
+const CONTROLS: usize = 32;
 
 /// Busy answers in a row from which on each speaks against the device.
 const BUSY_IN_A_ROW: u32 = 20;
 
+/// What an attempt asks for; either way the answer is a signature.
+#[derive(Clone)]
+pub(crate) enum Task {
+    /// By a key of the device.
+    Sign { copy: Arc<Copy>, algorithm: Algorithm, digest: [u8; 32] },
+    /// By a key that lives outside.
+    Order(Arc<Order>),
+}
+
 /// One attempt at one signature.
 pub(crate) struct Job {
-    pub(crate) key: u16,
-    pub(crate) algorithm: Algorithm,
-    pub(crate) digest: [u8; 32],
+    pub(crate) task: Task,
     /// After it nobody waits for the answer.
     pub(crate) deadline: Instant,
     pub(crate) submitted: Instant,
     pub(crate) reply: oneshot::Sender<Result<Vec<u8>, AttemptError>>,
     _load: LoadGuard,
+}
+
+/// What a supervisor is told beside work.
+pub(crate) enum Control {
+    /// The device's list of keys changed.
+    KeysChanged,
+    /// For this device alone, whatever its state. A reply that is dropped means that there is no worker.
+    Order { order: Box<Order>, deadline: Instant, reply: oneshot::Sender<OrderOutcome> },
+    /// A new worker, also after a PIN that was refused.
+    Restart,
+    /// The device is given up.
+    Stop,
 }
 
 /// Counts a job against its device until it is answered or dropped.
@@ -71,18 +97,21 @@ impl Drop for LoadGuard {
 
 pub(crate) struct Device {
     pub(crate) config: config::Device,
-    queue: mpsc::Sender<Job>,
+    settings: ArcSwap<config::Fleet>,
+    /// What waits for the worker, one line for each caller.
+    pub(crate) line: Line<AppId, Job>,
+    pub(crate) control: mpsc::Sender<Control>,
+    copies: ArcSwap<Vec<Arc<Copy>>>,
     load: AtomicUsize,
     health: Mutex<Health>,
     takes_work: AtomicBool,
+    /// CLOCK_MONOTONIC in nanoseconds since which it has been in service again; 0 when that is long ago.
+    returned: AtomicU64,
     pub(crate) latency: AtomicU64, // of the worker and device, smoothed, nanoseconds
     peak: AtomicU64,               // of the whole way with its queue, a slowly falling maximum, nanoseconds
     /// CLOCK_MONOTONIC in nanoseconds since which requests wait and none was answered; 0 while none waits.
     pub(crate) silent_since: AtomicU64,
     pub(crate) lanes: AtomicUsize,
-    keys: Vec<AtomicU8>,
-    /// For each key the algorithms proved, as `Algorithm::bit` has them.
-    proved: Vec<AtomicU8>,
     /// Answers in a row that the device is busy.
     busy: AtomicU32,
     pub(crate) signed: AtomicU64,
@@ -91,6 +120,7 @@ pub(crate) struct Device {
     pub(crate) worker_pid: AtomicU32,
     pub(crate) facts: Mutex<Option<TokenFacts>>,
     pub(crate) last_error: Mutex<Option<String>>,
+    pub(crate) last_self_test: Mutex<Option<SelfTest>>,
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -98,21 +128,26 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Device {
-    pub(crate) fn new(config: config::Device, queue: usize, keys: usize) -> (Arc<Self>, mpsc::Receiver<Job>) {
-        let (sender, receiver) = mpsc::channel(queue);
+    pub(crate) fn new(
+        config: config::Device,
+        settings: Arc<config::Fleet>,
+    ) -> (Arc<Self>, mpsc::Receiver<Control>) {
+        let (control, receiver) = mpsc::channel(CONTROLS);
         let device = Self {
             lanes: AtomicUsize::new(config.lanes),
             config,
-            queue: sender,
+            line: Line::new(settings.queue),
+            settings: ArcSwap::new(settings),
+            control,
+            copies: ArcSwap::default(),
             load: AtomicUsize::new(0),
             health: Mutex::new(Health::new()),
             takes_work: AtomicBool::new(false),
+            returned: AtomicU64::new(0),
             latency: AtomicU64::new(1_000_000),
             // Nothing is known yet: the first attempts get all the time there is.
             peak: AtomicU64::new(1_000_000_000),
             silent_since: AtomicU64::new(0),
-            keys: (0..keys).map(|_| AtomicU8::new(0)).collect(),
-            proved: (0..keys).map(|_| AtomicU8::new(0)).collect(),
             busy: AtomicU32::new(0),
             signed: AtomicU64::new(0),
             failed: AtomicU64::new(0),
@@ -120,6 +155,7 @@ impl Device {
             worker_pid: AtomicU32::new(0),
             facts: Mutex::new(None),
             last_error: Mutex::new(None),
+            last_self_test: Mutex::new(None),
         };
         (Arc::new(device), receiver)
     }
@@ -127,59 +163,88 @@ impl Device {
     /// Puts one attempt into the queue; the receiver ends with an error if the worker is lost.
     pub(crate) fn submit(
         self: &Arc<Self>,
-        key: u16,
-        algorithm: Algorithm,
-        digest: [u8; 32],
+        caller: &AppId,
+        task: Task,
         deadline: Instant,
     ) -> Result<oneshot::Receiver<Result<Vec<u8>, AttemptError>>, AttemptError> {
         let (reply, receiver) = oneshot::channel();
         self.load.fetch_add(1, Ordering::Relaxed);
-        let submitted = Instant::now();
         let job =
-            Job { key, algorithm, digest, deadline, submitted, reply, _load: LoadGuard(Arc::clone(self)) };
-        match self.queue.try_send(job) {
-            Ok(()) => Ok(receiver),
-            Err(mpsc::error::TrySendError::Full(_)) => Err(AttemptError::QueueFull),
-            Err(mpsc::error::TrySendError::Closed(_)) => Err(AttemptError::WorkerLost),
+            Job { task, deadline, submitted: Instant::now(), reply, _load: LoadGuard(Arc::clone(self)) };
+        match self.line.try_push(caller.clone(), job) {
+            Ok(None) => Ok(receiver),
+            Ok(Some(Evicted(other))) => {
+                let _ = other.reply.send(Err(AttemptError::QueueFull)); // its caller may have given up
+                Ok(receiver)
+            }
+            Err(Refused::Full(_)) => Err(AttemptError::QueueFull),
+            Err(Refused::Closed(_)) => Err(AttemptError::WorkerLost),
         }
     }
+
+    /// Tells the supervisor; one that has ended needs to be told nothing.
+    pub(crate) async fn tell(&self, control: Control) {
+        let _ = self.control.send(control).await;
+    }
+
+    /// Takes over what operators did to the device before.
+    pub(crate) fn inherit(&self, before: &Self) {
+        match before.state() {
+            State::Draining | State::Maintenance => self.on(Event::Maintain),
+            State::Quarantined => self.on(Event::WrongResult),
+            State::Starting | State::Ready | State::Degraded | State::Down => {}
+        }
+    }
+
+    pub(crate) fn settings(&self) -> Arc<config::Fleet> {
+        self.settings.load_full()
+    }
+
+    pub(crate) fn set_settings(&self, settings: Arc<config::Fleet>) {
+        self.line.set_capacity(settings.queue);
+        self.settings.store(settings);
+    }
+
+    /// The keys it is to hold.
+    pub(crate) fn copies(&self) -> Arc<Vec<Arc<Copy>>> {
+        self.copies.load_full()
+    }
+
+    pub(crate) fn set_copies(&self, copies: Vec<Arc<Copy>>) {
+        self.copies.store(Arc::new(copies));
+    }
+
+    /// Takes note that there is no worker any more.
+    pub(crate) fn worker_lost(&self) {
+        self.worker_pid.store(0, Ordering::Relaxed);
+        self.silent_since.store(0, Ordering::Relaxed);
+        self.on(Event::WorkerLost);
+    }
+
+    /// Counts an answer for the device's figures.
+    pub(crate) fn count(&self, _answer: &AnswerFrame) {}
 
     pub(crate) fn takes_work(&self) -> bool {
         self.takes_work.load(Ordering::Acquire)
     }
 
-    pub(crate) fn holds(&self, key: usize) -> bool {
-        self.key_state(key) == KeyState::Held
-    }
-
-    pub(crate) fn key_state(&self, key: usize) -> KeyState {
-        let index = self.keys.get(key).map_or(0, |state| state.load(Ordering::Acquire));
-        KEY_STATES.get(usize::from(index)).copied().unwrap_or(KeyState::Unknown)
-    }
-
-    /// Whether the device proved that it signs with the key by this algorithm, and nothing speaks against it.
-    pub(crate) fn serves(&self, key: usize, algorithm: Algorithm) -> bool {
-        self.holds(key)
-            && self.proved.get(key).is_some_and(|bits| bits.load(Ordering::Acquire) & algorithm.bit() != 0)
-    }
-
-    /// Forgets what was proved of a key: a new worker proves it anew.
-    pub(crate) fn forget_proofs(&self, key: usize) {
-        self.proved[key].store(0, Ordering::Release);
-    }
-
-    pub(crate) fn set_proved(&self, key: usize, algorithm: Algorithm) {
-        self.proved[key].fetch_or(algorithm.bit(), Ordering::AcqRel);
-        self.set_key_state(key, KeyState::Held);
-    }
-
-    pub(crate) fn set_key_state(&self, key: usize, state: KeyState) {
-        let index = KEY_STATES.iter().position(|s| *s == state).unwrap_or_default();
-        self.keys[key].store(u8::try_from(index).unwrap_or_default(), Ordering::Release);
-    }
-
     pub(crate) fn load(&self) -> usize {
         self.load.load(Ordering::Relaxed)
+    }
+
+    /// How much of its usual work it shall get: little when it has just returned.
+    pub(crate) fn share(&self) -> f64 {
+        let since = self.returned.load(Ordering::Relaxed);
+        if since == 0 {
+            return 1.0;
+        }
+        let (back, ramp) =
+            (Duration::from_nanos(monotonic().saturating_sub(since)), self.settings.load().ramp);
+        if back >= ramp {
+            self.returned.store(0, Ordering::Relaxed); // no need to look at the clock again
+            return 1.0;
+        }
+        crate::weight::ramp(back, ramp)
     }
 
     pub(crate) fn latency(&self) -> Duration {
@@ -220,7 +285,11 @@ impl Device {
         let before = health.state();
         health.on(event);
         let after = health.state();
-        self.takes_work.store(health.takes_work(), Ordering::Release);
+        let takes_work = health.takes_work();
+        if takes_work && !self.takes_work.swap(takes_work, Ordering::AcqRel) {
+            self.returned.store(monotonic(), Ordering::Relaxed);
+        }
+        self.takes_work.store(takes_work, Ordering::Release);
         drop(health);
         if before != after {
             info!(device = %self.config.id, ?before, ?after, ?event, "device state changed");

@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::fmt;
 
 use config::{DeviceId, GroupId, KeyId};
@@ -150,7 +151,7 @@ pub enum StartError {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(crate) enum AttemptError {
     #[error("{function} answered {rv}")]
-    Call { function: &'static str, rv: ReturnValue },
+    Call { function: Cow<'static, str>, rv: ReturnValue },
     #[error("queue full")]
     QueueFull,
     #[error("worker lost")]
@@ -212,9 +213,51 @@ pub enum HsmError {
         /// Who refused.
         device: DeviceId,
         /// The C function.
-        function: &'static str,
+        function: String,
         /// What it answered.
         rv: ReturnValue,
+    },
+    /// No such device.
+    #[error("no device {device}")]
+    UnknownDevice {
+        /// The device asked for.
+        device: DeviceId,
+    },
+    /// The device has no worker, so it can be told nothing.
+    #[error("device {device} is not running")]
+    NotRunning {
+        /// The device asked for.
+        device: DeviceId,
+    },
+    /// The device did not do what it was told. Whether it did a part of it is not known if it was late.
+    #[error("device {device}: {function} answered {rv}")]
+    OrderFailed {
+        /// The device.
+        device: DeviceId,
+        /// The C function.
+        function: String,
+        /// What it answered.
+        rv: ReturnValue,
+    },
+    /// What the device answered is not what was asked of it.
+    #[error("device {device} gave a wrong answer: {what}")]
+    WrongAnswer {
+        /// The device.
+        device: DeviceId,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// A device that gave a wrong result comes back by its release only.
+    #[error("device {device} is in quarantine")]
+    Quarantined {
+        /// The device.
+        device: DeviceId,
+    },
+    /// Too many attempts of late needed another: this one is given up rather than make it worse.
+    #[error("retry budget of group {group} is used up")]
+    RetriesExhausted {
+        /// The key's group.
+        group: GroupId,
     },
     /// The configuration names a vendor profile that does not exist.
     #[error("no dialect {name:?}")]

@@ -1,56 +1,41 @@
 //! The fleet: all devices behind one call that is bounded, routed, checked and honest about failure.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use config::{DeviceId, GroupId, KeyId, OutputCheck};
+use arc_swap::ArcSwap;
+use config::{AppId, DeviceId, GroupId, KeyId};
 use serde::Serialize;
 use sm2_verify::{Verifier, VerifierOptions};
+use tokio::sync::{Mutex, oneshot};
 use tokio::task::JoinSet;
-use tracing::warn;
 
-use crate::device::{Device, KeyState, WorkerCommand};
+use crate::device::{Control, Device, KeyState, WorkerCommand};
 use crate::dialect::Dialect;
-use crate::error::{AttemptError, Blame, HsmError};
+use crate::errand::{Errand, What};
+use crate::error::HsmError;
 use crate::frame::TokenFacts;
 use crate::health::{Event, State};
-use crate::key::{Algorithm, Checker, KeySpec};
-use crate::route::{Candidate, choose};
+use crate::key::{Algorithm, Checker, KeySpec, PublicKey};
+use crate::order::{Answer, KeyKind, Order, OrderFailure};
+use crate::plan::Plan;
 use crate::supervisor::Supervisor;
 
-/// The keys of a site, with what is needed to check their signatures.
-pub(crate) struct KeyTable {
-    keys: Vec<(KeySpec, Checker)>,
-    by_id: HashMap<KeyId, u16>,
-}
-
-impl KeyTable {
-    fn new(specs: Vec<KeySpec>) -> Result<Self, HsmError> {
-        let mut table = Self { keys: Vec::new(), by_id: HashMap::new() };
-        let verifier = Arc::new(Verifier::new(VerifierOptions::default()));
-        for spec in specs {
-            let bad = |reason| HsmError::BadKey { key: spec.id.clone(), reason };
-            let checker =
-                Checker::new(&spec.public_key, &verifier).ok_or_else(|| bad("its public key is not one"))?;
-            let index =
-                u16::try_from(table.keys.len()).map_err(|_| bad("more keys than an index can name"))?;
-            if table.by_id.insert(spec.id.clone(), index).is_some() {
-                return Err(bad("declared twice"));
-            }
-            table.keys.push((spec, checker));
-        }
-        Ok(table)
-    }
-
-    pub(crate) fn specs(&self) -> impl Iterator<Item = (usize, &KeySpec)> {
-        self.keys.iter().map(|(spec, _)| spec).enumerate()
-    }
-
-    pub(crate) fn checker(&self, index: usize) -> &Checker {
-        &self.keys[index].1
-    }
+/// A signature that is wanted.
+#[derive(Debug, Clone, Copy)]
+pub struct Ask<'a> {
+    /// For whom: callers take turns where they wait.
+    pub caller: &'a AppId,
+    /// The key.
+    pub key: &'a KeyId,
+    /// How.
+    pub algorithm: Algorithm,
+    /// What: e for SM2, SHA-256 otherwise.
+    pub digest: [u8; 32],
+    /// When nobody waits for it any more; at the latest after the site's deadline.
+    pub deadline: Option<Instant>,
 }
 
 /// A signature that left a device and was checked.
@@ -62,6 +47,19 @@ pub struct Signed {
     pub device: DeviceId,
     /// How many devices were asked.
     pub attempts: usize,
+}
+
+/// A key that lives outside: only a device of its group can make it usable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WrappedKey {
+    /// The wall behind which its wrapping key lives.
+    pub group: GroupId,
+    /// CKA_ID of the wrapping key.
+    pub wrapping: Vec<u8>,
+    /// The private key as the device wrapped it.
+    pub blob: Vec<u8>,
+    /// What every signature is checked against.
+    pub public_key: PublicKey,
 }
 
 /// What is known of one key on one device.
@@ -84,6 +82,8 @@ pub struct DeviceStatus {
     pub state: State,
     /// Requests in flight and waiting.
     pub load: usize,
+    /// Requests waiting.
+    pub queued: usize,
     /// Sessions in use.
     pub lanes: usize,
     /// Smoothed time of one signature inside the worker and device, microseconds.
@@ -98,22 +98,43 @@ pub struct DeviceStatus {
     pub worker_pid: u32,
     /// The last thing that went wrong.
     pub last_error: Option<String>,
+    /// Whether the last self-test passed, if there was one.
+    pub last_self_test: Option<bool>,
     /// What the token says of itself.
     pub token: Option<TokenFacts>,
     /// The keys of its group.
     pub keys: Vec<KeyStatus>,
 }
 
-/// A device with requests waiting that answers none of them for so long is held to be hung.
-const SILENT: Duration = Duration::from_millis(250);
+/// What a reload changed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Reconfigured {
+    /// Devices that are new.
+    pub added: Vec<DeviceId>,
+    /// Devices that are given up, once they have finished what they have.
+    pub removed: Vec<DeviceId>,
+    /// Devices whose settings changed: a new worker took over.
+    pub replaced: Vec<DeviceId>,
+    /// Of the added and replaced ones those that were not ready in time; they go on trying.
+    pub not_ready: Vec<DeviceId>,
+    /// Keys that are new or changed.
+    pub keys_changed: Vec<KeyId>,
+    /// Keys that are gone.
+    pub keys_removed: Vec<KeyId>,
+}
+
+/// How long a reload waits for new workers before it goes on without them.
+const TAKE_OVER: Duration = Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// The whole fleet; dropping it ends all workers.
 pub struct Fleet {
-    devices: Vec<Arc<Device>>,
-    groups: BTreeMap<GroupId, Vec<usize>>,
-    keys: Arc<KeyTable>,
-    settings: config::Fleet,
-    _supervisors: JoinSet<()>,
+    plan: ArcSwap<Plan>,
+    verifier: Arc<Verifier>,
+    command: WorkerCommand,
+    /// Held while the plan is being changed.
+    change: Mutex<()>,
+    supervisors: std::sync::Mutex<JoinSet<()>>,
 }
 
 impl Fleet {
@@ -128,239 +149,356 @@ impl Fleet {
         keys: Vec<KeySpec>,
         command: &WorkerCommand,
     ) -> Result<Self, HsmError> {
-        let keys = Arc::new(KeyTable::new(keys)?);
-        let dialects =
-            devices.iter().map(|device| Dialect::shipped(&device.dialect)).collect::<Result<Vec<_>, _>>()?;
-        let mut groups: BTreeMap<GroupId, Vec<usize>> = BTreeMap::new();
-        for (index, device) in devices.iter().enumerate() {
-            groups.entry(device.group.clone()).or_default().push(index);
+        let verifier = Arc::new(Verifier::new(VerifierOptions::default()));
+        let keys = Plan::ready_keys(keys, None, &verifier)?;
+        let dialects = dialects(devices)?;
+        let settings = Arc::new(settings.clone());
+        let fleet = Self {
+            plan: ArcSwap::from_pointee(Plan::new(Arc::clone(&settings), Vec::new(), Vec::new())),
+            verifier,
+            command: command.clone(),
+            change: Mutex::default(),
+            supervisors: std::sync::Mutex::default(),
+        };
+        let made: Vec<_> =
+            devices.iter().map(|device| Device::new(device.clone(), Arc::clone(&settings))).collect();
+        let plan = Plan::new(settings, made.iter().map(|(device, _)| Arc::clone(device)).collect(), keys);
+        fleet.plan.store(Arc::new(plan));
+        for ((device, control), dialect) in made.into_iter().zip(dialects) {
+            fleet.supervise(Supervisor { device, control, dialect, command: command.clone() });
         }
-        let mut supervisors = JoinSet::new();
-        let devices = devices
-            .iter()
-            .zip(dialects)
-            .map(|(config, dialect)| {
-                let (device, jobs) = Device::new(config.clone(), settings.queue, keys.keys.len());
-                let supervisor = Supervisor {
-                    device: Arc::clone(&device),
-                    jobs,
-                    keys: Arc::clone(&keys),
-                    dialect,
-                    command: command.clone(),
-                    settings: settings.clone(),
-                };
-                supervisors.spawn(supervisor.run());
-                device
-            })
-            .collect();
-        Ok(Self { devices, groups, keys, settings: settings.clone(), _supervisors: supervisors })
+        Ok(fleet)
     }
 
-    /// Signs a digest with a key, on whatever device of its group can, within the site's deadline.
+    fn supervise(&self, supervisor: Supervisor) {
+        let mut supervisors = crate::device::lock(&self.supervisors);
+        while supervisors.try_join_next().is_some() {} // those of devices given up before
+        supervisors.spawn(supervisor.run());
+    }
+
+    /// Changes devices, keys and limits while requests run; none is dropped. A device whose settings changed gets a
+    /// new worker beside the old one, which finishes what it has once the new one is ready. What operators did to a
+    /// device (drained, in quarantine) holds for its successor.
+    ///
+    /// # Errors
+    /// An unknown dialect or a key that cannot be one: nothing is changed then.
+    pub async fn reconfigure(
+        &self,
+        settings: &config::Fleet,
+        devices: &[config::Device],
+        keys: Vec<KeySpec>,
+    ) -> Result<Reconfigured, HsmError> {
+        let _alone = self.change.lock().await;
+        let before = self.plan.load_full();
+        let keys = Plan::ready_keys(keys, Some(&before), &self.verifier)?;
+        let dialects = dialects(devices)?;
+        let settings = Arc::new(settings.clone());
+        let mut report = Reconfigured::default();
+        for key in &keys {
+            let same = before.keys.get(&key.spec.id).is_some_and(|entry| Arc::ptr_eq(&entry.key, key));
+            if !same {
+                report.keys_changed.push(key.spec.id.clone());
+            }
+        }
+        let gone = before.keys.keys().filter(|id| !keys.iter().any(|key| key.spec.id == **id));
+        report.keys_removed = gone.cloned().collect();
+        report.keys_removed.sort();
+
+        let workers_differ = before.settings.isolation != settings.isolation
+            || before.settings.keep_alive != settings.keep_alive
+            || before.settings.wrapped_cache != settings.wrapped_cache;
+        let (mut members, mut new) = (Vec::new(), Vec::new());
+        for (config, dialect) in devices.iter().zip(dialects) {
+            let old = before.device(&config.id);
+            if let Some(same) = old.filter(|old| old.config == *config && !workers_differ) {
+                members.push(Arc::clone(same));
+                continue;
+            }
+            let (device, control) = Device::new(config.clone(), Arc::clone(&settings));
+            match old {
+                Some(old) => {
+                    device.inherit(old);
+                    report.replaced.push(config.id.clone());
+                }
+                None => report.added.push(config.id.clone()),
+            }
+            members.push(Arc::clone(&device));
+            new.push(Arc::clone(&device));
+            let mine = keys.iter().filter(|key| key.spec.belongs_on(config));
+            device.set_copies(mine.map(|key| crate::plan::Copy::new(Arc::clone(key))).collect());
+            self.supervise(Supervisor { device, control, dialect, command: self.command.clone() });
+        }
+        let waiting = Instant::now();
+        while new.iter().any(|device| device.state() == State::Starting) && waiting.elapsed() < TAKE_OVER {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        let late = new.iter().filter(|device| device.state() == State::Starting);
+        report.not_ready = late.map(|device| device.config.id.clone()).collect();
+
+        for device in &members {
+            device.set_settings(Arc::clone(&settings));
+        }
+        self.plan.store(Arc::new(Plan::new(settings, members.clone(), keys)));
+        for device in &members {
+            device.tell(Control::KeysChanged).await;
+        }
+        for old in &before.devices {
+            if !members.iter().any(|member| Arc::ptr_eq(member, old)) {
+                if !report.replaced.contains(&old.config.id) {
+                    report.removed.push(old.config.id.clone());
+                }
+                tokio::spawn(retire(Arc::clone(old)));
+            }
+        }
+        Ok(report)
+    }
+
+    /// Signs a digest with a key, on whatever device of its group can, within the deadline.
     ///
     /// # Errors
     /// See [`HsmError`]; a failed or slow device is not an error as long as another serves in time.
-    pub async fn sign(
-        &self,
-        key: &KeyId,
-        algorithm: Algorithm,
-        digest: [u8; 32],
-    ) -> Result<Signed, HsmError> {
-        let index = *self.keys.by_id.get(key).ok_or_else(|| HsmError::UnknownKey { key: key.clone() })?;
-        let (spec, checker) = &self.keys.keys[usize::from(index)];
-        if !spec.public_key.signs_with(algorithm) {
-            return Err(HsmError::AlgorithmMismatch { key: key.clone(), algorithm: algorithm.name() });
+    pub async fn sign(&self, ask: Ask<'_>) -> Result<Signed, HsmError> {
+        let plan = self.plan.load_full();
+        let key = Arc::clone(&plan.entry(ask.key)?.key);
+        if !key.spec.public_key.signs_with(ask.algorithm) {
+            let (key, algorithm) = (ask.key.clone(), ask.algorithm.name());
+            return Err(HsmError::AlgorithmMismatch { key, algorithm });
         }
-        let deadline = Instant::now() + self.settings.deadline;
-        let mut tried = Vec::new();
-        let mut attempts = 0;
-        let mut second_round = false;
-        let mut all_full = true;
-        let mut cannot = None;
-        loop {
-            let Some(chosen) = self.choose(&spec.group, index, algorithm, &tried) else {
-                if tried.is_empty() || second_round || cannot.is_some() {
-                    break;
-                }
-                // Everybody was asked once. A worker that was lost is back within milliseconds: ask once more.
-                second_round = true;
-                tried.clear();
-                tokio::time::sleep(Duration::from_millis(20)).await;
-                continue;
-            };
-            let device = &self.devices[chosen];
-            let now = Instant::now();
-            if now >= deadline {
-                return Err(HsmError::DeadlineExceeded { attempts });
-            }
-            attempts += 1;
-            let until = deadline.min(now + self.attempt_timeout(device));
-            let result = self.attempt(device, (index, checker), algorithm, digest, until).await;
-            match result {
-                Ok(signature) => {
-                    device.note_success();
-                    return Ok(Signed { signature, device: device.config.id.clone(), attempts });
-                }
-                Err(error) => {
-                    if let AttemptError::Call { function, rv } = &error
-                        && matches!(rv.blame(), Blame::Request | Blame::Algorithm)
-                    {
-                        let (device, function, rv) = (device.config.id.clone(), *function, *rv);
-                        cannot = Some(HsmError::Refused { device, function, rv });
-                    }
-                    if !error.retry() {
-                        break;
-                    }
-                    all_full &= error == AttemptError::QueueFull;
-                    tried.push(chosen);
-                }
-            }
-        }
-        if let Some(cannot) = cannot {
-            Err(cannot)
-        } else if Instant::now() >= deadline {
-            Err(HsmError::DeadlineExceeded { attempts })
-        } else if attempts > 0 && all_full {
-            Err(HsmError::Overloaded { group: spec.group.clone() })
-        } else {
-            Err(HsmError::NoDevice { key: key.clone(), group: spec.group.clone() })
-        }
+        let group = key.spec.group.clone();
+        let what = What::Key(Arc::clone(&key));
+        self.errand(plan, ask, what, &group, &key.checker).run().await
     }
 
-    fn choose(&self, group: &GroupId, key: u16, algorithm: Algorithm, tried: &[usize]) -> Option<usize> {
-        let members = self.groups.get(group)?;
-        let mut candidates = Vec::with_capacity(members.len());
-        for &member in members {
-            let device = &self.devices[member];
-            if !tried.contains(&member) && device.takes_work() && device.serves(usize::from(key), algorithm) {
-                candidates.push(Candidate {
-                    device: member,
-                    load: device.load(),
-                    latency: device.latency(),
-                    lanes: device.lanes(),
-                });
-            }
+    /// Signs a digest with a key that lives outside, on whatever device of its group can unwrap it. Each signature
+    /// is checked against the public key, whatever the site's output check says. `ask.key` only names it.
+    ///
+    /// # Errors
+    /// See [`HsmError`]; [`HsmError::BadKey`] if the public key is none.
+    pub async fn sign_wrapped(&self, key: &WrappedKey, ask: Ask<'_>) -> Result<Signed, HsmError> {
+        let plan = self.plan.load_full();
+        let bad = || HsmError::BadKey { key: ask.key.clone(), reason: "its public key is not one" };
+        let checker = Checker::new(&key.public_key, &self.verifier).ok_or_else(bad)?;
+        if !key.public_key.signs_with(ask.algorithm) {
+            let (key, algorithm) = (ask.key.clone(), ask.algorithm.name());
+            return Err(HsmError::AlgorithmMismatch { key, algorithm });
         }
-        choose(&candidates, fastrand::f64)
-    }
-
-    /// min(deadline / 3, max(50 ms, 10 × what the device's slow answers took lately)).
-    fn attempt_timeout(&self, device: &Device) -> Duration {
-        let usual = (device.peak() * 10).max(Duration::from_millis(50));
-        usual.min(self.settings.deadline / 3)
-    }
-
-    async fn attempt(
-        &self,
-        device: &Arc<Device>,
-        (index, checker): (u16, &Checker),
-        algorithm: Algorithm,
-        digest: [u8; 32],
-        until: Instant,
-    ) -> Result<Vec<u8>, AttemptError> {
-        let outcome = match device.submit(index, algorithm, digest, until) {
-            Err(error) => Err(error),
-            Ok(answer) => match tokio::time::timeout_at(until.into(), answer).await {
-                Ok(Ok(outcome)) => outcome,
-                Ok(Err(_)) => Err(AttemptError::WorkerLost),
-                Err(_) => Err(AttemptError::TimedOut),
-            },
+        let order = Order::SignWrapped {
+            blob: key.blob.clone(),
+            kind: key.public_key.kind(),
+            wrapping: key.wrapping.clone(),
+            algorithm: ask.algorithm,
+            digest: ask.digest,
         };
-        let outcome = outcome.and_then(|answer| {
-            let signature = checker.canonical(&answer).ok_or(AttemptError::WrongResult)?;
-            // Every key proved itself by every algorithm when the device's worker came up, so first uses are
-            // covered.
-            let checked = self.settings.output_check == OutputCheck::FirstUse
-                || checker.accepts(algorithm, &digest, &signature);
-            if checked { Ok(signature) } else { Err(AttemptError::WrongResult) }
-        });
-        if let Err(error) = &outcome {
-            warn!(device = %device.config.id, %error, "attempt failed");
-            let event = match error {
-                AttemptError::WrongResult => Some(Event::WrongResult),
-                // Late is not dead: a host that is short of processors makes every device late at once. What
-                // counts is that nothing at all comes back; lateness shows in the load and in the timeouts.
-                AttemptError::TimedOut => (device.silent_for() >= SILENT).then_some(Event::Failure),
-                AttemptError::Call { rv, .. } => match rv.blame() {
-                    Blame::Device => Some(Event::Failure),
-                    Blame::Busy => device.note_busy(),
-                    Blame::Key => {
-                        // Not asked for this key again until the supervisor's probe finds it back.
-                        device.set_key_state(usize::from(index), KeyState::Missing);
-                        None
-                    }
-                    Blame::Algorithm | Blame::Request => None,
-                },
-                // The supervisor knows about a lost worker; a full queue speaks for the load, not the device.
-                AttemptError::WorkerLost | AttemptError::QueueFull => None,
-            };
-            device.note_failure(error, event);
+        self.errand(plan, ask, What::Wrapped(Arc::new(order)), &key.group, &checker).run().await
+    }
+
+    fn errand<'e>(
+        &'e self,
+        plan: Arc<Plan>,
+        ask: Ask<'e>,
+        what: What,
+        group: &'e GroupId,
+        checker: &'e Checker,
+    ) -> Errand<'e> {
+        let latest = Instant::now() + plan.settings.deadline;
+        Errand {
+            plans: &self.plan,
+            plan,
+            what,
+            checker,
+            caller: ask.caller,
+            key: ask.key,
+            group,
+            algorithm: ask.algorithm,
+            digest: ask.digest,
+            deadline: ask.deadline.map_or(latest, |deadline| deadline.min(latest)),
         }
-        outcome
     }
 
-    /// Takes a device out of service: it finishes what it has and takes nothing new. `None` if there is no such
-    /// device, else its state afterwards.
-    #[must_use]
-    pub fn drain(&self, id: &DeviceId) -> Option<State> {
-        self.operate(id, Event::Drain)
+    /// Tells one device to do something, whatever its state, and waits for `limit` at most. It is not given to
+    /// another device, nor done twice.
+    ///
+    /// # Errors
+    /// [`HsmError::UnknownDevice`], [`HsmError::NotRunning`], [`HsmError::OrderFailed`];
+    /// [`HsmError::DeadlineExceeded`] when it may or may not have been done.
+    pub async fn order(&self, id: &DeviceId, order: Order, limit: Duration) -> Result<Answer, HsmError> {
+        let device = self.device(id)?;
+        let deadline = Instant::now() + limit;
+        let (reply, answer) = oneshot::channel();
+        let control = Control::Order { order: Box::new(order), deadline, reply };
+        let not_running = || HsmError::NotRunning { device: id.clone() };
+        device.control.try_send(control).map_err(|_| not_running())?;
+        match tokio::time::timeout_at(deadline.into(), answer).await {
+            Err(_) => Err(HsmError::DeadlineExceeded { attempts: 1 }),
+            Ok(Err(_)) => Err(not_running()),
+            Ok(Ok(Err(OrderFailure { function, rv }))) => {
+                Err(HsmError::OrderFailed { device: id.clone(), function, rv })
+            }
+            Ok(Ok(Ok(answer))) => Ok(answer),
+        }
     }
 
-    /// Puts a drained or quarantined device back: it takes work again once a signature of it verified. `None`
-    /// if there is no such device, else its state afterwards (`down` until it is proved).
-    #[must_use]
-    pub fn resume(&self, id: &DeviceId) -> Option<State> {
-        self.operate(id, Event::Resume)
+    /// Makes a key pair that lives outside, on some device of the group that has the wrapping key.
+    ///
+    /// # Errors
+    /// The last device's, or [`HsmError::NoDevice`].
+    pub async fn generate_wrapped(
+        &self,
+        name: &KeyId,
+        group: &GroupId,
+        kind: KeyKind,
+        wrapping: &[u8],
+    ) -> Result<WrappedKey, HsmError> {
+        let plan = self.plan.load_full();
+        let mut members: Vec<_> = plan.groups.get(group).into_iter().flatten().collect();
+        members.retain(|device| device.takes_work());
+        fastrand::shuffle(&mut members);
+        let mut last = HsmError::NoDevice { key: name.clone(), group: group.clone() };
+        for device in members {
+            let order = Order::GenerateWrapped { kind, wrapping: wrapping.to_vec() };
+            match self.order(&device.config.id, order, plan.settings.deadline).await {
+                Ok(Answer::Wrapped { blob, public_key: Some(public_key) }) => {
+                    let (group, wrapping) = (group.clone(), wrapping.to_vec());
+                    return Ok(WrappedKey { group, wrapping, blob, public_key });
+                }
+                // A pair that nobody has heard of does no harm: another device may make one.
+                Ok(_) => {
+                    let device = device.config.id.clone();
+                    last = HsmError::WrongAnswer { device, what: "no wrapped key" };
+                }
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
     }
 
-    fn operate(&self, id: &DeviceId, event: Event) -> Option<State> {
-        let device = self.devices.iter().find(|device| device.config.id == *id)?;
+    /// Takes a device out of service: it finishes what it has and takes nothing new. Its state afterwards.
+    ///
+    /// # Errors
+    /// [`HsmError::UnknownDevice`], and [`HsmError::Quarantined`]: that one is out already.
+    pub fn drain(&self, id: &DeviceId) -> Result<State, HsmError> {
+        self.operate(id, Event::Drain, false)
+    }
+
+    /// Takes a device out of service as it is; what it has is answered or tried elsewhere. Its state afterwards.
+    ///
+    /// # Errors
+    /// As [`Fleet::drain`].
+    pub fn maintain(&self, id: &DeviceId) -> Result<State, HsmError> {
+        self.operate(id, Event::Maintain, false)
+    }
+
+    /// Puts a drained device back: it takes work again once a signature of it verified. Its state afterwards
+    /// (`down` until it is proved).
+    ///
+    /// # Errors
+    /// As [`Fleet::drain`]: a device in quarantine comes back by [`Fleet::release`] only.
+    pub fn resume(&self, id: &DeviceId) -> Result<State, HsmError> {
+        self.operate(id, Event::Resume, false)
+    }
+
+    /// Ends a device's quarantine. If it has a worker, have it pass [`Fleet::self_test`] first; if it has none, its
+    /// next worker proves every key before it takes work. Its state afterwards.
+    ///
+    /// # Errors
+    /// [`HsmError::UnknownDevice`].
+    pub fn release(&self, id: &DeviceId) -> Result<State, HsmError> {
+        self.operate(id, Event::Release, true)
+    }
+
+    fn operate(&self, id: &DeviceId, event: Event, in_quarantine_too: bool) -> Result<State, HsmError> {
+        let device = self.device(id)?;
+        if device.state() == State::Quarantined && !in_quarantine_too {
+            return Err(HsmError::Quarantined { device: id.clone() });
+        }
         device.on(event);
-        Some(device.state())
+        Ok(device.state())
+    }
+
+    /// Gives a device a new worker, also after a PIN that was refused. What it has in flight is tried elsewhere.
+    ///
+    /// # Errors
+    /// [`HsmError::UnknownDevice`].
+    pub async fn restart(&self, id: &DeviceId) -> Result<(), HsmError> {
+        self.device(id)?.tell(Control::Restart).await;
+        Ok(())
+    }
+
+    pub(crate) fn device(&self, id: &DeviceId) -> Result<Arc<Device>, HsmError> {
+        let plan = self.plan.load();
+        plan.device(id).map(Arc::clone).ok_or_else(|| HsmError::UnknownDevice { device: id.clone() })
+    }
+
+    /// Whether some device takes work and has proved the key.
+    #[must_use]
+    pub fn can_serve(&self, id: &KeyId) -> bool {
+        let plan = self.plan.load();
+        let Some(entry) = plan.keys.get(id) else { return false };
+        let able = |algorithm: &Algorithm| {
+            entry.holders.iter().any(|h| h.device.takes_work() && h.copy.serves(*algorithm))
+        };
+        entry.key.spec.public_key.algorithms().iter().any(able)
     }
 
     /// For each group how many devices take work and hold a key at least.
     #[must_use]
     pub fn usable(&self) -> BTreeMap<GroupId, usize> {
-        let usable = |member: &&usize| {
-            let device = &self.devices[**member];
-            device.takes_work() && self.keys.specs().any(|(index, _)| device.holds(index))
+        let plan = self.plan.load();
+        let usable = |device: &&Arc<Device>| {
+            device.takes_work() && device.copies().iter().any(|copy| copy.state() == KeyState::Held)
         };
         let counts =
-            self.groups.iter().map(|(group, members)| (group.clone(), members.iter().filter(usable).count()));
+            plan.groups.iter().map(|(group, members)| (group.clone(), members.iter().filter(usable).count()));
         counts.collect()
     }
 
     /// Whether no device is still on its first start.
     #[must_use]
     pub fn has_settled(&self) -> bool {
-        self.devices.iter().all(|device| device.state() != State::Starting)
+        self.plan.load().devices.iter().all(|device| device.state() != State::Starting)
     }
 
     /// What is known of each device, in the site's order.
     #[must_use]
     pub fn status(&self) -> Vec<DeviceStatus> {
-        self.devices.iter().map(|device| self.device_status(device)).collect()
+        self.plan.load().devices.iter().map(|device| device_status(device)).collect()
     }
+}
 
-    fn device_status(&self, device: &Device) -> DeviceStatus {
-        let keys = self.keys.specs().filter(|(_, spec)| spec.group == device.config.group);
-        DeviceStatus {
-            id: device.config.id.clone(),
-            group: device.config.group.clone(),
-            state: device.state(),
-            load: device.load(),
-            lanes: device.lanes(),
-            latency_us: u64::try_from(device.latency().as_micros()).unwrap_or(u64::MAX),
-            signed: device.signed.load(Ordering::Relaxed),
-            failed: device.failed.load(Ordering::Relaxed),
-            worker_starts: device.worker_starts.load(Ordering::Relaxed),
-            worker_pid: device.worker_pid.load(Ordering::Relaxed),
-            last_error: device.last_error(),
-            token: device.facts(),
-            keys: keys
-                .map(|(index, spec)| KeyStatus { id: spec.id.clone(), state: device.key_state(index) })
-                .collect(),
-        }
+fn device_status(device: &Device) -> DeviceStatus {
+    let copies = device.copies();
+    let key = |copy: &Arc<crate::plan::Copy>| KeyStatus { id: copy.key.spec.id.clone(), state: copy.state() };
+    DeviceStatus {
+        id: device.config.id.clone(),
+        group: device.config.group.clone(),
+        state: device.state(),
+        load: device.load(),
+        queued: device.line.len(),
+        lanes: device.lanes(),
+        latency_us: u64::try_from(device.latency().as_micros()).unwrap_or(u64::MAX),
+        signed: device.signed.load(Ordering::Relaxed),
+        failed: device.failed.load(Ordering::Relaxed),
+        worker_starts: device.worker_starts.load(Ordering::Relaxed),
+        worker_pid: device.worker_pid.load(Ordering::Relaxed),
+        last_error: device.last_error(),
+        last_self_test: crate::device::lock(&device.last_self_test).as_ref().map(|test| test.passed),
+        token: device.facts(),
+        keys: copies.iter().map(key).collect(),
     }
+}
+
+fn dialects(devices: &[config::Device]) -> Result<Vec<Dialect>, HsmError> {
+    devices.iter().map(|device| Dialect::shipped(&device.dialect)).collect()
+}
+
+/// Lets a device that is no longer in the plan finish what it has, then ends its worker.
+async fn retire(device: Arc<Device>) {
+    device.on(Event::Drain);
+    let settings = device.settings();
+    let longest = settings.deadline + settings.kill_after;
+    let started = Instant::now();
+    while device.load() > 0 && started.elapsed() < longest {
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    device.tell(Control::Stop).await;
 }

@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 use crate::dialect::Dialect;
 use crate::error::{ReturnValue, StartError};
 use crate::key::{Algorithm, PublicKey};
+use crate::order::{Order, OrderOutcome};
 
 /// Longest frame either side accepts, octets.
 pub(crate) const MAX_FRAME: usize = 1 << 20;
@@ -16,6 +17,7 @@ const HEADER: usize = 4 + 8;
 pub(crate) const START_ID: u64 = 0;
 
 /// First frame to a worker: everything it needs, so that nothing secret stands in arguments or environment.
+/// The keys follow in frames of their own, `Vec<KeyOrder>` each, as many as `key_frames` says.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct StartOrder {
     pub(crate) module: String,
@@ -24,22 +26,30 @@ pub(crate) struct StartOrder {
     pub(crate) pin: Zeroizing<String>,
     pub(crate) lanes: usize,
     pub(crate) dialect: Dialect,
-    pub(crate) keys: Vec<KeyOrder>,
+    pub(crate) key_frames: usize,
+    /// A session unused for so long signs once, so that no firewall forgets it. Milliseconds; 0 never.
+    pub(crate) keep_alive_ms: u64,
+    /// Longest time such a signature may take before the worker gives itself up, milliseconds.
+    pub(crate) stuck_ms: u64,
+    /// Unwrapped keys each session keeps.
+    pub(crate) wrapped_cache: usize,
 }
 
+/// Keys in one frame: far below [`MAX_FRAME`] both as order and as answer, whatever their kind.
+pub(crate) const KEYS_PER_FRAME: usize = 128;
+
 /// A key to look for.
-#[derive(Serialize, Deserialize)]
-pub(crate) struct KeyOrder {
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct KeyOrder {
     pub(crate) cka_id: Vec<u8>,
     pub(crate) algorithm: Algorithm,
 }
 
-/// A worker's answer to the start order: for each key in its order the public key found, or why it cannot run.
+/// A worker's answer to the start order, or why it cannot run. A frame `Vec<Found>` follows for each frame of keys.
 pub(crate) type StartAnswer = Result<Started, StartError>;
 
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Started {
-    pub(crate) keys: Vec<Found>,
     pub(crate) token: TokenFacts,
     /// Sessions the device gave; fewer than asked for when it reached its limit.
     pub(crate) lanes: usize,
@@ -47,7 +57,7 @@ pub(crate) struct Started {
 
 /// What a token shows for a key it was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Found {
+pub enum Found {
     /// No private key with that CKA_ID, or no public key beside it.
     Nothing,
     /// Objects of another kind than asked for.
@@ -85,6 +95,57 @@ pub(crate) struct SignFrame {
 pub(crate) struct AnswerFrame {
     pub(crate) id: u64,
     pub(crate) outcome: Result<Vec<u8>, (Function, ReturnValue)>,
+    /// Who did it.
+    pub(crate) lane: u8,
+    /// Time in the lane's calls, microseconds.
+    pub(crate) micros: u32,
+}
+
+/// First octet of a payload that is JSON: an [`Order`] or its outcome.
+const JSON: u8 = 0xFE;
+/// First octet of an answer that is a signature.
+const SIGNATURE: u8 = 0xFF;
+
+/// What a worker is asked in its daily life.
+pub(crate) enum Asked {
+    Sign(SignFrame),
+    Order { id: u64, order: Box<Order> },
+}
+
+impl Asked {
+    /// Nothing if the payload is neither.
+    pub(crate) fn parse(id: u64, payload: &[u8]) -> Option<Self> {
+        if let Some((&JSON, json)) = payload.split_first() {
+            return Some(Self::Order { id, order: serde_json::from_slice(json).ok()? });
+        }
+        SignFrame::parse(id, payload).map(Self::Sign)
+    }
+}
+
+/// What a worker answers.
+pub(crate) enum Answered {
+    Sign(AnswerFrame),
+    Order { id: u64, outcome: OrderOutcome },
+}
+
+impl Answered {
+    /// Nothing if the payload is neither.
+    pub(crate) fn parse(id: u64, payload: &[u8]) -> Option<Self> {
+        if let Some((&JSON, json)) = payload.split_first() {
+            return Some(Self::Order { id, outcome: serde_json::from_slice(json).ok()? });
+        }
+        AnswerFrame::parse(id, payload).map(Self::Sign)
+    }
+}
+
+/// An order, or its outcome, as a frame. An error if it is longer than a frame may be.
+pub(crate) fn put_order<T: Serialize>(buffer: &mut Vec<u8>, id: u64, value: &T) -> Result<(), Nonsense> {
+    let json = Zeroizing::new(serde_json::to_vec(value).map_err(|_| Nonsense)?);
+    if json.len() + 9 > MAX_FRAME {
+        return Err(Nonsense);
+    }
+    put(buffer, id, &[&[JSON], &json]);
+    Ok(())
 }
 
 /// The C functions a signature goes through.
@@ -158,24 +219,28 @@ impl SignFrame {
 impl AnswerFrame {
     pub(crate) fn put(&self, buffer: &mut Vec<u8>) {
         match &self.outcome {
-            Ok(signature) => put(buffer, self.id, &[&[0xFF], signature]),
+            Ok(signature) => {
+                put(buffer, self.id, &[&[SIGNATURE, self.lane], &self.micros.to_le_bytes(), signature]);
+            }
             Err((function, rv)) => {
                 let index = FUNCTIONS.iter().position(|f| f == function).unwrap_or_default();
-                put(buffer, self.id, &[&[u8::try_from(index).unwrap_or_default()], &rv.0.to_le_bytes()]);
+                let head = [u8::try_from(index).unwrap_or_default(), self.lane];
+                put(buffer, self.id, &[&head, &self.micros.to_le_bytes(), &rv.0.to_le_bytes()]);
             }
         }
     }
 
     /// Nothing if the payload is not an answer.
     pub(crate) fn parse(id: u64, payload: &[u8]) -> Option<Self> {
-        let (&head, rest) = payload.split_first()?;
-        let outcome = if head == 0xFF {
+        let ([head, lane], rest) = payload.split_first_chunk::<2>()?;
+        let (micros, rest) = rest.split_first_chunk()?;
+        let outcome = if *head == SIGNATURE {
             Ok(rest.to_vec())
         } else {
             let rv = u64::from_le_bytes(rest.try_into().ok()?);
-            Err((*FUNCTIONS.get(usize::from(head))?, ReturnValue(rv)))
+            Err((*FUNCTIONS.get(usize::from(*head))?, ReturnValue(rv)))
         };
-        Some(Self { id, outcome })
+        Some(Self { id, outcome, lane: *lane, micros: u32::from_le_bytes(*micros) })
     }
 }
 
@@ -232,12 +297,14 @@ pub(crate) fn monotonic() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::order::Answer;
 
     fn sample() -> (SignFrame, AnswerFrame, AnswerFrame) {
         let ask =
             SignFrame { id: 7, key: 300, algorithm: Algorithm::RsaPss, deadline: 1 << 40, digest: [9; 32] };
-        let good = AnswerFrame { id: 7, outcome: Ok(vec![1; 256]) };
-        let bad = AnswerFrame { id: 8, outcome: Err((Function::Sign, ReturnValue(0x8000_1234_5678))) };
+        let good = AnswerFrame { id: 7, outcome: Ok(vec![1; 256]), lane: 3, micros: 70_000 };
+        let outcome = Err((Function::Sign, ReturnValue(0x8000_1234_5678)));
+        let bad = AnswerFrame { id: 8, outcome, lane: 255, micros: u32::MAX };
         (ask, good, bad)
     }
 
@@ -265,6 +332,25 @@ mod tests {
     }
 
     #[test]
+    fn an_order_and_its_outcome_come_back_as_they_went() {
+        let mut stream = Vec::new();
+        put_order(&mut stream, 5, &Order::Random { octets: 9 }).unwrap();
+        put_order(&mut stream, 5, &OrderOutcome::Ok(Answer::Done(3))).unwrap();
+        let mut buffer = FrameBuffer::default();
+        buffer.extend(&stream);
+        let (id, payload) = buffer.next().unwrap().unwrap();
+        assert!(matches!(
+            Asked::parse(id, payload),
+            Some(Asked::Order { id: 5, order }) if matches!(*order, Order::Random { octets: 9 })
+        ));
+        let (id, payload) = buffer.next().unwrap().unwrap();
+        let parsed = Answered::parse(id, payload);
+        assert!(matches!(parsed, Some(Answered::Order { id: 5, outcome: Ok(Answer::Done(3)) })));
+        let long = Order::Derive { cka_id: Vec::new(), text: "x".repeat(MAX_FRAME) };
+        assert_eq!(put_order(&mut stream, 6, &long), Err(Nonsense));
+    }
+
+    #[test]
     fn a_length_no_frame_has_is_refused() {
         for length in [0u32, 7, MAX_FRAME as u32 + 1, u32::MAX] {
             let mut buffer = FrameBuffer::default();
@@ -278,8 +364,11 @@ mod tests {
         for payload in [&[][..], &[1], &[9; 43], &[0; 42], &[0; 44]] {
             assert_eq!(SignFrame::parse(1, payload), None);
         }
-        for payload in [&[][..], &[1], &[1, 2, 3], &[7, 0, 0, 0, 0, 0, 0, 0, 0]] {
+        for payload in [&[][..], &[1], &[1, 2, 3], &[7; 14], &[1; 13], &[0xFF; 5]] {
             assert_eq!(AnswerFrame::parse(1, payload), None);
+        }
+        for payload in [&[JSON][..], &[JSON, b'{'], b"\xfe\"Nothing\""] {
+            assert!(Asked::parse(1, payload).is_none() && Answered::parse(1, payload).is_none());
         }
     }
 }

@@ -41,8 +41,12 @@ pub(crate) enum Event {
     Drain,
     /// It has nothing left to do.
     Emptied,
-    /// An operator wants it back, also out of quarantine.
+    /// An operator wants it out of service at once.
+    Maintain,
+    /// An operator wants it back.
     Resume,
+    /// An operator wants it back out of quarantine.
+    Release,
 }
 
 /// Failures in a row that take a device out.
@@ -73,19 +77,24 @@ impl Health {
         self.failures = match event {
             Event::Failure => self.failures.saturating_add(1),
             Event::Success | Event::Proved | Event::WorkerStarting => 0,
-            Event::WorkerLost | Event::WrongResult | Event::Drain | Event::Emptied | Event::Resume => {
-                self.failures
-            }
+            Event::WorkerLost
+            | Event::WrongResult
+            | Event::Drain
+            | Event::Emptied
+            | Event::Maintain
+            | Event::Resume
+            | Event::Release => self.failures,
         };
         self.state = match (self.state, event) {
             (_, Event::WrongResult) => Quarantined,
             // Back in service only after a signature that verifies: until then it counts as down.
-            (Draining | Maintenance | Quarantined, Event::Resume) => Down,
+            (Draining | Maintenance, Event::Resume) => Down,
+            (Quarantined, Event::Release) => Down,
             (Quarantined, _) => Quarantined,
-            (Draining, Event::Emptied) => Maintenance,
+            (Draining, Event::Emptied) | (_, Event::Maintain) => Maintenance,
             (Draining | Maintenance, _) => self.state,
             (_, Event::Drain) => Draining,
-            (_, Event::Emptied | Event::Resume) => self.state,
+            (_, Event::Emptied | Event::Resume | Event::Release) => self.state,
             (_, Event::WorkerLost) => Down,
             (Down, Event::WorkerStarting) => Down, // still down to the world until it is proved
             (_, Event::WorkerStarting) => Starting,
@@ -130,7 +139,7 @@ mod tests {
     #[test]
     fn a_wrong_result_quarantines_for_good() {
         use Event::{Proved, Success, WorkerLost, WorkerStarting, WrongResult};
-        for later in [Proved, Success, WorkerLost, WorkerStarting] {
+        for later in [Proved, Success, WorkerLost, WorkerStarting, Event::Resume, Event::Maintain] {
             assert_eq!(after(&[Proved, WrongResult, later]), State::Quarantined);
         }
     }
@@ -145,7 +154,10 @@ mod tests {
         }
         assert_eq!(after(&[Proved, Drain, Emptied, Resume]), State::Down);
         assert_eq!(after(&[Proved, Drain, Emptied, Resume, Proved]), State::Ready);
-        assert_eq!(after(&[Proved, Event::WrongResult, Resume]), State::Down);
+        assert_eq!(after(&[Proved, Event::WrongResult, Event::Release]), State::Down);
+        assert_eq!(after(&[Proved, Drain, Emptied, Event::Release]), State::Maintenance);
+        assert_eq!(after(&[Proved, Event::Maintain]), State::Maintenance);
+        assert_eq!(after(&[Proved, Drain, Event::Maintain, Resume, Proved]), State::Ready);
         assert_eq!(after(&[Proved, Event::WrongResult, Drain]), State::Quarantined);
         assert_eq!(after(&[Proved, Emptied, Resume]), State::Ready);
     }

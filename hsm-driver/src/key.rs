@@ -8,11 +8,13 @@ use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256,
     VerificationAlgorithm,
 };
-use config::{GroupId, KeyId};
+use config::{DeviceId, GroupId, KeyId};
 use der::asn1::UintRef;
 use der::{Decode, Encode, Sequence};
 use serde::{Deserialize, Serialize};
 use sm2_verify::Verifier;
+
+use crate::order::KeyKind;
 
 /// A signature algorithm over a 32-octet digest: e for SM2, SHA-256 otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -87,6 +89,16 @@ impl PublicKey {
         })
     }
 
+    /// What kind of key it is; RSA of any length counts as the kind devices make.
+    #[must_use]
+    pub fn kind(&self) -> KeyKind {
+        match self {
+            Self::Sm2(_) => KeyKind::Sm2,
+            Self::P256(_) => KeyKind::P256,
+            Self::Rsa { .. } => KeyKind::Rsa2048,
+        }
+    }
+
     /// Whether a key of this kind signs with the algorithm.
     #[must_use]
     pub fn signs_with(&self, algorithm: Algorithm) -> bool {
@@ -104,7 +116,7 @@ impl PublicKey {
 }
 
 /// A key as the site declares it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeySpec {
     /// Its name.
     pub id: KeyId,
@@ -114,6 +126,16 @@ pub struct KeySpec {
     pub cka_id: Vec<u8>,
     /// What every signature is checked against, and every device's copy compared with.
     pub public_key: PublicKey,
+    /// The devices that are asked for it, where not all of the group are: keys that may not leave their device
+    /// differ from device to device, and are keys of their own here.
+    pub devices: Option<Vec<DeviceId>>,
+}
+
+impl KeySpec {
+    /// Whether a device of this name and group is to hold the key.
+    pub(crate) fn belongs_on(&self, device: &config::Device) -> bool {
+        self.group == device.group && self.devices.as_ref().is_none_or(|only| only.contains(&device.id))
+    }
 }
 
 /// A public key made ready for checking signatures, once.

@@ -9,22 +9,34 @@
 //! is bounded and every call has a deadline; a signature leaves after it verified; a key of one group is never
 //! asked of another.
 
+mod budget;
 mod device;
 mod dialect;
+mod errand;
 mod error;
+mod feed;
 mod fleet;
 mod frame;
 mod health;
 mod key;
+mod line;
+mod order;
+mod plan;
+mod process;
 pub mod provision;
+mod queue;
 mod route;
+mod self_test;
 mod supervisor;
+mod weight;
 pub mod worker;
 
 pub use device::{KeyState, WorkerCommand};
-pub use dialect::{Dialect, Sm2Numbers};
+pub use dialect::{Dialect, Sm2Numbers, Sm3Numbers, Sm4Numbers};
 pub use error::{Blame, HsmError, ReturnValue, StartError};
-pub use fleet::{DeviceStatus, Fleet, KeyStatus, Signed};
+pub use fleet::{Ask, DeviceStatus, Fleet, KeyStatus, Reconfigured, Signed, WrappedKey};
 pub use frame::TokenFacts;
 pub use health::State;
 pub use key::{Algorithm, KeySpec, PublicKey};
+pub use order::{Answer, KeyKind, KeyObject, KnownAnswer, Order, SecretKind};
+pub use self_test::{Check, CheckOutcome, SelfTest};

@@ -13,13 +13,16 @@ pub(crate) struct Candidate {
     pub(crate) latency: Duration,
     /// What the device works on at once.
     pub(crate) lanes: usize,
+    /// How much of its usual work it shall get, above 0 up to 1: less after its return and while it is slow.
+    pub(crate) share: f64,
 }
 
 impl Candidate {
-    /// How long a request given to it now is expected to take, in nanoseconds.
+    /// How long a request given to it now is expected to take, in nanoseconds; dearer the less it shall get. The
+    /// root is there because odds go by the square.
     fn cost(&self) -> f64 {
         let waiting = self.load as f64 / self.lanes.max(1) as f64;
-        (1.0 + waiting) * (self.latency.as_nanos().max(1) as f64)
+        (1.0 + waiting) * (self.latency.as_nanos().max(1) as f64) / self.share.sqrt().max(1e-3)
     }
 }
 
@@ -45,7 +48,7 @@ mod tests {
     use super::*;
 
     fn candidate(device: usize, load: usize, micros: u64) -> Candidate {
-        Candidate { device, load, latency: Duration::from_micros(micros), lanes: 4 }
+        Candidate { device, load, latency: Duration::from_micros(micros), lanes: 4, share: 1.0 }
     }
 
     fn hits<const N: usize>(candidates: &[Candidate; N]) -> [usize; N] {
@@ -75,6 +78,13 @@ mod tests {
         assert!(hits(&nine).iter().all(|hits| (900..1300).contains(hits)), "{:?}", hits(&nine));
         let [a, b] = hits(&[candidate(0, 0, 100), candidate(1, 0, 130)]);
         assert!(a > b && b > 3000, "{a} {b}");
+    }
+
+    #[test]
+    fn one_that_shall_get_a_tenth_gets_about_that() {
+        let returned = Candidate { share: 0.1, ..candidate(0, 0, 100) };
+        let [least, ..] = hits(&[returned, candidate(1, 0, 100), candidate(2, 0, 100), candidate(3, 0, 100)]);
+        assert!((250..750).contains(&least), "{least} of 2,500");
     }
 
     #[test]

@@ -20,7 +20,7 @@ fn key(id: &str) -> KeyId {
 }
 
 async fn sign(fleet: &Fleet, id: &str, algorithm: Algorithm) -> Result<hsm_driver::Signed, HsmError> {
-    fleet.sign(&key(id), algorithm, DIGEST).await
+    support::sign(fleet, &key(id), algorithm, DIGEST).await
 }
 
 fn pid(fleet: &Fleet, device: &str) -> u32 {
@@ -225,7 +225,7 @@ async fn draining_under_load_loses_nothing_and_a_resumed_device_works_again() {
         .collect();
     tokio::time::sleep(Duration::from_millis(50)).await;
     let d1 = "d1".parse().unwrap();
-    assert_eq!(fleet.drain(&d1), Some(State::Draining));
+    assert_eq!(fleet.drain(&d1).unwrap(), State::Draining);
     until(&fleet, "d1 empty", |fleet| state(fleet, "d1") == State::Maintenance).await;
     let before = fleet.status()[0].signed;
     for caller in callers {
@@ -233,9 +233,9 @@ async fn draining_under_load_loses_nothing_and_a_resumed_device_works_again() {
     }
     let status = fleet.status().remove(0);
     assert_eq!((status.signed, status.failed, status.worker_starts), (before, 0, 1), "{status:?}");
-    assert_eq!(fleet.resume(&d1), Some(State::Down));
+    assert_eq!(fleet.resume(&d1).unwrap(), State::Down);
     until(&fleet, "d1 ready again", |fleet| state(fleet, "d1") == State::Ready).await;
-    assert_eq!(fleet.drain(&"nobody".parse().unwrap()), None);
+    assert!(matches!(fleet.drain(&"nobody".parse().unwrap()), Err(HsmError::UnknownDevice { .. })));
 }
 
 #[tokio::test(flavor = "multi_thread")]

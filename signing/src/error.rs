@@ -66,6 +66,11 @@ impl SigningError {
             Self::Device(HsmError::Overloaded { .. }) => "devices_overloaded",
             Self::Device(HsmError::DeadlineExceeded { .. }) => "deadline_exceeded",
             Self::Device(HsmError::Refused { .. }) => "algorithm_not_available",
+            Self::Device(HsmError::RetriesExhausted { .. }) => "devices_overloaded",
+            Self::Device(HsmError::UnknownDevice { .. }) => "unknown_device",
+            Self::Device(HsmError::NotRunning { .. }) => "device_not_running",
+            Self::Device(HsmError::Quarantined { .. }) => "device_quarantined",
+            Self::Device(HsmError::OrderFailed { .. } | HsmError::WrongAnswer { .. }) => "device_failed",
             Self::Device(HsmError::UnknownDialect { .. } | HsmError::BadKey { .. }) => "key_register_broken",
             Self::Record(_) => "audit_unavailable",
         }

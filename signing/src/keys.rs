@@ -93,6 +93,7 @@ impl SigningKey {
             id: self.id.clone(),
             group: self.group.clone(),
             cka_id: self.cka_id.clone(),
+            devices: None,
             public_key: public_key
                 .ok_or_else(|| SigningError::Register { key: self.id.clone(), reason: reason() })?,
         })

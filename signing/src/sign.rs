@@ -7,7 +7,7 @@ use config::{AppId, DeviceId, GroupId, KeyId};
 use formats::cms::{self, Content, Family, Pending, SignedDataPlan};
 use formats::scheme::HashAlgorithm;
 use formats::{Algorithm, FormatError};
-use hsm_driver::Fleet;
+use hsm_driver::{Ask, Fleet};
 use store::{AuditEntry, AuditLog, KeyPurpose};
 use time::OffsetDateTime;
 
@@ -129,7 +129,14 @@ impl SigningDesk {
             result_digest: None,
             subject: None,
         };
-        let signed = match self.fleet.sign(&order.key, device_algorithm(order.algorithm), digest).await {
+        let ask = Ask {
+            caller: &caller.app,
+            key: &order.key,
+            algorithm: device_algorithm(order.algorithm),
+            digest,
+            deadline: None,
+        };
+        let signed = match self.fleet.sign(ask).await {
             Ok(signed) => signed,
             Err(error) => {
                 let error = SigningError::from(error);

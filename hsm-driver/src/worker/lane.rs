@@ -3,11 +3,13 @@
 //! Invariants: the session is used by this thread alone from open to close; a handle found in one session is
 //! never used in the next; no lock is held across a C call.
 
+use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use cryptoki_sys as sys;
+use lru::LruCache;
 
 use super::module::{Call, Class, Mechanism, Module, ObjectHandle, SessionHandle, Slot};
 use crate::dialect::Dialect;
@@ -26,6 +28,8 @@ pub(super) struct Shared {
     pub(super) module: Module,
     pub(super) slot: Slot,
     pub(super) order: StartOrder,
+    /// Only ever grows: a key's number is its place.
+    keys: RwLock<Vec<Arc<KeyOrder>>>,
     login: Mutex<LoginState>,
     login_done: Condvar,
     /// Logins done; a lane that finds one it did not know of need not do another.
@@ -45,15 +49,24 @@ pub(super) type Failure = (Function, ReturnValue);
 const LONGEST_LOGIN: Duration = Duration::from_secs(5);
 
 impl Shared {
-    pub(super) fn new(module: Module, slot: Slot, order: StartOrder) -> Self {
+    pub(super) fn new(module: Module, slot: Slot, order: StartOrder, keys: Vec<KeyOrder>) -> Self {
         Self {
             module,
             slot,
             order,
+            keys: RwLock::new(keys.into_iter().map(Arc::new).collect()),
             login: Mutex::default(),
             login_done: Condvar::new(),
             logins: AtomicU64::new(0),
         }
+    }
+
+    fn key(&self, number: usize) -> Option<Arc<KeyOrder>> {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner).get(number).cloned()
+    }
+
+    fn key_count(&self) -> usize {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     fn login_state(&self) -> MutexGuard<'_, LoginState> {
@@ -99,13 +112,24 @@ pub(super) struct Lane<'s> {
     handles: Vec<Option<ObjectHandle>>,
     /// Which keys this lane ever found.
     found: Vec<bool>,
+    /// Keys that live outside and were unwrapped in this session, by their wrapped form.
+    unwrapped: Option<LruCache<Vec<u8>, ObjectHandle>>,
     logins_seen: u64,
+    last_used: Instant,
 }
 
 impl<'s> Lane<'s> {
     pub(super) fn new(shared: &'s Shared) -> Self {
-        let keys = shared.order.keys.len();
-        Self { shared, session: None, handles: vec![None; keys], found: vec![false; keys], logins_seen: 0 }
+        let unwrapped = NonZeroUsize::new(shared.order.wrapped_cache).map(LruCache::new);
+        Self {
+            shared,
+            session: None,
+            handles: Vec::new(),
+            found: Vec::new(),
+            unwrapped,
+            logins_seen: 0,
+            last_used: Instant::now(),
+        }
     }
 
     /// Opens the session, logs in and finds the keys, so that the first request does not pay for it.
@@ -117,7 +141,7 @@ impl<'s> Lane<'s> {
             Err(rv) if rv.refuses_pin() => return Err(StartError::PinRefused { rv }),
             Err(rv) => return Err(call((Function::Login, rv))),
         }
-        for key in 0..self.handles.len() {
+        for key in 0..self.shared.key_count() {
             match self.handle(session, key) {
                 Ok(_) | Err((_, ReturnValue(sys::CKR_KEY_HANDLE_INVALID))) => {}
                 Err(failure) => return Err(call(failure)),
@@ -126,15 +150,20 @@ impl<'s> Lane<'s> {
         Ok(())
     }
 
-    /// What the token shows for each key of the order.
-    pub(super) fn public_keys(&mut self) -> Result<Vec<Found>, StartError> {
+    /// Takes further keys into the list all lanes share: the number of the first.
+    pub(super) fn remember(&self, keys: &[KeyOrder]) -> u16 {
+        let mut list = self.shared.keys.write().unwrap_or_else(PoisonError::into_inner);
+        let first = u16::try_from(list.len()).unwrap_or(u16::MAX);
+        list.extend(keys.iter().cloned().map(Arc::new));
+        first
+    }
+
+    /// What the token shows for each key from a number on.
+    pub(super) fn public_keys(&mut self, first: usize) -> Result<Vec<Found>, StartError> {
         let shared = self.shared;
-        shared
-            .order
-            .keys
-            .iter()
-            .enumerate()
-            .map(|(index, key)| match self.public_key(index, key) {
+        (first..shared.key_count())
+            .filter_map(|number| Some((number, shared.key(number)?)))
+            .map(|(number, key)| match self.public_key(number, &key) {
                 Ok(found) => Ok(found),
                 Err((_, ReturnValue(sys::CKR_ATTRIBUTE_TYPE_INVALID))) => Ok(Found::AnotherKind),
                 Err((function, rv)) => Err(StartError::Call { function: function.name().to_owned(), rv }),
@@ -145,8 +174,11 @@ impl<'s> Lane<'s> {
     fn public_key(&mut self, index: usize, key: &KeyOrder) -> Result<Found, Failure> {
         let session = self.session()?;
         let failed = |rv| (Function::FindObjects, rv);
-        if self.handles[index].is_none() {
-            return Ok(Found::Nothing); // a public key without its private key signs nothing
+        match self.handle(session, index) {
+            Ok(_) => {}
+            // A public key without its private key signs nothing.
+            Err((_, ReturnValue(sys::CKR_KEY_HANDLE_INVALID))) => return Ok(Found::Nothing),
+            Err(failure) => return Err(failure),
         }
         let module = &self.shared.module;
         let Some(object) = module.find_key(session, &Class::Public, &key.cka_id).map_err(failed)? else {
@@ -183,15 +215,13 @@ impl<'s> Lane<'s> {
             mechanism(algorithm, &self.shared.order.dialect).map_err(|rv| (Function::SignInit, rv))?;
         module.sign_init(session, &mechanism, handle).map_err(|rv| (Function::SignInit, rv))?;
         let signed = if algorithm == Algorithm::RsaPkcs1 {
-            let mut info = [0; 51];
-            info[..19].copy_from_slice(&SHA256_DIGEST_INFO);
-            info[19..].copy_from_slice(digest);
-            module.sign(session, &info)
+            module.sign(session, &digest_info(digest))
         } else {
             module.sign(session, digest)
         };
         let signature = signed.map_err(|rv| (Function::Sign, rv))?;
         self.logins_seen = self.shared.logins.load(Ordering::Relaxed);
+        self.last_used = Instant::now();
         Ok(signature)
     }
 
@@ -237,17 +267,83 @@ impl<'s> Lane<'s> {
         self.shared.login_again(session, &mut self.logins_seen).map_err(|rv| (Function::Login, rv))
     }
 
+    /// Mends what a failed order says is broken; whether a second try makes sense.
+    pub(super) fn mend(&mut self, rv: ReturnValue) -> Result<bool, Failure> {
+        // Of no key in particular: an order that does not find a key says so.
+        if matches!(rv.0, sys::CKR_KEY_HANDLE_INVALID | sys::CKR_OBJECT_HANDLE_INVALID) {
+            return Ok(false);
+        }
+        self.recover(usize::MAX, (Function::Sign, rv))
+    }
+
+    /// How long the session may stay unused from now on; nothing if it needs no care.
+    pub(super) fn until_care(&self) -> Option<Duration> {
+        let every = Duration::from_millis(self.shared.order.keep_alive_ms);
+        (!every.is_zero()).then(|| every.saturating_sub(self.last_used.elapsed()))
+    }
+
+    /// Signs once, so that nothing between here and the device forgets the connection; a session that was lost is
+    /// mended before a request meets it. Whatever comes of it: a request will be told more exactly.
+    pub(super) fn keep_alive(&mut self) {
+        if let Some((number, key)) = self.proved_key() {
+            let _ = self.sign(number, key.algorithm, &[0x5a; 32]);
+        }
+        self.last_used = Instant::now();
+    }
+
+    fn proved_key(&self) -> Option<(usize, Arc<KeyOrder>)> {
+        let number = self.found.iter().position(|found| *found)?;
+        Some((number, self.shared.key(number)?))
+    }
+
+    pub(super) fn module(&self) -> &'s Module {
+        &self.shared.module
+    }
+
+    pub(super) fn slot(&self) -> Slot {
+        self.shared.slot
+    }
+
+    pub(super) fn dialect(&self) -> &'s Dialect {
+        &self.shared.order.dialect
+    }
+
+    /// The session's handle of a key that was unwrapped before.
+    pub(super) fn unwrapped(&mut self, blob: &[u8]) -> Option<ObjectHandle> {
+        self.unwrapped.as_mut()?.get(blob).copied()
+    }
+
+    pub(super) fn forget_unwrapped(&mut self, blob: &[u8]) {
+        self.unwrapped.as_mut().and_then(|kept| kept.pop(blob));
+    }
+
+    /// Keeps an unwrapped key for its next use; the one unused for longest leaves the token's memory.
+    pub(super) fn keep_unwrapped(&mut self, session: SessionHandle, blob: &[u8], handle: ObjectHandle) {
+        let Some(kept) = self.unwrapped.as_mut() else { return };
+        if let Some((_, oldest)) = kept.push(blob.to_vec(), handle) {
+            let _ = self.shared.module.destroy_object(session, oldest); // it ends with the session at the latest
+        }
+    }
+
+    /// Handles are looked up again: objects were removed.
+    pub(super) fn forget_handles(&mut self) {
+        self.handles.fill(None);
+    }
+
     /// A session the device lost is forgotten, not closed: its number may already be another's.
     fn forget_session(&mut self) {
         self.session = None;
         self.handles.fill(None);
+        if let Some(kept) = self.unwrapped.as_mut() {
+            kept.clear(); // session objects ended with it
+        }
     }
 
-    fn session(&mut self) -> Result<SessionHandle, Failure> {
+    pub(super) fn session(&mut self) -> Result<SessionHandle, Failure> {
         if let Some(session) = self.session {
             return Ok(session);
         }
-        let opened = self.shared.module.open_session(self.shared.slot);
+        let opened = self.shared.module.open_session(self.shared.slot, false);
         let session = opened.map_err(|rv| (Function::OpenSession, rv))?;
         self.session = Some(session);
         Ok(session)
@@ -255,9 +351,13 @@ impl<'s> Lane<'s> {
 
     fn handle(&mut self, session: SessionHandle, key: usize) -> Result<ObjectHandle, Failure> {
         let unknown = (Function::FindObjects, ReturnValue(sys::CKR_KEY_HANDLE_INVALID));
-        let Some(order) = self.shared.order.keys.get(key) else { return Err(unknown) };
-        if let Some(handle) = self.handles[key] {
-            return Ok(handle);
+        if let Some(Some(handle)) = self.handles.get(key) {
+            return Ok(*handle);
+        }
+        let Some(order) = self.shared.key(key) else { return Err(unknown) };
+        if self.handles.len() <= key {
+            self.handles.resize(key + 1, None);
+            self.found.resize(key + 1, false);
         }
         let found = self.shared.module.find_key(session, &Class::Private, &order.cka_id);
         let handle = found.map_err(|rv| (Function::FindObjects, rv))?.ok_or(unknown)?;
@@ -267,7 +367,15 @@ impl<'s> Lane<'s> {
     }
 }
 
-fn mechanism(algorithm: Algorithm, dialect: &Dialect) -> Call<Mechanism> {
+/// What CKM_RSA_PKCS signs for RSASSA-PKCS1-v1_5 with SHA-256.
+pub(super) fn digest_info(digest: &[u8; 32]) -> [u8; 51] {
+    let mut info = [0; 51];
+    info[..19].copy_from_slice(&SHA256_DIGEST_INFO);
+    info[19..].copy_from_slice(digest);
+    info
+}
+
+pub(super) fn mechanism(algorithm: Algorithm, dialect: &Dialect) -> Call<Mechanism> {
     Ok(match algorithm {
         Algorithm::Sm2 => {
             let numbers = dialect.sm2.as_ref().ok_or(ReturnValue(sys::CKR_MECHANISM_INVALID))?;
@@ -280,14 +388,14 @@ fn mechanism(algorithm: Algorithm, dialect: &Dialect) -> Call<Mechanism> {
 }
 
 /// CKA_EC_POINT is a DER OCTET STRING by the standard and the bare point with some vendors.
-fn point(mut value: Vec<u8>) -> Vec<u8> {
+pub(super) fn point(mut value: Vec<u8>) -> Vec<u8> {
     if value.len() == 67 && value.starts_with(&[0x04, 0x41, 0x04]) {
         value.drain(..2);
     }
     value
 }
 
-fn without_zeros(mut number: Vec<u8>) -> Vec<u8> {
+pub(super) fn without_zeros(mut number: Vec<u8>) -> Vec<u8> {
     let zeros = number.iter().take_while(|b| **b == 0).count();
     number.drain(..zeros);
     number

@@ -12,6 +12,7 @@ use std::ptr;
 
 use cryptoki_sys as sys;
 use libloading::Library;
+use zeroize::Zeroizing;
 
 use crate::error::{ReturnValue, StartError};
 use crate::frame::TokenFacts;
@@ -31,10 +32,13 @@ pub(super) struct Slot(sys::CK_SLOT_ID);
 /// Octets of the longest signature a device can give (RSA-8192).
 const MAX_SIGNATURE: usize = 1024;
 const MAX_ATTRIBUTE: usize = 1024;
+/// Octets of the longest wrapped key (RSA-8192 as PKCS#8, padded).
+const MAX_WRAPPED: usize = 8192;
 
 pub(super) enum Class {
     Public,
     Private,
+    Secret,
 }
 
 pub(super) enum Mechanism {
@@ -42,6 +46,81 @@ pub(super) enum Mechanism {
     Plain(u64),
     /// CKM_RSA_PKCS_PSS over a SHA-256 digest, 32 octets of salt.
     Pss,
+    /// CKM_RSA_PKCS_OAEP with SHA-256 and no label.
+    Oaep,
+    /// The same with SHA-1, all that some tokens have; OAEP asks no collision resistance of its hash.
+    OaepSha1,
+}
+
+/// What an object shall be, attribute by attribute.
+#[derive(Default)]
+pub(super) struct Template(Vec<(sys::CK_ATTRIBUTE_TYPE, Zeroizing<Vec<u8>>)>);
+
+impl Template {
+    pub(super) fn octets(mut self, kind: sys::CK_ATTRIBUTE_TYPE, value: &[u8]) -> Self {
+        self.0.push((kind, Zeroizing::new(value.to_vec())));
+        self
+    }
+
+    pub(super) fn number(self, kind: sys::CK_ATTRIBUTE_TYPE, value: u64) -> Self {
+        self.octets(kind, &value.to_ne_bytes())
+    }
+
+    pub(super) fn flag(self, kind: sys::CK_ATTRIBUTE_TYPE, value: bool) -> Self {
+        self.octets(kind, &[u8::from(value)])
+    }
+
+    /// As the C ABI wants it; the pointers live as long as the template.
+    fn raw(&self) -> Vec<sys::CK_ATTRIBUTE> {
+        let attribute = |(kind, value): &(_, Zeroizing<Vec<u8>>)| sys::CK_ATTRIBUTE {
+            type_: *kind,
+            pValue: value.as_ptr().cast_mut().cast::<c_void>(),
+            ulValueLen: length(value),
+        };
+        self.0.iter().map(attribute).collect()
+    }
+}
+
+/// Runs `call` with a mechanism in the form of the C ABI, its parameter alive meanwhile.
+fn with_raw<T>(mechanism: &Mechanism, call: impl FnOnce(&mut sys::CK_MECHANISM) -> T) -> T {
+    let mut pss =
+        sys::CK_RSA_PKCS_PSS_PARAMS { hashAlg: sys::CKM_SHA256, mgf: sys::CKG_MGF1_SHA256, sLen: 32 };
+    let (hash, mgf) = match mechanism {
+        Mechanism::OaepSha1 => (sys::CKM_SHA_1, sys::CKG_MGF1_SHA1),
+        Mechanism::Plain(_) | Mechanism::Pss | Mechanism::Oaep => (sys::CKM_SHA256, sys::CKG_MGF1_SHA256),
+    };
+    let mut oaep = sys::CK_RSA_PKCS_OAEP_PARAMS {
+        hashAlg: hash,
+        mgf,
+        source: sys::CKZ_DATA_SPECIFIED,
+        pSourceData: ptr::null_mut(),
+        ulSourceDataLen: 0,
+    };
+    let mut raw = match mechanism {
+        Mechanism::Plain(number) => {
+            sys::CK_MECHANISM { mechanism: *number, pParameter: ptr::null_mut(), ulParameterLen: 0 }
+        }
+        Mechanism::Pss => sys::CK_MECHANISM {
+            mechanism: sys::CKM_RSA_PKCS_PSS,
+            pParameter: (&raw mut pss).cast::<c_void>(),
+            ulParameterLen: size_of::<sys::CK_RSA_PKCS_PSS_PARAMS>() as sys::CK_ULONG,
+        },
+        Mechanism::Oaep | Mechanism::OaepSha1 => sys::CK_MECHANISM {
+            mechanism: sys::CKM_RSA_PKCS_OAEP,
+            pParameter: (&raw mut oaep).cast::<c_void>(),
+            ulParameterLen: size_of::<sys::CK_RSA_PKCS_OAEP_PARAMS>() as sys::CK_ULONG,
+        },
+    };
+    call(&mut raw)
+}
+
+/// Cuts a buffer to the length a call reported, which is the vendor's word only.
+fn cut(mut buffer: Vec<u8>, size: sys::CK_ULONG) -> Call<Vec<u8>> {
+    match usize::try_from(size) {
+        Ok(size) if size <= buffer.len() => buffer.truncate(size),
+        _ => return Err(ReturnValue(sys::CKR_BUFFER_TOO_SMALL)),
+    }
+    Ok(buffer)
 }
 
 pub(super) type Call<T> = Result<T, ReturnValue>;
@@ -82,8 +161,8 @@ fn text(padded: &[u8]) -> String {
 }
 
 impl Module {
-    /// Loads the library and calls C_Initialize.
-    pub(super) fn load(path: &Path) -> Result<Self, StartError> {
+    /// Loads the library and calls C_Initialize. `alone` unless this process may have it initialised already.
+    pub(super) fn load(path: &Path, alone: bool) -> Result<Self, StartError> {
         let unusable = |reason: String| StartError::Module { reason };
         // SAFETY: loading runs the library's initialisers, which is what a worker process exists for.
         let library = unsafe { Library::new(path) }.map_err(|error| unusable(error.to_string()))?;
@@ -112,9 +191,11 @@ impl Module {
             flags: sys::CKF_OS_LOCKING_OK,
             pReserved: ptr::null_mut(),
         };
-        call!(module, C_Initialize, (&raw mut arguments).cast::<c_void>())
-            .map_err(|rv| StartError::Call { function: "C_Initialize".to_owned(), rv })?;
-        Ok(module)
+        match call!(module, C_Initialize, (&raw mut arguments).cast::<c_void>()) {
+            Err(ReturnValue(sys::CKR_CRYPTOKI_ALREADY_INITIALIZED)) if !alone => Ok(module),
+            Err(rv) => Err(StartError::Call { function: "C_Initialize".to_owned(), rv }),
+            Ok(()) => Ok(module),
+        }
     }
 
     /// Finds a token by label and serial, whatever slot it shows up in.
@@ -153,9 +234,11 @@ impl Module {
         Err(StartError::TokenAbsent { label: label.to_owned(), serial: serial.map(str::to_owned) })
     }
 
-    pub(super) fn open_session(&self, slot: Slot) -> Call<SessionHandle> {
+    /// A session; `writes` if it shall make or remove objects of the token.
+    pub(super) fn open_session(&self, slot: Slot, writes: bool) -> Call<SessionHandle> {
         let mut handle = 0;
-        call!(self, C_OpenSession, slot.0, sys::CKF_SERIAL_SESSION, ptr::null_mut(), None, &raw mut handle)?;
+        let flags = sys::CKF_SERIAL_SESSION | if writes { sys::CKF_RW_SESSION } else { 0 };
+        call!(self, C_OpenSession, slot.0, flags, ptr::null_mut(), None, &raw mut handle)?;
         Ok(SessionHandle(handle))
     }
 
@@ -183,6 +266,7 @@ impl Module {
         let mut class = match class {
             Class::Public => sys::CKO_PUBLIC_KEY,
             Class::Private => sys::CKO_PRIVATE_KEY,
+            Class::Secret => sys::CKO_SECRET_KEY,
         };
         let mut template = [
             sys::CK_ATTRIBUTE {
@@ -245,19 +329,7 @@ impl Module {
         mechanism: &Mechanism,
         key: ObjectHandle,
     ) -> Call<()> {
-        let mut pss =
-            sys::CK_RSA_PKCS_PSS_PARAMS { hashAlg: sys::CKM_SHA256, mgf: sys::CKG_MGF1_SHA256, sLen: 32 };
-        let mut mechanism = match mechanism {
-            Mechanism::Plain(number) => {
-                sys::CK_MECHANISM { mechanism: *number, pParameter: ptr::null_mut(), ulParameterLen: 0 }
-            }
-            Mechanism::Pss => sys::CK_MECHANISM {
-                mechanism: sys::CKM_RSA_PKCS_PSS,
-                pParameter: (&raw mut pss).cast::<c_void>(),
-                ulParameterLen: size_of::<sys::CK_RSA_PKCS_PSS_PARAMS>() as sys::CK_ULONG,
-            },
-        };
-        call!(self, C_SignInit, session.0, &raw mut mechanism, key.0)
+        with_raw(mechanism, |raw| call!(self, C_SignInit, session.0, &raw mut *raw, key.0))
     }
 
     /// C_Sign into a fixed buffer: no length query, so one crossing to the device.
@@ -273,10 +345,199 @@ impl Module {
             signature.as_mut_ptr(),
             &raw mut size
         )?;
-        match usize::try_from(size) {
-            Ok(size) if size <= signature.len() => signature.truncate(size),
-            _ => return Err(ReturnValue(sys::CKR_BUFFER_TOO_SMALL)),
-        }
-        Ok(signature)
+        cut(signature, size)
+    }
+
+    /// Every object of a class, or with a CKA_ID, or both; at most 4,096.
+    pub(super) fn find(&self, session: SessionHandle, template: &Template) -> Call<Vec<ObjectHandle>> {
+        let mut raw = template.raw();
+        call!(self, C_FindObjectsInit, session.0, raw.as_mut_ptr(), raw.len() as sys::CK_ULONG)?;
+        let mut handles = vec![0; 4096];
+        let mut total = 0;
+        let found = loop {
+            let room = &mut handles[total..];
+            let mut count = 0;
+            let room_length = room.len() as sys::CK_ULONG;
+            let found = call!(self, C_FindObjects, session.0, room.as_mut_ptr(), room_length, &raw mut count);
+            total = handles.len().min(total + usize::try_from(count).unwrap_or_default());
+            if found.is_err() || count == 0 || total == handles.len() {
+                break found;
+            }
+        };
+        call!(self, C_FindObjectsFinal, session.0)?;
+        found?;
+        handles.truncate(total);
+        Ok(handles.into_iter().map(ObjectHandle).collect())
+    }
+
+    /// The octets of an attribute that fits a fixed buffer.
+    pub(super) fn value(
+        &self,
+        session: SessionHandle,
+        object: ObjectHandle,
+        kind: sys::CK_ATTRIBUTE_TYPE,
+    ) -> Call<Vec<u8>> {
+        self.attribute(session, object, kind)
+    }
+
+    /// Makes a key pair: the handles of the public key and of the private one.
+    pub(super) fn generate_pair(
+        &self,
+        session: SessionHandle,
+        mechanism: u64,
+        (public, private): (&Template, &Template),
+    ) -> Call<(ObjectHandle, ObjectHandle)> {
+        let (mut public, mut private) = (public.raw(), private.raw());
+        let (mut public_handle, mut private_handle) = (0, 0);
+        with_raw(&Mechanism::Plain(mechanism), |raw| {
+            call!(
+                self,
+                C_GenerateKeyPair,
+                session.0,
+                &raw mut *raw,
+                public.as_mut_ptr(),
+                public.len() as sys::CK_ULONG,
+                private.as_mut_ptr(),
+                private.len() as sys::CK_ULONG,
+                &raw mut public_handle,
+                &raw mut private_handle
+            )
+        })?;
+        Ok((ObjectHandle(public_handle), ObjectHandle(private_handle)))
+    }
+
+    pub(super) fn generate_key(
+        &self,
+        session: SessionHandle,
+        mechanism: u64,
+        template: &Template,
+    ) -> Call<ObjectHandle> {
+        let (mut raw_template, mut handle) = (template.raw(), 0);
+        with_raw(&Mechanism::Plain(mechanism), |raw| {
+            call!(
+                self,
+                C_GenerateKey,
+                session.0,
+                &raw mut *raw,
+                raw_template.as_mut_ptr(),
+                raw_template.len() as sys::CK_ULONG,
+                &raw mut handle
+            )
+        })?;
+        Ok(ObjectHandle(handle))
+    }
+
+    pub(super) fn wrap(
+        &self,
+        session: SessionHandle,
+        mechanism: &Mechanism,
+        wrapping: ObjectHandle,
+        key: ObjectHandle,
+    ) -> Call<Vec<u8>> {
+        let mut blob = vec![0u8; MAX_WRAPPED];
+        let mut size = length(&blob);
+        with_raw(mechanism, |raw| {
+            call!(
+                self,
+                C_WrapKey,
+                session.0,
+                &raw mut *raw,
+                wrapping.0,
+                key.0,
+                blob.as_mut_ptr(),
+                &raw mut size
+            )
+        })?;
+        cut(blob, size)
+    }
+
+    pub(super) fn unwrap(
+        &self,
+        session: SessionHandle,
+        mechanism: &Mechanism,
+        wrapping: ObjectHandle,
+        blob: &[u8],
+        template: &Template,
+    ) -> Call<ObjectHandle> {
+        let (mut raw_template, mut handle) = (template.raw(), 0);
+        with_raw(mechanism, |raw| {
+            call!(
+                self,
+                C_UnwrapKey,
+                session.0,
+                &raw mut *raw,
+                wrapping.0,
+                blob.as_ptr().cast_mut(),
+                length(blob),
+                raw_template.as_mut_ptr(),
+                raw_template.len() as sys::CK_ULONG,
+                &raw mut handle
+            )
+        })?;
+        Ok(ObjectHandle(handle))
+    }
+
+    pub(super) fn create_object(&self, session: SessionHandle, template: &Template) -> Call<ObjectHandle> {
+        let (mut raw, mut handle) = (template.raw(), 0);
+        call!(
+            self,
+            C_CreateObject,
+            session.0,
+            raw.as_mut_ptr(),
+            raw.len() as sys::CK_ULONG,
+            &raw mut handle
+        )?;
+        Ok(ObjectHandle(handle))
+    }
+
+    pub(super) fn destroy_object(&self, session: SessionHandle, object: ObjectHandle) -> Call<()> {
+        call!(self, C_DestroyObject, session.0, object.0)
+    }
+
+    pub(super) fn digest(&self, session: SessionHandle, mechanism: u64, data: &[u8]) -> Call<Vec<u8>> {
+        with_raw(&Mechanism::Plain(mechanism), |raw| call!(self, C_DigestInit, session.0, &raw mut *raw))?;
+        let mut digest = vec![0u8; 64];
+        let mut size = length(&digest);
+        call!(
+            self,
+            C_Digest,
+            session.0,
+            data.as_ptr().cast_mut(),
+            length(data),
+            digest.as_mut_ptr(),
+            &raw mut size
+        )?;
+        cut(digest, size)
+    }
+
+    /// Enciphers what is at most 1,024 octets long.
+    pub(super) fn encrypt(
+        &self,
+        session: SessionHandle,
+        mechanism: u64,
+        key: ObjectHandle,
+        data: &[u8],
+    ) -> Call<Vec<u8>> {
+        with_raw(&Mechanism::Plain(mechanism), |raw| {
+            call!(self, C_EncryptInit, session.0, &raw mut *raw, key.0)
+        })?;
+        let mut output = vec![0u8; 2048];
+        let mut size = length(&output);
+        call!(
+            self,
+            C_Encrypt,
+            session.0,
+            data.as_ptr().cast_mut(),
+            length(data),
+            output.as_mut_ptr(),
+            &raw mut size
+        )?;
+        cut(output, size)
+    }
+
+    pub(super) fn random(&self, session: SessionHandle, octets: u16) -> Call<Vec<u8>> {
+        let mut random = vec![0u8; usize::from(octets)];
+        call!(self, C_GenerateRandom, session.0, random.as_mut_ptr(), length(&random))?;
+        Ok(random)
     }
 }

@@ -10,9 +10,11 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use certs_test::{Options, PrivateParts};
-use config::{DeviceId, GroupId, KeyId, OutputCheck};
+use config::{AppId, DeviceId, GroupId, KeyId};
 use hsm_driver::provision::{ImportKey, KeyParts, ProvisionOrder, provision};
-use hsm_driver::{Dialect, Fleet, KeySpec, PublicKey, State, WorkerCommand};
+use hsm_driver::{
+    Algorithm, Ask, Dialect, Fleet, HsmError, KeySpec, PublicKey, Signed, State, WorkerCommand,
+};
 
 pub(crate) const PIN: &str = "12345678";
 const SOFTHSM: &str = "/usr/lib/softhsm/libsofthsm2.so";
@@ -27,7 +29,7 @@ pub(crate) fn settings() -> config::Fleet {
         kill_after: Duration::from_millis(300),
         start_timeout: Duration::from_secs(3),
         queue: 256,
-        output_check: OutputCheck::Always,
+        ..config::Fleet::default()
     }
 }
 
@@ -66,7 +68,7 @@ pub(crate) fn spec(id: &str, group: &str) -> KeySpec {
         PrivateParts::Rsa { n, e, .. } => PublicKey::Rsa { modulus: n.clone(), exponent: e.clone() },
     };
     let (id, group) = (KeyId::parse(id).unwrap(), GroupId::parse(group).unwrap());
-    KeySpec { cka_id: id.as_str().as_bytes().to_vec(), id, group, public_key }
+    KeySpec { cka_id: id.as_str().as_bytes().to_vec(), id, group, public_key, devices: None }
 }
 
 /// The private half of `of`, to be imported under the CKA_ID of `id`.
@@ -164,6 +166,7 @@ impl Workshop {
             token: device.to_owned(),
             serial,
             pin_file: home.join("pin"),
+            so_pin_file: None,
             dialect: dialect.to_owned(),
             lanes: 2,
             env,
@@ -183,6 +186,17 @@ impl Workshop {
 
 pub(crate) fn start(devices: &[config::Device], keys: Vec<KeySpec>) -> Fleet {
     Fleet::start(&settings(), devices, keys, &worker(None)).unwrap()
+}
+
+/// Signs for a caller of no importance.
+pub(crate) async fn sign(
+    fleet: &Fleet,
+    key: &KeyId,
+    algorithm: Algorithm,
+    digest: [u8; 32],
+) -> Result<Signed, HsmError> {
+    let caller = AppId::parse("test").unwrap();
+    fleet.sign(Ask { caller: &caller, key, algorithm, digest, deadline: None }).await
 }
 
 pub(crate) fn state(fleet: &Fleet, device: &str) -> State {
