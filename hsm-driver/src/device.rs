@@ -20,6 +20,7 @@ use crate::order::{Order, OrderOutcome};
 use crate::plan::Copy;
 use crate::queue::Evicted;
 use crate::self_test::SelfTest;
+use crate::telemetry::{StateLog, Tally, Window};
 
 /// How a worker process is started: this program and its first arguments; the device's id follows.
 #[derive(Debug, Clone)]
@@ -86,6 +87,34 @@ pub(crate) enum Control {
     Stop,
 }
 
+/// What a device has been doing lately, for people.
+pub(crate) struct Record {
+    pub(crate) latency: Window,
+    pub(crate) errors: Tally,
+    pub(crate) states: StateLog,
+    pub(crate) lanes: Vec<LaneFigures>,
+}
+
+/// What one lane of the present worker has done.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct LaneFigures {
+    pub(crate) done: u64,
+    pub(crate) failed: u64,
+    pub(crate) busy_us: u64,
+    pub(crate) last: Option<Instant>,
+}
+
+impl Record {
+    fn new(now: Instant) -> Self {
+        Self {
+            latency: Window::new(now),
+            errors: Tally::new(now),
+            states: StateLog::new(now, State::Starting),
+            lanes: Vec::new(),
+        }
+    }
+}
+
 /// Counts a job against its device until it is answered or dropped.
 struct LoadGuard(Arc<Device>);
 
@@ -104,6 +133,9 @@ pub(crate) struct Device {
     copies: ArcSwap<Vec<Arc<Copy>>>,
     load: AtomicUsize,
     health: Mutex<Health>,
+    /// Much slower than its group: asked last, and shown as degraded.
+    ejected: AtomicBool,
+    record: Mutex<Record>,
     takes_work: AtomicBool,
     /// CLOCK_MONOTONIC in nanoseconds since which it has been in service again; 0 when that is long ago.
     returned: AtomicU64,
@@ -116,7 +148,11 @@ pub(crate) struct Device {
     busy: AtomicU32,
     pub(crate) signed: AtomicU64,
     pub(crate) failed: AtomicU64,
+    /// Good answers, those to probes among them.
+    pub(crate) samples: AtomicU64,
     pub(crate) worker_starts: AtomicU64,
+    /// Workers that ended without being told to, or never came up.
+    pub(crate) crashes: AtomicU64,
     pub(crate) worker_pid: AtomicU32,
     pub(crate) facts: Mutex<Option<TokenFacts>>,
     pub(crate) last_error: Mutex<Option<String>>,
@@ -142,6 +178,8 @@ impl Device {
             copies: ArcSwap::default(),
             load: AtomicUsize::new(0),
             health: Mutex::new(Health::new()),
+            ejected: AtomicBool::new(false),
+            record: Mutex::new(Record::new(Instant::now())),
             takes_work: AtomicBool::new(false),
             returned: AtomicU64::new(0),
             latency: AtomicU64::new(1_000_000),
@@ -151,7 +189,9 @@ impl Device {
             busy: AtomicU32::new(0),
             signed: AtomicU64::new(0),
             failed: AtomicU64::new(0),
+            samples: AtomicU64::new(0),
             worker_starts: AtomicU64::new(0),
+            crashes: AtomicU64::new(0),
             worker_pid: AtomicU32::new(0),
             facts: Mutex::new(None),
             last_error: Mutex::new(None),
@@ -216,13 +256,57 @@ impl Device {
 
     /// Takes note that there is no worker any more.
     pub(crate) fn worker_lost(&self) {
+        self.crashes.fetch_add(1, Ordering::Relaxed);
+        lock(&self.record).lanes.clear();
         self.worker_pid.store(0, Ordering::Relaxed);
         self.silent_since.store(0, Ordering::Relaxed);
         self.on(Event::WorkerLost);
     }
 
-    /// Counts an answer for the device's figures.
-    pub(crate) fn count(&self, _answer: &AnswerFrame) {}
+    /// Takes an answer into the record of the device and of the lane that gave it.
+    pub(crate) fn count(&self, answer: &AnswerFrame, whole: Duration) {
+        let now = Instant::now();
+        let mut record = lock(&self.record);
+        let lane = usize::from(answer.lane);
+        if record.lanes.len() <= lane {
+            record.lanes.resize(lane + 1, LaneFigures::default());
+        }
+        let figures = &mut record.lanes[lane];
+        figures.done += 1;
+        figures.failed += u64::from(answer.outcome.is_err());
+        figures.busy_us += u64::from(answer.micros);
+        figures.last = Some(now);
+        if answer.outcome.is_ok() {
+            record.latency.record(now, u64::try_from(whole.as_micros()).unwrap_or(u64::MAX));
+            drop(record);
+            self.samples.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// What it has been doing lately.
+    pub(crate) fn record(&self) -> MutexGuard<'_, Record> {
+        lock(&self.record)
+    }
+
+    pub(crate) fn is_ejected(&self) -> bool {
+        self.ejected.load(Ordering::Relaxed)
+    }
+
+    /// Has it asked last, or like the others again.
+    pub(crate) fn set_ejected(&self, ejected: bool) {
+        if self.ejected.swap(ejected, Ordering::Relaxed) != ejected {
+            info!(device = %self.config.id, ejected, "much slower than its group");
+            if !ejected {
+                self.returned.store(monotonic(), Ordering::Relaxed);
+            }
+            self.note_state();
+        }
+    }
+
+    fn note_state(&self) {
+        let state = self.state();
+        lock(&self.record).states.note(Instant::now(), state);
+    }
 
     pub(crate) fn takes_work(&self) -> bool {
         self.takes_work.load(Ordering::Acquire)
@@ -277,7 +361,10 @@ impl Device {
     }
 
     pub(crate) fn state(&self) -> State {
-        lock(&self.health).state()
+        match lock(&self.health).state() {
+            State::Ready if self.is_ejected() => State::Degraded,
+            state => state,
+        }
     }
 
     pub(crate) fn on(&self, event: Event) {
@@ -293,12 +380,14 @@ impl Device {
         drop(health);
         if before != after {
             info!(device = %self.config.id, ?before, ?after, ?event, "device state changed");
+            self.note_state();
         }
     }
 
     /// Notes a failed call; `Busy` is not held against the device.
     pub(crate) fn note_failure(&self, error: &AttemptError, event: Option<Event>) {
         self.failed.fetch_add(1, Ordering::Relaxed);
+        lock(&self.record).errors.note(Instant::now(), &error.code());
         // That a worker was lost its supervisor says better.
         if *error != AttemptError::WorkerLost {
             *lock(&self.last_error) = Some(error.to_string());
@@ -323,8 +412,12 @@ impl Device {
         }
     }
 
-    /// Lets the latency figure of an idle device fade, so that one that was slow once is tried again.
+    /// Lets the latency figure of an idle device fade, so that one that was slow once is tried again. One that is
+    /// asked last mends its figure by probes alone.
     pub(crate) fn fade(&self) {
+        if self.is_ejected() {
+            return;
+        }
         let latency = self.latency.load(Ordering::Relaxed);
         self.latency.store((latency - latency / 16).max(FADED), Ordering::Relaxed);
     }
@@ -334,7 +427,10 @@ impl Device {
     pub(crate) fn observe(&self, in_device: Duration, whole: Duration) {
         let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         let mean = self.latency.load(Ordering::Relaxed);
-        self.latency.store(mean - mean / 16 + nanoseconds(in_device) / 16, Ordering::Relaxed);
+        // Probes are few: each counts more.
+        let parts = if self.is_ejected() { 4 } else { 16 };
+        let latency = mean - mean / parts + nanoseconds(in_device) / parts;
+        self.latency.store(latency, Ordering::Relaxed);
         let peak = self.peak.load(Ordering::Relaxed);
         self.peak.store((peak - peak / 64).max(nanoseconds(whole)), Ordering::Relaxed);
     }

@@ -130,8 +130,7 @@ impl Errand<'_> {
                     .iter()
                     .enumerate()
                     .filter(|(_, holder)| holder.copy.serves(self.algorithm) && fit(&holder.device));
-                let candidates: Vec<_> = able.map(|(at, holder)| candidate(at, &holder.device)).collect();
-                let holder = &holders[choose(&candidates, fastrand::f64)?];
+                let holder = &holders[pick(able.map(|(at, holder)| (at, &holder.device)))?];
                 let (copy, algorithm, digest) = (Arc::clone(&holder.copy), self.algorithm, self.digest);
                 let task = Task::Sign { copy, algorithm, digest };
                 Some(Attempt { device: Arc::clone(&holder.device), task })
@@ -139,8 +138,7 @@ impl Errand<'_> {
             What::Wrapped(order) => {
                 let members = plan.groups.get(self.group)?;
                 let able = members.iter().enumerate().filter(|(_, device)| fit(device));
-                let candidates: Vec<_> = able.map(|(at, device)| candidate(at, device)).collect();
-                let device = &members[choose(&candidates, fastrand::f64)?];
+                let device = &members[pick(able)?];
                 Some(Attempt { device: Arc::clone(device), task: Task::Order(Arc::clone(order)) })
             }
         }
@@ -256,12 +254,18 @@ impl Errand<'_> {
     }
 }
 
-fn candidate(at: usize, device: &Device) -> Candidate {
-    Candidate {
-        device: at,
-        load: device.load(),
-        latency: device.latency(),
-        lanes: device.lanes(),
-        share: device.share(),
+/// One of the devices, by their numbers; one that is much slower than its group only if there is no other.
+fn pick<'d>(able: impl Iterator<Item = (usize, &'d Arc<Device>)>) -> Option<usize> {
+    let (mut candidates, mut slow) = (Vec::new(), Vec::new());
+    for (at, device) in able {
+        let candidate = Candidate {
+            device: at,
+            load: device.load(),
+            latency: device.latency(),
+            lanes: device.lanes(),
+            share: device.share(),
+        };
+        if device.is_ejected() { slow.push(candidate) } else { candidates.push(candidate) }
     }
+    choose(if candidates.is_empty() { &slow } else { &candidates }, fastrand::f64)
 }

@@ -163,6 +163,17 @@ pub(crate) enum AttemptError {
 }
 
 impl AttemptError {
+    /// A word for it among few: the return value's name, or what else happened.
+    pub(crate) fn code(&self) -> Cow<'static, str> {
+        match self {
+            Self::Call { rv, .. } => Cow::Owned(rv.to_string()),
+            Self::QueueFull => Cow::Borrowed("queue_full"),
+            Self::WorkerLost => Cow::Borrowed("worker_lost"),
+            Self::TimedOut => Cow::Borrowed("timed_out"),
+            Self::WrongResult => Cow::Borrowed("wrong_result"),
+        }
+    }
+
     /// Whether the same work may be given to another device: a signature is harmless to repeat, so only a
     /// request that every device would refuse is not.
     pub(crate) fn retry(&self) -> bool {

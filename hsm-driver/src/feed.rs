@@ -245,7 +245,7 @@ impl Supervisor {
         {
             return Err(StartError::PinRefused { rv });
         }
-        self.device.count(&answer);
+        self.device.count(&answer, done.sent.elapsed());
         if answer.outcome.is_ok() {
             let from = if let Work::Job(job) = &done.work { job.submitted } else { done.sent };
             self.device.observe(done.sent.elapsed(), from.elapsed());

@@ -16,12 +16,12 @@ use crate::device::{Control, Device, KeyState, WorkerCommand};
 use crate::dialect::Dialect;
 use crate::errand::{Errand, What};
 use crate::error::HsmError;
-use crate::frame::TokenFacts;
 use crate::health::{Event, State};
 use crate::key::{Algorithm, Checker, KeySpec, PublicKey};
 use crate::order::{Answer, KeyKind, Order, OrderFailure};
 use crate::plan::Plan;
 use crate::supervisor::Supervisor;
+use crate::weight::{Change, Ejector, Rules, Seen};
 
 /// A signature that is wanted.
 #[derive(Debug, Clone, Copy)]
@@ -62,50 +62,6 @@ pub struct WrappedKey {
     pub public_key: PublicKey,
 }
 
-/// What is known of one key on one device.
-#[derive(Debug, Clone, Serialize)]
-pub struct KeyStatus {
-    /// The key.
-    pub id: KeyId,
-    /// Whether the device holds it.
-    pub state: KeyState,
-}
-
-/// What is known of one device.
-#[derive(Debug, Clone, Serialize)]
-pub struct DeviceStatus {
-    /// Its name.
-    pub id: DeviceId,
-    /// Its wall.
-    pub group: GroupId,
-    /// What it is fit for.
-    pub state: State,
-    /// Requests in flight and waiting.
-    pub load: usize,
-    /// Requests waiting.
-    pub queued: usize,
-    /// Sessions in use.
-    pub lanes: usize,
-    /// Smoothed time of one signature inside the worker and device, microseconds.
-    pub latency_us: u64,
-    /// Signatures delivered.
-    pub signed: u64,
-    /// Attempts that failed.
-    pub failed: u64,
-    /// Worker processes started so far; one on a good day.
-    pub worker_starts: u64,
-    /// Process id of the worker, 0 while there is none.
-    pub worker_pid: u32,
-    /// The last thing that went wrong.
-    pub last_error: Option<String>,
-    /// Whether the last self-test passed, if there was one.
-    pub last_self_test: Option<bool>,
-    /// What the token says of itself.
-    pub token: Option<TokenFacts>,
-    /// The keys of its group.
-    pub keys: Vec<KeyStatus>,
-}
-
 /// What a reload changed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Reconfigured {
@@ -126,10 +82,12 @@ pub struct Reconfigured {
 /// How long a reload waits for new workers before it goes on without them.
 const TAKE_OVER: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// How often the devices of a group are compared; a probe comes in between.
+const ROUND: Duration = Duration::from_millis(600);
 
 /// The whole fleet; dropping it ends all workers.
 pub struct Fleet {
-    plan: ArcSwap<Plan>,
+    plan: Arc<ArcSwap<Plan>>,
     verifier: Arc<Verifier>,
     command: WorkerCommand,
     /// Held while the plan is being changed.
@@ -154,7 +112,7 @@ impl Fleet {
         let dialects = dialects(devices)?;
         let settings = Arc::new(settings.clone());
         let fleet = Self {
-            plan: ArcSwap::from_pointee(Plan::new(Arc::clone(&settings), Vec::new(), Vec::new())),
+            plan: Arc::new(ArcSwap::from_pointee(Plan::new(Arc::clone(&settings), Vec::new(), Vec::new()))),
             verifier,
             command: command.clone(),
             change: Mutex::default(),
@@ -167,6 +125,7 @@ impl Fleet {
         for ((device, control), dialect) in made.into_iter().zip(dialects) {
             fleet.supervise(Supervisor { device, control, dialect, command: command.clone() });
         }
+        crate::device::lock(&fleet.supervisors).spawn(watch(Arc::clone(&fleet.plan)));
         Ok(fleet)
     }
 
@@ -429,6 +388,10 @@ impl Fleet {
         plan.device(id).map(Arc::clone).ok_or_else(|| HsmError::UnknownDevice { device: id.clone() })
     }
 
+    pub(crate) fn plan(&self) -> Arc<Plan> {
+        self.plan.load_full()
+    }
+
     /// Whether some device takes work and has proved the key.
     #[must_use]
     pub fn can_serve(&self, id: &KeyId) -> bool {
@@ -457,33 +420,39 @@ impl Fleet {
     pub fn has_settled(&self) -> bool {
         self.plan.load().devices.iter().all(|device| device.state() != State::Starting)
     }
-
-    /// What is known of each device, in the site's order.
-    #[must_use]
-    pub fn status(&self) -> Vec<DeviceStatus> {
-        self.plan.load().devices.iter().map(|device| device_status(device)).collect()
-    }
 }
 
-fn device_status(device: &Device) -> DeviceStatus {
-    let copies = device.copies();
-    let key = |copy: &Arc<crate::plan::Copy>| KeyStatus { id: copy.key.spec.id.clone(), state: copy.state() };
-    DeviceStatus {
-        id: device.config.id.clone(),
-        group: device.config.group.clone(),
-        state: device.state(),
-        load: device.load(),
-        queued: device.line.len(),
-        lanes: device.lanes(),
-        latency_us: u64::try_from(device.latency().as_micros()).unwrap_or(u64::MAX),
-        signed: device.signed.load(Ordering::Relaxed),
-        failed: device.failed.load(Ordering::Relaxed),
-        worker_starts: device.worker_starts.load(Ordering::Relaxed),
-        worker_pid: device.worker_pid.load(Ordering::Relaxed),
-        last_error: device.last_error(),
-        last_self_test: crate::device::lock(&device.last_self_test).as_ref().map(|test| test.passed),
-        token: device.facts(),
-        keys: copies.iter().map(key).collect(),
+/// Compares the devices of each group at even intervals: one much slower than the others is asked last.
+async fn watch(plans: Arc<ArcSwap<Plan>>) {
+    let mut rounds = tokio::time::interval(ROUND);
+    rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut plan = plans.load_full();
+    let mut ejectors: BTreeMap<GroupId, Ejector> = BTreeMap::new();
+    loop {
+        rounds.tick().await;
+        let now = plans.load_full();
+        if !Arc::ptr_eq(&now, &plan) {
+            // The numbers mean other devices now.
+            ejectors.clear();
+            now.devices.iter().for_each(|device| device.set_ejected(false));
+            plan = now;
+        }
+        for (group, members) in &plan.groups {
+            let seen = |(number, device): (usize, &Arc<Device>)| Seen {
+                device: number,
+                latency: device.latency(),
+                samples: device.samples.load(Ordering::Relaxed),
+                in_service: device.takes_work(),
+            };
+            let seen: Vec<_> = members.iter().enumerate().map(seen).collect();
+            let ejector = ejectors.entry(group.clone()).or_insert_with(|| Ejector::new(Rules::default()));
+            for change in ejector.round(&seen) {
+                match change {
+                    Change::Ejected(number) => members[number].set_ejected(true),
+                    Change::Returned(number) => members[number].set_ejected(false),
+                }
+            }
+        }
     }
 }
 

@@ -21,6 +21,7 @@ const SOFTHSM: &str = "/usr/lib/softhsm/libsofthsm2.so";
 
 pub(crate) struct Workshop {
     folder: tempfile::TempDir,
+    devices: std::sync::Mutex<Vec<config::Device>>,
 }
 
 pub(crate) fn settings() -> config::Fleet {
@@ -92,7 +93,12 @@ pub(crate) fn import(id: &str, of: &str) -> ImportKey {
 
 impl Workshop {
     pub(crate) fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap() }
+        Self { folder: tempfile::tempdir().unwrap(), devices: Vec::new().into() }
+    }
+
+    /// All that were made, in their order.
+    pub(crate) fn devices(&self) -> Vec<config::Device> {
+        self.devices.lock().unwrap().clone()
     }
 
     pub(crate) fn home(&self, device: &str) -> PathBuf {
@@ -159,7 +165,7 @@ impl Workshop {
         for _ in 0..2 {
             provision(&worker(Some("provision")), &env, &home, &order).unwrap();
         }
-        config::Device {
+        let device = config::Device {
             id: DeviceId::parse(device).unwrap(),
             group: GroupId::parse(group).unwrap(),
             module,
@@ -171,7 +177,9 @@ impl Workshop {
             lanes: 2,
             env,
             folder: home,
-        }
+        };
+        self.devices.lock().unwrap().push(device.clone());
+        device
     }
 
     /// Commands a simulated device's breakdown; an empty text ends it.
@@ -185,7 +193,11 @@ impl Workshop {
 }
 
 pub(crate) fn start(devices: &[config::Device], keys: Vec<KeySpec>) -> Fleet {
-    Fleet::start(&settings(), devices, keys, &worker(None)).unwrap()
+    start_with(&settings(), devices, keys)
+}
+
+pub(crate) fn start_with(settings: &config::Fleet, devices: &[config::Device], keys: Vec<KeySpec>) -> Fleet {
+    Fleet::start(settings, devices, keys, &worker(None)).unwrap()
 }
 
 /// Signs for a caller of no importance.
