@@ -85,9 +85,10 @@ impl Listener {
 
     /// The next connection, once there is room for it.
     async fn accept(&self) -> std::io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+        // In this order: a listener that nobody calls must not hold a place that another one needs.
+        let (stream, peer) = self.socket.accept().await?;
         let permit = Arc::clone(&self.connections).acquire_owned().await;
         let permit = permit.map_err(std::io::Error::other)?;
-        let (stream, peer) = self.socket.accept().await?;
         Ok((stream, peer, permit))
     }
 }
