@@ -1,0 +1,185 @@
+//! More than the site takes: each bound gives the answer that docs/operations.md promises, at once and with a time
+//! to come back, and what was admitted is served.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tests::{Answer, Caller, Folder, Site, base64, eventually};
+
+const BOUND: Duration = Duration::from_secs(60);
+
+/// A site whose configuration has these lines at the head of a section.
+fn site_with(section: &str, lines: &str) -> Site {
+    let folder = Folder::init();
+    let text = std::fs::read_to_string(folder.config()).unwrap();
+    let heading = format!("[{section}]\n");
+    assert!(text.contains(&heading), "gateway.toml has a section {section}");
+    std::fs::write(folder.config(), text.replace(&heading, &format!("{heading}{lines}\n"))).unwrap();
+    folder.serve()
+}
+
+fn sign(app: &Caller, key: &str) -> Answer {
+    let body = json!({"key": key, "algorithm": "sm2-sm3", "input": {"data": base64(b"too much")}});
+    app.post("/v1/signatures", &body)
+}
+
+/// A 503 with this code that says when to come back.
+#[track_caller]
+fn expect_refusal(answer: &Answer, code: &str) {
+    assert_eq!((answer.status, answer.json()["code"].as_str()), (503, Some(code)), "{}", answer.text());
+    let seconds: u32 = answer.header("retry-after").parse().expect("Retry-After holds seconds");
+    assert!(seconds >= 1, "{:?}", answer.headers);
+}
+
+/// A request of which the body has not been sent: it is being worked on for as long as the test likes.
+struct Held {
+    stream: TcpStream,
+    body: String,
+}
+
+impl Held {
+    fn begin(site: &Site) -> Self {
+        let key = site.sandbox()["apps"][0]["api_key"].as_str().unwrap();
+        let input = json!({"data": base64(b"held")});
+        let body = json!({"key": "demo-sm2", "algorithm": "sm2-sm3", "input": input}).to_string();
+        let mut stream = connect(site);
+        let head = format!(
+            "POST /v1/signatures HTTP/1.1\r\nhost: localhost\r\nx-api-key: {key}\r\nconnection: close\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        Self { stream, body }
+    }
+
+    /// Sends the body; the status line of the answer.
+    fn finish(mut self) -> String {
+        self.stream.write_all(self.body.as_bytes()).unwrap();
+        let mut answer = String::new();
+        self.stream.read_to_string(&mut answer).unwrap();
+        answer.lines().next().unwrap_or_default().to_owned()
+    }
+}
+
+fn connect(site: &Site) -> TcpStream {
+    let stream = TcpStream::connect(site.base().strip_prefix("http://").unwrap()).unwrap();
+    stream.set_read_timeout(Some(BOUND)).unwrap();
+    stream
+}
+
+fn in_flight(site: &Site) -> u32 {
+    let metrics = site.stranger(None).get("/metrics").expect(200).text();
+    let value =
+        metrics.lines().find_map(|line| line.strip_prefix("license_gateway_http_requests_in_flight "));
+    value.expect("the gauge is there").parse().unwrap()
+}
+
+#[test]
+fn one_request_more_than_may_be_in_flight_is_refused_and_the_others_are_served() {
+    let site = site_with("server", "max_in_flight = 4");
+    let held: Vec<Held> = (0..4).map(|_| Held::begin(&site)).collect();
+    eventually("four requests are worked on", BOUND, || (in_flight(&site) == 4).then_some(()));
+    expect_refusal(&sign(site.app(), "demo-sm2"), "overloaded");
+    // Whoever watches the gateway is not business.
+    for path in ["/livez", "/readyz", "/metrics"] {
+        site.stranger(None).get(path).expect(200);
+    }
+    for request in held {
+        assert_eq!(request.finish(), "HTTP/1.1 201 Created");
+    }
+    eventually("none is worked on", BOUND, || (in_flight(&site) == 0).then_some(()));
+    sign(site.app(), "demo-sm2").expect(201);
+}
+
+/// Asks for `/livez` on an open connection.
+fn ask(stream: &mut TcpStream) {
+    stream.write_all(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
+}
+
+/// Reads that it was answered 200.
+fn expect_answer(stream: &mut TcpStream) {
+    let mut head = [0; 15];
+    stream.read_exact(&mut head).unwrap();
+    assert_eq!(&head, b"HTTP/1.1 200 OK");
+}
+
+#[test]
+fn one_connection_more_than_may_be_open_waits_until_another_closes() {
+    const MOST: usize = 5;
+    // No connection is closed for being idle while this looks.
+    let site = site_with("server", &format!("max_connections = {MOST}\nread_timeout_ms = 600000"));
+    // The harness asked whether the gateway is ready, over a connection that closes about now.
+    let mut open: Vec<TcpStream> = Vec::new();
+    eventually("as many connections as may be are served", BOUND, || {
+        let mut stream = connect(&site);
+        stream.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+        ask(&mut stream);
+        let mut octet = [0];
+        if stream.peek(&mut octet).is_ok_and(|read| read > 0) {
+            expect_answer(&mut stream);
+            open.push(stream);
+        }
+        (open.len() == MOST).then_some(())
+    });
+    let mut waiting = connect(&site);
+    ask(&mut waiting);
+    waiting.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    let early = waiting.peek(&mut [0]).unwrap_err();
+    assert!(matches!(early.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{early}");
+    drop(open.pop());
+    waiting.set_read_timeout(Some(BOUND)).unwrap();
+    expect_answer(&mut waiting);
+}
+
+#[test]
+fn one_allowed_connection_is_enough_for_either_listener() {
+    let site = site_with("server", "max_connections = 1");
+    // `site_with` has waited for /readyz over plain HTTP: that listener was not starved by the other.
+    let mut stream = connect(&site);
+    ask(&mut stream);
+    expect_answer(&mut stream);
+    drop(stream);
+    let tls = site.tls().strip_prefix("https://").unwrap();
+    let curl = std::process::Command::new("curl")
+        .args(["-sS", "--max-time", "30", "--cacert"])
+        .arg(site.ca_file())
+        .arg(format!("https://localhost:{}/livez", tls.rsplit(':').next().unwrap()))
+        .output()
+        .unwrap();
+    assert!(curl.status.success(), "{}", String::from_utf8_lossy(&curl.stderr));
+}
+
+#[test]
+fn full_device_queues_are_a_503_at_once_and_what_was_admitted_is_signed() {
+    // Long deadlines: whoever is admitted is served, however slow this machine is.
+    let site = site_with("fleet", "queue = 1\ndeadline_ms = 60000");
+    for device in ["d8", "d9"] {
+        site.fault(device, "latency_ms = 300.0\n");
+    }
+    let full = AtomicBool::new(false);
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        // Two devices hold 4 at work, 2 underway and 1 or 2 in each queue.
+        for _ in 0..32 {
+            scope.spawn(|| {
+                let app = site.app_number(0);
+                while !full.load(Ordering::Relaxed) && start.elapsed() < BOUND {
+                    let answer = sign(&app, "portal-sm2");
+                    if answer.status != 201 {
+                        expect_refusal(&answer, "devices_overloaded");
+                        full.store(true, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+    });
+    assert!(full.into_inner(), "32 callers never filled two devices");
+    for device in ["d8", "d9"] {
+        site.mend(device);
+    }
+    sign(site.app(), "portal-sm2").expect(201);
+    sign(site.app(), "demo-sm2").expect(201);
+}
