@@ -10,7 +10,7 @@ export LICENSE_GATEWAY_BIN := $(abspath $(TARGET))/ci/license-gateway
 export HSM_SIM_MODULE := $(abspath $(TARGET))/ci/libhsm_sim.so
 CARGO_BUILD_CI = cargo build --locked --profile ci --workspace --all-targets
 
-.PHONY: help run try test lint test-tools snapshots bench load fuzz clean
+.PHONY: help run try test lint test-tools snapshots bench load soak fuzz clean
 
 help:
 	@echo 'make run    build and start a sandbox gateway (DATA=, PORT=, TLS_PORT=, or CONFIG= for a real site)'
@@ -19,6 +19,7 @@ help:
 	@echo 'make lint   formatting, clippy, and cargo-deny where it is installed'
 	@echo 'make bench  figures with references beside them; writes target/bench.json'
 	@echo 'make fuzz   look for inputs on which two SM2 implementations disagree (SECONDS=60)'
+	@echo 'make soak   break devices at random under load and see that nothing is wrong or lost (SECONDS=600 SEED= RATE=)'
 	@echo 'make load   load a running sandbox (PROFILE=sign-sm2 CONNECTIONS=8 SECONDS=10 RATE=)'
 
 # Needs Rust, make and a C compiler only. The gateway takes this shell's place, so that signals reach it.
@@ -63,6 +64,15 @@ load:
 	cargo build --locked --release -p tests --bins
 	$(TARGET)/release/load --sandbox '$(DATA)/sandbox.json' --profile $(PROFILE) --connections $(CONNECTIONS) \
 	    --seconds $(SECONDS) $(if $(RATE),--rate $(RATE))
+
+# A site of its own; exit code 1 if anything that must hold did not. A run is repeated with the SEED it prints.
+soak: SECONDS = 600
+soak:
+	cargo build --locked --release -p license-gateway -p hsm-sim -p tests --bins --lib
+	LICENSE_GATEWAY_BIN=$(abspath $(TARGET))/release/license-gateway \
+	HSM_SIM_MODULE=$(abspath $(TARGET))/release/libhsm_sim.so \
+	    $(TARGET)/release/load soak --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(if $(RATE),--rate $(RATE)) \
+	    --out $(TARGET)/soak.json
 
 # Looks for inputs on which two implementations disagree: make fuzz SECONDS=60
 fuzz:

@@ -230,7 +230,7 @@ impl Shared {
 }
 
 /// The code of a problem document, or the bare status.
-fn problem(status: u16, body: &[u8]) -> String {
+pub(crate) fn problem(status: u16, body: &[u8]) -> String {
     let document: Option<Value> = serde_json::from_slice(body).ok();
     let code = document.as_ref().and_then(|document| document["code"].as_str());
     code.map_or_else(|| status.to_string(), |code| format!("{status} {code}"))

@@ -10,6 +10,7 @@ mod process;
 mod profile;
 mod reference;
 mod report;
+mod soak;
 mod softhsm;
 
 use std::io::Write;
@@ -42,6 +43,8 @@ struct Cli {
 enum Task {
     /// Measure everything this build can give, on sites of its own.
     Bench(bench::Options),
+    /// Break devices under load, on a site of its own, and see that nothing wrong or lost comes of it.
+    Soak(soak::Options),
     /// A bare HTTP server to compare with.
     #[command(hide = true)]
     Echo {
@@ -99,6 +102,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match (cli.task, cli.load) {
         (Some(Task::Bench(options)), _) => told_what_to_test().and_then(|()| bench::bench(&options)),
+        (Some(Task::Soak(options)), _) => told_what_to_test().and_then(|()| soak::soak(&options)),
         (Some(Task::Echo { answer_octets }), _) => reference::echo(answer_octets),
         (Some(Task::DirectSign(order)), _) => reference::direct_sign(&order),
         (Some(Task::DirectVerify { seconds }), _) => reference::direct_verify(seconds),

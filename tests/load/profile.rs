@@ -4,6 +4,8 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use clap::ValueEnum;
 use serde_json::{Value, json};
 
@@ -43,7 +45,7 @@ pub(crate) struct Request {
 }
 
 /// 32 octets in base64; the first eight characters are overwritten by [`Request::vary`].
-const DIGEST: &str = "VARIABLEAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+pub(crate) const DIGEST: &str = "VARIABLEAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 impl Request {
@@ -67,17 +69,31 @@ impl Request {
         Self { varied: text.find(DIGEST), octets: text.into_bytes() }
     }
 
+    pub(crate) fn is_get(&self) -> bool {
+        self.octets.starts_with(b"GET ")
+    }
+
     pub(crate) fn octets(&self) -> &[u8] {
         &self.octets
     }
 
     /// Makes the digest another one, so that no answer can come from a cache.
     pub(crate) fn vary(&mut self, number: u64) {
-        let Some(at) = self.varied else { return };
-        for (place, octet) in self.octets[at..at + 8].iter_mut().enumerate() {
-            *octet = BASE64[(number >> (6 * place)) as usize % 64];
+        if let Some(at) = self.varied {
+            self.octets[at..at + 8].copy_from_slice(&letters(number));
         }
     }
+}
+
+/// The base64 letters of a digest that [`Request::vary`] writes.
+fn letters(number: u64) -> [u8; 8] {
+    std::array::from_fn(|place| BASE64[(number >> (6 * place)) as usize % 64])
+}
+
+/// The digest that a request varied by this number asks to have signed.
+pub(crate) fn digest(number: u64) -> Fallible<[u8; 32]> {
+    let text = [&letters(number)[..], &DIGEST.as_bytes()[8..]].concat();
+    STANDARD.decode(text)?.try_into().map_err(|_| "a digest has 32 octets".into())
 }
 
 impl Profile {
@@ -149,7 +165,7 @@ pub(crate) fn address(url: &str) -> Fallible<SocketAddr> {
     authority.parse().map_err(|_| format!("{url} is not http://ADDRESS:PORT").into())
 }
 
-async fn ask(target: &Target, request: &Request) -> Fallible<Value> {
+pub(crate) async fn ask(target: &Target, request: &Request) -> Fallible<Value> {
     let mut connection = Connection::open(target.address).await?;
     let answer = connection.exchange(request.octets()).await?;
     if !(200..300).contains(&answer.status) {

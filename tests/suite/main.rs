@@ -15,5 +15,6 @@ mod overload;
 mod requirements;
 mod restart;
 mod signing;
+mod soak;
 mod tls;
 mod verification;
