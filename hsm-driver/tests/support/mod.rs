@@ -184,11 +184,16 @@ impl Workshop {
 
     /// Commands a simulated device's breakdown; an empty text ends it.
     pub(crate) fn fault(&self, device: &str, toml: &str) {
+        self.put_fault(device, toml);
+        // The simulator looks no more often than every 10 ms.
+        std::thread::sleep(Duration::from_millis(30));
+    }
+
+    /// The same without waiting until the simulator has seen it.
+    pub(crate) fn put_fault(&self, device: &str, toml: &str) {
         let (path, temporary) = (self.home(device).join("fault.toml"), self.home(device).join("fault.new"));
         std::fs::write(&temporary, toml).unwrap();
         std::fs::rename(&temporary, &path).unwrap();
-        // The simulator looks no more often than every 10 ms.
-        std::thread::sleep(Duration::from_millis(30));
     }
 }
 
