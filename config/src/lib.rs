@@ -4,6 +4,7 @@
 //! Invariants: no value of this crate's types breaks a rule its documentation states; relative paths are
 //! relative to the file they stand in; nothing here reads the environment or opens what a path names.
 
+mod change;
 mod device;
 mod error;
 mod names;
@@ -13,6 +14,7 @@ mod server;
 
 use std::path::{Path, PathBuf};
 
+pub use change::{Change, Effect};
 pub use device::{Device, Fleet, Isolation, OutputCheck};
 pub use error::{ConfigError, Mistake};
 pub use names::{AppId, DeviceId, GroupId, KeyId, NameError};

@@ -1,6 +1,7 @@
 //! Who asks. One extractor decides it; 401 and 403 for a missing scope come from here and nowhere else.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,12 +12,37 @@ use signing::Caller;
 use store::{App, Store, StoreError};
 use time::OffsetDateTime;
 
+use crate::admin::LocalUser;
 use crate::problem::Problem;
 use crate::state::Gateway;
 
-/// The address at the other end of the connection; every listener puts it into its requests.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Peer(pub(crate) SocketAddr);
+/// Who is at the other end of the connection; every listener puts it into its requests.
+#[derive(Debug, Clone)]
+pub(crate) enum Peer {
+    /// An address.
+    Network(SocketAddr),
+    /// A user of this machine, at the admin socket.
+    Local(Arc<LocalUser>),
+}
+
+impl Peer {
+    /// Whether it is on this machine.
+    pub(crate) fn is_local(&self) -> bool {
+        match self {
+            Self::Network(address) => address.ip().is_loopback(),
+            Self::Local(_) => true,
+        }
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Network(address) => address.fmt(f),
+            Self::Local(user) => user.fmt(f),
+        }
+    }
+}
 
 /// What an app may ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,24 +68,32 @@ impl Scope {
     }
 }
 
-/// An app that proved itself.
+/// An app that proved itself, or a user of this machine in the place of one.
 #[derive(Debug, Clone)]
-pub(crate) struct Authenticated(Arc<App>);
+pub(crate) struct Authenticated {
+    app: Arc<App>,
+    user: Option<Arc<LocalUser>>,
+}
 
 impl Authenticated {
     /// The app, if it has the scope.
     pub(crate) fn with(&self, scope: Scope) -> Result<&App, Problem> {
-        if self.0.scopes.contains(scope.name()) {
-            Ok(&self.0)
+        if self.app.scopes.contains(scope.name()) {
+            Ok(&self.app)
         } else {
             Err(Problem::scope_missing(scope.name()))
         }
     }
 
+    /// Who it is, as the audit log has it: the app's id, or `unix:NAME(uid)`.
+    pub(crate) fn actor(&self) -> String {
+        self.user.as_ref().map_or_else(|| self.app.id.to_string(), ToString::to_string)
+    }
+
     /// The app as the signing services record it.
     pub(crate) fn caller(&self) -> Caller {
         Caller {
-            app: self.0.id.clone(),
+            app: self.app.id.clone(),
             request_id: crate::request_id::current(),
             at: OffsetDateTime::now_utc(),
         }
@@ -70,15 +104,19 @@ impl FromRequestParts<Gateway> for Authenticated {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, gateway: &Gateway) -> Result<Self, Problem> {
+        let peer = parts.extensions.get::<Peer>();
+        if let Some(Peer::Local(user)) = peer {
+            return Ok(Self { app: Arc::clone(&user.app), user: Some(Arc::clone(user)) });
+        }
         let key = parts.headers.get("x-api-key").ok_or_else(Problem::api_key_missing)?;
-        let local = parts.extensions.get::<Peer>().is_some_and(|peer| peer.0.ip().is_loopback());
+        let local = peer.is_some_and(Peer::is_local);
         if !gateway.config.site.sandbox || !local {
             return Err(Problem::api_key_not_admitted());
         }
         let key = key.to_str().map_err(|_| Problem::api_key_invalid())?;
         let app = gateway.apps.by_api_key(key).await.map_err(|error| Problem::database(&error))?;
         match app {
-            Some(app) if app.enabled => Ok(Self(app)),
+            Some(app) if app.enabled => Ok(Self { app, user: None }),
             _ => Err(Problem::api_key_invalid()),
         }
     }

@@ -1,15 +1,16 @@
-//! `/v1/devices`: what is known of each device, and taking one out of service and back.
+//! `/v1/devices`: what is known of each device.
 
 use axum::Json;
 use axum::extract::State;
 use config::DeviceId;
-use hsm_driver::{DeviceStatus, Fleet, HsmError, State as DeviceState};
-use serde::{Deserialize, Serialize};
+use hsm_driver::DeviceStatus;
+use serde::Serialize;
 use store::AuditEntry;
+use time::OffsetDateTime;
 use utoipa::ToSchema;
 
 use crate::auth::{Authenticated, Scope};
-use crate::body::{Faults, JsonBody, Segment};
+use crate::body::Segment;
 use crate::problem::{Problem, ProblemDocument};
 use crate::state::Gateway;
 
@@ -37,98 +38,92 @@ pub(crate) async fn list_devices(
     Ok(Json(DeviceList { items: gateway.fleet.status(), next: None }))
 }
 
-/// Why somebody takes a device out or puts it back.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct MaintenanceRequest {
-    /// For the record: 1 to 500 characters.
-    reason: String,
-}
-
-/// A device after a maintenance act.
+/// One device in depth.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct MaintenanceResponse {
-    /// The device.
-    #[schema(value_type = String)]
-    id: DeviceId,
-    /// Its state now.
-    #[schema(value_type = String)]
-    state: DeviceState,
-    /// Where the act stands in the audit log.
-    audit_index: u64,
-    /// The request's id.
-    request_id: String,
+pub(crate) struct DeviceResponse {
+    /// As in the list.
+    #[serde(flatten)]
+    #[schema(value_type = Object)]
+    status: DeviceStatus,
+    /// What the configuration says of it.
+    configured: ConfiguredDevice,
+    /// Of a simulated device the fault file it is commanded by, TOML.
+    fault: Option<String>,
 }
 
-/// Take a device out of service: it finishes what it has and takes nothing new.
+/// What the configuration says of a device, without paths and environment.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ConfiguredDevice {
+    /// The vendor's library, without its folder.
+    module: String,
+    /// The token's label.
+    token: String,
+    /// The token's serial number.
+    serial: Option<String>,
+    /// The vendor profile.
+    dialect: String,
+    /// Sessions it is asked for.
+    lanes: usize,
+}
+
+/// One device.
 #[utoipa::path(
-    post, path = "/v1/devices/{id}/drain", tag = "devices", request_body = MaintenanceRequest,
+    get, path = "/v1/devices/{id}", tag = "devices",
     params(("id" = String, Path, description = "the device's name")),
     responses(
-        (status = 200, description = "`draining`, and `maintenance` once it is empty", body = MaintenanceResponse),
+        (status = 200, description = "what the list says of it, `configured` and `fault`", body = DeviceResponse),
         (status = 404, description = "`unknown_device`", body = ProblemDocument, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn drain_device(
+pub(crate) async fn get_device(
     caller: Authenticated,
     State(gateway): State<Gateway>,
     Segment(id): Segment,
-    JsonBody(request): JsonBody<MaintenanceRequest>,
-) -> Result<Json<MaintenanceResponse>, Problem> {
-    operate(&caller, &gateway, &id, &request, "device.drain", Fleet::drain).await
+) -> Result<Json<DeviceResponse>, Problem> {
+    caller.with(Scope::Devices)?;
+    let device = known_device(&gateway, &id)?;
+    let status = gateway.fleet.status().into_iter().find(|status| status.id == device.id);
+    let module = device.module.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let configured = ConfiguredDevice {
+        module,
+        token: device.token.clone(),
+        serial: device.serial.clone(),
+        dialect: device.dialect.clone(),
+        lanes: device.lanes,
+    };
+    Ok(Json(DeviceResponse {
+        status: status.ok_or_else(|| Problem::unknown_device(&id))?,
+        configured,
+        fault: crate::faults::current(&gateway, device).await,
+    }))
 }
 
-/// Put a drained device back: it takes work again once a signature of it verified.
-#[utoipa::path(
-    post, path = "/v1/devices/{id}/resume", tag = "devices", request_body = MaintenanceRequest,
-    params(("id" = String, Path, description = "the device's name")),
-    responses(
-        (status = 200, description = "`down` until it is proved, then `ready`", body = MaintenanceResponse),
-        (status = 404, description = "`unknown_device`", body = ProblemDocument, content_type = "application/problem+json"),
-    )
-)]
-pub(crate) async fn resume_device(
-    caller: Authenticated,
-    State(gateway): State<Gateway>,
-    Segment(id): Segment,
-    JsonBody(request): JsonBody<MaintenanceRequest>,
-) -> Result<Json<MaintenanceResponse>, Problem> {
-    operate(&caller, &gateway, &id, &request, "device.resume", Fleet::resume).await
-}
-
-/// An act on a device: on record with its reason before it is done, then done.
-async fn operate(
-    caller: &Authenticated,
-    gateway: &Gateway,
-    id: &str,
-    request: &MaintenanceRequest,
-    action: &str,
-    act: fn(&Fleet, &DeviceId) -> Result<DeviceState, HsmError>,
-) -> Result<Json<MaintenanceResponse>, Problem> {
-    caller.with(Scope::Maintenance)?;
-    let mut faults = Faults::default();
-    let sane = (1..=500).contains(&request.reason.trim().chars().count());
-    if !sane {
-        faults.add("reason", "invalid_value", "must be 1 to 500 characters");
-    }
-    faults.into_result(sane.then_some(()))?;
+/// The device of that name.
+pub(crate) fn known_device<'g>(gateway: &'g Gateway, id: &str) -> Result<&'g config::Device, Problem> {
     let known = gateway.config.devices.iter().find(|device| device.id.as_str() == id);
-    let device = known.ok_or_else(|| Problem::unknown_device(id))?.id.clone();
-    let caller = caller.caller();
+    known.ok_or_else(|| Problem::unknown_device(id))
+}
+
+/// Puts an act on a device on record; on disk when this returns.
+pub(crate) async fn record(
+    gateway: &Gateway,
+    caller: &Authenticated,
+    action: &str,
+    device: &DeviceId,
+    outcome: &str,
+    subject: &str,
+) -> Result<u64, Problem> {
     let entry = AuditEntry {
         action: action.to_owned(),
-        actor: caller.app.to_string(),
-        at: caller.at,
+        actor: caller.actor(),
+        at: OffsetDateTime::now_utc(),
         device: Some(device.to_string()),
         input_digest: None,
         key: None,
-        outcome: "ok".to_owned(),
-        request_id: caller.request_id.clone(),
+        outcome: outcome.to_owned(),
+        request_id: crate::request_id::current(),
         result_digest: None,
-        subject: Some(request.reason.trim().to_owned()),
+        subject: Some(subject.to_owned()),
     };
-    let appended = gateway.audit.append(entry).await;
-    let audit_index = appended.map_err(|error| Problem::record_unavailable(&error))?;
-    let state = act(&gateway.fleet, &device)?;
-    Ok(Json(MaintenanceResponse { id: device, state, audit_index, request_id: caller.request_id }))
+    gateway.audit.append(entry).await.map_err(|error| Problem::record_unavailable(&error))
 }

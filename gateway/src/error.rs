@@ -2,6 +2,8 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::material::Unusable;
+
 /// Why the gateway did not start, or a subcommand did not do its work.
 #[derive(Debug, Error)]
 pub(crate) enum StartupError {
@@ -9,6 +11,8 @@ pub(crate) enum StartupError {
     Config(#[from] config::ConfigError),
     #[error("cannot use {}: {reason}", path.display())]
     File { path: PathBuf, reason: String },
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Unusable(Vec<Unusable>),
     #[error("cannot listen on {address}: {source}")]
     Listen { address: std::net::SocketAddr, source: std::io::Error },
     #[error("TLS: {0}")]

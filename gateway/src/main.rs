@@ -1,10 +1,14 @@
 //! The license gateway: HTTP edge, authentication, policy and subcommands.
 
+mod admin;
 mod auth;
 mod body;
+mod cli;
+mod configuration;
 mod devices;
 mod edge;
 mod error;
+mod faults;
 #[cfg(feature = "sandbox")]
 mod init;
 mod input;
@@ -12,10 +16,13 @@ mod keys;
 mod licenses;
 mod listen;
 mod logging;
+mod maintenance;
+mod material;
 mod metrics;
 mod openapi;
 mod operations;
 mod problem;
+mod reload;
 mod request_id;
 mod routes;
 mod serve;
@@ -88,6 +95,10 @@ enum Command {
         #[arg(long, default_value = "127.0.0.1:8443")]
         https: SocketAddr,
     },
+    /// See and operate the devices of a running gateway.
+    Device(cli::DeviceArguments),
+    /// Have a running gateway read its configuration anew; one with a mistake changes nothing.
+    Reload(cli::Target),
     /// Internal: one device's worker process.
     #[command(hide = true)]
     HsmWorker {
@@ -103,12 +114,14 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::HsmWorker { .. } => return hsm_driver::worker::run(),
         Command::HsmProvision => return hsm_driver::provision::run(),
+        Command::Device(arguments) => return cli::device(arguments),
+        Command::Reload(target) => return cli::reload(&target),
         Command::CheckConfig { file } => Config::load(&file).map(|_| ()).map_err(StartupError::from),
         Command::Serve { config, http, https, log, log_filter } => {
             logging::start(log, &log_filter);
             Config::load(&config)
                 .map_err(StartupError::from)
-                .and_then(|config| block_on(serve::serve(config, serve::Overrides { http, https })))
+                .and_then(|read| block_on(serve::serve(config, read, serve::Overrides { http, https })))
         }
         Command::Init { config: Some(config), .. } => Config::load(&config)
             .map_err(StartupError::from)
@@ -165,6 +178,7 @@ fn report(error: &StartupError) {
                 writeln!(stderr, "{}:{}: {}", path.display(), mistake.line, mistake.message)
             })
         }
+        StartupError::Unusable(files) => files.iter().try_for_each(|file| writeln!(stderr, "{file}")),
         other => writeln!(stderr, "license-gateway: {}", error::with_causes(other)),
     };
     let _ = said; // nowhere else to say it

@@ -8,7 +8,10 @@ use bytes::Bytes;
 use utoipa::OpenApi;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
 
-use crate::{devices, keys, licenses, operations, problem, signatures, verifications};
+use crate::{
+    configuration, devices, faults, keys, licenses, maintenance, operations, problem, signatures,
+    verifications,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -26,8 +29,15 @@ use crate::{devices, keys, licenses, operations, problem, signatures, verificati
         keys::list_keys,
         keys::get_key,
         devices::list_devices,
-        devices::drain_device,
-        devices::resume_device,
+        devices::get_device,
+        maintenance::drain_device,
+        maintenance::maintain_device,
+        maintenance::resume_device,
+        maintenance::release_device,
+        maintenance::restart_device,
+        maintenance::test_device,
+        faults::put_fault,
+        configuration::post_reload,
         operations::livez,
         operations::readyz,
         operations::get_metrics,
@@ -53,7 +63,7 @@ impl utoipa::Modify for SandboxKey {
             if open.contains(&path.as_str()) {
                 continue;
             }
-            for operation in [&mut item.get, &mut item.post].into_iter().flatten() {
+            for operation in [&mut item.get, &mut item.post, &mut item.put].into_iter().flatten() {
                 let needed = utoipa::openapi::SecurityRequirement::new("api_key", Vec::<String>::new());
                 operation.security = Some(vec![needed]);
             }

@@ -59,7 +59,7 @@ pub(crate) async fn get_metrics(
     State(gateway): State<Gateway>,
     Extension(peer): Extension<Peer>,
 ) -> Result<impl IntoResponse, Problem> {
-    if !peer.0.ip().is_loopback() {
+    if !peer.is_local() {
         return Err(Problem::not_found());
     }
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";

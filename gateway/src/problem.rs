@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 use verify_front::FrontError;
 
 use crate::error::with_causes;
+use crate::reload::ReloadError;
 
 /// One faulty field of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -85,6 +86,11 @@ impl Problem {
             retry_after: None,
             internal: None,
         }
+    }
+
+    /// The stable code.
+    pub(crate) fn code(&self) -> &'static str {
+        self.code
     }
 
     fn unavailable(code: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
@@ -186,6 +192,26 @@ impl Problem {
             "Unknown device",
             format!("there is no device {id:?}"),
         )
+    }
+
+    pub(crate) fn not_quarantined(device: &config::DeviceId) -> Self {
+        let detail = format!("device {device} is not in quarantine");
+        Self::new(StatusCode::CONFLICT, "not_quarantined", "Not in quarantine", detail)
+    }
+
+    pub(crate) fn self_test_failed(device: &config::DeviceId, checks: Vec<Fault>) -> Self {
+        let detail = format!("device {device} failed {} check(s) of its self-test", checks.len());
+        let problem = Self::new(StatusCode::CONFLICT, "self_test_failed", "Self-test failed", detail);
+        Self { errors: checks, ..problem }
+    }
+
+    pub(crate) fn fault_not_possible() -> Self {
+        let detail = "faults can be commanded to the simulated devices of a sandbox only";
+        Self::new(StatusCode::NOT_FOUND, "fault_not_possible", "No simulated device", detail)
+    }
+
+    pub(crate) fn fault_file(error: &std::io::Error) -> Self {
+        Self::internal("fault_file_unusable", error.to_string())
     }
 
     pub(crate) fn license_unknown() -> Self {
@@ -294,6 +320,31 @@ impl Problem {
     }
 }
 
+impl From<ReloadError> for Problem {
+    fn from(error: ReloadError) -> Self {
+        let code = error.code();
+        let faults = || {
+            let reasons = error.reasons().into_iter();
+            reasons.map(|(field, reason)| Fault::new(field, code, reason)).collect::<Vec<_>>()
+        };
+        match &error {
+            ReloadError::Config(_) | ReloadError::Unusable(_) | ReloadError::Devices(_) => {
+                Self { title: "Configuration refused", ..Self::faults(faults()) }
+            }
+            ReloadError::Restart(_) => {
+                let title = "Restart required";
+                Self { errors: faults(), ..Self::new(StatusCode::CONFLICT, code, title, error.to_string()) }
+            }
+            ReloadError::Register(source) => Self::database(source),
+            ReloadError::Keys(_) => Self::internal(code, with_causes(&error)),
+            ReloadError::Record(source) => Self::record_unavailable(source),
+            ReloadError::Busy | ReloadError::Stopping => {
+                Self::unavailable(code, "Not now", error.to_string())
+            }
+        }
+    }
+}
+
 impl From<FrontError> for Problem {
     fn from(error: FrontError) -> Self {
         match &error {
@@ -339,10 +390,6 @@ impl IntoResponse for Problem {
 
 #[cfg(test)]
 impl Problem {
-    pub(crate) fn code(&self) -> &'static str {
-        self.code
-    }
-
     pub(crate) fn fields(&self) -> impl Iterator<Item = &str> {
         self.errors.iter().map(|fault| fault.field.as_str())
     }

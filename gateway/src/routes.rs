@@ -1,11 +1,14 @@
 //! All URLs on one screen.
 
 use axum::Router;
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 
 use crate::problem::Problem;
 use crate::state::Gateway;
-use crate::{devices, edge, keys, licenses, openapi, operations, signatures, verifications};
+use crate::{
+    configuration, devices, edge, faults, keys, licenses, maintenance, openapi, operations, signatures,
+    verifications,
+};
 
 pub(crate) fn router(gateway: Gateway) -> Router {
     let business = Router::new()
@@ -17,8 +20,15 @@ pub(crate) fn router(gateway: Gateway) -> Router {
         .route("/v1/keys", get(keys::list_keys))
         .route("/v1/keys/{id}", get(keys::get_key))
         .route("/v1/devices", get(devices::list_devices))
-        .route("/v1/devices/{id}/drain", post(devices::drain_device))
-        .route("/v1/devices/{id}/resume", post(devices::resume_device));
+        .route("/v1/devices/{id}", get(devices::get_device))
+        .route("/v1/devices/{id}/drain", post(maintenance::drain_device))
+        .route("/v1/devices/{id}/maintain", post(maintenance::maintain_device))
+        .route("/v1/devices/{id}/resume", post(maintenance::resume_device))
+        .route("/v1/devices/{id}/release", post(maintenance::release_device))
+        .route("/v1/devices/{id}/restart", post(maintenance::restart_device))
+        .route("/v1/devices/{id}/self-test", post(maintenance::test_device))
+        .route("/v1/devices/{id}/fault", put(faults::put_fault))
+        .route("/v1/admin/config:reload", post(configuration::post_reload));
     let operations = Router::new()
         .route("/livez", get(operations::livez))
         .route("/readyz", get(operations::readyz))

@@ -5,28 +5,36 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use config::Config;
-use formats::chain::TrustStore;
-use formats::{Certificate, Crl, FormatError};
 use hsm_driver::{Fleet, WorkerCommand};
 use serde::Serialize;
-use signing::{KeyRing, SigningDesk};
 use store::{AuditLog, Store};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Semaphore, watch};
-use verify_front::LicenseFront;
+use tokio::sync::watch;
 
+use crate::admin::AdminSocket;
 use crate::auth::Apps;
 use crate::error::StartupError;
-use crate::listen::Listener;
+use crate::listen::{Listener, Served};
+use crate::material::Material;
 use crate::metrics::Metrics;
-use crate::state::{Gateway, Parts};
-use crate::{routes, tls};
+use crate::reload::{self, Foundation, Reloader};
+use crate::routes;
 
 /// What the command line says beside the configuration.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Overrides {
     pub(crate) http: Option<SocketAddr>,
     pub(crate) https: Option<SocketAddr>,
+}
+
+impl Overrides {
+    /// The configuration as it is to be served; a listener that the file does not have is not added.
+    pub(crate) fn applied_to(self, mut config: Config) -> Config {
+        config.server.http = config.server.http.and(self.http.or(config.server.http));
+        config.server.https = config.server.https.and(self.https.or(config.server.https));
+        config
+    }
 }
 
 /// Where the gateway listens, written beside the configuration for scripts that chose port 0.
@@ -37,73 +45,63 @@ struct Listening {
     pid: u32,
 }
 
-/// Serves until SIGTERM or SIGINT.
-pub(crate) async fn serve(mut config: Config, overrides: Overrides) -> Result<(), StartupError> {
-    config.server.http = config.server.http.and(overrides.http.or(config.server.http));
-    config.server.https = config.server.https.and(overrides.https.or(config.server.https));
+/// Serves the configuration read from `path` until SIGTERM or SIGINT; SIGHUP has it read again.
+pub(crate) async fn serve(path: PathBuf, read: Config, overrides: Overrides) -> Result<(), StartupError> {
+    let config = overrides.applied_to(read.clone());
     if let Some(address) = config.server.http.filter(|address| !address.ip().is_loopback()) {
         let source = std::io::Error::new(std::io::ErrorKind::InvalidInput, "plain HTTP is for loopback only");
         return Err(StartupError::Listen { address, source });
     }
     // Signals first: one that comes while starting is not lost.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let acceptor = match (&config.server.tls_certificate, &config.server.tls_key) {
-        (Some(certificate), Some(key)) if config.server.https.is_some() => {
-            Some(tls::acceptor(certificate, key)?)
-        }
-        _ => None,
-    };
-    let documents = trust(&config.trust, &config.trust.anchors)?;
-    let license_trust = trust(&config.trust, &config.trust.license_anchors)?;
+    let hangup = signal(SignalKind::hangup())?;
+    let material = Material::read(&config).map_err(StartupError::Unusable)?;
 
     let _only_one = lock_database(&config.database.url)?;
     let store = Store::open(&config.database.url).await?;
     store.migrate().await?;
     let (audit, audit_writer) = AuditLog::start(&store).await?;
-    let (keys, left_out) = KeyRing::load(store.keys().await?);
-    for error in left_out {
-        tracing::warn!(%error, "a key of the register cannot sign and is left out");
-    }
-    let keys = Arc::new(keys);
+    let keys = reload::key_ring(&store).await?;
     let worker =
         WorkerCommand { program: PathBuf::from("/proc/self/exe"), arguments: vec!["hsm-worker".to_owned()] };
     let fleet = Arc::new(Fleet::start(&config.fleet, &config.devices, keys.specs()?, &worker)?);
 
     let http = bind(config.server.http).await?;
     let https = bind(config.server.https).await?;
-    let (read_timeout, grace, folder) =
-        (config.server.read_timeout, config.server.shutdown_grace, config.folder.clone());
-    let connections = Arc::new(Semaphore::new(config.server.max_connections));
-    let gateway = Gateway::new(Parts {
-        apps: Apps::new(store.clone()),
-        desk: SigningDesk::new(Arc::clone(&keys), Arc::clone(&fleet), audit.clone()),
-        licenses: LicenseFront::new(store.clone(), license_trust, config.site.sandbox),
-        metrics: Metrics::new(),
-        in_flight: Default::default(),
-        store,
+    let admin = AdminSocket::bind(&config.folder)?;
+    let (limits, folder, site) = (config.server.clone(), config.folder.clone(), config.site.name.clone());
+    let (tls, digests) = (material.tls.clone(), material.digests.clone());
+    let (reloads, orders) = reload::orders();
+    let foundation = Foundation {
+        store: store.clone(),
         audit,
-        keys,
+        apps: Arc::new(Apps::new(store.clone())),
         fleet,
-        documents,
-        config,
-    });
+        metrics: Arc::new(Metrics::new()),
+        in_flight: Arc::default(),
+        reloads,
+    };
+    let router = routes::router(foundation.gateway(config, &keys, material));
+    let served = Arc::new(Served::new(router, tls, &limits));
     let listening = Listening {
         http: http.as_ref().and_then(|socket| socket.local_addr().ok()),
         https: https.as_ref().and_then(|socket| socket.local_addr().ok()),
         pid: std::process::id(),
     };
     let announced = announce(&folder, &listening)?;
-    tracing::info!(site = %gateway.config.site.name, http = ?listening.http, https = ?listening.https, "listening");
+    tracing::info!(site, http = ?listening.http, https = ?listening.https, "listening");
 
     let (stop, stopping) = watch::channel(false);
-    let router = routes::router(gateway.clone());
     let mut listeners = tokio::task::JoinSet::new();
-    for (socket, tls) in [(http, None), (https, acceptor)] {
+    for (socket, tls) in [(http, false), (https, true)] {
         let Some(socket) = socket else { continue };
-        let connections = Arc::clone(&connections);
-        let listener = Listener { socket, tls, router: router.clone(), read_timeout, connections };
+        let listener = Listener { socket, tls, served: Arc::clone(&served) };
         listeners.spawn(listener.run(stopping.clone()));
     }
+    listeners.spawn(admin.run(Arc::clone(&served), stopping));
+    let (grace, grace_now) = watch::channel(limits.shutdown_grace);
+    let reloader = Reloader { path, overrides, config: read, keys, digests, foundation, served, grace };
+    let reloading = tokio::spawn(reloader.run(orders, hangup));
     let ended = tokio::select! {
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
@@ -111,14 +109,17 @@ pub(crate) async fn serve(mut config: Config, overrides: Overrides) -> Result<()
     };
     tracing::info!("finishing what is in flight");
     let _ = stop.send(true); // the listeners are all that could listen
+    let grace = *grace_now.borrow();
     let finished =
         tokio::time::timeout(grace, async { while listeners.join_next().await.is_some() {} }).await;
     if finished.is_err() {
         tracing::warn!(?grace, "some requests did not finish in time");
     }
+    reloading.abort(); // whoever asked for a reload has been answered, or is past the time
+    let _ = reloading.await;
     let closing = async {
         audit_writer.finish().await;
-        gateway.store.clone().close().await;
+        store.close().await;
     };
     if tokio::time::timeout(grace, closing).await.is_err() {
         tracing::error!(?grace, "the database did not finish in time");
@@ -149,26 +150,6 @@ async fn bind(address: Option<SocketAddr>) -> Result<Option<TcpListener>, Startu
     Ok(Some(socket))
 }
 
-fn trust(files: &config::Trust, anchors: &[PathBuf]) -> Result<TrustStore, StartupError> {
-    Ok(TrustStore::new(
-        read_all(anchors, Certificate::many_from_pem)?,
-        read_all(&files.intermediates, Certificate::many_from_pem)?,
-        read_all(&files.crls, Crl::many_from_pem)?,
-    ))
-}
-
-fn read_all<T>(
-    paths: &[PathBuf],
-    parse: impl Fn(&str) -> Result<Vec<T>, FormatError>,
-) -> Result<Vec<T>, StartupError> {
-    let mut all = Vec::new();
-    for path in paths {
-        let text = std::fs::read_to_string(path).map_err(|error| StartupError::file(path, error))?;
-        all.extend(parse(&text).map_err(|error| StartupError::file(path, error))?);
-    }
-    Ok(all)
-}
-
 /// Writes `listening.json`, and the sandbox's addresses into `sandbox.json`, whole or not at all.
 fn announce(folder: &Path, listening: &Listening) -> Result<PathBuf, StartupError> {
     let path = folder.join("listening.json");
@@ -186,15 +167,26 @@ fn announce(folder: &Path, listening: &Listening) -> Result<PathBuf, StartupErro
 
 /// Writes a JSON file so that a reader sees the old one or the new one; readable by its owner only.
 pub(crate) fn write_whole(path: &Path, value: &serde_json::Value) -> Result<(), StartupError> {
+    replace_file(path, format!("{value:#}\n").as_bytes()).map_err(|error| StartupError::file(path, error))
+}
+
+/// Writes a file so that a reader sees the old one or the new one; readable by its owner only.
+pub(crate) fn replace_file(path: &Path, octets: &[u8]) -> std::io::Result<()> {
     use std::io::Write;
     use std::os::unix::fs::OpenOptionsExt;
-    let temporary = path.with_extension("json.tmp");
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{:08x}.tmp", fastrand::u32(..))); // two writers do not meet
+    let temporary = path.with_file_name(name);
     let write = || {
         let mut options = std::fs::OpenOptions::new();
-        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-        file.write_all(format!("{value:#}\n").as_bytes())?;
+        let mut file = options.write(true).create_new(true).mode(0o600).open(&temporary)?;
+        file.write_all(octets)?;
         file.sync_all()?;
         std::fs::rename(&temporary, path)
     };
-    write().map_err(|error: std::io::Error| StartupError::file(path, error))
+    let written = write();
+    if written.is_err() {
+        let _ = std::fs::remove_file(&temporary);
+    }
+    written
 }

@@ -10,8 +10,10 @@ use verify_front::LicenseFront;
 
 use crate::auth::Apps;
 use crate::metrics::Metrics;
+use crate::reload::Reloads;
 
-/// What handlers share. Each takes from it only what it needs.
+/// What handlers share. Each takes from it only what it needs. It never changes: a reload makes the next one, and
+/// a request is answered whole by the one it began with.
 #[derive(Clone)]
 pub(crate) struct Gateway(Arc<Parts>);
 
@@ -19,16 +21,18 @@ pub(crate) struct Parts {
     pub(crate) config: Config,
     pub(crate) store: Store,
     pub(crate) audit: AuditLog,
-    pub(crate) apps: Apps,
+    pub(crate) apps: Arc<Apps>,
     pub(crate) keys: Arc<KeyRing>,
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) desk: SigningDesk,
     /// What documents are judged against.
     pub(crate) documents: TrustStore,
     pub(crate) licenses: LicenseFront,
-    pub(crate) metrics: Metrics,
+    pub(crate) metrics: Arc<Metrics>,
     /// Requests being worked on.
-    pub(crate) in_flight: AtomicUsize,
+    pub(crate) in_flight: Arc<AtomicUsize>,
+    /// Where a reload is asked for.
+    pub(crate) reloads: Reloads,
 }
 
 impl Gateway {

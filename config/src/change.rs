@@ -1,0 +1,180 @@
+//! What differs between two configurations, for taking over a new one while the gateway runs.
+//!
+//! Every field is named here: the patterns below have no `..`, so that a new field does not compile until somebody
+//! has said whether it can change live.
+
+use std::fmt::{self, Debug};
+
+use crate::{Config, Database, Device, Fleet, Server, Site, Trust};
+
+/// Whether a running gateway can take a change over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// Without a restart.
+    Live,
+    /// At a start only.
+    Restart,
+}
+
+/// One difference between two configurations.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// What differs: a field such as `server.body_limit`, or `device` with the device's id.
+    pub field: String,
+    /// How, for people. Never shows the environment of a device, which may hold a vendor's secrets.
+    pub detail: String,
+    /// Whether it can be taken over live.
+    pub effect: Effect,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.field, self.detail)
+    }
+}
+
+impl Config {
+    /// What is different in `next`, in the file's order of sections; nothing if they are the same.
+    #[must_use]
+    pub fn changes_to(&self, next: &Self) -> Vec<Change> {
+        let Self { site, server, database, trust, fleet, devices, folder } = self;
+        let mut changes = Changes::default();
+        changes.site(site, &next.site);
+        changes.server(server, &next.server);
+        changes.database(database, &next.database);
+        changes.trust(trust, &next.trust);
+        changes.fleet(fleet, &next.fleet);
+        changes.devices(devices, &next.devices);
+        changes.field(Effect::Restart, "folder", folder, &next.folder);
+        changes.0
+    }
+}
+
+#[derive(Default)]
+struct Changes(Vec<Change>);
+
+impl Changes {
+    fn field<T: PartialEq + Debug>(&mut self, effect: Effect, field: &str, before: &T, after: &T) {
+        if before != after {
+            self.note(effect, field.to_owned(), format!("{before:?} -> {after:?}"));
+        }
+    }
+
+    fn note(&mut self, effect: Effect, field: String, detail: String) {
+        self.0.push(Change { field, detail, effect });
+    }
+
+    fn site(&mut self, before: &Site, after: &Site) {
+        let Site { name, sandbox } = before;
+        self.field(Effect::Live, "site.name", name, &after.name);
+        self.field(Effect::Restart, "site.sandbox", sandbox, &after.sandbox);
+    }
+
+    fn server(&mut self, before: &Server, after: &Server) {
+        let Server {
+            http,
+            https,
+            tls_certificate,
+            tls_key,
+            body_limit,
+            read_timeout,
+            max_in_flight,
+            max_connections,
+            shutdown_grace,
+        } = before;
+        self.field(Effect::Restart, "server.http", http, &after.http);
+        self.field(Effect::Restart, "server.https", https, &after.https);
+        self.field(Effect::Live, "server.tls_certificate", tls_certificate, &after.tls_certificate);
+        self.field(Effect::Live, "server.tls_key", tls_key, &after.tls_key);
+        self.field(Effect::Live, "server.body_limit", body_limit, &after.body_limit);
+        self.field(Effect::Live, "server.read_timeout_ms", read_timeout, &after.read_timeout);
+        self.field(Effect::Live, "server.max_in_flight", max_in_flight, &after.max_in_flight);
+        self.field(Effect::Live, "server.max_connections", max_connections, &after.max_connections);
+        self.field(Effect::Live, "server.shutdown_grace_ms", shutdown_grace, &after.shutdown_grace);
+    }
+
+    fn database(&mut self, before: &Database, after: &Database) {
+        let Database { url } = before;
+        if *url != after.url {
+            // The address of a database server may hold a password.
+            self.note(Effect::Restart, "database.url".to_owned(), "is another".to_owned());
+        }
+    }
+
+    fn trust(&mut self, before: &Trust, after: &Trust) {
+        let Trust { anchors, license_anchors, intermediates, crls } = before;
+        self.field(Effect::Live, "trust.anchors", anchors, &after.anchors);
+        self.field(Effect::Live, "trust.license_anchors", license_anchors, &after.license_anchors);
+        self.field(Effect::Live, "trust.intermediates", intermediates, &after.intermediates);
+        self.field(Effect::Live, "trust.crls", crls, &after.crls);
+    }
+
+    fn fleet(&mut self, before: &Fleet, after: &Fleet) {
+        let Fleet {
+            deadline,
+            kill_after,
+            start_timeout,
+            queue,
+            output_check,
+            keep_alive,
+            hedge_after,
+            ramp,
+            retry_percent,
+            wrapped_cache,
+            isolation,
+        } = before;
+        self.field(Effect::Live, "fleet.deadline_ms", deadline, &after.deadline);
+        self.field(Effect::Live, "fleet.kill_after_ms", kill_after, &after.kill_after);
+        self.field(Effect::Live, "fleet.start_timeout_ms", start_timeout, &after.start_timeout);
+        self.field(Effect::Live, "fleet.queue", queue, &after.queue);
+        self.field(Effect::Live, "fleet.output_check", output_check, &after.output_check);
+        self.field(Effect::Live, "fleet.keep_alive_ms", keep_alive, &after.keep_alive);
+        self.field(Effect::Live, "fleet.hedge_after_ms", hedge_after, &after.hedge_after);
+        self.field(Effect::Live, "fleet.ramp_ms", ramp, &after.ramp);
+        self.field(Effect::Live, "fleet.retry_percent", retry_percent, &after.retry_percent);
+        self.field(Effect::Live, "fleet.wrapped_cache", wrapped_cache, &after.wrapped_cache);
+        self.field(Effect::Live, "fleet.isolation", isolation, &after.isolation);
+    }
+
+    fn devices(&mut self, before: &[Device], after: &[Device]) {
+        for device in before {
+            match after.iter().find(|other| other.id == device.id) {
+                None => self.device(device, "removed".to_owned()),
+                Some(other) => {
+                    let fields = differing(device, other);
+                    if !fields.is_empty() {
+                        self.device(device, format!("changed: {}", fields.join(", ")));
+                    }
+                }
+            }
+        }
+        for device in after {
+            if !before.iter().any(|other| other.id == device.id) {
+                self.device(device, "added".to_owned());
+            }
+        }
+    }
+
+    fn device(&mut self, device: &Device, detail: String) {
+        self.note(Effect::Live, format!("device {}", device.id), detail);
+    }
+}
+
+/// The names of the fields in which two devices of the same id differ.
+fn differing(before: &Device, after: &Device) -> Vec<&'static str> {
+    let Device { id: _, group, module, token, serial, pin_file, so_pin_file, dialect, lanes, env, folder } =
+        before;
+    let fields = [
+        ("group", *group != after.group),
+        ("module", *module != after.module),
+        ("token", *token != after.token),
+        ("serial", *serial != after.serial),
+        ("pin_file", *pin_file != after.pin_file),
+        ("so_pin_file", *so_pin_file != after.so_pin_file),
+        ("dialect", *dialect != after.dialect),
+        ("lanes", *lanes != after.lanes),
+        ("env", *env != after.env),
+        ("folder", *folder != after.folder),
+    ];
+    fields.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
+}

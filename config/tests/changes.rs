@@ -1,0 +1,86 @@
+//! What differs between two configurations is named, field by field, and what needs a restart is told apart.
+
+use std::path::Path;
+
+use config::{Config, Effect};
+
+const SITE: &str = "\
+[site]
+sandbox = true
+[server]
+http = \"127.0.0.1:8080\"
+[database]
+url = \"sqlite://gateway.db\"
+[[device]]
+id = \"d1\"
+group = \"bureau\"
+module = \"m.so\"
+token = \"t\"
+pin_file = \"pin\"
+env = { VENDOR_TOKEN = \"hush\" }
+[[device]]
+id = \"d2\"
+group = \"bureau\"
+module = \"m.so\"
+token = \"t\"
+pin_file = \"pin\"
+";
+
+fn parse(text: &str) -> Config {
+    Config::parse(text, Path::new("/site")).unwrap()
+}
+
+/// The fields that differ after a replacement, with what they need.
+fn after(from: &str, to: &str) -> Vec<(String, Effect)> {
+    assert!(SITE.contains(from), "{from}");
+    let changes = parse(SITE).changes_to(&parse(&SITE.replacen(from, to, 1)));
+    changes.into_iter().map(|change| (change.field, change.effect)).collect()
+}
+
+#[test]
+fn the_same_text_differs_in_nothing() {
+    assert_eq!(parse(SITE).changes_to(&parse(SITE)), []);
+}
+
+#[test]
+fn limits_devices_and_trust_change_live() {
+    let live = |field: &str| vec![(field.to_owned(), Effect::Live)];
+    assert_eq!(after("[server]\n", "[server]\nbody_limit = 4096\n"), live("server.body_limit"));
+    assert_eq!(after("[database]", "[trust]\nanchors = [\"a.pem\"]\n[database]"), live("trust.anchors"));
+    assert_eq!(after("[database]", "[fleet]\nqueue = 7\n[database]"), live("fleet.queue"));
+    assert_eq!(after("id = \"d2\"\n", "id = \"d2\"\nlanes = 3\n"), live("device d2"));
+    let swapped = after("id = \"d2\"", "id = \"d3\"");
+    assert_eq!(swapped, [live("device d2"), live("device d3")].concat());
+}
+
+#[test]
+fn addresses_the_database_and_the_kind_of_site_need_a_restart() {
+    for (from, to, field) in [
+        ("127.0.0.1:8080", "127.0.0.1:8081", "server.http"),
+        ("gateway.db", "other.db", "database.url"),
+        (
+            "[server]\n",
+            "[server]\nhttps = \"127.0.0.1:1\"\ntls_certificate = \"c\"\ntls_key = \"k\"\n",
+            "server.https",
+        ),
+    ] {
+        let changes = after(from, to);
+        assert!(changes.contains(&(field.to_owned(), Effect::Restart)), "{field}: {changes:?}");
+    }
+    let production = SITE.replace("sandbox = true", "").replace(
+        "http = \"127.0.0.1:8080\"",
+        "https = \"127.0.0.1:1\"\ntls_certificate = \"c\"\ntls_key = \"k\"",
+    );
+    let changes = parse(SITE).changes_to(&parse(&production));
+    let kind = changes.iter().find(|change| change.field == "site.sandbox").unwrap();
+    assert_eq!(kind.effect, Effect::Restart);
+}
+
+#[test]
+fn a_change_shows_no_value_of_a_devices_environment() {
+    let changes = parse(SITE).changes_to(&parse(&SITE.replace("hush", "hush2")));
+    assert_eq!(changes.len(), 1);
+    let said = changes[0].to_string();
+    assert_eq!(said, "device d1 changed: env");
+    assert!(!said.contains("hush"));
+}

@@ -1,0 +1,69 @@
+//! HTTP over the admin socket: one connection, one call after another.
+
+use std::io::ErrorKind;
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::header::{CONTENT_TYPE, HOST};
+use hyper::{Method, Request};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+
+use super::CliError;
+use crate::admin;
+
+/// Longest time for one call: a reload and a self-test work on every key of a device.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// Largest answer, octets: ninety devices with their keys are far below.
+const LARGEST: usize = 64 << 20;
+
+pub(super) struct Client(SendRequest<Full<Bytes>>);
+
+impl Client {
+    pub(super) async fn connect(socket: &Path) -> Result<Self, CliError> {
+        let stream = admin::connect(socket).await.map_err(|source| {
+            let path = socket.to_owned();
+            match source.kind() {
+                ErrorKind::PermissionDenied => CliError::NotPermitted { path, source },
+                _ => CliError::NoGateway { path, source },
+            }
+        })?;
+        let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(broken)?;
+        tokio::spawn(connection); // an error of the connection shows in the call
+        Ok(Self(sender))
+    }
+
+    /// One call; an answer that is no success is an error that holds the problem document.
+    pub(super) async fn call(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Value, CliError> {
+        let call = async {
+            self.0.ready().await.map_err(broken)?;
+            let mut request = Request::builder().method(method).uri(path).header(HOST, "localhost");
+            if body.is_some() {
+                request = request.header(CONTENT_TYPE, "application/json");
+            }
+            let body = Full::from(body.map(Value::to_string).unwrap_or_default());
+            let request = request.body(body).map_err(|error| CliError::Broken(error.to_string()))?;
+            let response = self.0.send_request(request).await.map_err(broken)?;
+            let status = response.status();
+            let body = Limited::new(response.into_body(), LARGEST).collect().await;
+            let body = body.map_err(|error| CliError::Broken(error.to_string()))?.to_bytes();
+            let answer: Value = serde_json::from_slice(&body)
+                .map_err(|_| CliError::Broken(format!("its answer ({status}) is not JSON")))?;
+            if status.is_success() { Ok(answer) } else { Err(CliError::Refused(answer)) }
+        };
+        let late = |_| CliError::Broken(format!("nothing came within {} s", PATIENCE.as_secs()));
+        tokio::time::timeout(PATIENCE, call).await.map_err(late)?
+    }
+}
+
+fn broken(error: hyper::Error) -> CliError {
+    CliError::Broken(error.to_string())
+}

@@ -1,0 +1,304 @@
+//! `license-gateway device …`
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use hyper::Method;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::client::Client;
+use super::{CliError, Progress, Target, print, table};
+
+/// See and operate the devices of a running gateway.
+#[derive(Args)]
+pub(crate) struct DeviceArguments {
+    #[command(subcommand)]
+    command: DeviceCommand,
+}
+
+#[derive(Subcommand)]
+enum DeviceCommand {
+    /// All devices, one a line.
+    List {
+        #[command(flatten)]
+        target: Target,
+    },
+    /// All that is known of one device.
+    Show {
+        /// The device's name.
+        id: String,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Take a device out of service: it finishes what it has and takes nothing new.
+    Drain {
+        #[command(flatten)]
+        act: Act,
+        /// Wait until it has nothing left to do.
+        #[arg(long)]
+        wait: bool,
+        /// Wait so many seconds at most; exit code 1 if it is not empty by then.
+        #[arg(long, value_name = "SECONDS", requires = "wait")]
+        timeout: Option<u64>,
+    },
+    /// Take a device out of service at once; what it has is answered, or tried on another device.
+    Maintain {
+        #[command(flatten)]
+        act: Act,
+    },
+    /// Put a device back that was drained: it takes work again once a signature of it verified.
+    Resume {
+        #[command(flatten)]
+        act: Act,
+    },
+    /// End a device's quarantine; it must pass a self-test first, which is made here.
+    Release {
+        #[command(flatten)]
+        act: Act,
+    },
+    /// Give a device a new worker, also after a PIN that was refused.
+    Restart {
+        #[command(flatten)]
+        act: Act,
+    },
+    /// Have a device prove every key and its arithmetic; exit code 1 if a check failed.
+    SelfTest {
+        #[command(flatten)]
+        act: Act,
+    },
+    /// See or change what a simulated device of a sandbox breaks down with.
+    Fault {
+        /// The device's name.
+        id: String,
+        /// What to break, as in the simulator's fault file, such as 'latency_ms = 50.0'.
+        #[arg(long, value_name = "TOML", group = "change")]
+        set: Option<String>,
+        /// The same from a file.
+        #[arg(long, value_name = "FILE", group = "change")]
+        file: Option<PathBuf>,
+        /// Mend it.
+        #[arg(long, group = "change")]
+        clear: bool,
+        #[command(flatten)]
+        target: Target,
+    },
+}
+
+/// An act on one device.
+#[derive(Args)]
+struct Act {
+    /// The device's name.
+    id: String,
+    /// Why, for the record: 1 to 500 characters.
+    #[arg(long)]
+    reason: String,
+    #[command(flatten)]
+    target: Target,
+}
+
+impl DeviceArguments {
+    pub(super) fn wants_json(&self) -> bool {
+        match &self.command {
+            DeviceCommand::List { target }
+            | DeviceCommand::Show { target, .. }
+            | DeviceCommand::Fault { target, .. } => target.json,
+            DeviceCommand::Drain { act, .. }
+            | DeviceCommand::Maintain { act }
+            | DeviceCommand::Resume { act }
+            | DeviceCommand::Release { act }
+            | DeviceCommand::Restart { act }
+            | DeviceCommand::SelfTest { act } => act.target.json,
+        }
+    }
+
+    pub(super) async fn run(self) -> Result<(), CliError> {
+        match self.command {
+            DeviceCommand::List { target } => list(&target).await,
+            DeviceCommand::Show { id, target } => show(&id, &target).await,
+            DeviceCommand::Drain { act, wait, timeout } => {
+                let mut client = act.target.connect().await?;
+                let answer = act.send(&mut client, "drain").await?;
+                if wait {
+                    let end = timeout.map(|seconds| Instant::now() + Duration::from_secs(seconds));
+                    wait_until_empty(&mut client, &act.id, end).await?;
+                }
+                act.tell(&answer);
+                Ok(())
+            }
+            DeviceCommand::Maintain { act } => act.run("maintain").await,
+            DeviceCommand::Resume { act } => act.run("resume").await,
+            DeviceCommand::Release { act } => act.run("release").await,
+            DeviceCommand::Restart { act } => act.run("restart").await,
+            DeviceCommand::SelfTest { act } => self_test(&act).await,
+            DeviceCommand::Fault { id, set, file, clear, target } => {
+                let change = match (set, file, clear) {
+                    (Some(toml), ..) => Some(json!({ "toml": toml })),
+                    (None, Some(path), _) => {
+                        let read = std::fs::read_to_string(&path);
+                        let toml = read.map_err(|source| CliError::File { path, source })?;
+                        Some(json!({ "toml": toml }))
+                    }
+                    (None, None, true) => Some(json!({})),
+                    (None, None, false) => None,
+                };
+                fault(&id, change, &target).await
+            }
+        }
+    }
+}
+
+impl Act {
+    async fn run(&self, verb: &str) -> Result<(), CliError> {
+        let answer = self.send(&mut self.target.connect().await?, verb).await?;
+        self.tell(&answer);
+        Ok(())
+    }
+
+    async fn send(&self, client: &mut Client, verb: &str) -> Result<Value, CliError> {
+        let path = format!("{}/{verb}", path(&self.id)?);
+        client.call(Method::POST, &path, Some(&json!({ "reason": self.reason }))).await
+    }
+
+    fn tell(&self, answer: &Value) {
+        print(self.target.json, answer, |out| {
+            writeln!(out, "{} is {} (audit entry {})", self.id, text(&answer["state"]), answer["audit_index"])
+        });
+    }
+}
+
+/// A device's path; what cannot be a name is the name of no device.
+fn path(id: &str) -> Result<String, CliError> {
+    match config::DeviceId::parse(id) {
+        Ok(id) => Ok(format!("/v1/devices/{id}")),
+        Err(error) => Err(CliError::NotDone(format!("{id:?} is the name of no device: it {error}"))),
+    }
+}
+
+async fn list(target: &Target) -> Result<(), CliError> {
+    let answer = target.connect().await?.call(Method::GET, "/v1/devices", None).await?;
+    print(target.json, &answer, |out| {
+        let columns = [
+            ("ID", false),
+            ("GROUP", false),
+            ("STATE", false),
+            ("LOAD", true),
+            ("LANES", true),
+            ("LATENCY", true),
+            ("SIGNED", true),
+            ("FAILED", true),
+            ("STARTS", true),
+            ("LAST ERROR", false),
+        ];
+        let devices = answer["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let row = |device: &Value| {
+            let mut row =
+                ["id", "group", "state", "load", "lanes"].map(|field| text(&device[field])).to_vec();
+            row.push(milliseconds(&device["latency_us"]));
+            row.extend(["signed", "failed", "worker_starts", "last_error"].map(|field| text(&device[field])));
+            row
+        };
+        table::print(out, &columns, devices.iter().map(row))
+    });
+    Ok(())
+}
+
+async fn show(id: &str, target: &Target) -> Result<(), CliError> {
+    let device = target.connect().await?.call(Method::GET, &path(id)?, None).await?;
+    print(target.json, &device, |out| {
+        let members = device.as_object().into_iter().flatten();
+        for (name, value) in members.filter(|(name, _)| !["keys", "fault"].contains(&name.as_str())) {
+            match value {
+                Value::Object(parts) => {
+                    for (part, value) in parts {
+                        line(out, &format!("{name}.{part}"), value)?;
+                    }
+                }
+                value => line(out, name, value)?,
+            }
+        }
+        let keys = device["keys"].as_array().map(Vec::as_slice).unwrap_or_default();
+        writeln!(out)?;
+        let row = |key: &Value| vec![text(&key["id"]), text(&key["state"])];
+        table::print(out, &[("KEY", false), ("STATE", false)], keys.iter().map(row))?;
+        match device["fault"].as_str() {
+            Some(fault) => writeln!(out, "\nit is commanded to break down:\n{}", fault.trim_end()),
+            None => Ok(()),
+        }
+    });
+    Ok(())
+}
+
+fn line(out: &mut dyn Write, name: &str, value: &Value) -> std::io::Result<()> {
+    if value.is_null() { Ok(()) } else { writeln!(out, "{name:24}{}", table::plain(&text(value))) }
+}
+
+async fn self_test(act: &Act) -> Result<(), CliError> {
+    let answer = act.send(&mut act.target.connect().await?, "self-test").await?;
+    let test = &answer["self_test"];
+    print(act.target.json, &answer, |out| {
+        let checks = test["checks"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let row = |check: &Value| ["name", "outcome", "detail"].map(|field| text(&check[field])).to_vec();
+        let columns = [("CHECK", false), ("OUTCOME", false), ("DETAIL", false)];
+        table::print(out, &columns, checks.iter().map(row))?;
+        writeln!(out, "\n{} ms, audit entry {}", test["took_ms"], answer["audit_index"])
+    });
+    match test["passed"].as_bool() {
+        Some(true) => Ok(()),
+        _ => Err(CliError::NotDone(format!("{} failed its self-test", act.id))),
+    }
+}
+
+async fn fault(id: &str, change: Option<Value>, target: &Target) -> Result<(), CliError> {
+    let mut client = target.connect().await?;
+    let answer = match &change {
+        Some(change) => client.call(Method::PUT, &format!("{}/fault", path(id)?), Some(change)).await?,
+        None => {
+            let device = client.call(Method::GET, &path(id)?, None).await?;
+            json!({"id": id, "fault": device["fault"]})
+        }
+    };
+    print(target.json, &answer, |out| match answer["fault"].as_str() {
+        Some(fault) => writeln!(out, "{id} is commanded to break down:\n{}", fault.trim_end()),
+        None => writeln!(out, "{id} has no fault"),
+    });
+    Ok(())
+}
+
+/// How often a drained device is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+async fn wait_until_empty(client: &mut Client, id: &str, end: Option<Instant>) -> Result<(), CliError> {
+    let mut progress = Progress::new();
+    loop {
+        let device = client.call(Method::GET, &path(id)?, None).await?;
+        let (state, load) = (text(&device["state"]), &device["load"]);
+        progress.say(format!("{id}: {state}, {load} left"));
+        match state.as_str() {
+            "draining" => {}
+            "maintenance" => return Ok(()),
+            // Somebody put it back, or it broke down before it was empty.
+            other => return Err(CliError::NotDone(format!("{id} is {other} and no longer draining"))),
+        }
+        if end.is_some_and(|end| Instant::now() >= end) {
+            return Err(CliError::NotDone(format!("{id} still has {load} to do")));
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// A value in a table or line.
+fn text(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => items.iter().map(text).collect::<Vec<_>>().join(", "),
+        other => other.to_string(),
+    }
+}
+
+fn milliseconds(microseconds: &Value) -> String {
+    microseconds.as_f64().map(|time| format!("{:.2} ms", time / 1_000.0)).unwrap_or_default()
+}

@@ -1,0 +1,153 @@
+//! Subcommands that read and change a running gateway, over its admin socket.
+
+mod client;
+mod devices;
+mod table;
+
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+use hyper::Method;
+use serde_json::Value;
+use thiserror::Error;
+
+pub(crate) use devices::DeviceArguments;
+
+use crate::admin;
+use client::Client;
+
+/// Which gateway, and for whom the answer is.
+#[derive(Args)]
+pub(crate) struct Target {
+    /// The running gateway's configuration; its admin socket stands beside it.
+    #[arg(long, value_name = "FILE", conflicts_with = "socket")]
+    config: Option<PathBuf>,
+    /// The gateway's admin socket [default: data/admin.sock].
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// Print what the gateway answered, as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Target {
+    fn socket(&self) -> PathBuf {
+        match (&self.socket, &self.config) {
+            (Some(socket), _) => socket.clone(),
+            (None, Some(config)) => config.with_file_name(admin::NAME),
+            (None, None) => Path::new("data").join(admin::NAME),
+        }
+    }
+
+    async fn connect(&self) -> Result<Client, CliError> {
+        Client::connect(&self.socket()).await
+    }
+}
+
+/// Why a subcommand did not do its work.
+#[derive(Debug, Error)]
+pub(crate) enum CliError {
+    #[error("no gateway runs at {} ({source}); --config or --socket say where one does", path.display())]
+    NoGateway { path: PathBuf, source: std::io::Error },
+    #[error("{} may not be used by this user ({source})", path.display())]
+    NotPermitted { path: PathBuf, source: std::io::Error },
+    #[error("the gateway did not answer: {0}")]
+    Broken(String),
+    /// The gateway's problem document.
+    #[error("{}", .0["detail"].as_str().unwrap_or("refused"))]
+    Refused(Value),
+    #[error("{0}")]
+    NotDone(String),
+    #[error("cannot read {}: {source}", path.display())]
+    File { path: PathBuf, source: std::io::Error },
+}
+
+/// `license-gateway device …`
+pub(crate) fn device(arguments: DeviceArguments) -> ExitCode {
+    let json = arguments.wants_json();
+    finish(block_on(arguments.run()), json)
+}
+
+/// `license-gateway reload`
+pub(crate) fn reload(target: &Target) -> ExitCode {
+    let work = async {
+        let mut client = target.connect().await?;
+        let answer = client.call(Method::POST, "/v1/admin/config:reload", None).await?;
+        print(target.json, &answer, |out| {
+            let changes = answer["changes"].as_array().map(Vec::as_slice).unwrap_or_default();
+            for change in changes {
+                writeln!(out, "{}", table::plain(change.as_str().unwrap_or_default()))?;
+            }
+            let said = if changes.is_empty() { "nothing differs" } else { "reloaded" };
+            writeln!(out, "{said} (audit entry {})", answer["audit_index"])
+        });
+        Ok(())
+    };
+    finish(block_on(work), target.json)
+}
+
+fn block_on(work: impl Future<Output = Result<(), CliError>>) -> Result<(), CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| CliError::NotDone(error.to_string()))?.block_on(work)
+}
+
+/// Prints an answer: as it came for a script, or in words for people.
+fn print(json: bool, answer: &Value, words: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) {
+    let mut stdout = std::io::stdout().lock();
+    let _ = if json { writeln!(stdout, "{answer:#}") } else { words(&mut stdout) }; // a closed pipe is no failure
+}
+
+/// 0 done, 1 not done; 2, wrong usage, comes from the reading of arguments.
+fn finish(result: Result<(), CliError>, json: bool) -> ExitCode {
+    let Err(error) = result else { return ExitCode::SUCCESS };
+    let mut stderr = std::io::stderr().lock();
+    let _ = match &error {
+        CliError::Refused(problem) if json => writeln!(std::io::stdout(), "{problem:#}"),
+        CliError::Refused(problem) => {
+            let reasons = problem["errors"].as_array().map(Vec::as_slice).unwrap_or_default();
+            let code = problem["code"].as_str().unwrap_or("refused");
+            let told = reasons.iter().try_for_each(|reason| {
+                writeln!(stderr, "{}", table::plain(reason["detail"].as_str().unwrap_or_default()))
+            });
+            let detail = if reasons.is_empty() { error.to_string() } else { "refused".to_owned() };
+            told.and_then(|()| writeln!(stderr, "license-gateway: {} ({code})", table::plain(&detail)))
+        }
+        other => writeln!(stderr, "license-gateway: {other}"),
+    };
+    ExitCode::FAILURE
+}
+
+/// One line that is written over itself on a terminal, and a line each in a log.
+struct Progress {
+    terminal: bool,
+    last: String,
+}
+
+impl Progress {
+    fn new() -> Self {
+        Self { terminal: std::io::stderr().is_terminal(), last: String::new() }
+    }
+
+    fn say(&mut self, text: String) {
+        if text == self.last {
+            return;
+        }
+        let mut stderr = std::io::stderr().lock();
+        let _ = if self.terminal {
+            write!(stderr, "\r\x1b[2K{text}").and_then(|()| stderr.flush())
+        } else {
+            writeln!(stderr, "{text}")
+        };
+        self.last = text;
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if self.terminal && !self.last.is_empty() {
+            let _ = writeln!(std::io::stderr());
+        }
+    }
+}

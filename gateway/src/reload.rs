@@ -1,0 +1,328 @@
+//! Taking over a changed configuration while requests run: on SIGHUP, `POST /v1/admin/config:reload` and
+//! `license-gateway reload`. All of the new one is read and checked before anything changes; then everything
+//! changes, or nothing. Reloads come one after another, from one task.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use config::{Change, Config, ConfigError, Effect};
+use hsm_driver::{Fleet, KeySpec};
+use signing::{KeyRing, SigningDesk};
+use store::{AuditEntry, AuditLog, Store, StoreError};
+use thiserror::Error;
+use time::OffsetDateTime;
+use tokio::signal::unix::Signal;
+use tokio::sync::{mpsc, oneshot, watch};
+use verify_front::LicenseFront;
+
+use crate::auth::Apps;
+use crate::error::with_causes;
+use crate::listen::Served;
+use crate::material::{Digests, Material, Unusable};
+use crate::metrics::Metrics;
+use crate::routes;
+use crate::serve::Overrides;
+use crate::state::{Gateway, Parts};
+
+/// Why a new configuration was not taken over. The old one stays.
+#[derive(Debug, Error)]
+pub(crate) enum ReloadError {
+    #[error("{0}")]
+    Config(#[from] ConfigError),
+    #[error("a restart is needed for {}", .0.iter().map(|change| change.field.as_str()).collect::<Vec<_>>().join(", "))]
+    Restart(Vec<Change>),
+    #[error("{} file(s) cannot be used", .0.len())]
+    Unusable(Vec<Unusable>),
+    #[error("the key register cannot be read: {0}")]
+    Register(StoreError),
+    #[error("keys: {0}")]
+    Keys(#[from] signing::SigningError),
+    #[error("devices: {0}")]
+    Devices(#[from] hsm_driver::HsmError),
+    #[error("the record could not be written: {0}")]
+    Record(StoreError),
+    #[error("another reload is under way")]
+    Busy,
+    #[error("the gateway is stopping")]
+    Stopping,
+}
+
+impl ReloadError {
+    /// The stable code, in problems and in the record.
+    pub(crate) fn code(&self) -> &'static str {
+        match self {
+            Self::Config(_) => "config_invalid",
+            Self::Restart(_) => "restart_required",
+            Self::Unusable(_) | Self::Devices(_) => "config_unusable",
+            Self::Register(_) => "database_unavailable",
+            Self::Keys(_) => "key_register_broken",
+            Self::Record(_) => "audit_unavailable",
+            Self::Busy => "reload_busy",
+            Self::Stopping => "stopping",
+        }
+    }
+
+    /// Everything that is wrong: the field and what is said of it, for a mistake with file and line.
+    pub(crate) fn reasons(&self) -> Vec<(String, String)> {
+        match self {
+            Self::Config(ConfigError::Mistakes { path, mistakes }) => mistakes
+                .iter()
+                .map(|mistake| {
+                    // `server.body_limit: must be …`; what is no TOML at all names no field.
+                    let field = mistake.message.split_once(": ").map(|(field, _)| field);
+                    let field = field.filter(|field| !field.contains(' ')).unwrap_or("(file)");
+                    (field.to_owned(), format!("{}:{}: {}", path.display(), mistake.line, mistake.message))
+                })
+                .collect(),
+            Self::Restart(changes) => {
+                let said = |change: &Change| format!("{change}: this needs a restart");
+                changes.iter().map(|change| (change.field.clone(), said(change))).collect()
+            }
+            Self::Unusable(files) => {
+                files.iter().map(|file| (file.field.to_owned(), file.to_string())).collect()
+            }
+            Self::Config(ConfigError::Unreadable { .. }) => vec![("(file)".to_owned(), with_causes(self))],
+            Self::Devices(_) => vec![("device".to_owned(), with_causes(self))],
+            Self::Register(_) | Self::Keys(_) | Self::Record(_) | Self::Busy | Self::Stopping => Vec::new(),
+        }
+    }
+}
+
+/// A configuration that was taken over.
+#[derive(Debug)]
+pub(crate) struct Reloaded {
+    /// What is different now, each in a few words.
+    pub(crate) changes: Vec<String>,
+    /// Where it stands in the audit log.
+    pub(crate) audit_index: u64,
+}
+
+/// Who wants a reload, and where the answer goes.
+struct Order {
+    actor: String,
+    request_id: String,
+    reply: oneshot::Sender<Result<Reloaded, ReloadError>>,
+}
+
+/// Where handlers ask for a reload.
+#[derive(Clone)]
+pub(crate) struct Reloads(mpsc::Sender<Order>);
+
+/// What the reloading task listens to.
+pub(crate) struct Orders(mpsc::Receiver<Order>);
+
+/// The two ends.
+pub(crate) fn orders() -> (Reloads, Orders) {
+    let (sender, receiver) = mpsc::channel(1);
+    (Reloads(sender), Orders(receiver))
+}
+
+impl Reloads {
+    /// Has the configuration reloaded on behalf of `actor`.
+    pub(crate) async fn ask(&self, actor: String, request_id: String) -> Result<Reloaded, ReloadError> {
+        let (reply, answer) = oneshot::channel();
+        self.0.try_send(Order { actor, request_id, reply }).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => ReloadError::Busy,
+            mpsc::error::TrySendError::Closed(_) => ReloadError::Stopping,
+        })?;
+        answer.await.unwrap_or(Err(ReloadError::Stopping))
+    }
+}
+
+/// What stays while configurations come and go.
+pub(crate) struct Foundation {
+    pub(crate) store: Store,
+    pub(crate) audit: AuditLog,
+    pub(crate) apps: Arc<Apps>,
+    pub(crate) fleet: Arc<Fleet>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) in_flight: Arc<AtomicUsize>,
+    pub(crate) reloads: Reloads,
+}
+
+impl Foundation {
+    /// A gateway by this configuration.
+    pub(crate) fn gateway(&self, config: Config, keys: &Arc<KeyRing>, material: Material) -> Gateway {
+        Gateway::new(Parts {
+            desk: SigningDesk::new(Arc::clone(keys), Arc::clone(&self.fleet), self.audit.clone()),
+            licenses: LicenseFront::new(self.store.clone(), material.licenses, config.site.sandbox),
+            documents: material.documents,
+            keys: Arc::clone(keys),
+            store: self.store.clone(),
+            audit: self.audit.clone(),
+            apps: Arc::clone(&self.apps),
+            fleet: Arc::clone(&self.fleet),
+            metrics: Arc::clone(&self.metrics),
+            in_flight: Arc::clone(&self.in_flight),
+            reloads: self.reloads.clone(),
+            config,
+        })
+    }
+}
+
+/// Reads the key register. A key that cannot sign is left out, with a word in the log.
+pub(crate) async fn key_ring(store: &Store) -> Result<Arc<KeyRing>, StoreError> {
+    let (keys, left_out) = KeyRing::load(store.keys().await?);
+    for error in left_out {
+        tracing::warn!(%error, "a key of the register cannot sign and is left out");
+    }
+    Ok(Arc::new(keys))
+}
+
+/// The task that takes configurations over.
+pub(crate) struct Reloader {
+    pub(crate) path: PathBuf,
+    pub(crate) overrides: Overrides,
+    /// As the file had it, without what the command line overrides.
+    pub(crate) config: Config,
+    pub(crate) keys: Arc<KeyRing>,
+    pub(crate) digests: Digests,
+    pub(crate) foundation: Foundation,
+    pub(crate) served: Arc<Served>,
+    /// The longest time a stop may take, for whoever stops the gateway.
+    pub(crate) grace: watch::Sender<Duration>,
+}
+
+/// A new configuration, read and checked, of which nothing has been taken over.
+struct Next {
+    config: Config,
+    keys: Arc<KeyRing>,
+    specs: Vec<KeySpec>,
+    material: Material,
+    changes: Vec<String>,
+}
+
+impl Reloader {
+    /// Does what is ordered, until it is dropped.
+    pub(crate) async fn run(mut self, mut orders: Orders, mut hangup: Signal) {
+        loop {
+            let order = tokio::select! {
+                Some(order) = orders.0.recv() => order,
+                Some(()) = hangup.recv() => Order {
+                    actor: "signal:SIGHUP".to_owned(),
+                    request_id: format!("{:032x}", fastrand::u128(..)),
+                    reply: oneshot::channel().0,
+                },
+                else => return,
+            };
+            let result = self.reload(&order.actor, &order.request_id).await;
+            match &result {
+                Ok(done) => tracing::info!(actor = order.actor, changes = ?done.changes, "reloaded"),
+                Err(error) => {
+                    for (_, reason) in error.reasons() {
+                        tracing::error!("{reason}");
+                    }
+                    tracing::error!(actor = order.actor, %error, "not reloaded; all is as it was");
+                }
+            }
+            let _ = order.reply.send(result); // whoever asked may be gone
+        }
+    }
+
+    async fn reload(&mut self, actor: &str, request_id: &str) -> Result<Reloaded, ReloadError> {
+        let next = match self.prepare().await {
+            Ok(next) => next,
+            Err(error) => {
+                self.record(actor, request_id, error.code(), &error.to_string()).await?;
+                return Err(error);
+            }
+        };
+        self.record(actor, request_id, "intended", &summary(&next.changes)).await?;
+        let Next { config, keys, specs, material, mut changes } = next;
+        let done = self.foundation.fleet.reconfigure(&config.fleet, &config.devices, specs).await;
+        let done = match done {
+            Ok(done) => done,
+            Err(error) => {
+                let error = ReloadError::from(error);
+                self.record(actor, request_id, error.code(), &with_causes(&error)).await?;
+                return Err(error);
+            }
+        };
+        changes.extend(done.not_ready.iter().map(|device| format!("device {device} is not ready yet")));
+        let effective = self.overrides.applied_to(config.clone());
+        let (limits, tls, digests) =
+            (effective.server.clone(), material.tls.clone(), material.digests.clone());
+        let gateway = self.foundation.gateway(effective, &keys, material);
+        self.served.replace(routes::router(gateway), tls, &limits);
+        self.grace.send_replace(limits.shutdown_grace);
+        (self.config, self.keys, self.digests) = (config, keys, digests);
+        let audit_index = self.record(actor, request_id, "ok", &summary(&changes)).await?;
+        Ok(Reloaded { changes, audit_index })
+    }
+
+    /// Reads and checks everything; changes nothing.
+    async fn prepare(&self) -> Result<Next, ReloadError> {
+        let (path, overrides) = (self.path.clone(), self.overrides);
+        let reading = tokio::task::spawn_blocking(move || {
+            let config = Config::load(&path)?;
+            let material = Material::read(&overrides.applied_to(config.clone()));
+            Ok::<_, ReloadError>((config, material))
+        });
+        // The task ends early only if it panics, or with the runtime.
+        let (config, material) = reading.await.map_err(|_| ReloadError::Stopping)??;
+        let changes = self.config.changes_to(&config);
+        let (fixed, live): (Vec<_>, Vec<_>) =
+            changes.into_iter().partition(|change| change.effect == Effect::Restart);
+        if !fixed.is_empty() {
+            return Err(ReloadError::Restart(fixed));
+        }
+        let material = material.map_err(ReloadError::Unusable)?;
+        let keys = key_ring(&self.foundation.store).await.map_err(ReloadError::Register)?;
+        let specs = keys.specs()?;
+        let mut changes: Vec<_> = live.iter().map(Change::to_string).collect();
+        let files = self.digests.changes_to(&material.digests);
+        changes.extend(files.into_iter().map(|field| format!("{field} read anew: the content differs")));
+        changes.extend(key_changes(&self.keys, &keys));
+        Ok(Next { config, keys, specs, material, changes })
+    }
+
+    async fn record(
+        &self,
+        actor: &str,
+        request_id: &str,
+        outcome: &str,
+        subject: &str,
+    ) -> Result<u64, ReloadError> {
+        let entry = AuditEntry {
+            action: "config.reload".to_owned(),
+            actor: actor.to_owned(),
+            at: OffsetDateTime::now_utc(),
+            device: None,
+            input_digest: None,
+            key: None,
+            outcome: outcome.to_owned(),
+            request_id: request_id.to_owned(),
+            result_digest: None,
+            subject: Some(subject.to_owned()),
+        };
+        self.foundation.audit.append(entry).await.map_err(ReloadError::Record)
+    }
+}
+
+/// The most characters of a summary that the record keeps.
+const LONGEST_SUMMARY: usize = 2_000;
+
+fn summary(changes: &[String]) -> String {
+    if changes.is_empty() {
+        return "nothing differs".to_owned();
+    }
+    changes.join("; ").chars().take(LONGEST_SUMMARY).collect()
+}
+
+fn key_changes(before: &KeyRing, after: &KeyRing) -> Vec<String> {
+    let same = |key: &signing::SigningKey, other: &signing::SigningKey| {
+        (&key.group, key.purpose, key.chain_pem()) == (&other.group, other.purpose, other.chain_pem())
+    };
+    let gone = before.iter().filter(|key| after.get(&key.id).is_none());
+    let mut changes: Vec<_> = gone.map(|key| format!("key {} removed", key.id)).collect();
+    for key in after.iter() {
+        match before.get(&key.id) {
+            None => changes.push(format!("key {} added", key.id)),
+            Some(other) if !same(key, other) => changes.push(format!("key {} changed", key.id)),
+            Some(_) => {}
+        }
+    }
+    changes
+}
