@@ -10,6 +10,7 @@
 pub mod algorithm;
 pub mod chain;
 pub mod cms;
+pub mod csr;
 pub mod describe;
 pub mod error;
 pub mod key;

@@ -67,6 +67,12 @@ pub const SIGNING_TIME: ObjectIdentifier = oid("1.2.840.113549.1.9.5");
 /// signing-certificate-v2 (RFC 5035, 3).
 pub const SIGNING_CERTIFICATE_V2: ObjectIdentifier = oid("1.2.840.113549.1.9.16.2.47");
 
+/// extensionRequest (RFC 2985, 5.4.2).
+pub const EXTENSION_REQUEST: ObjectIdentifier = oid("1.2.840.113549.1.9.14");
+
+/// countryName (RFC 5280, A.1).
+pub const COUNTRY_NAME: ObjectIdentifier = oid("2.5.4.6");
+
 /// subjectKeyIdentifier (RFC 5280, 4.2.1.2).
 pub const SUBJECT_KEY_IDENTIFIER: ObjectIdentifier = oid("2.5.29.14");
 /// keyUsage (RFC 5280, 4.2.1.3).

@@ -128,7 +128,7 @@ impl Certificate {
     /// # Errors
     /// As [`signature_scheme`](Self::signature_scheme) and [`PublicKey::verify_scheme`].
     pub fn verify_signature(&self, issuer: &PublicKey) -> Result<(), FormatError> {
-        self.signed.verify(&self.der, self.signature_scheme()?, issuer)
+        self.signed.verify(&self.der, self.signature_scheme()?, CA_SIGNER_ID, issuer)
     }
 
     /// The content of its extension `id`, if it is there.
@@ -224,7 +224,7 @@ impl Crl {
     /// As [`Certificate::verify_signature`].
     pub fn verify_signature(&self, issuer: &PublicKey) -> Result<(), FormatError> {
         let scheme = scheme(&self.inner.signature_algorithm, &self.inner.tbs_cert_list.signature)?;
-        self.signed.verify(&self.der, scheme, issuer)
+        self.signed.verify(&self.der, scheme, CA_SIGNER_ID, issuer)
     }
 
     /// The issuer's name in DER.
@@ -243,15 +243,15 @@ impl Crl {
 
 /// Where in the original octets the signed part and the signature are.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Signed {
+pub(crate) struct Signed {
     part: Range<usize>,
     signature: Vec<u8>,
 }
 
 impl Signed {
-    /// Reads the shape that certificates and CRLs share:
-    /// `SEQUENCE { signed part, AlgorithmIdentifier, BIT STRING }`.
-    fn locate(der: &[u8]) -> der::Result<Self> {
+    /// Reads the shape that certificates, CRLs, requests and OCSP responses share:
+    /// `SEQUENCE { signed part, AlgorithmIdentifier, BIT STRING, … }`.
+    pub(crate) fn locate(der: &[u8]) -> der::Result<Self> {
         let mut reader = SliceReader::new(der)?;
         Header::decode(&mut reader)?;
         let start = usize::try_from(reader.position())?;
@@ -265,8 +265,14 @@ impl Signed {
         Ok(Self { part: start..end, signature })
     }
 
-    fn verify(&self, der: &[u8], scheme: SignatureScheme, issuer: &PublicKey) -> Result<(), FormatError> {
-        issuer.verify_scheme(scheme, CA_SIGNER_ID, &der[self.part.clone()], &self.signature)
+    pub(crate) fn verify(
+        &self,
+        der: &[u8],
+        scheme: SignatureScheme,
+        signer_id: &[u8],
+        signer: &PublicKey,
+    ) -> Result<(), FormatError> {
+        signer.verify_scheme(scheme, signer_id, &der[self.part.clone()], &self.signature)
     }
 }
 
