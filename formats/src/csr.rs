@@ -186,7 +186,7 @@ impl Request {
     /// [`FormatError::SignerIdLength`], and those of [`public_key`](Self::public_key) and
     /// [`signature_scheme`](Self::signature_scheme).
     pub fn verify_possession(&self, signer_id: &[u8]) -> Result<(), FormatError> {
-        self.signed.verify(&self.der, self.signature_scheme()?, signer_id, &self.public_key()?)
+        self.signed.verify(&self.der, self.signature_scheme()?, signer_id, &self.public_key()?, None)
     }
 
     /// The parsed structure.

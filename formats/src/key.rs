@@ -5,6 +5,7 @@ use aws_lc_rs::signature::{self as aws, ParsedPublicKey, UnparsedPublicKey, Veri
 use const_oid::ObjectIdentifier;
 use der::asn1::{Any, BitString, UintRef};
 use der::{Decode, Encode, Sequence};
+use sm2_verify::Verifier;
 use spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
 
 use crate::algorithm::Algorithm;
@@ -202,9 +203,30 @@ impl PublicKey {
         message: &[u8],
         signature: &[u8],
     ) -> Result<(), FormatError> {
+        self.verify_scheme_with(scheme, signer_id, message, signature, None)
+    }
+
+    /// [`verify_scheme`](Self::verify_scheme) with `verifier`'s tables for SM2 keys that come often.
+    ///
+    /// # Errors
+    /// As [`verify_message`](Self::verify_message).
+    pub fn verify_scheme_with(
+        &self,
+        scheme: SignatureScheme,
+        signer_id: &[u8],
+        message: &[u8],
+        signature: &[u8],
+        verifier: Option<&Verifier>,
+    ) -> Result<(), FormatError> {
         match (self, scheme) {
             (Self::Sm2(key), SignatureScheme::Sm2Sm3) => {
-                self.verify_scheme_digest(scheme, &sm2_verify::e(signer_id, key, message)?, signature)
+                let e = sm2_verify::e(signer_id, key, message)?;
+                let signature = sm2_verify::Signature::from_der(signature)?;
+                match verifier {
+                    Some(verifier) => verifier.verify(key, &e, &signature)?,
+                    None => sm2_verify::verify(key, &e, &signature)?,
+                }
+                Ok(())
             }
             _ => self.verify_scheme_digest(scheme, &scheme.hash().digest(message), signature),
         }

@@ -15,6 +15,8 @@ pub mod describe;
 pub mod error;
 pub mod key;
 pub mod license;
+mod name;
+pub mod ocsp;
 pub mod oid;
 mod pem;
 pub mod scheme;

@@ -42,6 +42,8 @@ pub const MGF1: ObjectIdentifier = oid("1.2.840.113549.1.1.8");
 pub const SM3: ObjectIdentifier = oid("1.2.156.10197.1.401");
 /// SM3 without a key, the sub-identifier some products write for it.
 pub const SM3_PLAIN: ObjectIdentifier = oid("1.2.156.10197.1.401.1");
+/// SHA-1 (RFC 3370), read in OCSP's CertID only.
+pub const SHA1: ObjectIdentifier = oid("1.3.14.3.2.26");
 /// SHA-256 (RFC 5754).
 pub const SHA256: ObjectIdentifier = oid("2.16.840.1.101.3.4.2.1");
 /// SHA-384 (RFC 5754).
@@ -83,16 +85,38 @@ pub const SUBJECT_ALT_NAME: ObjectIdentifier = oid("2.5.29.17");
 pub const ISSUER_ALT_NAME: ObjectIdentifier = oid("2.5.29.18");
 /// basicConstraints (RFC 5280, 4.2.1.9).
 pub const BASIC_CONSTRAINTS: ObjectIdentifier = oid("2.5.29.19");
+/// cRLNumber (RFC 5280, 5.2.3).
+pub const CRL_NUMBER: ObjectIdentifier = oid("2.5.29.20");
 /// cRLReason of a CRL entry (RFC 5280, 5.3.1).
 pub const CRL_REASON: ObjectIdentifier = oid("2.5.29.21");
+/// invalidityDate of a CRL entry (RFC 5280, 5.3.2).
+pub const INVALIDITY_DATE: ObjectIdentifier = oid("2.5.29.24");
+/// deltaCRLIndicator of a CRL (RFC 5280, 5.2.4).
+pub const DELTA_CRL_INDICATOR: ObjectIdentifier = oid("2.5.29.27");
+/// issuingDistributionPoint of a CRL (RFC 5280, 5.2.5).
+pub const ISSUING_DISTRIBUTION_POINT: ObjectIdentifier = oid("2.5.29.28");
+/// nameConstraints (RFC 5280, 4.2.1.10).
+pub const NAME_CONSTRAINTS: ObjectIdentifier = oid("2.5.29.30");
 /// cRLDistributionPoints (RFC 5280, 4.2.1.13).
 pub const CRL_DISTRIBUTION_POINTS: ObjectIdentifier = oid("2.5.29.31");
 /// certificatePolicies (RFC 5280, 4.2.1.4).
 pub const CERTIFICATE_POLICIES: ObjectIdentifier = oid("2.5.29.32");
+/// anyPolicy (RFC 5280, 4.2.1.4).
+pub const ANY_POLICY: ObjectIdentifier = oid("2.5.29.32.0");
+/// policyMappings (RFC 5280, 4.2.1.5).
+pub const POLICY_MAPPINGS: ObjectIdentifier = oid("2.5.29.33");
 /// authorityKeyIdentifier (RFC 5280, 4.2.1.1).
 pub const AUTHORITY_KEY_IDENTIFIER: ObjectIdentifier = oid("2.5.29.35");
+/// policyConstraints (RFC 5280, 4.2.1.11).
+pub const POLICY_CONSTRAINTS: ObjectIdentifier = oid("2.5.29.36");
 /// extKeyUsage (RFC 5280, 4.2.1.12).
 pub const EXT_KEY_USAGE: ObjectIdentifier = oid("2.5.29.37");
+/// inhibitAnyPolicy (RFC 5280, 4.2.1.14).
+pub const INHIBIT_ANY_POLICY: ObjectIdentifier = oid("2.5.29.54");
+/// expiredCertsOnCRL of a CRL (X.509, 9.5.2.4): entries stay on it after their certificates expired.
+pub const EXPIRED_CERTS_ON_CRL: ObjectIdentifier = oid("2.5.29.60");
+/// emailAddress in a name (RFC 5280, 4.1.2.6).
+pub const EMAIL_ADDRESS: ObjectIdentifier = oid("1.2.840.113549.1.9.1");
 
 /// id-kp-serverAuth (RFC 5280, 4.2.1.12).
 pub const SERVER_AUTH: ObjectIdentifier = oid("1.3.6.1.5.5.7.3.1");
@@ -100,6 +124,12 @@ pub const SERVER_AUTH: ObjectIdentifier = oid("1.3.6.1.5.5.7.3.1");
 pub const TIME_STAMPING: ObjectIdentifier = oid("1.3.6.1.5.5.7.3.8");
 /// id-kp-OCSPSigning (RFC 5280, 4.2.1.12).
 pub const OCSP_SIGNING: ObjectIdentifier = oid("1.3.6.1.5.5.7.3.9");
+/// id-pkix-ocsp-basic (RFC 6960, 4.2.1).
+pub const OCSP_BASIC: ObjectIdentifier = oid("1.3.6.1.5.5.7.48.1.1");
+/// id-pkix-ocsp-nonce (RFC 6960, 4.4.1).
+pub const OCSP_NONCE: ObjectIdentifier = oid("1.3.6.1.5.5.7.48.1.2");
+/// id-pkix-ocsp-nocheck (RFC 6960, 4.2.2.2.1): the responder's certificate is not looked up itself.
+pub const OCSP_NO_CHECK: ObjectIdentifier = oid("1.3.6.1.5.5.7.48.1.5");
 
 /// The arc of the license face's extensions, `0.6.3.1040.N`.
 pub const LICENSE_FACE_ARC: ObjectIdentifier = oid("0.6.3.1040");

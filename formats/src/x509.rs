@@ -1,18 +1,24 @@
 //! X.509 certificates and CRLs (RFC 5280; GB/T 20518 for SM2), parsed strictly and kept in their
 //! original octets.
+//!
+//! Both remember the last key whose signature they were found to have, as a trust store's are checked again
+//! and again under one key.
 
 use std::ops::Range;
+use std::sync::OnceLock;
 
 use der::asn1::{AnyRef, BitStringRef};
 use der::{Decode, Encode, Header, Reader, SliceReader};
+use sm2_verify::Verifier;
 use spki::AlgorithmIdentifierOwned;
 use time::OffsetDateTime;
-use x509_cert::crl::CertificateList;
+use x509_cert::crl::{CertificateList, RevokedCert};
 use x509_cert::name::Name;
 use x509_cert::time::Time;
 
 use crate::error::FormatError;
 use crate::key::PublicKey;
+use crate::name::FoldedName;
 use crate::scheme::SignatureScheme;
 use crate::{oid, pem};
 
@@ -25,14 +31,25 @@ const CRL: &str = "CRL";
 const CRL_LABEL: &str = "X509 CRL";
 
 /// A certificate and the octets it came in.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Certificate {
     der: Vec<u8>,
     signed: Signed,
     issuer_der: Vec<u8>,
     subject_der: Vec<u8>,
+    issuer_name: FoldedName,
+    subject_name: FoldedName,
     inner: x509_cert::Certificate,
+    signed_by: OnceLock<PublicKey>,
 }
+
+impl PartialEq for Certificate {
+    fn eq(&self, other: &Self) -> bool {
+        self.der == other.der
+    }
+}
+
+impl Eq for Certificate {}
 
 impl Certificate {
     /// Reads DER; trailing bytes are refused.
@@ -45,7 +62,18 @@ impl Certificate {
         let name_der = |name: &Name| name.to_der().map_err(|e| FormatError::der(CERTIFICATE, e));
         let issuer_der = name_der(&inner.tbs_certificate.issuer)?;
         let subject_der = name_der(&inner.tbs_certificate.subject)?;
-        Ok(Self { der: der.to_vec(), signed, issuer_der, subject_der, inner })
+        let issuer_name = FoldedName::new(&inner.tbs_certificate.issuer);
+        let subject_name = FoldedName::new(&inner.tbs_certificate.subject);
+        Ok(Self {
+            der: der.to_vec(),
+            signed,
+            issuer_der,
+            subject_der,
+            issuer_name,
+            subject_name,
+            inner,
+            signed_by: OnceLock::new(),
+        })
     }
 
     /// Reads the one `CERTIFICATE` block in `text`.
@@ -128,7 +156,21 @@ impl Certificate {
     /// # Errors
     /// As [`signature_scheme`](Self::signature_scheme) and [`PublicKey::verify_scheme`].
     pub fn verify_signature(&self, issuer: &PublicKey) -> Result<(), FormatError> {
-        self.signed.verify(&self.der, self.signature_scheme()?, CA_SIGNER_ID, issuer)
+        self.verify_signature_with(issuer, None)
+    }
+
+    /// The same with `verifier`'s tables for SM2 keys that come often.
+    pub(crate) fn verify_signature_with(
+        &self,
+        issuer: &PublicKey,
+        verifier: Option<&Verifier>,
+    ) -> Result<(), FormatError> {
+        if self.signed_by.get() == Some(issuer) {
+            return Ok(());
+        }
+        self.signed.verify(&self.der, self.signature_scheme()?, CA_SIGNER_ID, issuer, verifier)?;
+        self.signed_by.get_or_init(|| issuer.clone());
+        Ok(())
     }
 
     /// The content of its extension `id`, if it is there.
@@ -153,6 +195,21 @@ impl Certificate {
         &self.subject_der
     }
 
+    /// The issuer's name for comparison by RFC 5280, 7.1.
+    pub(crate) fn issuer_name(&self) -> &FoldedName {
+        &self.issuer_name
+    }
+
+    /// The subject's name for comparison by RFC 5280, 7.1.
+    pub(crate) fn subject_name(&self) -> &FoldedName {
+        &self.subject_name
+    }
+
+    /// Is issuer and subject one (RFC 5280, 3.2)?
+    pub(crate) fn is_self_issued(&self) -> bool {
+        self.issuer_name == self.subject_name
+    }
+
     /// The content of subjectKeyIdentifier, if it is there and readable.
     pub(crate) fn subject_key_identifier(&self) -> Option<&[u8]> {
         let identifier: der::asn1::OctetStringRef<'_> =
@@ -162,13 +219,26 @@ impl Certificate {
 }
 
 /// A CRL (RFC 5280, 5) and the octets it came in.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Crl {
     der: Vec<u8>,
     signed: Signed,
-    issuer_der: Vec<u8>,
+    issuer_name: FoldedName,
     inner: CertificateList,
+    /// The places of its entries, sorted by serial number.
+    by_serial: Vec<u32>,
+    /// A critical extension of an entry that is not known here.
+    critical_entry_extension: Option<const_oid::ObjectIdentifier>,
+    signed_by: OnceLock<PublicKey>,
 }
+
+impl PartialEq for Crl {
+    fn eq(&self, other: &Self) -> bool {
+        self.der == other.der
+    }
+}
+
+impl Eq for Crl {}
 
 impl Crl {
     /// Reads DER; trailing bytes are refused.
@@ -178,8 +248,19 @@ impl Crl {
     pub fn from_der(der: &[u8]) -> Result<Self, FormatError> {
         let inner = CertificateList::from_der(der).map_err(|e| FormatError::der(CRL, e))?;
         let signed = Signed::locate(der).map_err(|e| FormatError::der(CRL, e))?;
-        let issuer_der = inner.tbs_cert_list.issuer.to_der().map_err(|e| FormatError::der(CRL, e))?;
-        Ok(Self { der: der.to_vec(), signed, issuer_der, inner })
+        let issuer_name = FoldedName::new(&inner.tbs_cert_list.issuer);
+        let entries = inner.tbs_cert_list.revoked_certificates.as_deref().unwrap_or_default();
+        // DER is at most 256 MiB long, so the places fit.
+        let mut by_serial: Vec<u32> = (0..entries.len() as u32).collect();
+        by_serial.sort_by_key(|&place| entries[place as usize].serial_number.as_bytes());
+        let critical_entry_extension = entries
+            .iter()
+            .flat_map(|entry| entry.crl_entry_extensions.iter().flatten())
+            .find(|e| e.critical && !matches!(e.extn_id, oid::CRL_REASON | oid::INVALIDITY_DATE))
+            .map(|extension| extension.extn_id);
+        let signed_by = OnceLock::new();
+        let der = der.to_vec();
+        Ok(Self { der, signed, issuer_name, inner, by_serial, critical_entry_extension, signed_by })
     }
 
     /// Reads the one `X509 CRL` block in `text`.
@@ -223,13 +304,48 @@ impl Crl {
     /// # Errors
     /// As [`Certificate::verify_signature`].
     pub fn verify_signature(&self, issuer: &PublicKey) -> Result<(), FormatError> {
-        let scheme = scheme(&self.inner.signature_algorithm, &self.inner.tbs_cert_list.signature)?;
-        self.signed.verify(&self.der, scheme, CA_SIGNER_ID, issuer)
+        self.verify_signature_with(issuer, None)
     }
 
-    /// The issuer's name in DER.
-    pub(crate) fn issuer_der(&self) -> &[u8] {
-        &self.issuer_der
+    /// The same with `verifier`'s tables for SM2 keys that come often.
+    pub(crate) fn verify_signature_with(
+        &self,
+        issuer: &PublicKey,
+        verifier: Option<&Verifier>,
+    ) -> Result<(), FormatError> {
+        if self.signed_by.get() == Some(issuer) {
+            return Ok(());
+        }
+        let scheme = scheme(&self.inner.signature_algorithm, &self.inner.tbs_cert_list.signature)?;
+        self.signed.verify(&self.der, scheme, CA_SIGNER_ID, issuer, verifier)?;
+        self.signed_by.get_or_init(|| issuer.clone());
+        Ok(())
+    }
+
+    /// The issuer's name for comparison by RFC 5280, 7.1.
+    pub(crate) fn issuer_name(&self) -> &FoldedName {
+        &self.issuer_name
+    }
+
+    /// Does it list only what has changed since another CRL (RFC 5280, 5.2.4)?
+    pub(crate) fn is_delta(&self) -> bool {
+        let extensions = self.inner.tbs_cert_list.crl_extensions.as_deref().unwrap_or_default();
+        extensions.iter().any(|extension| extension.extn_id == oid::DELTA_CRL_INDICATOR)
+    }
+
+    /// A critical extension of an entry that is not known here: such a CRL decides nothing (RFC 5280, 5.3).
+    pub(crate) fn critical_entry_extension(&self) -> Option<const_oid::ObjectIdentifier> {
+        self.critical_entry_extension
+    }
+
+    /// Its entries for a serial number.
+    pub(crate) fn entries(&self, serial: &[u8]) -> impl Iterator<Item = &RevokedCert> {
+        let entries = self.inner.tbs_cert_list.revoked_certificates.as_deref().unwrap_or_default();
+        let serial_at = move |place: u32| entries[place as usize].serial_number.as_bytes();
+        let first = self.by_serial.partition_point(|&place| serial_at(place) < serial);
+        let rest = self.by_serial[first..].iter();
+        let here = rest.take_while(move |&&place| entries[place as usize].serial_number.as_bytes() == serial);
+        here.map(move |&place| &entries[place as usize])
     }
 
     pub(crate) fn extension<'a, T: Decode<'a>>(
@@ -258,10 +374,8 @@ impl Signed {
         AnyRef::decode(&mut reader)?;
         let end = usize::try_from(reader.position())?;
         AlgorithmIdentifierOwned::decode(&mut reader)?;
-        let signature = BitStringRef::decode(&mut reader)?
-            .as_bytes()
-            .ok_or_else(|| der::Tag::BitString.value_error())?
-            .to_vec();
+        // Bits that are no whole octets are nobody's signature, as are none at all.
+        let signature = BitStringRef::decode(&mut reader)?.as_bytes().unwrap_or_default().to_vec();
         Ok(Self { part: start..end, signature })
     }
 
@@ -271,8 +385,9 @@ impl Signed {
         scheme: SignatureScheme,
         signer_id: &[u8],
         signer: &PublicKey,
+        verifier: Option<&Verifier>,
     ) -> Result<(), FormatError> {
-        signer.verify_scheme(scheme, signer_id, &der[self.part.clone()], &self.signature)
+        signer.verify_scheme_with(scheme, signer_id, &der[self.part.clone()], &self.signature, verifier)
     }
 }
 
@@ -286,7 +401,7 @@ fn scheme(
     SignatureScheme::from_identifier(outer)
 }
 
-fn single_extension<'a, T: Decode<'a>>(
+pub(crate) fn single_extension<'a, T: Decode<'a>>(
     what: &'static str,
     extensions: &'a [x509_cert::ext::Extension],
     id: const_oid::ObjectIdentifier,
@@ -302,8 +417,12 @@ fn single_extension<'a, T: Decode<'a>>(
 }
 
 pub(crate) fn moment(time: &Time) -> OffsetDateTime {
-    let seconds = time.to_unix_duration().as_secs();
-    i64::try_from(seconds)
+    time_of(time.to_unix_duration())
+}
+
+/// A time as `der` reads it.
+pub(crate) fn time_of(since_1970: std::time::Duration) -> OffsetDateTime {
+    i64::try_from(since_1970.as_secs())
         .ok()
         .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok())
         .expect("X.509 times end with the year 9999")

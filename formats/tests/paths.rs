@@ -249,19 +249,19 @@ fn a_path_length_constraint_counts_the_authorities_below() {
 
 #[test]
 fn an_unknown_critical_extension_is_refused_wherever_it_is() {
-    let name_constraints = const_oid::ObjectIdentifier::new_unwrap("2.5.29.30");
-    let extensions = vec![(name_constraints, true, vec![0x30, 0])];
+    let unknown = const_oid::ObjectIdentifier::new_unwrap("2.5.29.999");
+    let extensions = vec![(unknown, true, vec![0x30, 0])];
     let root = root();
     let leaf = root.issue(&Plan { extensions: extensions.clone(), ..Plan::leaf(LEAF) }, &Key::sm2(4));
     let judgement = judge(&leaf, &[], &root);
     assert_invalid(&judgement, "unknown_critical_extension");
-    assert!(judgement.findings.iter().any(|finding| finding.detail.contains("2.5.29.30")));
+    assert!(judgement.findings.iter().any(|finding| finding.detail.contains("2.5.29.999")));
 
     let issuer = root.subordinate(&Plan { extensions, ..Plan::authority(ISSUER) }, Key::sm2(3));
     let leaf = issuer.issue(&Plan::leaf(LEAF), &Key::sm2(4));
     assert_invalid(&judge(&leaf, &[&issuer], &root), "unknown_critical_extension");
 
-    let not_critical = vec![(name_constraints, false, vec![0x30, 0])];
+    let not_critical = vec![(unknown, false, vec![0x30, 0])];
     let leaf = root.issue(&Plan { extensions: not_critical, ..Plan::leaf(LEAF) }, &Key::sm2(4));
     assert_eq!(judge(&leaf, &[], &root).verdict, Verdict::Valid);
 }
@@ -312,14 +312,22 @@ fn license_usage_relaxes_what_its_table_names_and_no_more() {
 }
 
 #[test]
-fn issuer_names_compare_octet_for_octet() {
+fn issuer_names_compare_by_the_standard_and_for_licenses_octet_for_octet() {
     let blank = "O=Bureau\\ ,C=CN";
     let root = Plan { key_identifiers: false, ..Plan::authority(blank) }.root(Key::sm2(1));
     let plan = Plan { key_identifiers: false, ..Plan::leaf(LEAF) };
     let leaf = plan.issue(&Key::sm2(4), &root.key, blank);
     assert_eq!(judge(&leaf, &[], &root).verdict, Verdict::Valid);
-    let trimmed = plan.issue(&Key::sm2(4), &root.key, "O=Bureau,C=CN");
-    assert_eq!(codes(&judge(&trimmed, &[], &root)), ["no_path"]);
+    for other in ["O=Bureau,C=CN", "O=BUREAU,C=CN", "O=\\ Bureau,C=CN"] {
+        let leaf = plan.issue(&Key::sm2(4), &root.key, other);
+        assert_eq!(judge(&leaf, &[], &root).verdict, Verdict::Valid, "{other}");
+        let as_license = judge_with(&leaf, &[], &root, Usage::License, NOW);
+        assert_eq!(codes(&as_license), ["no_path"], "{other}");
+    }
+    for other in ["O=Bure au,C=CN", "O=Bureau,C=CN,L=x", "OU=Bureau,C=CN"] {
+        let leaf = plan.issue(&Key::sm2(4), &root.key, other);
+        assert_eq!(codes(&judge(&leaf, &[], &root)), ["no_path"], "{other}");
+    }
 }
 
 #[test]

@@ -1,19 +1,32 @@
 //! Certificate paths (RFC 5280, 6.1) for SM2, P-256, P-384 and RSA, mixed as they come.
 //!
-//! Paths are searched from the leaf upward over all certificates whose subject is the issuer's name
-//! in DER, octet for octet, and whose subjectKeyIdentifier does not contradict the
-//! authorityKeyIdentifier. The search is bounded: [`MAX_PATH_LENGTH`] certificates,
-//! [`MAX_SIGNATURE_CHECKS`] signature checks. The best path found is the one reported.
+//! Paths are searched from the leaf upward over all certificates whose subject is the issuer's name and
+//! whose subjectKeyIdentifier does not contradict the authorityKeyIdentifier. Names compare by RFC 5280,
+//! 7.1. The search is bounded: [`MAX_PATH_LENGTH`] certificates, [`MAX_SIGNATURE_CHECKS`] steps, each with
+//! one signature check at most. The best path found is the one reported.
 //!
-//! Every certificate of the path must be within its validity, the anchor too. Certificate policies
-//! are not evaluated; name constraints are not supported and so, being critical, are refused. A CRL
-//! must be direct and complete. Findings' codes:
+//! Every certificate of the path must be within its validity, the anchor too, and the anchor's own
+//! basicConstraints and nameConstraints hold. Certificate policies are judged by
+//! [`PolicyRequirements`]; the anchor's are not asked. Findings' codes:
 //!
 //! | verdict | codes |
 //! |---|---|
-//! | invalid | `not_yet_valid` `expired` `revoked` `issuer_signature_invalid` `key_usage_not_permitted` `not_a_ca` `path_length_exceeded` `algorithm_mismatch` `unknown_critical_extension` `malformed` |
-//! | indeterminate | `no_path` `unsupported_algorithm` `crl_signature_invalid` `crl_not_supported` `crl_stale` |
+//! | invalid | `not_yet_valid` `expired` `revoked` `issuer_signature_invalid` `key_usage_not_permitted` `not_a_ca` `path_length_exceeded` `name_not_permitted` `policy_not_permitted` `algorithm_mismatch` `unknown_critical_extension` `malformed` |
+//! | indeterminate | `no_path` `unsupported_algorithm` `revocation_unknown` `crl_signature_invalid` `crl_not_supported` `crl_stale` `ocsp_signature_invalid` `ocsp_not_supported` `ocsp_stale` `ocsp_status_unknown` |
 //! | note | `revocation_not_checked` `revoked_later` |
+//!
+//! # Revocation
+//!
+//! CRLs and OCSP responses are of one rank: whichever says "revoked" is believed, and one that is fresh and
+//! does not say so is enough. A certificate is revoked from the time of revocation on, or from an earlier
+//! invalidityDate. A hold counts only while the newest CRL or response tells of it.
+//!
+//! A CRL must be direct; it counts for the certificates and reasons that its issuingDistributionPoint names.
+//! Indirect ones are refused by name (`crl_not_supported`). Deltas count for what they list, which they can
+//! only add to other CRLs: none makes an old one fresh. A CRL is signed by the issuer's
+//! key, or by another key for which a path to the same anchor gives the same name and cRLSign. An OCSP
+//! response is signed by the issuer's key, or under a certificate from that key for OCSPSigning, which no
+//! CRL may list.
 //!
 //! # Relaxations under [`Usage::License`]
 //!
@@ -25,28 +38,39 @@
 //! | `private_face_extensions` | the face is in extensions `0.6.3.1040.N`, which may be critical | other unknown critical extensions are refused |
 //! | `anchor_without_basic_constraints` | the operator configured it as the authority | an anchor that has basicConstraints must be a CA; intermediates must have it |
 //!
+//! Stricter than elsewhere: issuers' names compare in DER, octet for octet and untrimmed, as some end in a
+//! blank.
+//!
 //! What needs no relaxation, because it is so under every usage: a leaf without keyUsage,
-//! basicConstraints, authorityKeyIdentifier or revocation pointers; names with trailing blanks, as
-//! they compare in DER, untrimmed; `notBefore` equal to `notAfter`, which is one second of validity.
+//! basicConstraints, authorityKeyIdentifier or revocation pointers; `notBefore` equal to `notAfter`, which
+//! is one second of validity.
 
+mod crl;
+mod names;
+mod ocsp;
+mod policies;
 mod revocation;
 mod rules;
+mod search;
 
-use time::OffsetDateTime;
+use std::sync::Arc;
+
+use sm2_verify::Verifier;
 use time::format_description::well_known::Rfc3339;
-use x509_cert::ext::pkix::AuthorityKeyIdentifier;
+use time::{Duration, OffsetDateTime};
 
-use crate::error::FormatError;
-use crate::oid;
-use crate::verdict::{Judgement, Verdict};
+use crate::ocsp::OcspResponse;
+use crate::verdict::Judgement;
 use crate::x509::{Certificate, Crl};
 
+pub use policies::PolicyRequirements;
 pub(crate) use rules::may_sign_documents;
 
 /// The most certificates in a path, leaf and anchor included.
 pub const MAX_PATH_LENGTH: usize = 10;
 
-/// The most certificate signatures checked for one leaf.
+/// The most steps from a certificate to one that may be its issuer's, for one leaf; each costs one signature
+/// check at most.
 pub const MAX_SIGNATURE_CHECKS: usize = 64;
 
 /// What certificates are judged against.
@@ -55,13 +79,57 @@ pub struct TrustStore {
     anchors: Vec<Certificate>,
     intermediates: Vec<Certificate>,
     crls: Vec<Crl>,
+    ocsp: Vec<OcspResponse>,
+    policies: PolicyRequirements,
+    revocation: RevocationPolicy,
+    /// Shared by all that is judged: authorities' keys soon have their tables of multiples.
+    verifier: Arc<Verifier>,
+}
+
+/// What is asked of revocation information.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RevocationPolicy {
+    /// Is a certificate whose revocation cannot be looked up left undecided (`revocation_unknown`)?
+    /// Otherwise that is noted (`revocation_not_checked`).
+    pub required: bool,
+    /// How old a CRL or OCSP response may be at the time judged for, whatever its nextUpdate promises.
+    pub max_age: Option<Duration>,
 }
 
 impl TrustStore {
     /// Anchors are trusted because the caller says so; intermediates only help to build paths; CRLs
     /// count for the authorities that signed them.
     pub fn new(anchors: Vec<Certificate>, intermediates: Vec<Certificate>, crls: Vec<Crl>) -> Self {
-        Self { anchors, intermediates, crls }
+        Self { anchors, intermediates, crls, ..Self::default() }
+    }
+
+    /// With OCSP responses, which count for those who may give them.
+    #[must_use]
+    pub fn with_ocsp(self, ocsp: Vec<OcspResponse>) -> Self {
+        Self { ocsp, ..self }
+    }
+
+    /// With certificate policies that paths must be valid for.
+    #[must_use]
+    pub fn with_policies(self, policies: PolicyRequirements) -> Self {
+        Self { policies, ..self }
+    }
+
+    /// With what is asked of revocation information.
+    #[must_use]
+    pub fn with_revocation(self, revocation: RevocationPolicy) -> Self {
+        Self { revocation, ..self }
+    }
+
+    /// With the tables of `verifier` in place of its own.
+    #[must_use]
+    pub fn with_verifier(self, verifier: Arc<Verifier>) -> Self {
+        Self { verifier, ..self }
+    }
+
+    /// What verifies SM2 signatures, for use with the keys that this store certifies.
+    pub fn verifier(&self) -> &Arc<Verifier> {
+        &self.verifier
     }
 
     /// Anchors, then intermediates.
@@ -78,6 +146,9 @@ pub enum Usage {
     DocumentSigning,
     /// Being an electronic business license: the same, with the relaxations of this module's table.
     License,
+    /// Timestamping (RFC 3161, 2.3): extKeyUsage must be there, critical, and timeStamping alone; keyUsage
+    /// as for documents.
+    TimeStamping,
 }
 
 /// Judges whether `leaf` is good for `usage` at `at`, by a path to an anchor of `trust` over its
@@ -89,153 +160,10 @@ pub fn validate(
     usage: Usage,
     at: OffsetDateTime,
 ) -> Judgement {
-    let mut search = Search {
-        trust,
-        extra_intermediates,
-        usage,
-        at,
-        checks_left: MAX_SIGNATURE_CHECKS,
-        best: None,
-        obstacle: None,
-    };
-    search.extend(&mut vec![leaf]);
-
     let mut judgement = rules::leaf(leaf, usage, at);
-    match (search.best, search.obstacle) {
-        (Some(path), _) => judgement.merge(path),
-        (None, Some(obstacle)) => judgement.merge(obstacle),
-        (None, None) => {
-            judgement.indeterminate("no_path", format!("no path from {} to a trust anchor", subject_of(leaf)))
-        }
-    }
+    let mut search = search::Search::new(trust, extra_intermediates, usage == Usage::License, at);
+    judgement.merge(search.judge(leaf));
     judgement
-}
-
-struct Search<'a> {
-    trust: &'a TrustStore,
-    extra_intermediates: &'a [Certificate],
-    usage: Usage,
-    at: OffsetDateTime,
-    checks_left: usize,
-    /// The judgement on the best complete path so far.
-    best: Option<Judgement>,
-    /// Why an issuer that was at hand could not be used; told when there is no complete path.
-    obstacle: Option<Judgement>,
-}
-
-impl<'a> Search<'a> {
-    /// Tries all ways on from the last certificate of `path`; true when a valid one was found.
-    fn extend(&mut self, path: &mut Vec<&'a Certificate>) -> bool {
-        let Some(&tip) = path.last() else { return false };
-        if self.trust.anchors.contains(tip) {
-            let judgement = self.judge(path);
-            let valid = judgement.verdict == Verdict::Valid;
-            if self.best.as_ref().is_none_or(|best| judgement.verdict < best.verdict) {
-                self.best = Some(judgement);
-            }
-            return valid;
-        }
-        if path.len() == MAX_PATH_LENGTH {
-            return false;
-        }
-        let mut signed_by_one = false;
-        let mut failure = None;
-        for candidate in self.candidates(tip) {
-            if path.contains(&candidate) {
-                continue;
-            }
-            if self.checks_left == 0 {
-                break;
-            }
-            self.checks_left -= 1;
-            match candidate.public_key().and_then(|key| tip.verify_signature(&key)) {
-                Ok(()) => {
-                    signed_by_one = true;
-                    path.push(candidate);
-                    if self.extend(path) {
-                        return true;
-                    }
-                    path.pop();
-                }
-                Err(error) => failure = Some(error),
-            }
-        }
-        if let (false, Some(failure)) = (signed_by_one, failure) {
-            self.obstacle = self.obstacle.take().or_else(|| obstacle(tip, &failure));
-        }
-        false
-    }
-
-    /// Those whose name, and key identifier where both have one, is that of the issuer of `tip`.
-    fn candidates(&self, tip: &Certificate) -> Vec<&'a Certificate> {
-        let issuer = tip.issuer_der();
-        let authority: Option<AuthorityKeyIdentifier> =
-            tip.extension(oid::AUTHORITY_KEY_IDENTIFIER).ok().flatten();
-        let wanted = authority.as_ref().and_then(|a| a.key_identifier.as_ref()).map(|id| id.as_bytes());
-        let (trust, extra) = (self.trust, self.extra_intermediates);
-        trust
-            .certificates()
-            .chain(extra)
-            .filter(|candidate| candidate.subject_der() == issuer)
-            .filter(|candidate| match (wanted, candidate.subject_key_identifier()) {
-                (Some(wanted), Some(offered)) => wanted == offered,
-                _ => true,
-            })
-            .collect()
-    }
-
-    /// Judges all of a complete path but what concerns the leaf alone.
-    fn judge(&self, path: &[&Certificate]) -> Judgement {
-        let mut judgement = Judgement::new();
-        let anchor = path.len() - 1;
-        for (position, authority) in path.iter().enumerate().skip(1) {
-            let intermediates_below = path[1..position].iter().filter(|c| !is_self_issued(c)).count();
-            judgement.merge(rules::authority(
-                authority,
-                intermediates_below,
-                position == anchor && self.usage == Usage::License,
-                self.usage,
-                self.at,
-            ));
-        }
-        let mut unchecked = Vec::new();
-        for pair in path.windows(2) {
-            match revocation::judge(pair[0], pair[1], &self.trust.crls, self.at) {
-                Some(revocation) => judgement.merge(revocation),
-                None => unchecked.push(subject_of(pair[0])),
-            }
-        }
-        if !unchecked.is_empty() {
-            judgement.note("revocation_not_checked", format!("no CRL for {}", unchecked.join(", ")));
-        }
-        judgement
-    }
-}
-
-fn obstacle(tip: &Certificate, failure: &FormatError) -> Option<Judgement> {
-    let mut judgement = Judgement::new();
-    let subject = subject_of(tip);
-    match failure {
-        FormatError::SignatureInvalid => judgement.invalid(
-            "issuer_signature_invalid",
-            format!("the signature of {subject} is not that of its issuer"),
-        ),
-        FormatError::AlgorithmsDiffer => {
-            judgement.invalid("algorithm_mismatch", format!("{subject}: {failure}"))
-        }
-        FormatError::UnsupportedAlgorithm(_)
-        | FormatError::UnsupportedKey(_)
-        | FormatError::RsaModulus { .. } => {
-            judgement.indeterminate("unsupported_algorithm", format!("{subject}: {failure}"));
-        }
-        // The issuer at hand has a key of another kind: it is a namesake of the one that signed.
-        _ => return None,
-    }
-    Some(judgement)
-}
-
-fn is_self_issued(certificate: &Certificate) -> bool {
-    certificate.subject_der() == certificate.issuer_der()
 }
 
 /// The subject for findings: an empty name would vanish from the sentence.

@@ -1,127 +1,110 @@
-//! Revocation by CRLs (RFC 5280, 6.3): direct and complete ones, signed by the authority itself.
+//! Revocation along a path, by CRLs (RFC 5280, 6.3) and OCSP responses (RFC 6960).
 
-use der::Decode;
-use time::OffsetDateTime;
-use x509_cert::crl::RevokedCert;
-use x509_cert::ext::pkix::{AuthorityKeyIdentifier, CrlReason, KeyUsage};
+use time::{Duration, OffsetDateTime};
+use x509_cert::ext::pkix::CrlReason;
 
-use super::{stamp, subject_of};
-use crate::error::FormatError;
-use crate::oid;
+use super::search::Search;
+use super::{RevocationPolicy, crl, ocsp, stamp, subject_of};
 use crate::verdict::Judgement;
-use crate::x509::{Certificate, Crl, moment};
+use crate::x509::Certificate;
 
-/// Is `certificate` revoked at `at`? None when there is no CRL of `issuer` to tell.
-///
-/// All usable CRLs count for what they list, because later ones may leave out certificates that have
-/// expired; a hold counts only while the newest lists it.
-pub(super) fn judge(
-    certificate: &Certificate,
-    issuer: &Certificate,
-    crls: &[Crl],
-    at: OffsetDateTime,
-) -> Option<Judgement> {
+/// What a source without nextUpdate is good for after thisUpdate, when the policy sets no limit: an OCSP
+/// response without one says that newer ones can be had all the time.
+pub(super) const AGE_OF_OPEN_RESPONSE: Duration = Duration::days(1);
+
+/// What the sources say about one certificate.
+#[derive(Default)]
+pub(super) struct Word {
+    /// The earliest revocation told of, holds apart.
+    revoked: Option<(OffsetDateTime, CrlReason)>,
+    /// The newest word of a hold: when it was given, and since when it holds.
+    hold: Option<(OffsetDateTime, OffsetDateTime)>,
+    /// The newest word of there being no hold.
+    not_held: Option<OffsetDateTime>,
+    /// Did fresh sources that cover all reasons not tell of a revocation?
+    pub(super) good: bool,
+    /// Why sources could not be used.
+    pub(super) obstacles: Judgement,
+}
+
+impl Word {
+    pub(super) fn revoke(&mut self, at: OffsetDateTime, reason: CrlReason) {
+        if self.revoked.is_none_or(|(earlier, _)| at < earlier) {
+            self.revoked = Some((at, reason));
+        }
+    }
+
+    pub(super) fn hold(&mut self, told: OffsetDateTime, since: OffsetDateTime) {
+        self.hold = self.hold.max(Some((told, since)));
+    }
+
+    pub(super) fn not_held(&mut self, told: OffsetDateTime) {
+        self.not_held = self.not_held.max(Some(told));
+    }
+
+    /// Since when and why it is revoked.
+    pub(super) fn revocation(&self) -> Option<(OffsetDateTime, CrlReason)> {
+        let hold = self.hold.filter(|(told, _)| self.not_held.is_none_or(|other| *told >= other));
+        let hold = hold.map(|(_, since)| (since, CrlReason::CertificateHold));
+        self.revoked.into_iter().chain(hold).min_by_key(|(when, _)| *when)
+    }
+
+    /// Did no source speak about the certificate at all?
+    fn is_silent(&self) -> bool {
+        self.revocation().is_none() && !self.good && self.obstacles.findings.is_empty()
+    }
+}
+
+/// Judges every certificate of `path` below the anchor.
+pub(super) fn judge<'a>(search: &mut Search<'a>, path: &[&'a Certificate]) -> Judgement {
     let mut judgement = Judgement::new();
-    let mut obstacles = Judgement::new();
-    let mut usable = Vec::new();
-    for crl in crls.iter().filter(|crl| is_of(crl, issuer)) {
-        match check(crl, issuer) {
-            Ok(()) => usable.push(crl),
-            Err((code, detail)) => obstacles.indeterminate(code, detail),
-        }
-    }
-    let Some(newest) = usable.iter().map(|crl| crl.this_update()).max() else {
-        return (!obstacles.findings.is_empty()).then_some(obstacles);
-    };
-
-    let subject = subject_of(certificate);
-    for crl in &usable {
-        let Some(entry) = entry(crl, certificate) else { continue };
-        let reason = match reason(entry) {
-            Ok(reason) => reason,
-            Err(detail) => {
-                judgement.indeterminate("crl_not_supported", detail);
-                continue;
-            }
-        };
-        let is_lifted_hold = reason == CrlReason::CertificateHold && crl.this_update() < newest;
-        if reason == CrlReason::RemoveFromCRL || is_lifted_hold {
-            continue;
-        }
-        let when = moment(&entry.revocation_date);
-        let detail = format!("{subject} was revoked at {}, reason {}", stamp(when), reason_name(reason));
-        if when <= at {
-            judgement.invalid("revoked", detail);
+    let mut unchecked = Vec::new();
+    for position in 0..path.len() - 1 {
+        let certificate = path[position];
+        let mut word = Word::default();
+        ocsp::ask(search, &path[position..], &mut word);
+        crl::ask(search, &path[position..], &mut word);
+        if word.is_silent() {
+            unchecked.push(subject_of(certificate));
         } else {
-            judgement.note("revoked_later", detail);
-        }
-        return Some(judgement);
-    }
-
-    let fresh = |crl: &&Crl| crl.next_update().is_none_or(|next| next >= at);
-    if !usable.iter().any(fresh) {
-        judgement.indeterminate(
-            "crl_stale",
-            format!("the newest CRL of {} is of {}", subject_of(issuer), stamp(newest)),
-        );
-    }
-    Some(judgement)
-}
-
-fn is_of(crl: &Crl, issuer: &Certificate) -> bool {
-    let authority: Option<AuthorityKeyIdentifier> =
-        crl.extension(oid::AUTHORITY_KEY_IDENTIFIER).ok().flatten();
-    let key = authority.as_ref().and_then(|a| a.key_identifier.as_ref()).map(|id| id.as_bytes());
-    let same_key = match (key, issuer.subject_key_identifier()) {
-        (Some(signer), Some(issuer)) => signer == issuer,
-        _ => true,
-    };
-    crl.issuer_der() == issuer.subject_der() && same_key
-}
-
-fn check(crl: &Crl, issuer: &Certificate) -> Result<(), (&'static str, String)> {
-    let subject = subject_of(issuer);
-    let may_sign = issuer
-        .extension::<KeyUsage>(oid::KEY_USAGE)
-        .is_ok_and(|usage| usage.is_none_or(|usage| usage.crl_sign()));
-    if !may_sign {
-        return Err(("crl_signature_invalid", format!("the key of {subject} is not for signing CRLs")));
-    }
-    issuer.public_key().and_then(|key| crl.verify_signature(&key)).map_err(|error| match error {
-        FormatError::UnsupportedAlgorithm(_) | FormatError::UnsupportedKey(_) => {
-            ("crl_not_supported", format!("a CRL of {subject}: {error}"))
-        }
-        _ => ("crl_signature_invalid", format!("a CRL of {subject}: {error}")),
-    })?;
-    // A critical extension says that the list is partial, indirect or a delta.
-    let extensions = crl.inner().tbs_cert_list.crl_extensions.as_deref().unwrap_or_default();
-    match extensions.iter().find(|extension| extension.critical) {
-        None => Ok(()),
-        Some(extension) => Err((
-            "crl_not_supported",
-            format!("a CRL of {subject} has the critical extension {}", extension.extn_id),
-        )),
-    }
-}
-
-fn entry<'a>(crl: &'a Crl, certificate: &Certificate) -> Option<&'a RevokedCert> {
-    let serial = &certificate.inner().tbs_certificate.serial_number;
-    let entries = crl.inner().tbs_cert_list.revoked_certificates.as_deref().unwrap_or_default();
-    entries.iter().find(|entry| entry.serial_number == *serial)
-}
-
-fn reason(entry: &RevokedCert) -> Result<CrlReason, String> {
-    let extensions = entry.crl_entry_extensions.as_deref().unwrap_or_default();
-    let mut reason = CrlReason::Unspecified;
-    for extension in extensions {
-        if extension.extn_id == oid::CRL_REASON {
-            reason = CrlReason::from_der(extension.extn_value.as_bytes())
-                .map_err(|error| format!("a revocation reason: {error}"))?;
-        } else if extension.critical {
-            return Err(format!("a CRL entry has the critical extension {}", extension.extn_id));
+            conclude(&mut judgement, certificate, word, search.at);
         }
     }
-    Ok(reason)
+    if !unchecked.is_empty() {
+        let of_whom = unchecked.join(", ");
+        if search.trust.revocation.required {
+            judgement.indeterminate("revocation_unknown", format!("no CRL or OCSP response for {of_whom}"));
+        } else {
+            judgement.note("revocation_not_checked", format!("no CRL for {of_whom}"));
+        }
+    }
+    judgement
+}
+
+fn conclude(judgement: &mut Judgement, certificate: &Certificate, word: Word, at: OffsetDateTime) {
+    let revoked = word.revocation().map(|(when, reason)| {
+        let (subject, reason) = (subject_of(certificate), reason_name(reason));
+        (when, format!("{subject} was revoked at {}, reason {reason}", stamp(when)))
+    });
+    match revoked {
+        Some((when, detail)) if when <= at => judgement.invalid("revoked", detail),
+        // That it was revoked afterwards is a source's word that it was not before.
+        Some((_, detail)) => judgement.note("revoked_later", detail),
+        None if word.good => {}
+        None => judgement.merge(word.obstacles),
+    }
+}
+
+/// May a source be relied on at `at` for what it does not say?
+pub(super) fn is_fresh(
+    policy: RevocationPolicy,
+    this_update: OffsetDateTime,
+    next_update: Option<OffsetDateTime>,
+    age_without_next_update: Option<Duration>,
+    at: OffsetDateTime,
+) -> bool {
+    let limit = policy.max_age.or(age_without_next_update.filter(|_| next_update.is_none()));
+    next_update.is_none_or(|next| next >= at) && limit.is_none_or(|limit| at - this_update <= limit)
 }
 
 /// The names of RFC 5280, 5.3.1.

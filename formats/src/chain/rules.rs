@@ -11,28 +11,36 @@ use crate::verdict::Judgement;
 use crate::x509::Certificate;
 
 /// Extensions that are understood here, or whose being ignored cannot widen trust.
-const KNOWN_EXTENSIONS: [ObjectIdentifier; 9] = [
+const KNOWN_EXTENSIONS: [ObjectIdentifier; 13] = [
     oid::SUBJECT_KEY_IDENTIFIER,
     oid::KEY_USAGE,
     oid::SUBJECT_ALT_NAME,
     oid::ISSUER_ALT_NAME,
     oid::BASIC_CONSTRAINTS,
     oid::CRL_DISTRIBUTION_POINTS,
+    oid::NAME_CONSTRAINTS,
     oid::CERTIFICATE_POLICIES,
+    oid::POLICY_MAPPINGS,
     oid::AUTHORITY_KEY_IDENTIFIER,
+    oid::POLICY_CONSTRAINTS,
     oid::EXT_KEY_USAGE,
+    oid::INHIBIT_ANY_POLICY,
 ];
 
 /// Purposes that have nothing to do with documents.
 const OTHER_PURPOSES: [ObjectIdentifier; 3] = [oid::SERVER_AUTH, oid::TIME_STAMPING, oid::OCSP_SIGNING];
 
 pub(super) fn leaf(certificate: &Certificate, usage: Usage, at: OffsetDateTime) -> Judgement {
-    let mut judgement = any(certificate, usage, at);
-    match may_sign_documents(certificate) {
+    let mut judgement = any(certificate, usage == Usage::License, at);
+    let (permitted, purpose) = match usage {
+        Usage::DocumentSigning | Usage::License => (may_sign_documents(certificate), "signing documents"),
+        Usage::TimeStamping => (may_sign_timestamps(certificate), "timestamping alone"),
+    };
+    match permitted {
         Ok(true) => {}
         Ok(false) => judgement.invalid(
             "key_usage_not_permitted",
-            format!("the key of {} is not for signing documents", subject_of(certificate)),
+            format!("the key of {} is not for {purpose}", subject_of(certificate)),
         ),
         Err(error) => judgement.invalid("malformed", error.to_string()),
     }
@@ -44,10 +52,10 @@ pub(super) fn authority(
     certificate: &Certificate,
     intermediates_below: usize,
     anchor_exempt: bool,
-    usage: Usage,
+    license: bool,
     at: OffsetDateTime,
 ) -> Judgement {
-    let mut judgement = any(certificate, usage, at);
+    let mut judgement = any(certificate, license, at);
     let subject = subject_of(certificate);
     match certificate.extension::<BasicConstraints>(oid::BASIC_CONSTRAINTS) {
         Ok(Some(constraints)) if constraints.ca => {
@@ -77,16 +85,28 @@ pub(super) fn authority(
 /// Do keyUsage and extKeyUsage, where present, permit signing documents? The encryption certificate
 /// of an SM2 pair does not (GM/T 0015).
 pub(crate) fn may_sign_documents(certificate: &Certificate) -> Result<bool, FormatError> {
-    let by_usage = certificate
-        .extension::<KeyUsage>(oid::KEY_USAGE)?
-        .is_none_or(|usage| usage.digital_signature() || usage.non_repudiation());
     let by_purpose = certificate
         .extension::<ExtendedKeyUsage>(oid::EXT_KEY_USAGE)?
         .is_none_or(|purposes| purposes.0.iter().any(|purpose| !OTHER_PURPOSES.contains(purpose)));
-    Ok(by_usage && by_purpose)
+    Ok(by_purpose && may_sign(certificate)?)
 }
 
-fn any(certificate: &Certificate, usage: Usage, at: OffsetDateTime) -> Judgement {
+/// RFC 3161, 2.3.
+fn may_sign_timestamps(certificate: &Certificate) -> Result<bool, FormatError> {
+    let purposes: Option<ExtendedKeyUsage> = certificate.extension(oid::EXT_KEY_USAGE)?;
+    let only_that = purposes.is_some_and(|purposes| purposes.0 == [oid::TIME_STAMPING]);
+    let extensions = certificate.inner().tbs_certificate.extensions.as_deref().unwrap_or_default();
+    let critical = extensions.iter().any(|e| e.extn_id == oid::EXT_KEY_USAGE && e.critical);
+    Ok(only_that && critical && may_sign(certificate)?)
+}
+
+fn may_sign(certificate: &Certificate) -> Result<bool, FormatError> {
+    let usage: Option<KeyUsage> = certificate.extension(oid::KEY_USAGE)?;
+    Ok(usage.is_none_or(|usage| usage.digital_signature() || usage.non_repudiation()))
+}
+
+/// What holds for every certificate; `license`: the license's private extensions are known.
+pub(super) fn any(certificate: &Certificate, license: bool, at: OffsetDateTime) -> Judgement {
     let mut judgement = Judgement::new();
     let subject = subject_of(certificate);
     let (not_before, not_after) = (certificate.not_before(), certificate.not_after());
@@ -103,8 +123,7 @@ fn any(certificate: &Certificate, usage: Usage, at: OffsetDateTime) -> Judgement
         if extensions[..index].iter().any(|earlier| earlier.extn_id == id) {
             judgement.invalid("malformed", format!("{subject} has the extension {id} twice"));
         }
-        let known = KNOWN_EXTENSIONS.contains(&id)
-            || usage == Usage::License && id.parent() == Some(oid::LICENSE_FACE_ARC);
+        let known = KNOWN_EXTENSIONS.contains(&id) || license && id.parent() == Some(oid::LICENSE_FACE_ARC);
         if extension.critical && !known {
             judgement.invalid(
                 "unknown_critical_extension",

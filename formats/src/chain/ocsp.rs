@@ -1,0 +1,130 @@
+//! What OCSP responses say about a certificate (RFC 6960, 3.2).
+
+use x509_cert::ext::pkix::{CrlReason, ExtendedKeyUsage, KeyUsage};
+
+use super::revocation::{AGE_OF_OPEN_RESPONSE, Word, is_fresh};
+use super::search::Search;
+use super::{crl, rules, stamp, subject_of};
+use crate::ocsp::{OcspResponse, Status};
+use crate::oid;
+use crate::verdict::Verdict;
+use crate::x509::Certificate;
+
+/// Lets the responses speak about the first certificate of `path`, which goes on to its issuer and the
+/// anchor.
+pub(super) fn ask<'a>(search: &mut Search<'a>, path: &[&'a Certificate], word: &mut Word) {
+    let &[certificate, issuer, ..] = path else { return };
+    let trust = search.trust;
+    for response in &trust.ocsp {
+        let mut responses = response.about(certificate, issuer).peekable();
+        if responses.peek().is_none() {
+            continue;
+        }
+        let subject = subject_of(certificate);
+        let mut object = |code, detail: String| {
+            word.obstacles.indeterminate(code, format!("an OCSP response for {subject}: {detail}"));
+        };
+        if let Err(detail) = check_signature(search, response, path) {
+            object("ocsp_signature_invalid", detail);
+            continue;
+        }
+        for one in responses {
+            if let Some(unknown) = response.critical_extension().or_else(|| one.critical_extension()) {
+                word.obstacles.indeterminate(
+                    "ocsp_not_supported",
+                    format!("an OCSP response for {subject} has the critical extension {unknown}, not known"),
+                );
+                continue;
+            }
+            let told = one.this_update();
+            match one.status() {
+                Status::Revoked { at, reason: CrlReason::CertificateHold } => word.hold(told, at),
+                Status::Revoked { at, reason } => word.revoke(at, reason),
+                Status::Unknown => word.obstacles.indeterminate(
+                    "ocsp_status_unknown",
+                    format!("the OCSP responder does not know {subject}"),
+                ),
+                Status::Good => {
+                    word.not_held(told);
+                    let next = one.next_update();
+                    if is_fresh(trust.revocation, told, next, Some(AGE_OF_OPEN_RESPONSE), search.at) {
+                        word.good = true;
+                    } else {
+                        word.obstacles.indeterminate(
+                            "ocsp_stale",
+                            format!("the OCSP response for {subject} is of {}", stamp(told)),
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The issuer signs itself, or whom it has certified for that (RFC 6960, 4.2.2.2).
+fn check_signature<'a>(
+    search: &mut Search<'a>,
+    response: &'a OcspResponse,
+    path: &[&'a Certificate],
+) -> Result<(), String> {
+    let &[_, issuer, ..] = path else { return Err("there is no issuer".to_owned()) };
+    let trust = search.trust;
+    let verify = |signer: &Certificate| {
+        let key = signer.public_key();
+        key.and_then(|key| response.verify_signature_with(&key, Some(&trust.verifier)))
+            .map_err(|error| error.to_string())
+    };
+    if response.is_from(issuer) && verify(issuer).is_ok() {
+        return Ok(());
+    }
+    let delegates = response.certificates().iter().chain(search.certificates());
+    let delegates = delegates.filter(|d| response.is_from(d) && d.issuer_name() == issuer.subject_name());
+    let mut objection = "it is signed neither by the issuer nor by a responder of its".to_owned();
+    for delegate in delegates {
+        if search.steps_left == 0 {
+            break;
+        }
+        search.steps_left -= 1;
+        let checked = verify(delegate).and_then(|()| check_delegate(search, response, delegate, path));
+        match checked {
+            Ok(()) => return Ok(()),
+            Err(detail) => objection = detail,
+        }
+    }
+    Err(objection)
+}
+
+/// Has the issuer certified `delegate` for signing OCSP responses?
+fn check_delegate<'a>(
+    search: &mut Search<'a>,
+    response: &OcspResponse,
+    delegate: &'a Certificate,
+    path: &[&'a Certificate],
+) -> Result<(), String> {
+    let &[_, issuer, ..] = path else { return Err("there is no issuer".to_owned()) };
+    let subject = subject_of(delegate);
+    let text = |error: crate::FormatError| format!("its signer {subject}: {error}");
+    let key = issuer.public_key().map_err(text)?;
+    delegate.verify_signature_with(&key, Some(&search.trust.verifier)).map_err(text)?;
+    let purposes: Option<ExtendedKeyUsage> = delegate.extension(oid::EXT_KEY_USAGE).map_err(text)?;
+    let usage: Option<KeyUsage> = delegate.extension(oid::KEY_USAGE).map_err(text)?;
+    let signs = usage.is_none_or(|usage| usage.digital_signature() || usage.non_repudiation());
+    if !signs || !purposes.is_some_and(|purposes| purposes.0.contains(&oid::OCSP_SIGNING)) {
+        return Err(format!("its signer {subject} is not certified for OCSP"));
+    }
+    if rules::any(delegate, search.license, response.produced_at()).verdict != Verdict::Valid {
+        return Err(format!("its signer {subject} was not valid when it was made"));
+    }
+    // id-pkix-ocsp-nocheck; without it CRLs may speak against the responder, not OCSP itself.
+    let exempt: Option<der::asn1::Null> = delegate.extension(oid::OCSP_NO_CHECK).map_err(text)?;
+    if exempt.is_none() {
+        let mut about_delegate = Word::default();
+        let mut own_path = vec![delegate];
+        own_path.extend(&path[1..]);
+        crl::ask(search, &own_path, &mut about_delegate);
+        if about_delegate.revocation().is_some_and(|(when, _)| when <= search.at) {
+            return Err(format!("its signer {subject} is revoked"));
+        }
+    }
+    Ok(())
+}
