@@ -251,10 +251,19 @@ impl Authority {
             .map(|(serial, when, reason)| RevokedCert {
                 serial_number: SerialNumber::from(*serial),
                 revocation_date: x509_time(*when),
-                crl_entry_extensions: reason.map(|reason| {
-                    let extn_value = OctetString::new(reason.to_der().unwrap()).unwrap();
-                    vec![Extension { extn_id: oid::CRL_REASON, critical: false, extn_value }]
-                }),
+                crl_entry_extensions: {
+                    let extension = |extn_id, critical, value: Vec<u8>| {
+                        let extn_value = OctetString::new(value).unwrap();
+                        Extension { extn_id, critical, extn_value }
+                    };
+                    let reason = reason.map(|r| extension(oid::CRL_REASON, false, r.to_der().unwrap()));
+                    let rest = plan.entry_extensions.iter().cloned();
+                    let all: Vec<_> = reason
+                        .into_iter()
+                        .chain(rest.map(|(id, c, value)| extension(id, c, value)))
+                        .collect();
+                    Some(all).filter(|all| !all.is_empty())
+                },
             })
             .collect();
         let mut extensions = vec![Extension {
@@ -262,6 +271,9 @@ impl Authority {
             critical: false,
             extn_value: OctetString::new(authority_key(&self.key)).unwrap(),
         }];
+        for (extn_id, critical, value) in plan.extensions.clone() {
+            extensions.push(Extension { extn_id, critical, extn_value: OctetString::new(value).unwrap() });
+        }
         if let Some(id) = plan.critical_extension {
             extensions.push(Extension {
                 extn_id: id,
@@ -297,6 +309,9 @@ pub(crate) struct CrlPlan {
     pub(crate) next_update: Option<OffsetDateTime>,
     pub(crate) revoked: Vec<(u32, OffsetDateTime, Option<CrlReason>)>,
     pub(crate) critical_extension: Option<ObjectIdentifier>,
+    pub(crate) extensions: Vec<(ObjectIdentifier, bool, Vec<u8>)>,
+    /// Of every entry, beside its reason.
+    pub(crate) entry_extensions: Vec<(ObjectIdentifier, bool, Vec<u8>)>,
     pub(crate) spoiled_signature: bool,
 }
 
@@ -308,6 +323,8 @@ impl CrlPlan {
             next_update: Some(datetime!(2026-06-06 0:00 UTC)),
             revoked: Vec::new(),
             critical_extension: None,
+            extensions: Vec::new(),
+            entry_extensions: Vec::new(),
             spoiled_signature: false,
         }
     }
@@ -326,7 +343,7 @@ fn authority_key(key: &Key) -> Vec<u8> {
     AuthorityKeyIdentifier { key_identifier: Some(identifier), ..Default::default() }.to_der().unwrap()
 }
 
-fn x509_time(time: OffsetDateTime) -> Time {
+pub(crate) fn x509_time(time: OffsetDateTime) -> Time {
     let since_1970 = std::time::Duration::from_secs(time.unix_timestamp().try_into().unwrap());
     let date_time = der::DateTime::from_unix_duration(since_1970).unwrap();
     match der::asn1::UtcTime::from_date_time(date_time) {
