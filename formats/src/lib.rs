@@ -1,4 +1,5 @@
-//! Pure bytes in, bytes out: unified social credit codes, license certificates, X.509 chains, CMS.
+//! Pure bytes in, bytes out: unified social credit codes and their like, license certificates, X.509 chains,
+//! CMS.
 //!
 //! Invariants:
 //! - no input or output, no clock, no private key: time is an argument;
@@ -8,23 +9,28 @@
 //!   (signed attributes apart, for which RFC 5652, 5.4 asks just that).
 
 pub mod algorithm;
+pub mod cert_id;
 pub mod chain;
 pub mod cms;
 pub mod csr;
 pub mod describe;
 pub mod error;
+pub mod identifier;
 pub mod key;
 pub mod license;
 mod name;
 pub mod ocsp;
 pub mod oid;
 mod pem;
+pub mod registration_number;
+pub mod resident_id;
 pub mod scheme;
 pub mod uscc;
 pub mod verdict;
 pub mod x509;
 
 pub use algorithm::Algorithm;
+pub use cert_id::CertificateId;
 pub use chain::{TrustStore, Usage};
 pub use error::FormatError;
 pub use key::PublicKey;

@@ -93,6 +93,19 @@ pub enum UsccError {
 }
 
 impl UsccError {
+    /// The layer that failed, as a finding's stable code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Length { .. } => "length_wrong",
+            Self::Character { .. } => "character_not_permitted",
+            Self::Department { .. } => "department_unknown",
+            Self::Category { .. } => "category_unknown",
+            Self::Region { .. } => "region_not_digits",
+            Self::SubjectCheck { .. } => "subject_check_wrong",
+            Self::Check { .. } => "check_wrong",
+        }
+    }
+
     /// The position to blame, 1 to 18; `None` when the length is wrong.
     pub fn position(&self) -> Option<usize> {
         match self {
@@ -111,18 +124,24 @@ impl Uscc {
     /// folded. The error names the leftmost fault, alphabet before meaning before check characters.
     pub fn parse(text: &str) -> Result<Self, UsccError> {
         let code = permitted(text)?;
-        check_department(code[0], code[1])?;
-        check_region(&code)?;
+        match meaning(&code).next() {
+            None => Ok(Self(code)),
+            Some(fault) => Err(fault),
+        }
+    }
 
-        let expected = subject_check(&code);
-        if code[16] != expected {
-            return Err(UsccError::SubjectCheck { expected: expected.into(), found: code[16].into() });
+    /// Everything that is wrong with a text, layer by layer; empty exactly if [`Uscc::parse`] takes it. What a
+    /// wrong length or a foreign character leaves without meaning is not looked at.
+    pub fn faults(text: &str) -> Vec<UsccError> {
+        let foreign: Vec<_> = foreign_characters(text).collect();
+        let length = text.chars().count();
+        if length != LENGTH {
+            return [vec![UsccError::Length { found: length }], foreign].concat();
         }
-        let expected = check_character(&code);
-        if code[17] != expected {
-            return Err(UsccError::Check { expected: expected.into(), found: code[17].into() });
+        if !foreign.is_empty() {
+            return foreign;
         }
-        Ok(Self(code))
+        permitted(text).map_or_else(|fault| vec![fault], |code| meaning(&code).collect())
     }
 
     /// Parses a code as a sandbox takes it: as [`Uscc::parse`], and also the synthetic codes of test
@@ -169,14 +188,34 @@ fn permitted(text: &str) -> Result<[u8; LENGTH], UsccError> {
     if found != LENGTH {
         return Err(UsccError::Length { found });
     }
-    let mut code = [0; LENGTH];
-    for (index, character) in text.chars().enumerate() {
-        code[index] = u8::try_from(character)
-            .ok()
-            .filter(|byte| ALPHABET.contains(byte))
-            .ok_or(UsccError::Character { position: index + 1, found: character })?;
+    if let Some(foreign) = foreign_characters(text).next() {
+        return Err(foreign);
     }
-    Ok(code)
+    // Characters of the alphabet are one byte each.
+    text.as_bytes().try_into().map_err(|_| UsccError::Length { found })
+}
+
+/// The characters outside the alphabet.
+fn foreign_characters(text: &str) -> impl Iterator<Item = UsccError> {
+    text.chars()
+        .enumerate()
+        .filter(|(_, character)| !u8::try_from(*character).is_ok_and(|byte| ALPHABET.contains(&byte)))
+        .map(|(index, found)| UsccError::Character { position: index + 1, found })
+}
+
+/// What is wrong with permitted characters, from left to right.
+fn meaning(code: &[u8; LENGTH]) -> impl Iterator<Item = UsccError> {
+    let subject = subject_check(code);
+    let whole = check_character(code);
+    [
+        check_department(code[0], code[1]).err(),
+        check_region(code).err(),
+        (code[16] != subject)
+            .then(|| UsccError::SubjectCheck { expected: subject.into(), found: code[16].into() }),
+        (code[17] != whole).then(|| UsccError::Check { expected: whole.into(), found: code[17].into() }),
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// GB 32100 table 1: which categories a department registers.
