@@ -118,8 +118,12 @@ pub const EXPIRED_CERTS_ON_CRL: ObjectIdentifier = oid("2.5.29.60");
 /// emailAddress in a name (RFC 5280, 4.1.2.6).
 pub const EMAIL_ADDRESS: ObjectIdentifier = oid("1.2.840.113549.1.9.1");
 
+/// anyExtendedKeyUsage (RFC 5280, 4.2.1.12).
+pub const ANY_EXTENDED_KEY_USAGE: ObjectIdentifier = oid("2.5.29.37.0");
 /// id-kp-serverAuth (RFC 5280, 4.2.1.12).
 pub const SERVER_AUTH: ObjectIdentifier = oid("1.3.6.1.5.5.7.3.1");
+/// id-kp-clientAuth (RFC 5280, 4.2.1.12).
+pub const CLIENT_AUTH: ObjectIdentifier = oid("1.3.6.1.5.5.7.3.2");
 /// id-kp-timeStamping (RFC 5280, 4.2.1.12).
 pub const TIME_STAMPING: ObjectIdentifier = oid("1.3.6.1.5.5.7.3.8");
 /// id-kp-OCSPSigning (RFC 5280, 4.2.1.12).

@@ -19,6 +19,7 @@ mod logging;
 mod maintenance;
 mod material;
 mod metrics;
+mod offline;
 mod openapi;
 mod operations;
 mod problem;
@@ -99,6 +100,12 @@ enum Command {
     Device(cli::DeviceArguments),
     /// Have a running gateway read its configuration anew; one with a mistake changes nothing.
     Reload(cli::Target),
+    /// Judge files offline: exit code 0 all valid, 1 some not, 2 unreadable or wrong usage.
+    Verify(offline::VerifyArguments),
+    /// Check unified social credit codes (GB 32100), layer by layer.
+    Uscc(offline::IdentifierArguments),
+    /// Check identifiers of electronic certificates (GB/T 36904), layer by layer.
+    CertId(offline::IdentifierArguments),
     /// Internal: one device's worker process.
     #[command(hide = true)]
     HsmWorker {
@@ -116,6 +123,9 @@ fn main() -> ExitCode {
         Command::HsmProvision => return hsm_driver::provision::run(),
         Command::Device(arguments) => return cli::device(arguments),
         Command::Reload(target) => return cli::reload(&target),
+        Command::Verify(arguments) => return offline::verify(arguments),
+        Command::Uscc(arguments) => return offline::uscc(arguments),
+        Command::CertId(arguments) => return offline::cert_id(arguments),
         Command::CheckConfig { file } => Config::load(&file).map(|_| ()).map_err(StartupError::from),
         Command::Serve { config, http, https, log, log_filter } => {
             logging::start(log, &log_filter);

@@ -1,7 +1,7 @@
 //! Judging signatures that somebody shows: a verdict is an answer, never an error.
 
 use formats::chain::{TrustStore, Usage, validate};
-use formats::cms::{self, SignerReport, VerifyInput};
+use formats::cms::{self, Family, SignerReport, VerifyInput};
 use formats::describe::{CertificateFacts, describe};
 use formats::{Algorithm, Certificate, FormatError, Judgement, PublicKey};
 use serde::Serialize;
@@ -54,6 +54,9 @@ pub struct VerificationAnswer {
     /// Verdict and findings over all signers.
     #[serde(flatten)]
     pub judgement: Judgement,
+    /// Whose object identifiers a SignedData has; absent for a raw signature and for what is no SignedData.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub family: Option<&'static str>,
     /// Each signer; one for a raw signature with a certificate, none for a bare public key.
     pub signers: Vec<SignerSummary>,
 }
@@ -125,7 +128,7 @@ pub fn verify_raw(
             }]
         }
     };
-    Ok(VerificationAnswer { judgement, signers })
+    Ok(VerificationAnswer { judgement, family: None, signers })
 }
 
 /// Judges a SignedData of either family; total.
@@ -140,6 +143,7 @@ pub fn verify_cms(trust: &TrustStore, asked: CmsVerification<'_>) -> Verificatio
     });
     VerificationAnswer {
         judgement: report.judgement,
+        family: report.family.map(Family::name),
         signers: report.signers.into_iter().map(SignerSummary::from).collect(),
     }
 }

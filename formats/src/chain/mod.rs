@@ -52,6 +52,7 @@ mod policies;
 mod revocation;
 mod rules;
 mod search;
+mod usage;
 
 use std::sync::Arc;
 
@@ -64,7 +65,8 @@ use crate::verdict::Judgement;
 use crate::x509::{Certificate, Crl};
 
 pub use policies::PolicyRequirements;
-pub(crate) use rules::may_sign_documents;
+pub use usage::Usage;
+pub(crate) use usage::may_sign_documents;
 
 /// The most certificates in a path, leaf and anchor included.
 pub const MAX_PATH_LENGTH: usize = 10;
@@ -136,19 +138,6 @@ impl TrustStore {
     pub(crate) fn certificates(&self) -> impl Iterator<Item = &Certificate> {
         self.anchors.iter().chain(&self.intermediates)
     }
-}
-
-/// What the leaf's key is used for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Usage {
-    /// Signing documents: keyUsage, when present, must hold digitalSignature or nonRepudiation, and
-    /// extKeyUsage, when present, must not be only about servers, timestamps or OCSP.
-    DocumentSigning,
-    /// Being an electronic business license: the same, with the relaxations of this module's table.
-    License,
-    /// Timestamping (RFC 3161, 2.3): extKeyUsage must be there, critical, and timeStamping alone; keyUsage
-    /// as for documents.
-    TimeStamping,
 }
 
 /// Judges whether `leaf` is good for `usage` at `at`, by a path to an anchor of `trust` over its

@@ -2,10 +2,9 @@
 
 use const_oid::ObjectIdentifier;
 use time::OffsetDateTime;
-use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage};
+use x509_cert::ext::pkix::{BasicConstraints, KeyUsage};
 
 use super::{Usage, stamp, subject_of};
-use crate::error::FormatError;
 use crate::oid;
 use crate::verdict::Judgement;
 use crate::x509::Certificate;
@@ -27,20 +26,13 @@ const KNOWN_EXTENSIONS: [ObjectIdentifier; 13] = [
     oid::INHIBIT_ANY_POLICY,
 ];
 
-/// Purposes that have nothing to do with documents.
-const OTHER_PURPOSES: [ObjectIdentifier; 3] = [oid::SERVER_AUTH, oid::TIME_STAMPING, oid::OCSP_SIGNING];
-
 pub(super) fn leaf(certificate: &Certificate, usage: Usage, at: OffsetDateTime) -> Judgement {
     let mut judgement = any(certificate, usage == Usage::License, at);
-    let (permitted, purpose) = match usage {
-        Usage::DocumentSigning | Usage::License => (may_sign_documents(certificate), "signing documents"),
-        Usage::TimeStamping => (may_sign_timestamps(certificate), "timestamping alone"),
-    };
-    match permitted {
+    match usage.permitted_by(certificate) {
         Ok(true) => {}
         Ok(false) => judgement.invalid(
             "key_usage_not_permitted",
-            format!("the key of {} is not for {purpose}", subject_of(certificate)),
+            format!("the key of {} is not for {}", subject_of(certificate), usage.purpose()),
         ),
         Err(error) => judgement.invalid("malformed", error.to_string()),
     }
@@ -80,29 +72,6 @@ pub(super) fn authority(
         Err(error) => judgement.invalid("malformed", error.to_string()),
     }
     judgement
-}
-
-/// Do keyUsage and extKeyUsage, where present, permit signing documents? The encryption certificate
-/// of an SM2 pair does not (GM/T 0015).
-pub(crate) fn may_sign_documents(certificate: &Certificate) -> Result<bool, FormatError> {
-    let by_purpose = certificate
-        .extension::<ExtendedKeyUsage>(oid::EXT_KEY_USAGE)?
-        .is_none_or(|purposes| purposes.0.iter().any(|purpose| !OTHER_PURPOSES.contains(purpose)));
-    Ok(by_purpose && may_sign(certificate)?)
-}
-
-/// RFC 3161, 2.3.
-fn may_sign_timestamps(certificate: &Certificate) -> Result<bool, FormatError> {
-    let purposes: Option<ExtendedKeyUsage> = certificate.extension(oid::EXT_KEY_USAGE)?;
-    let only_that = purposes.is_some_and(|purposes| purposes.0 == [oid::TIME_STAMPING]);
-    let extensions = certificate.inner().tbs_certificate.extensions.as_deref().unwrap_or_default();
-    let critical = extensions.iter().any(|e| e.extn_id == oid::EXT_KEY_USAGE && e.critical);
-    Ok(only_that && critical && may_sign(certificate)?)
-}
-
-fn may_sign(certificate: &Certificate) -> Result<bool, FormatError> {
-    let usage: Option<KeyUsage> = certificate.extension(oid::KEY_USAGE)?;
-    Ok(usage.is_none_or(|usage| usage.digital_signature() || usage.non_repudiation()))
 }
 
 /// What holds for every certificate; `license`: the license's private extensions are known.

@@ -24,6 +24,14 @@ pub enum Family {
 }
 
 impl Family {
+    /// The name callers use.
+    pub fn name(self) -> &'static str {
+        match self {
+            Family::Rfc5652 => "rfc5652",
+            Family::Gbt35275 => "gbt35275",
+        }
+    }
+
     fn signed_data(self) -> ObjectIdentifier {
         match self {
             Family::Rfc5652 => oid::CMS_SIGNED_DATA,
