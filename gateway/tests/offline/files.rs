@@ -1,0 +1,229 @@
+use crate::support::{AT, Scratch, codes, gateway, sandbox};
+
+#[test]
+fn the_sandboxs_certificates_are_valid_with_their_crls_checked() {
+    for service in ["demo-sm2", "demo-p256", "demo-rsa2048", "portal-sm2", "front-sm2"] {
+        let ran = sandbox().verify(&format!("services/{service}/chain.pem"), &format!("--at {AT}"));
+        let object = ran.expect(0, "valid", None);
+        assert_eq!(object["type"], "cert");
+        assert_eq!(codes(&object), [""; 0], "{object}");
+        assert!(object["certificate"]["subject"].as_str().unwrap().contains("TEST ONLY"), "{object}");
+    }
+}
+
+#[test]
+fn without_anchors_nothing_is_trusted_and_without_crls_that_is_said() {
+    let chain = sandbox().path("services/demo-sm2/chain.pem");
+    let chain = chain.to_str().unwrap();
+    gateway(&format!("verify --json --at {AT}"), &[chain]).expect(1, "indeterminate", Some("no_path"));
+    let bundle = sandbox().path("trust");
+    // The chain's own issuing certificate stands in the file.
+    gateway(&format!("verify --json --at {AT} --trust {}", bundle.display()), &[chain]).expect(
+        0,
+        "valid",
+        Some("revocation_not_checked"),
+    );
+}
+
+#[test]
+fn certificates_to_be_refused_are_refused_for_the_reason_they_were_made_for() {
+    let negatives = sandbox().manifest("negatives");
+    assert!(negatives.len() >= 15);
+    for negative in negatives {
+        let ran = sandbox().verify(negative["file"].as_str().unwrap(), &format!("--at {AT}"));
+        ran.expect(1, "invalid", negative["finding"].as_str());
+    }
+}
+
+#[test]
+fn licenses_are_told_from_certificates_and_judged_with_their_faces() {
+    for license in sandbox().manifest("licenses") {
+        let finding = license["finding"].as_str();
+        let ran = sandbox().verify(license["file"].as_str().unwrap(), &format!("--at {AT}"));
+        let object = match finding {
+            Some(_) => ran.expect(1, "invalid", finding),
+            None => ran.expect(0, "valid", Some("status_not_checked")),
+        };
+        assert_eq!(object["type"], "license");
+        if finding.is_none() {
+            assert_eq!(object["license"]["uscc"], license["uscc"], "{object}");
+            assert_eq!(object["license"]["license_serial"], license["license_serial"]);
+            assert!(object["license"]["face"]["name"].is_string());
+        }
+    }
+}
+
+#[test]
+fn the_time_of_judgement_is_the_callers() {
+    for (at, code, verdict) in
+        [("2010-01-01T00:00:00Z", 1, "invalid"), ("2040-01-01T00:00:00Z", 1, "invalid"), (AT, 0, "valid")]
+    {
+        sandbox().verify("licenses/A-good.der", &format!("--at {at}")).expect(code, verdict, None);
+    }
+}
+
+#[test]
+fn a_certificate_is_good_for_its_usage_and_its_names_only() {
+    let tls = |options: &str| sandbox().verify("tls/chain.pem", &format!("--at {AT} {options}"));
+    tls("--usage tls-server --name localhost").expect(0, "valid", None);
+    tls("--usage tls-server --name 127.0.0.1").expect(0, "valid", None);
+    tls("--usage tls-server --name ::1").expect(0, "valid", None);
+    tls("--usage tls-server --name localhost.test").expect(1, "invalid", Some("name_mismatch"));
+    tls("").expect(1, "invalid", Some("key_usage_not_permitted"));
+    tls("--usage timestamp").expect(1, "invalid", Some("key_usage_not_permitted"));
+    tls("--usage ca").expect(1, "invalid", Some("key_usage_not_permitted"));
+    tls("--usage any").expect(0, "valid", None);
+    sandbox().verify("issuing/sm2.pem", &format!("--at {AT} --usage ca")).expect(0, "valid", None);
+    let service =
+        |options: &str| sandbox().verify("services/demo-sm2/chain.pem", &format!("--at {AT} {options}"));
+    service("--usage encryption").expect(1, "invalid", Some("key_usage_not_permitted"));
+    let scratch = Scratch::with_authority();
+    scratch.verify("leaf.pem", "--name 签名单位").expect(0, "valid", None);
+    scratch.verify("leaf.pem", "--name 别的单位").expect(1, "invalid", Some("name_mismatch"));
+}
+
+#[test]
+fn openssls_cms_is_valid_attached_and_detached_and_in_every_armour() {
+    let scratch = Scratch::with_authority();
+    scratch.write("content", "关于准予设立登记的通知书\n");
+    scratch.write("other", "other");
+    let sign = "cms -sign -binary -md sha256 -in content -signer leaf.pem -inkey leaf.key";
+    scratch.openssl(&format!("{sign} -nodetach -outform DER -out attached.der"));
+    scratch.openssl(&format!("{sign} -nodetach -outform PEM -out attached.pem"));
+    scratch.openssl(&format!("{sign} -outform DER -out detached.der"));
+    scratch.openssl("base64 -in attached.der -out attached.txt");
+    for file in ["attached.der", "attached.pem", "attached.txt"] {
+        let object = scratch.verify(file, "").expect(0, "valid", None);
+        assert_eq!(object["type"], "cms");
+        assert_eq!(object["family"], "rfc5652");
+        assert!(object["signers"][0]["subject"].as_str().unwrap().contains("CN=leaf"), "{object}");
+    }
+    let content = |name| format!("--content {}", scratch.path(name).display());
+    scratch.verify("detached.der", &content("content")).expect(0, "valid", None);
+    scratch.verify("detached.der", &content("other")).expect(1, "invalid", Some("digest_mismatch"));
+    scratch.verify("detached.der", "").expect(1, "indeterminate", Some("content_absent"));
+    scratch.verify("attached.der", "--name leaf").expect(0, "valid", None);
+    scratch.verify("attached.der", "--name other").expect(1, "invalid", Some("name_mismatch"));
+    let mut flipped = scratch.read("attached.der");
+    *flipped.last_mut().unwrap() ^= 1;
+    scratch.write("flipped.der", flipped);
+    scratch.verify("flipped.der", "").expect(1, "invalid", Some("signature_invalid"));
+}
+
+#[test]
+fn a_request_proves_that_its_key_is_held() {
+    let scratch = Scratch::new();
+    for (name, key) in [
+        ("p256", "-algorithm EC -pkeyopt ec_paramgen_curve:P-256"),
+        ("rsa", "-algorithm RSA -pkeyopt rsa_keygen_bits:2048"),
+        ("sm2", "-algorithm SM2"),
+    ] {
+        scratch.openssl(&format!("genpkey {key} -out {name}.key"));
+        let options = if name == "sm2" { "-sm3 -sigopt distid:1234567812345678" } else { "-sha256" };
+        scratch.openssl(&format!("req -new -key {name}.key -subj /CN=d3 {options} -out {name}.csr"));
+        scratch.openssl(&format!("req -in {name}.csr -outform DER -out {name}.der"));
+        for file in [format!("{name}.csr"), format!("{name}.der")] {
+            let file = scratch.path(&file);
+            let object = gateway("verify --json", &[file.to_str().unwrap()]).expect(0, "valid", None);
+            assert_eq!((&object["type"], &object["request"]["subject"]), (&"csr".into(), &"CN=d3".into()));
+        }
+        let mut flipped = scratch.read(&format!("{name}.der"));
+        *flipped.last_mut().unwrap() ^= 1;
+        let flipped = scratch.write("flipped.der", flipped);
+        let ran = gateway("verify --json", &[flipped.to_str().unwrap()]);
+        ran.expect(1, "invalid", Some("signature_invalid"));
+    }
+    let sm2 = scratch.path("sm2.csr");
+    let ran = gateway("verify --json --signer-id somebody", &[sm2.to_str().unwrap()]);
+    ran.expect(1, "invalid", Some("signature_invalid"));
+}
+
+#[test]
+fn what_cannot_be_parsed_is_answered_with_malformed_and_exit_code_two() {
+    let scratch = Scratch::with_authority();
+    let der = std::fs::read(sandbox().path("licenses/A-good.der")).unwrap();
+    scratch.write("truncated.der", &der[..der.len() - 1]);
+    scratch.write("longer.der", [&der[..], &[0]].concat());
+    scratch.write("empty", "");
+    scratch.write("text", "hello");
+    scratch.write("armour.pem", "-----BEGIN CERTIFICATE-----\nMIIB!\n-----END CERTIFICATE-----\n");
+    for (file, kind) in [
+        ("truncated.der", "license"),
+        ("longer.der", "license"),
+        ("empty", "cms"),
+        ("text", "csr"),
+        ("text", "cert"),
+    ] {
+        let object = scratch.verify(file, &format!("--type {kind}")).expect(2, "invalid", Some("malformed"));
+        assert_eq!(object["type"], kind);
+    }
+    for file in ["truncated.der", "longer.der", "empty", "text", "armour.pem"] {
+        scratch.verify(file, "").expect(2, "invalid", Some("malformed"));
+    }
+    scratch.verify("absent", "").expect(2, "invalid", Some("unreadable"));
+}
+
+#[test]
+fn every_file_has_its_line_and_the_worst_decides_the_exit_code() {
+    let scratch = Scratch::with_authority();
+    scratch.write("text", "hello");
+    let paths = ["leaf.pem", "tsa.pem", "text"].map(|name| scratch.path(name));
+    let paths: Vec<&str> = paths.iter().map(|path| path.to_str().unwrap()).collect();
+    let ca = scratch.path("ca.pem");
+    let ran = gateway(&format!("verify --json --trust {}", ca.display()), &paths);
+    assert_eq!(ran.code, 2, "{}", ran.stdout);
+    let objects = ran.objects();
+    let files: Vec<_> = objects.iter().map(|object| object["file"].as_str().unwrap()).collect();
+    assert_eq!(files, paths);
+    let verdicts: Vec<_> = objects.iter().map(|object| object["verdict"].as_str().unwrap()).collect();
+    assert_eq!(verdicts, ["valid", "invalid", "invalid"]);
+}
+
+#[test]
+fn documents_that_cannot_be_judged_yet_are_named_and_left_open() {
+    let scratch = Scratch::with_authority();
+    scratch.write("a.pdf", "%PDF-1.7\n");
+    scratch.write("a.ofd", "PK\x03\x04");
+    scratch.write("a.esl", [0x30, 0x08, 0x30, 0x06, 0x30, 0x04, 0x16, 0x02, b'E', b'S']);
+    for (file, kind) in [("a.pdf", "pdf"), ("a.ofd", "ofd"), ("a.esl", "seal")] {
+        let object = scratch.verify(file, "").expect(1, "indeterminate", Some("type_not_supported"));
+        assert_eq!(object["type"], kind, "{object}");
+    }
+}
+
+#[test]
+fn the_text_is_chinese_or_english() {
+    let license = sandbox().path("licenses/B-expired.der");
+    let license = license.to_str().unwrap();
+    let bundle = sandbox().path("trust/bundle.pem");
+    let say = |lang| gateway(&format!("verify --trust {} --lang {lang}", bundle.display()), &[license]);
+    let (chinese, english) = (say("zh"), say("en"));
+    assert_eq!((chinese.code, english.code), (1, 1));
+    for words in ["无效（电子营业执照）", "[expired] 已过期", "主体："] {
+        assert!(chinese.stdout.contains(words), "{}", chinese.stdout);
+    }
+    assert!(english.stdout.contains("invalid (license)"), "{}", english.stdout);
+}
+
+#[test]
+fn wrong_usage_is_exit_code_two_and_says_why() {
+    let scratch = Scratch::with_authority();
+    let leaf = scratch.path("leaf.pem");
+    let leaf = leaf.to_str().unwrap();
+    scratch.write("text", "hello");
+    let text = scratch.path("text").display().to_string();
+    for options in [
+        "--trust /nonexistent".to_owned(),
+        format!("--trust {text}"),
+        format!("--crl {text}"),
+        "--content /nonexistent".to_owned(),
+        "--at yesterday".to_owned(),
+        "--usage anything".to_owned(),
+        "--type word".to_owned(),
+    ] {
+        let ran = gateway(&format!("verify --json {options}"), &[leaf]);
+        assert_eq!(ran.code, 2, "{options}: {}", ran.stdout);
+        assert!(!ran.stderr.is_empty(), "{options}");
+    }
+    assert_eq!(gateway("verify --json", &[]).code, 2);
+}
