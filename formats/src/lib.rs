@@ -9,6 +9,7 @@
 //!   (signed attributes apart, for which RFC 5652, 5.4 asks just that).
 
 pub mod algorithm;
+pub mod ber;
 pub mod cert_id;
 pub mod chain;
 pub mod cms;
@@ -27,6 +28,7 @@ pub mod registration_number;
 pub mod resident_id;
 pub mod scheme;
 pub mod subject;
+pub mod tsp;
 pub mod uscc;
 pub mod verdict;
 pub mod x509;

@@ -2,150 +2,16 @@
 
 #![allow(clippy::unwrap_used)] // a helper that fails fails its test
 
+mod pieces;
 mod pki;
 
 use const_oid::ObjectIdentifier;
-use der::asn1::OctetStringRef;
-use der::{Encode, Header, Tag, TagNumber};
+use der::{Encode, Tag};
 use formats::cms::{Content, SignedDataReport, VerifyInput, verify};
 use formats::scheme::SignatureScheme;
-use formats::{Certificate, TrustStore, Verdict, oid};
-use pki::{Authority, Key, NOW, Plan, SIGNER_ID, codes};
-use spki::AlgorithmIdentifierOwned;
-
-const CONTENT: &[u8] = b"content";
-
-fn element(tag: Tag, parts: &[Vec<u8>]) -> Vec<u8> {
-    let content = parts.concat();
-    [Header::new(tag, content.len()).unwrap().to_der().unwrap(), content].concat()
-}
-
-fn sequence(parts: &[Vec<u8>]) -> Vec<u8> {
-    element(Tag::Sequence, parts)
-}
-
-fn context(number: TagNumber, parts: &[Vec<u8>]) -> Vec<u8> {
-    element(Tag::ContextSpecific { number, constructed: true }, parts)
-}
-
-fn octets(bytes: &[u8]) -> Vec<u8> {
-    OctetStringRef::new(bytes).unwrap().to_der().unwrap()
-}
-
-fn attribute(id: ObjectIdentifier, values: &[Vec<u8>]) -> Vec<u8> {
-    sequence(&[id.to_der().unwrap(), element(Tag::Set, values)])
-}
-
-fn algorithm(oid: ObjectIdentifier) -> Vec<u8> {
-    AlgorithmIdentifierOwned { oid, parameters: None }.to_der().unwrap()
-}
-
-struct Signer {
-    root: Authority,
-    key: Key,
-    certificate: Certificate,
-}
-
-impl Signer {
-    fn sm2() -> Self {
-        Self::with(Key::sm2(7))
-    }
-
-    fn with(key: Key) -> Self {
-        let root = Plan::authority("CN=Root").root(Key::sm2(1));
-        let certificate = root.issue(&Plan::leaf("CN=Signer"), &key);
-        Self { root, key, certificate }
-    }
-
-    fn by_serial(&self) -> Vec<u8> {
-        let tbs = &self.certificate.inner().tbs_certificate;
-        sequence(&[tbs.issuer.to_der().unwrap(), tbs.serial_number.to_der().unwrap()])
-    }
-
-    fn by_key_identifier(&self) -> Vec<u8> {
-        let extensions = self.certificate.inner().tbs_certificate.extensions.as_ref().unwrap();
-        let found = extensions.iter().find(|e| e.extn_id == oid::SUBJECT_KEY_IDENTIFIER).unwrap();
-        let mut identifier = found.extn_value.as_bytes().to_vec();
-        identifier[0] = 0x80;
-        identifier
-    }
-
-    fn judge(&self, cms: &[u8], content: Option<Content>) -> SignedDataReport {
-        let trust = TrustStore::new(vec![self.root.certificate.clone()], Vec::new(), Vec::new());
-        verify(VerifyInput { cms, content, signer_id: SIGNER_ID, trust: &trust, at: NOW })
-    }
-}
-
-/// A SignedData in pieces.
-struct Pieces {
-    signed_data: ObjectIdentifier,
-    content_type: ObjectIdentifier,
-    content: Option<Vec<u8>>,
-    certificates: Vec<Vec<u8>>,
-    identifier: Vec<u8>,
-    digest_algorithm: ObjectIdentifier,
-    signature_algorithm: ObjectIdentifier,
-    attributes: Option<Vec<Vec<u8>>>,
-    /// In place of the signature over the attributes in DER, or over the content.
-    signed: Option<Vec<u8>>,
-    copies: usize,
-}
-
-impl Pieces {
-    fn of(signer: &Signer) -> Self {
-        let scheme = signer.key.scheme();
-        let digest = scheme.hash().digest(CONTENT);
-        Self {
-            signed_data: oid::GM_SIGNED_DATA,
-            content_type: oid::GM_DATA,
-            content: Some(CONTENT.to_vec()),
-            certificates: vec![signer.certificate.der().to_vec()],
-            identifier: signer.by_serial(),
-            digest_algorithm: scheme.hash().oid(),
-            signature_algorithm: scheme.identifier().oid,
-            attributes: Some(vec![
-                attribute(oid::CONTENT_TYPE, &[oid::GM_DATA.to_der().unwrap()]),
-                attribute(oid::MESSAGE_DIGEST, &[octets(&digest)]),
-            ]),
-            signed: None,
-            copies: 1,
-        }
-    }
-
-    fn build(self, signer: &Signer) -> Vec<u8> {
-        let content = self.content.as_ref().map(|content| context(TagNumber::N0, &[octets(content)]));
-        let message = self.signed.clone().unwrap_or_else(|| match &self.attributes {
-            Some(attributes) => {
-                let mut sorted = attributes.clone();
-                sorted.sort();
-                element(Tag::Set, &sorted)
-            }
-            None => self.content.clone().unwrap_or_else(|| CONTENT.to_vec()),
-        });
-        let by_key_identifier = self.identifier[0] == 0x80;
-        let version = if by_key_identifier { 3u8 } else { 1 }.to_der().unwrap();
-        let signer_info = sequence(&[
-            version.clone(),
-            self.identifier,
-            algorithm(self.digest_algorithm),
-            self.attributes.map(|attributes| context(TagNumber::N0, &attributes)).unwrap_or_default(),
-            algorithm(self.signature_algorithm),
-            octets(&signer.key.sign(&message)),
-        ]);
-        let certificates = match self.certificates.is_empty() {
-            true => Vec::new(),
-            false => context(TagNumber::N0, &self.certificates),
-        };
-        let signed_data = sequence(&[
-            version,
-            element(Tag::Set, &[algorithm(self.digest_algorithm)]),
-            sequence(&[self.content_type.to_der().unwrap(), content.unwrap_or_default()]),
-            certificates,
-            element(Tag::Set, &vec![signer_info; self.copies]),
-        ]);
-        sequence(&[self.signed_data.to_der().unwrap(), context(TagNumber::N0, &[signed_data])])
-    }
-}
+use formats::{TrustStore, Verdict, oid};
+use pieces::{CONTENT, Pieces, Signer, algorithm, attribute, element, octets, sequence};
+use pki::{Key, NOW, SIGNER_ID, codes};
 
 #[track_caller]
 fn assert_judged(report: &SignedDataReport, verdict: Verdict, expected: &[&str]) {
@@ -404,8 +270,21 @@ fn malformed_input_is_an_answer() {
         assert_judged(&report, Verdict::Invalid, &["malformed"]);
         assert_eq!(report.family, None);
     }
+}
+
+#[test]
+fn ber_is_read_as_the_der_of_the_same_values() {
+    let signer = Signer::sm2();
+    let good = Pieces::of(&signer).build(&signer);
     let indefinite = [&[0x30, 0x80], &good[4..], &[0, 0]].concat();
-    assert_judged(&signer.judge(&indefinite, None), Verdict::Invalid, &["ber_not_supported"]);
+    let report = signer.judge(&indefinite, None);
+    assert_judged(&report, Verdict::Valid, &["ber_encoding"]);
+    assert_eq!(report.content.as_deref(), Some(CONTENT));
+    let trailing = [&indefinite[..], &[0]].concat();
+    let unended = &indefinite[..indefinite.len() - 1];
+    for cms in [&trailing[..], unended] {
+        assert_eq!(signer.judge(cms, None).judgement.verdict, Verdict::Invalid);
+    }
 }
 
 #[test]

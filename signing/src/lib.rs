@@ -12,5 +12,6 @@ pub use error::SigningError;
 pub use keys::{KeyRing, SigningKey};
 pub use sign::{Caller, Input, Receipt, SignOrder, SignatureFormat, SigningDesk};
 pub use verify::{
-    CmsVerification, RawVerification, Signer, SignerSummary, VerificationAnswer, verify_cms, verify_raw,
+    CmsVerification, RawVerification, Signer, SignerSummary, TimestampAnswer, VerificationAnswer, verify_cms,
+    verify_raw, verify_timestamp,
 };

@@ -1,8 +1,10 @@
 //! Judging signatures that somebody shows: a verdict is an answer, never an error.
 
 use formats::chain::{TrustStore, Usage, validate};
+use formats::cms::AttributeReport;
 use formats::cms::{self, Family, SignerReport, VerifyInput};
 use formats::describe::{CertificateFacts, describe};
+use formats::tsp::{self, TokenInfo, TokenInput, TokenReport};
 use formats::{Algorithm, Certificate, FormatError, Judgement, PublicKey};
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -38,7 +40,7 @@ pub struct RawVerification<'a> {
 /// A SignedData to be judged.
 #[derive(Debug, Clone)]
 pub struct CmsVerification<'a> {
-    /// ContentInfo, DER.
+    /// ContentInfo, DER or BER; for a timestamp, a response or a token.
     pub signature: &'a [u8],
     /// The content of a detached one.
     pub input: Option<Input>,
@@ -82,6 +84,33 @@ pub struct SignerSummary {
     pub certificate: Option<String>,
     /// What the certificate says, for people.
     pub facts: Option<CertificateFacts>,
+    /// What stands beside the signature in a SignedData.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub attributes: Vec<AttributeReport>,
+    /// Signatures over this signature, each judged by itself.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub counter_signatures: Vec<SignerSummary>,
+    /// Timestamps over this signature, each judged by itself.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub timestamps: Vec<TimestampAnswer>,
+}
+
+/// The answer on a timestamp.
+#[derive(Debug, Clone, Serialize)]
+pub struct TimestampAnswer {
+    /// Verdict and findings.
+    #[serde(flatten)]
+    pub judgement: Judgement,
+    /// Whose object identifiers the token has; absent when there is no token to be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub family: Option<&'static str>,
+    /// What the token says, to be believed if the verdict is valid.
+    pub timestamp: Option<TokenInfo>,
+    /// The authority.
+    pub signers: Vec<SignerSummary>,
+    /// The octets are a response or a token at all.
+    #[serde(skip)]
+    pub readable: bool,
 }
 
 /// Judges a raw signature.
@@ -125,6 +154,9 @@ pub fn verify_raw(
                 signing_time: None,
                 certificate: Some(certificate.to_pem()),
                 facts: describe(certificate).ok(),
+                attributes: Vec::new(),
+                counter_signatures: Vec::new(),
+                timestamps: Vec::new(),
             }]
         }
     };
@@ -159,6 +191,33 @@ impl From<SignerReport> for SignerSummary {
             signing_time: report.signing_time,
             facts: report.certificate.as_ref().and_then(|certificate| describe(certificate).ok()),
             certificate: report.certificate.map(|certificate| certificate.to_pem()),
+            attributes: report.attributes,
+            counter_signatures: report.counter_signatures.into_iter().map(Self::from).collect(),
+            timestamps: report.timestamps.into_iter().map(TimestampAnswer::from).collect(),
+        }
+    }
+}
+
+/// Judges a timestamp (RFC 3161, GB/T 20520): a response or a bare token; total. The input is what was stamped.
+#[must_use]
+pub fn verify_timestamp(trust: &TrustStore, asked: CmsVerification<'_>) -> TimestampAnswer {
+    TimestampAnswer::from(tsp::verify(TokenInput {
+        token: asked.signature,
+        content: asked.input.map(Into::into),
+        signer_id: asked.signer_id,
+        trust,
+        at: asked.at,
+    }))
+}
+
+impl From<TokenReport> for TimestampAnswer {
+    fn from(report: TokenReport) -> Self {
+        Self {
+            judgement: report.judgement,
+            family: report.family.map(Family::name),
+            timestamp: report.info,
+            signers: report.signers.into_iter().map(SignerSummary::from).collect(),
+            readable: report.readable,
         }
     }
 }

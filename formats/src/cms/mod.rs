@@ -2,17 +2,24 @@
 //! has the shape of PKCS #7 1.5.
 //!
 //! [`prepare`] a plan, have the key sign, [`finish`](Pending::finish); [`verify`] answers for any bytes.
-//! What is built always has signed attributes.
+//! What is built always has signed attributes. Counter-signatures and signature timestamps are judged and reported
+//! beside the signature they stand at. BER is read as the DER of the same values ([`crate::ber`]).
 
 mod build;
-mod structure;
+mod signer;
+pub(crate) mod structure;
+mod unsigned;
 mod verify;
 
 use crate::oid;
 use const_oid::ObjectIdentifier;
 
 pub use build::{Pending, SignedDataPlan, prepare};
-pub use verify::{MAX_CERTIFICATES, MAX_SIGNERS, SignedDataReport, SignerReport, VerifyInput, verify};
+pub use verify::{
+    AttributeReport, MAX_CERTIFICATES, MAX_NESTED, MAX_SIGNERS, SignedDataReport, SignerReport, VerifyInput,
+    verify,
+};
+pub(crate) use verify::{Role, in_der, judge};
 
 /// Whose object identifiers are used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

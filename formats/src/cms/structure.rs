@@ -13,7 +13,7 @@ use crate::oid;
 
 const WHAT: &str = "CMS SignedData";
 
-pub(super) const fn context(number: TagNumber, constructed: bool) -> Tag {
+pub(crate) const fn context(number: TagNumber, constructed: bool) -> Tag {
     Tag::ContextSpecific { number, constructed }
 }
 
@@ -33,6 +33,8 @@ pub(super) struct SignerInfo<'a> {
     pub(super) signed_attributes: Option<SignedAttributes<'a>>,
     pub(super) signature_algorithm: AlgorithmIdentifierOwned,
     pub(super) signature: &'a [u8],
+    /// `[1] IMPLICIT` as it came: nobody signed it, so nothing in it may keep the rest from being read.
+    unsigned_attributes: Option<&'a [u8]>,
 }
 
 pub(super) enum SignerIdentifier<'a> {
@@ -106,7 +108,7 @@ impl<'a> SignedData<'a> {
 }
 
 impl<'a> SignerInfo<'a> {
-    fn decode(signer_info: &'a [u8]) -> der::Result<Self> {
+    pub(super) fn decode(signer_info: &'a [u8]) -> der::Result<Self> {
         sequence(signer_info, |reader| {
             let version = u8::decode(reader)?;
             let identifier = SignerIdentifier::decode(reader.tlv_bytes()?)?;
@@ -124,9 +126,20 @@ impl<'a> SignerInfo<'a> {
                 .transpose()?;
             let signature_algorithm = AlgorithmIdentifierOwned::decode(reader)?;
             let signature = OctetStringRef::decode(reader)?.as_bytes();
-            optional(reader, context(TagNumber::N1, true))?;
-            Ok(Self { identifier, digest_algorithm, signed_attributes, signature_algorithm, signature })
+            let unsigned_attributes = optional(reader, context(TagNumber::N1, true))?;
+            Ok(Self {
+                identifier,
+                digest_algorithm,
+                signed_attributes,
+                signature_algorithm,
+                signature,
+                unsigned_attributes,
+            })
         })
+    }
+
+    pub(super) fn unsigned_attributes(&self) -> der::Result<AttributeList<'a>> {
+        self.unsigned_attributes.map_or(Ok(Vec::new()), |attributes| attribute_list(&elements(attributes)?))
     }
 }
 
@@ -152,16 +165,15 @@ impl<'a> SignedAttributes<'a> {
     }
 
     fn of(attributes: Vec<&'a [u8]>) -> der::Result<Self> {
-        let list = attributes
-            .iter()
-            .map(|attribute| {
-                sequence(attribute, |reader| {
-                    Ok((ObjectIdentifier::decode(reader)?, set(reader.tlv_bytes()?)?))
-                })
-            })
-            .collect::<der::Result<_>>()?;
+        let list = attribute_list(&attributes)?;
         Ok(Self { der: set_of(attributes)?, list })
     }
+}
+
+fn attribute_list<'a>(attributes: &[&'a [u8]]) -> der::Result<AttributeList<'a>> {
+    let read =
+        |reader: &mut SliceReader<'a>| Ok((ObjectIdentifier::decode(reader)?, set(reader.tlv_bytes()?)?));
+    attributes.iter().map(|attribute| sequence(attribute, read)).collect()
 }
 
 /// One element with the given tag and the concatenation of `parts` as its content.
@@ -181,7 +193,7 @@ pub(super) fn set_of<T: AsRef<[u8]> + Ord>(mut elements: Vec<T>) -> der::Result<
 }
 
 /// What `read` makes of the content of the one SEQUENCE in `der`, all of which it must take.
-fn sequence<'a, T>(
+pub(crate) fn sequence<'a, T>(
     der: &'a [u8],
     read: impl FnOnce(&mut SliceReader<'a>) -> der::Result<T>,
 ) -> der::Result<T> {
@@ -209,14 +221,14 @@ fn elements(der: &[u8]) -> der::Result<Vec<&[u8]>> {
 }
 
 /// What `[0] EXPLICIT` wraps.
-fn explicit(der: &[u8]) -> der::Result<&[u8]> {
+pub(crate) fn explicit(der: &[u8]) -> der::Result<&[u8]> {
     let element = AnyRef::from_der(der)?;
     element.tag().assert_eq(context(TagNumber::N0, true))?;
     Ok(element.value())
 }
 
 /// The next element if it has this tag.
-fn optional<'a>(reader: &mut SliceReader<'a>, tag: Tag) -> der::Result<Option<&'a [u8]>> {
+pub(crate) fn optional<'a>(reader: &mut SliceReader<'a>, tag: Tag) -> der::Result<Option<&'a [u8]>> {
     match reader.peek_tag() {
         Ok(found) if found == tag => reader.tlv_bytes().map(Some),
         Ok(_) => Ok(None),

@@ -10,7 +10,7 @@ use formats::describe::describe;
 use formats::opened::{Kind, Opened, open};
 use formats::{Certificate, FormatError, Judgement, TrustStore, license, subject};
 use serde_json::{Map, Value, json};
-use signing::{CmsVerification, Input, verify_cms};
+use signing::{CmsVerification, Input, SignerSummary, verify_cms, verify_timestamp};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -122,7 +122,8 @@ impl Judge<'_> {
             Kind::Certificate => self.certificate(&opened, &mut outcome),
             Kind::License => self.license(&opened.octets, &mut outcome),
             Kind::Request => self.request(&opened.octets, &mut outcome),
-            Kind::Pdf | Kind::Ofd | Kind::Seal | Kind::Timestamp => {
+            Kind::Timestamp => self.timestamp(&opened.octets, &mut outcome),
+            Kind::Pdf | Kind::Ofd | Kind::Seal => {
                 let detail = format!("files of the type {} cannot be judged yet", kind.name());
                 outcome.judgement.indeterminate("type_not_supported", detail);
             }
@@ -130,30 +131,38 @@ impl Judge<'_> {
         outcome
     }
 
-    fn input(&self) -> Option<Input> {
-        self.content.clone().map(Input::Data)
+    fn asked<'a>(&'a self, octets: &'a [u8]) -> CmsVerification<'a> {
+        CmsVerification {
+            signature: octets,
+            input: self.content.clone().map(Input::Data),
+            signer_id: self.arguments.signer_id.as_bytes(),
+            at: self.at,
+        }
     }
 
     fn cms(&self, octets: &[u8], outcome: &mut Outcome) {
-        let answer = verify_cms(
-            &self.trust,
-            CmsVerification {
-                signature: octets,
-                input: self.input(),
-                signer_id: self.arguments.signer_id.as_bytes(),
-                at: self.at,
-            },
-        );
+        let answer = verify_cms(&self.trust, self.asked(octets));
         outcome.readable = answer.family.is_some();
         outcome.judgement = answer.judgement;
         outcome.more.insert("family".to_owned(), json!(answer.family));
-        outcome.more.insert("signers".to_owned(), json!(answer.signers));
-        if let Some(wanted) = &self.arguments.name {
-            let names = answer.signers.iter().filter_map(|signer| signer.certificate.as_deref());
-            let certificates: Vec<_> = names.filter_map(|pem| Certificate::from_pem(pem).ok()).collect();
-            for certificate in &certificates {
-                name(certificate, wanted, &mut outcome.judgement);
-            }
+        self.signers(&answer.signers, outcome);
+    }
+
+    fn timestamp(&self, octets: &[u8], outcome: &mut Outcome) {
+        let answer = verify_timestamp(&self.trust, self.asked(octets));
+        outcome.readable = answer.readable;
+        outcome.judgement = answer.judgement;
+        outcome.more.insert("family".to_owned(), json!(answer.family));
+        outcome.more.insert("timestamp".to_owned(), json!(answer.timestamp));
+        self.signers(&answer.signers, outcome);
+    }
+
+    fn signers(&self, signers: &[SignerSummary], outcome: &mut Outcome) {
+        outcome.more.insert("signers".to_owned(), json!(signers));
+        let Some(wanted) = &self.arguments.name else { return };
+        let texts = signers.iter().filter_map(|signer| signer.certificate.as_deref());
+        for certificate in texts.filter_map(|pem| Certificate::from_pem(pem).ok()) {
+            name(&certificate, wanted, &mut outcome.judgement);
         }
     }
 

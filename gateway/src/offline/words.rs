@@ -39,6 +39,12 @@ pub(super) fn describe(outcome: &Outcome, language: Language) -> String {
             Language::En => format!("  signer: {subject}\n"),
         });
     }
+    if let Some(time) = outcome.more.get("timestamp").and_then(|stamp| stamp["time"].as_str()) {
+        text.push_str(&match language {
+            Language::Zh => format!("  时间：{time}\n"),
+            Language::En => format!("  time: {time}\n"),
+        });
+    }
     if let Some(meant) = outcome.more.get("normalised").and_then(|meant| meant.as_str()) {
         text.push_str(&match language {
             Language::Zh => format!("  可能是：{meant}\n"),

@@ -111,6 +111,69 @@ fn openssls_cms_is_valid_attached_and_detached_and_in_every_armour() {
 }
 
 #[test]
+fn openssls_timestamps_are_valid_over_their_content_alone() {
+    let scratch = Scratch::with_authority();
+    scratch.write("content", "stamped");
+    scratch.write("other", "other");
+    scratch.write("serial", "01");
+    scratch.write(
+        "ts.cnf",
+        "[tsa]\nserial = serial\ndefault_policy = 1.2.3.4.1\ndigests = sha256, sha512\naccuracy = secs:1\n\
+         ordering = yes\nsigner_digest = sha256\nsigner_cert = tsa.pem\nsigner_key = tsa.key\ncerts = ca.pem\n\
+         ess_cert_id_chain = no\nclock_precision_digits = 3\n",
+    );
+    for (hash, certificate_hash) in [("sha256", "sha256"), ("sha512", "sha1")] {
+        scratch.openssl(&format!("ts -query -data content -{hash} -cert -out query.tsq"));
+        let mut configuration = String::from_utf8(scratch.read("ts.cnf")).unwrap();
+        configuration.push_str(&format!("ess_cert_id_alg = {certificate_hash}\n"));
+        scratch.write("used.cnf", configuration);
+        scratch.openssl("ts -reply -config used.cnf -section tsa -queryfile query.tsq -out response.tsr");
+        scratch.openssl(
+            "ts -reply -config used.cnf -section tsa -queryfile query.tsq -token_out -out token.tsr",
+        );
+        let content = |name| format!("--content {}", scratch.path(name).display());
+        for file in ["response.tsr", "token.tsr"] {
+            let object = scratch.verify(file, &content("content")).expect(0, "valid", None);
+            assert_eq!(object["type"], "tsr");
+            assert_eq!(object["timestamp"]["policy"], "1.2.3.4.1", "{object}");
+            assert_eq!(object["timestamp"]["accuracy_us"], 1_000_000);
+            assert!(object["signers"][0]["subject"].as_str().unwrap().contains("CN=tsa"), "{object}");
+            scratch.verify(file, &content("other")).expect(1, "invalid", Some("digest_mismatch"));
+            scratch.verify(file, "").expect(1, "indeterminate", Some("content_absent"));
+        }
+    }
+    let before = "--at 2020-01-01T00:00:00Z";
+    let judged = scratch.verify("response.tsr", before).expect(1, "invalid", Some("timestamp_in_future"));
+    assert!(codes(&judged).contains(&"not_yet_valid"), "{judged}");
+    // A refusal: the query asks for a hash the authority does not take.
+    scratch.openssl("ts -query -data content -sha384 -out refused.tsq");
+    scratch.openssl("ts -reply -config used.cnf -section tsa -queryfile refused.tsq -out refused.tsr");
+    scratch.verify("refused.tsr", "").expect(1, "unsigned", Some("timestamp_refused"));
+    let token = scratch.read("token.tsr");
+    scratch.write("short.tsr", &token[..token.len() - 1]);
+    scratch.verify("short.tsr", "--type tsr").expect(2, "invalid", Some("malformed"));
+    // A signature is no timestamp, and one for documents makes none.
+    scratch.openssl(
+        "cms -sign -binary -nodetach -in content -signer leaf.pem -inkey leaf.key -outform DER -out cms",
+    );
+    scratch.verify("cms", "--type tsr").expect(1, "invalid", Some("not_a_timestamp"));
+}
+
+#[test]
+fn streamed_cms_and_cms_of_two_signers_are_valid() {
+    let scratch = Scratch::with_authority();
+    scratch.write("content", "streamed".repeat(4_000));
+    let sign =
+        "cms -sign -binary -md sha256 -in content -nodetach -outform DER -signer leaf.pem -inkey leaf.key";
+    scratch.openssl(&format!("{sign} -stream -out streamed.der"));
+    scratch.verify("streamed.der", "").expect(0, "valid", Some("ber_encoding"));
+    scratch.openssl("cms -resign -binary -inform DER -in streamed.der -signer leaf.pem -inkey leaf.key -outform DER -out two.der");
+    let object = scratch.verify("two.der", "").expect(0, "valid", None);
+    assert_eq!(object["signers"].as_array().unwrap().len(), 2, "{object}");
+    assert_eq!(object["signers"][0]["attributes"][0]["name"], "contentType");
+}
+
+#[test]
 fn a_request_proves_that_its_key_is_held() {
     let scratch = Scratch::new();
     for (name, key) in [
