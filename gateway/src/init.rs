@@ -150,8 +150,11 @@ fn device_folder(
         dialect: Dialect::shipped("standard")?,
         keys: keys.collect(),
     };
-    let command =
-        WorkerCommand { program: "/proc/self/exe".into(), arguments: vec!["hsm-provision".to_owned()] };
+    let command = WorkerCommand {
+        program: "/proc/self/exe".into(),
+        arguments: vec!["hsm-provision".to_owned()],
+        provision: Vec::new(),
+    };
     let env = [("HSM_SIM_CONFIG".to_owned(), format!("hsm/{device}/hsm-sim.toml"))].into();
     provision(&command, &env, folder, &order).map_err(InitError::from)?;
     Ok(())
@@ -189,7 +192,9 @@ fn import(service: &ServiceKey) -> ImportKey {
             crt: Zeroizing::new(vec![p.clone(), q.clone(), dp.clone(), dq.clone(), qinv.clone()]),
         },
     };
-    ImportKey { label: service.id.clone(), cka_id: service.id.clone().into_bytes(), parts }
+    // A device that is replaced gets its keys from the others.
+    let extractable = true;
+    ImportKey { label: service.id.clone(), cka_id: service.id.clone().into_bytes(), parts, extractable }
 }
 
 fn configuration(options: &SandboxOptions) -> String {

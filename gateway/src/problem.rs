@@ -276,7 +276,10 @@ impl Problem {
             HsmError::Quarantined { .. } => {
                 Self::new(StatusCode::CONFLICT, code, "Device in quarantine", error.to_string())
             }
-            HsmError::OrderFailed { .. } | HsmError::WrongAnswer { .. } => {
+            HsmError::NoSource { .. } => {
+                Self::new(StatusCode::CONFLICT, code, "No device holds the key", error.to_string())
+            }
+            HsmError::OrderFailed { .. } | HsmError::WrongAnswer { .. } | HsmError::SetUp { .. } => {
                 Self::new(StatusCode::BAD_GATEWAY, code, "The device failed", error.to_string())
             }
             HsmError::UnknownDialect { .. } | HsmError::BadKey { .. } => {

@@ -62,8 +62,11 @@ pub(crate) async fn serve(path: PathBuf, read: Config, overrides: Overrides) -> 
     store.migrate().await?;
     let (audit, audit_writer) = AuditLog::start(&store).await?;
     let keys = reload::key_ring(&store).await?;
-    let worker =
-        WorkerCommand { program: PathBuf::from("/proc/self/exe"), arguments: vec!["hsm-worker".to_owned()] };
+    let worker = WorkerCommand {
+        program: PathBuf::from("/proc/self/exe"),
+        arguments: vec!["hsm-worker".to_owned()],
+        provision: vec!["hsm-provision".to_owned()],
+    };
     let fleet = Arc::new(Fleet::start(&config.fleet, &config.devices, keys.specs()?, &worker)?);
 
     let http = bind(config.server.http).await?;

@@ -29,6 +29,8 @@ pub struct WorkerCommand {
     pub program: PathBuf,
     /// Arguments before the device's id.
     pub arguments: Vec<String>,
+    /// Arguments of the process that sets a token up.
+    pub provision: Vec<String>,
 }
 
 /// Whether a device holds a key.

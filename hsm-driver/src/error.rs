@@ -54,6 +54,7 @@ impl ReturnValue {
                 | sys::CKR_SESSION_CLOSED
                 | sys::CKR_SESSION_COUNT
                 | sys::CKR_CRYPTOKI_NOT_INITIALIZED
+                | sys::CKR_USER_PIN_NOT_INITIALIZED
         )
     }
 
@@ -257,6 +258,22 @@ pub enum HsmError {
         device: DeviceId,
         /// What is wrong with it.
         what: &'static str,
+    },
+    /// No device in service of the group holds what is to be copied.
+    #[error("no device in service of group {group} holds {what}")]
+    NoSource {
+        /// The key or secret.
+        what: String,
+        /// The group.
+        group: GroupId,
+    },
+    /// A token could not be set up.
+    #[error("device {device} cannot be set up: {reason}")]
+    SetUp {
+        /// The device.
+        device: DeviceId,
+        /// Why.
+        reason: String,
     },
     /// A device that gave a wrong result comes back by its release only.
     #[error("device {device} is in quarantine")]

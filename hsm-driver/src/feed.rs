@@ -17,7 +17,7 @@ use crate::health::{Event, State};
 use crate::order::{Answer, Order, OrderFailure, OrderOutcome};
 use crate::plan::Copy;
 use crate::process::Worker;
-use crate::supervisor::{Proof, Supervisor, key_order};
+use crate::supervisor::{Proof, Supervisor, key_order, restarted};
 
 /// Why feeding ended.
 pub(crate) enum Ended {
@@ -97,7 +97,7 @@ impl Supervisor {
                     Some(Control::KeysChanged) => self.tell_keys(&mut outbox),
                     Some(Control::Restart) => {
                         worker.kill();
-                        return gone("restarted by order");
+                        return Ended::Lost(restarted());
                     }
                     Some(Control::Stop) | None => return Ended::Stopped,
                 },

@@ -388,6 +388,19 @@ impl Fleet {
         plan.device(id).map(Arc::clone).ok_or_else(|| HsmError::UnknownDevice { device: id.clone() })
     }
 
+    /// How the process is started that sets a token up.
+    pub(crate) fn provisioner(&self) -> WorkerCommand {
+        let (program, arguments) = (self.command.program.clone(), self.command.provision.clone());
+        WorkerCommand { program, arguments, provision: Vec::new() }
+    }
+
+    /// Whether a device's answer is a signature of the key over the digest, by its usual algorithm.
+    pub(crate) fn is_signature(&self, spec: &KeySpec, digest: &[u8; 32], answer: &[u8]) -> bool {
+        let Some(checker) = Checker::new(&spec.public_key, &self.verifier) else { return false };
+        let usual = spec.public_key.algorithms()[0];
+        checker.canonical(answer).is_some_and(|signature| checker.accepts(usual, digest, &signature))
+    }
+
     pub(crate) fn plan(&self) -> Arc<Plan> {
         self.plan.load_full()
     }

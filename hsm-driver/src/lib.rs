@@ -10,6 +10,7 @@
 //! asked of another.
 
 mod budget;
+mod ceremony;
 mod device;
 mod dialect;
 mod errand;
@@ -33,6 +34,7 @@ mod telemetry;
 mod weight;
 pub mod worker;
 
+pub use ceremony::{SecretSpec, Spread};
 pub use device::{KeyState, WorkerCommand};
 pub use dialect::{Dialect, Sm2Numbers, Sm3Numbers, Sm4Numbers};
 pub use error::{Blame, HsmError, ReturnValue, StartError};

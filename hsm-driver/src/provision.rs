@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 
 use crate::device::WorkerCommand;
 use crate::dialect::Dialect;
+use crate::order::SecretKind;
 
 /// What a token shall hold. Doing it twice changes nothing the second time.
 #[derive(Serialize, Deserialize)]
@@ -48,6 +49,8 @@ pub struct ImportKey {
     pub cka_id: Vec<u8>,
     /// The numbers.
     pub parts: KeyParts,
+    /// Whether it may leave under a wrapping key.
+    pub extractable: bool,
 }
 
 /// The numbers of a key pair, big-endian.
@@ -66,6 +69,13 @@ pub enum KeyParts {
         scalar: Zeroizing<Vec<u8>>,
         /// `04‖X‖Y`.
         point: Vec<u8>,
+    },
+    /// A secret key of 32 octets.
+    Secret {
+        /// The octets.
+        value: Zeroizing<Vec<u8>>,
+        /// What it is for.
+        kind: SecretKind,
     },
     /// RSA with its CRT numbers.
     Rsa {
@@ -194,6 +204,9 @@ fn find_slot(module: &Pkcs11, order: &ProvisionOrder) -> Result<Option<Slot>, cr
 }
 
 fn import(session: &Session, key: &ImportKey, dialect: &Dialect) -> Result<(), cryptoki::error::Error> {
+    if let KeyParts::Secret { value, kind } = &key.parts {
+        return import_secret(session, key, value, *kind);
+    }
     let (kind, public, private) = numbers(key, dialect)?;
     let common = |class| {
         vec![
@@ -211,7 +224,7 @@ fn import(session: &Session, key: &ImportKey, dialect: &Dialect) -> Result<(), c
             vec![
                 Attribute::Private(true),
                 Attribute::Sensitive(true),
-                Attribute::Extractable(false),
+                Attribute::Extractable(key.extractable),
                 Attribute::Sign(true),
             ],
             private,
@@ -226,10 +239,38 @@ fn import(session: &Session, key: &ImportKey, dialect: &Dialect) -> Result<(), c
     Ok(())
 }
 
+fn import_secret(
+    session: &Session,
+    key: &ImportKey,
+    value: &[u8],
+    kind: SecretKind,
+) -> Result<(), cryptoki::error::Error> {
+    let place = [Attribute::Class(ObjectClass::SECRET_KEY), Attribute::Id(key.cka_id.clone())];
+    if !session.find_objects(&place)?.is_empty() {
+        return Ok(());
+    }
+    let (key_type, uses) = match kind {
+        SecretKind::Wrapping => (KeyType::AES, vec![Attribute::Wrap(true), Attribute::Unwrap(true)]),
+        SecretKind::Mac => (KeyType::GENERIC_SECRET, vec![Attribute::Sign(true)]),
+    };
+    let common = [
+        Attribute::KeyType(key_type),
+        Attribute::Token(true),
+        Attribute::Private(true),
+        Attribute::Sensitive(true),
+        Attribute::Extractable(key.extractable),
+        Attribute::Label(key.label.clone().into_bytes()),
+        Attribute::Value(value.to_vec()),
+    ];
+    let template: Vec<_> = place.into_iter().chain(common).chain(uses).collect();
+    session.create_object(&template).map(drop)
+}
+
 type Numbers = (KeyType, Vec<Attribute>, Vec<Attribute>);
 
 fn numbers(key: &ImportKey, dialect: &Dialect) -> Result<Numbers, cryptoki::error::Error> {
     Ok(match &key.parts {
+        KeyParts::Secret { .. } => return Err(cryptoki::error::Error::NotSupported), // it is no pair
         KeyParts::Sm2 { scalar, point } => {
             let numbers = dialect.sm2.as_ref().ok_or(cryptoki::error::Error::NotSupported)?;
             let kind = KeyType::new_vendor_defined(numbers.key_type)?;

@@ -141,7 +141,12 @@ impl Supervisor {
             loop {
                 tokio::select! {
                     result = &mut start => break Some(result),
-                    asked = control.recv() => if self.refuse(asked).is_none() { break None },
+                    asked = control.recv() => match self.refuse(asked) {
+                        Some(false) => {}
+                        // What it is starting with may be what is to be changed.
+                        Some(true) => break Some(Ok(Err(restarted()))),
+                        None => break None,
+                    },
                     _ = device.line.pop_many(&mut refused, 64) => refused.clear(),
                 }
             }
@@ -279,6 +284,10 @@ impl Proof {
 pub(crate) fn key_order(copy: &Copy) -> KeyOrder {
     let spec = &copy.key.spec;
     KeyOrder { cka_id: spec.cka_id.clone(), algorithm: spec.public_key.algorithms()[0] }
+}
+
+pub(crate) fn restarted() -> StartError {
+    StartError::Worker { reason: "restarted by order".to_owned() }
 }
 
 /// Whether a login failed in words that may or may not mean the PIN.

@@ -70,7 +70,10 @@ impl SigningError {
             Self::Device(HsmError::UnknownDevice { .. }) => "unknown_device",
             Self::Device(HsmError::NotRunning { .. }) => "device_not_running",
             Self::Device(HsmError::Quarantined { .. }) => "device_quarantined",
-            Self::Device(HsmError::OrderFailed { .. } | HsmError::WrongAnswer { .. }) => "device_failed",
+            Self::Device(HsmError::NoSource { .. }) => "key_source_missing",
+            Self::Device(
+                HsmError::OrderFailed { .. } | HsmError::WrongAnswer { .. } | HsmError::SetUp { .. },
+            ) => "device_failed",
             Self::Device(HsmError::UnknownDialect { .. } | HsmError::BadKey { .. }) => "key_register_broken",
             Self::Record(_) => "audit_unavailable",
         }

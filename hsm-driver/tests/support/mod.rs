@@ -38,6 +38,7 @@ fn worker(argument: Option<&str>) -> WorkerCommand {
     WorkerCommand {
         program: env!("CARGO_BIN_EXE_hsm-worker").into(),
         arguments: argument.map(str::to_owned).into_iter().collect(),
+        provision: vec!["provision".to_owned()],
     }
 }
 
@@ -88,7 +89,7 @@ pub(crate) fn import(id: &str, of: &str) -> ImportKey {
             crt: vec![p.clone(), q.clone(), dp.clone(), dq.clone(), qinv.clone()].into(),
         },
     };
-    ImportKey { label: id.to_owned(), cka_id: id.as_bytes().to_vec(), parts }
+    ImportKey { label: id.to_owned(), cka_id: id.as_bytes().to_vec(), parts, extractable: true }
 }
 
 impl Workshop {
@@ -151,6 +152,7 @@ impl Workshop {
     ) -> config::Device {
         let home = self.home(device);
         std::fs::write(home.join("pin"), PIN).unwrap();
+        std::fs::write(home.join("so-pin"), "87654321").unwrap();
         let env = [env].into();
         let order = ProvisionOrder {
             module: module.display().to_string(),
@@ -172,7 +174,7 @@ impl Workshop {
             token: device.to_owned(),
             serial,
             pin_file: home.join("pin"),
-            so_pin_file: None,
+            so_pin_file: Some(home.join("so-pin")),
             dialect: dialect.to_owned(),
             lanes: 2,
             env,
