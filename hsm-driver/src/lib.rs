@@ -24,6 +24,7 @@ mod line;
 mod order;
 mod plan;
 mod process;
+pub mod probe;
 pub mod provision;
 mod queue;
 mod route;

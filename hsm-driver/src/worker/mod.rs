@@ -19,6 +19,7 @@ use std::time::Instant;
 use cryptoki_sys as sys;
 use lane::{Lane, Shared};
 use module::Module;
+pub(crate) use module::probing;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::error::{ReturnValue, StartError};

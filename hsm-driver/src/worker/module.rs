@@ -152,6 +152,8 @@ macro_rules! call {
     };
 }
 
+pub(crate) mod probing;
+
 fn length(bytes: &[u8]) -> sys::CK_ULONG {
     bytes.len() as sys::CK_ULONG
 }

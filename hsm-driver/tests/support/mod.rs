@@ -34,7 +34,7 @@ pub(crate) fn settings() -> config::Fleet {
     }
 }
 
-fn worker(argument: Option<&str>) -> WorkerCommand {
+pub(crate) fn worker(argument: Option<&str>) -> WorkerCommand {
     WorkerCommand {
         program: env!("CARGO_BIN_EXE_hsm-worker").into(),
         arguments: argument.map(str::to_owned).into_iter().collect(),
