@@ -15,6 +15,7 @@ need openssl openssl
 need strace strace
 need softhsm2-util softhsm2
 need pkcs11-tool opensc
+for softokn in /usr/lib/*/libsoftokn3.so; do need "$softokn" libnss3; done
 need javac default-jdk-headless
 need /usr/share/java/bcprov.jar libbcprov-java
 need /usr/share/java/bcpkix.jar libbcpkix-java
