@@ -22,6 +22,7 @@ mod metrics;
 mod offline;
 mod openapi;
 mod operations;
+mod probe;
 mod problem;
 mod reload;
 mod request_id;
@@ -115,6 +116,9 @@ enum Command {
     /// Internal: sets up one token.
     #[command(hide = true)]
     HsmProvision,
+    /// Internal: loads a library to examine a device.
+    #[command(hide = true)]
+    HsmProbe,
 }
 
 fn main() -> ExitCode {
@@ -126,6 +130,7 @@ fn main() -> ExitCode {
         Command::Verify(arguments) => return offline::verify(arguments),
         Command::Uscc(arguments) => return offline::uscc(arguments),
         Command::CertId(arguments) => return offline::cert_id(arguments),
+        Command::HsmProbe => return hsm_driver::probe::run(),
         Command::CheckConfig { file } => Config::load(&file).map(|_| ()).map_err(StartupError::from),
         Command::Serve { config, http, https, log, log_filter } => {
             logging::start(log, &log_filter);

@@ -12,6 +12,7 @@ mod licenses;
 mod openapi;
 mod operations;
 mod overload;
+mod probe;
 mod requirements;
 mod restart;
 mod signing;

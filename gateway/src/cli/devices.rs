@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::client::Client;
 use super::{CliError, Progress, Target, print, table};
+use crate::probe::ProbeArguments;
 
 /// See and operate the devices of a running gateway.
 #[derive(Args)]
@@ -21,6 +22,10 @@ pub(crate) struct DeviceArguments {
 
 #[derive(Subcommand)]
 enum DeviceCommand {
+    /// Find out what a PKCS#11 device is, does and how fast, without a gateway; makes session objects only.
+    ///
+    /// Exit code 0: the gateway can use it. 1: it cannot; the report says why. 2: wrong usage.
+    Probe(Box<ProbeArguments>),
     /// All devices, one a line.
     List {
         #[command(flatten)]
@@ -100,8 +105,17 @@ struct Act {
 }
 
 impl DeviceArguments {
+    /// The one subcommand that asks no gateway.
+    pub(super) fn into_probe(self) -> Result<ProbeArguments, Self> {
+        match self.command {
+            DeviceCommand::Probe(arguments) => Ok(*arguments),
+            command => Err(Self { command }),
+        }
+    }
+
     pub(super) fn wants_json(&self) -> bool {
         match &self.command {
+            DeviceCommand::Probe(_) => false,
             DeviceCommand::List { target }
             | DeviceCommand::Show { target, .. }
             | DeviceCommand::Fault { target, .. } => target.json,
@@ -116,6 +130,7 @@ impl DeviceArguments {
 
     pub(super) async fn run(self) -> Result<(), CliError> {
         match self.command {
+            DeviceCommand::Probe(_) => Ok(()), // it was run without a gateway
             DeviceCommand::List { target } => list(&target).await,
             DeviceCommand::Show { id, target } => show(&id, &target).await,
             DeviceCommand::Drain { act, wait, timeout } => {

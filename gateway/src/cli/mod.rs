@@ -66,6 +66,10 @@ pub(crate) enum CliError {
 
 /// `license-gateway device …`
 pub(crate) fn device(arguments: DeviceArguments) -> ExitCode {
+    let arguments = match arguments.into_probe() {
+        Ok(probe) => return crate::probe::run(probe),
+        Err(arguments) => arguments,
+    };
     let json = arguments.wants_json();
     finish(block_on(arguments.run()), json)
 }
