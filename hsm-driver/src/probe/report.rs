@@ -317,3 +317,83 @@ fn profile(name: &str, own: Option<(&Sm2Finding, &Sm2Signature)>) -> String {
         signature.form.as_deref().unwrap_or("nothing"),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::probe::ProbeOrder;
+
+    fn concluded(mut report: Report) -> Report {
+        let order = ProbeOrder {
+            module: "/opt/v\"1/lib.so".to_owned(),
+            token: "d1".to_owned(),
+            serial: None,
+            pin: None,
+            existing_keys: Vec::new(),
+            lanes: 8,
+            measure: Duration::ZERO,
+        };
+        report.conclude(&order, &[]);
+        report
+    }
+
+    fn signs_e(family: &str, number: u64) -> Sm2Finding {
+        Sm2Finding {
+            family: family.to_owned(),
+            key_type: hex(0xFFFF_0001),
+            signatures: vec![Sm2Signature {
+                number: hex(number),
+                name: "CKM_SM2".to_owned(),
+                signs: Some("e".to_owned()),
+                form: Some("r‖s".to_owned()),
+                refused: None,
+            }],
+            ..Sm2Finding::default()
+        }
+    }
+
+    fn rate(lanes: usize, per_second: f64) -> Rate {
+        Rate { algorithm: "sm2-sm3".to_owned(), lanes, per_second, p50_us: 1, p99_us: 1, failed: 0 }
+    }
+
+    #[test]
+    fn numbers_of_no_shipped_dialect_give_a_profile_to_start_from_and_no_dialect() {
+        let report = concluded(Report { sm2: vec![signs_e("xihsm", 0xFFFF_0002)], ..Report::default() });
+        assert_eq!((report.usable, report.dialect.as_deref()), (false, None), "{report}");
+        let profile: Dialect = toml::from_str(&report.profile).unwrap();
+        let sm2 = profile.sm2.unwrap();
+        assert_eq!((sm2.key_type, sm2.sign), (0xFFFF_0001, 0xFFFF_0002));
+        assert!(report.to_string().contains("name = \"custom\""), "{report}");
+    }
+
+    #[test]
+    fn a_shipped_family_fits_by_its_shipped_number_only() {
+        // 0x80008104 takes e too, and the shipped profile has 0x80008105.
+        let report = concluded(Report { sm2: vec![signs_e("sansec", 0x8000_8104)], ..Report::default() });
+        assert_eq!(report.dialect, None);
+        let both = vec![signs_e("sansec", 0x8000_8105), signs_e("tass", 0x8000_8000)];
+        let report = concluded(Report { sm2: both, ..Report::default() });
+        assert_eq!((report.usable, report.dialect.as_deref()), (true, Some("sansec")));
+        assert_eq!(report.also_fits, ["tass"]);
+    }
+
+    #[test]
+    fn what_stopped_early_is_not_usable_whatever_was_found() {
+        let sm2 = vec![signs_e("luna", 0x8000_0B21)];
+        let report = concluded(Report { sm2, stopped: Some("hung".to_owned()), ..Report::default() });
+        assert_eq!((report.usable, report.dialect.as_deref()), (false, Some("luna")));
+    }
+
+    #[test]
+    fn the_device_table_parses_and_has_the_fewest_lanes_that_are_fast_enough() {
+        let rates = vec![rate(1, 100.0), rate(2, 195.0), rate(4, 200.0), rate(8, 190.0)];
+        let sm2 = vec![signs_e("luna", 0x8000_0B21)];
+        let report = concluded(Report { sm2, rates, ..Report::default() });
+        let table: toml::Table = toml::from_str(&report.device).unwrap();
+        let device = &table["device"][0];
+        assert_eq!(device["lanes"].as_integer(), Some(2), "{}", report.device);
+        assert_eq!(device["module"].as_str(), Some("/opt/v\"1/lib.so"));
+    }
+}
