@@ -12,6 +12,7 @@ need() { # need PROGRAM_OR_FILE PACKAGE...
 need cc gcc
 need curl curl
 need openssl openssl
+need sqlite3 sqlite3
 need strace strace
 need softhsm2-util softhsm2
 need pkcs11-tool opensc

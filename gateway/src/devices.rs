@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use config::DeviceId;
-use hsm_driver::DeviceStatus;
+use hsm_driver::{DeviceStatus, DeviceTelemetry};
 use serde::Serialize;
 use store::AuditEntry;
 use time::OffsetDateTime;
@@ -17,8 +17,8 @@ use crate::state::Gateway;
 /// A page of devices.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct DeviceList {
-    /// Each `{id, group, state, load, lanes, latency_us, signed, failed, worker_starts, worker_pid, last_error,
-    /// token, keys}`; `state` is starting, ready, degraded, draining, maintenance, down or quarantined.
+    /// Each `{id, group, state, load, queued, lanes, latency_us, signed, failed, worker_starts, crashes, slow,
+    /// worker_pid, last_error, last_self_test, token, keys}`; `state` is starting, ready, degraded, draining, maintenance, down or quarantined.
     #[schema(value_type = Vec<Object>)]
     items: Vec<DeviceStatus>,
     /// Where the next page begins; always null, all fit on one.
@@ -41,10 +41,11 @@ pub(crate) async fn list_devices(
 /// One device in depth.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct DeviceResponse {
-    /// As in the list.
+    /// As in the list, and `latency` and `errors` of the last minute, hour and day, `states` since the start,
+    /// `lane_figures` and the last `self_test`.
     #[serde(flatten)]
     #[schema(value_type = Object)]
-    status: DeviceStatus,
+    telemetry: DeviceTelemetry,
     /// What the configuration says of it.
     configured: ConfiguredDevice,
     /// Of a simulated device the fault file it is commanded by, TOML.
@@ -71,7 +72,7 @@ pub(crate) struct ConfiguredDevice {
     get, path = "/v1/devices/{id}", tag = "devices",
     params(("id" = String, Path, description = "the device's name")),
     responses(
-        (status = 200, description = "what the list says of it, `configured` and `fault`", body = DeviceResponse),
+        (status = 200, description = "what the list says of it and more", body = DeviceResponse),
         (status = 404, description = "`unknown_device`", body = ProblemDocument, content_type = "application/problem+json"),
     )
 )]
@@ -82,7 +83,6 @@ pub(crate) async fn get_device(
 ) -> Result<Json<DeviceResponse>, Problem> {
     caller.with(Scope::Devices)?;
     let device = known_device(&gateway, &id)?;
-    let status = gateway.fleet.status().into_iter().find(|status| status.id == device.id);
     let module = device.module.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let configured = ConfiguredDevice {
         module,
@@ -92,7 +92,7 @@ pub(crate) async fn get_device(
         lanes: device.lanes,
     };
     Ok(Json(DeviceResponse {
-        status: status.ok_or_else(|| Problem::unknown_device(&id))?,
+        telemetry: gateway.fleet.telemetry(&device.id)?,
         configured,
         fault: crate::faults::current(&gateway, device).await,
     }))

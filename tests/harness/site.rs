@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
@@ -178,6 +178,43 @@ impl Site {
     /// The data folder.
     pub fn data(&self) -> PathBuf {
         self.folder.data()
+    }
+
+    /// The configuration file.
+    pub fn config(&self) -> PathBuf {
+        self.folder.config()
+    }
+
+    /// Rewrites the configuration: each text is replaced wherever it stands, and must stand somewhere.
+    pub fn configure(&self, changes: &[(&str, &str)]) {
+        let mut text = std::fs::read_to_string(self.config()).expect("gateway.toml is there");
+        for (from, to) in changes {
+            assert!(text.contains(from), "{from} is not in\n{text}");
+            text = text.replace(from, to);
+        }
+        std::fs::write(self.config(), text).expect("gateway.toml can be written");
+    }
+
+    /// The admin socket.
+    pub fn admin_socket(&self) -> PathBuf {
+        self.data().join("admin.sock")
+    }
+
+    /// Runs `license-gateway ARGUMENTS --config FILE` against this site.
+    pub fn command(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(gateway());
+        command.args(arguments).arg("--config").arg(self.config()).stdin(Stdio::null());
+        command.output().expect("license-gateway can be started")
+    }
+
+    /// The audit log's entries, oldest first.
+    pub fn audit(&self) -> Vec<Value> {
+        const QUERY: &str = "SELECT CAST(entry AS TEXT) FROM audit_entries ORDER BY idx";
+        let mut sqlite = Command::new("sqlite3");
+        sqlite.arg("-readonly").arg(self.data().join("gateway.db")).arg(QUERY);
+        let rows = Ran::of(&mut sqlite).expect("sqlite3 reads the audit log").stdout;
+        let text = String::from_utf8(rows).expect("entries are UTF-8");
+        text.lines().map(|line| serde_json::from_str(line).expect("an entry is JSON")).collect()
     }
 
     /// The gateway's process id.

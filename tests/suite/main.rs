@@ -1,6 +1,7 @@
 //! What the license gateway promises, checked from outside; one file per behaviour.
 #![allow(clippy::unwrap_used, reason = "everything here is a test")]
 
+mod admin;
 mod bad_input;
 mod cms;
 mod config;
@@ -13,6 +14,7 @@ mod openapi;
 mod operations;
 mod overload;
 mod probe;
+mod reload;
 mod requirements;
 mod restart;
 mod signing;

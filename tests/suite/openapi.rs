@@ -4,7 +4,7 @@ use serde_json::Value;
 use tests::{Answer, Caller, repository, shared, update_snapshots};
 
 /// Every call of the HTTP contract, built or not, with a value for each parameter.
-const CONTRACT: [(&str, &str, &str); 30] = [
+const CONTRACT: [(&str, &str, &str); 37] = [
     ("POST", "/v1/signatures", "/v1/signatures"),
     ("POST", "/v1/signatures:batch", "/v1/signatures:batch"),
     ("POST", "/v1/verifications", "/v1/verifications"),
@@ -20,7 +20,14 @@ const CONTRACT: [(&str, &str, &str); 30] = [
     ("GET", "/v1/devices", "/v1/devices"),
     ("GET", "/v1/devices/{id}", "/v1/devices/d1"),
     ("POST", "/v1/devices/{id}/drain", "/v1/devices/none/drain"),
+    ("POST", "/v1/devices/{id}/maintain", "/v1/devices/none/maintain"),
     ("POST", "/v1/devices/{id}/resume", "/v1/devices/none/resume"),
+    ("POST", "/v1/devices/{id}/release", "/v1/devices/none/release"),
+    ("POST", "/v1/devices/{id}/restart", "/v1/devices/none/restart"),
+    ("POST", "/v1/devices/{id}/self-test", "/v1/devices/none/self-test"),
+    ("PUT", "/v1/devices/{id}/fault", "/v1/devices/none/fault"),
+    ("GET", "/v1/devices/{id}/history", "/v1/devices/none/history"),
+    ("POST", "/v1/admin/config:reload", "/v1/admin/config:reload"),
     ("GET", "/v1/audit/entries", "/v1/audit/entries"),
     ("GET", "/v1/audit/checkpoint", "/v1/audit/checkpoint"),
     ("GET", "/v1/audit/proofs/{index}", "/v1/audit/proofs/0"),

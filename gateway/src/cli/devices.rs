@@ -223,21 +223,33 @@ async fn list(target: &Target) -> Result<(), CliError> {
 async fn show(id: &str, target: &Target) -> Result<(), CliError> {
     let device = target.connect().await?.call(Method::GET, &path(id)?, None).await?;
     print(target.json, &device, |out| {
-        let members = device.as_object().into_iter().flatten();
-        for (name, value) in members.filter(|(name, _)| !["keys", "fault"].contains(&name.as_str())) {
-            match value {
-                Value::Object(parts) => {
-                    for (part, value) in parts {
-                        line(out, &format!("{name}.{part}"), value)?;
-                    }
-                }
-                value => line(out, name, value)?,
+        for (name, value) in device.as_object().into_iter().flatten() {
+            if !TABLES.contains(&name.as_str()) {
+                line(out, name, value)?;
             }
         }
         let keys = device["keys"].as_array().map(Vec::as_slice).unwrap_or_default();
         writeln!(out)?;
         let row = |key: &Value| vec![text(&key["id"]), text(&key["state"])];
         table::print(out, &[("KEY", false), ("STATE", false)], keys.iter().map(row))?;
+        writeln!(out)?;
+        let span = |name: &&str| {
+            let (latency, errors) = (&device["latency"][*name], &device["errors"][*name]);
+            let mut row = vec![(*name).to_owned(), text(&latency["count"])];
+            row.extend(["p50_us", "p90_us", "p99_us", "max_us"].map(|figure| milliseconds(&latency[figure])));
+            row.push(text(errors));
+            row
+        };
+        let columns = [
+            ("LAST", false),
+            ("ANSWERS", true),
+            ("P50", true),
+            ("P90", true),
+            ("P99", true),
+            ("MAX", true),
+            ("ERRORS", false),
+        ];
+        table::print(out, &columns, ["minute", "hour", "day"].iter().map(span))?;
         match device["fault"].as_str() {
             Some(fault) => writeln!(out, "\nit is commanded to break down:\n{}", fault.trim_end()),
             None => Ok(()),
@@ -246,8 +258,18 @@ async fn show(id: &str, target: &Target) -> Result<(), CliError> {
     Ok(())
 }
 
+/// Members of a device that are shown as tables.
+const TABLES: [&str; 6] = ["keys", "fault", "latency", "errors", "lane_figures", "self_test"];
+
+/// `name  value`, and for an object a line for each of its members.
 fn line(out: &mut dyn Write, name: &str, value: &Value) -> std::io::Result<()> {
-    if value.is_null() { Ok(()) } else { writeln!(out, "{name:24}{}", table::plain(&text(value))) }
+    match value {
+        Value::Null => Ok(()),
+        Value::Object(parts) => {
+            parts.iter().try_for_each(|(part, value)| line(out, &format!("{name}.{part}"), value))
+        }
+        value => writeln!(out, "{name:28}{}", table::plain(&text(value))),
+    }
 }
 
 async fn self_test(act: &Act) -> Result<(), CliError> {
@@ -310,6 +332,7 @@ fn text(value: &Value) -> String {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),
         Value::Array(items) => items.iter().map(text).collect::<Vec<_>>().join(", "),
+        Value::Object(parts) => parts.values().map(text).collect::<Vec<_>>().join(" "),
         other => other.to_string(),
     }
 }
