@@ -228,6 +228,7 @@ async fn show(id: &str, target: &Target) -> Result<(), CliError> {
                 line(out, name, value)?;
             }
         }
+        line(out, "seconds_in_state", &device["states"]["seconds"])?;
         let keys = device["keys"].as_array().map(Vec::as_slice).unwrap_or_default();
         writeln!(out)?;
         let row = |key: &Value| vec![text(&key["id"]), text(&key["state"])];
@@ -259,7 +260,7 @@ async fn show(id: &str, target: &Target) -> Result<(), CliError> {
 }
 
 /// Members of a device that are shown as tables.
-const TABLES: [&str; 6] = ["keys", "fault", "latency", "errors", "lane_figures", "self_test"];
+const TABLES: [&str; 7] = ["keys", "fault", "latency", "errors", "states", "lane_figures", "self_test"];
 
 /// `name  value`, and for an object a line for each of its members.
 fn line(out: &mut dyn Write, name: &str, value: &Value) -> std::io::Result<()> {
