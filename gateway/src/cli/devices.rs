@@ -135,10 +135,11 @@ impl DeviceArguments {
             DeviceCommand::Show { id, target } => show(&id, &target).await,
             DeviceCommand::Drain { act, wait, timeout } => {
                 let mut client = act.target.connect().await?;
-                let answer = act.send(&mut client, "drain").await?;
+                let mut answer = act.send(&mut client, "drain").await?;
                 if wait {
                     let end = timeout.map(|seconds| Instant::now() + Duration::from_secs(seconds));
                     wait_until_empty(&mut client, &act.id, end).await?;
+                    answer["state"] = "maintenance".into();
                 }
                 act.tell(&answer);
                 Ok(())
