@@ -12,7 +12,7 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteSynchronous,
 };
-use sqlx::{ConnectOptions, Connection, Row};
+use sqlx::{ConnectOptions, Connection, Row, Sqlite, Transaction};
 
 use crate::StoreError;
 
@@ -99,6 +99,12 @@ impl Store {
     /// The connection for writing.
     pub(crate) fn writer(&self) -> &SqlitePool {
         &self.0.writer
+    }
+
+    /// A transaction that may write from its start: it cannot fail half-way because another writer came between
+    /// its reading and its writing.
+    pub(crate) async fn begin_write(&self) -> Result<Transaction<'static, Sqlite>, sqlx::Error> {
+        self.writer().begin_with("BEGIN IMMEDIATE").await
     }
 
     /// A connection outside the pools, for a task that owns it.

@@ -7,6 +7,7 @@
 mod apps;
 mod audit;
 mod database;
+mod device_history;
 mod error;
 mod keys;
 mod library;
@@ -14,6 +15,7 @@ mod library;
 pub use apps::App;
 pub use audit::{AuditEntry, AuditLog, AuditWriter, StoredEntry, leaf_hash};
 pub use database::Store;
+pub use device_history::{DeviceFigures, DeviceMinute, DeviceSpan, Downsampled};
 pub use error::StoreError;
 pub use keys::{KeyPurpose, KeyRecord, UnknownPurpose};
 pub use library::{EntityRecord, LicenseRecord};
