@@ -15,7 +15,7 @@ use formats::{Certificate, license};
 use hsm_driver::provision::{ImportKey, KeyParts, ProvisionError, ProvisionOrder, provision};
 use hsm_driver::{Dialect, WorkerCommand};
 use serde_json::{Value, json};
-use store::{App, EntityRecord, KeyPurpose, KeyRecord, LicenseRecord, Store};
+use store::{App, EntityRecord, ExistingKey, KeyPurpose, LicenseRecord, Store};
 use thiserror::Error;
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
@@ -237,7 +237,7 @@ async fn register(
     for (id, group, algorithm, purpose) in KEYS {
         let Some(service) = sandbox.services.iter().find(|service| service.id == id) else { continue };
         let chain = service.chain.iter().map(|der| Certificate::from_der(der).map(|c| c.to_pem()));
-        let record = KeyRecord {
+        let record = ExistingKey {
             id: KeyId::parse(id).map_err(InitError::from)?,
             group: GroupId::parse(group).map_err(InitError::from)?,
             algorithm: algorithm.to_owned(),
@@ -246,7 +246,7 @@ async fn register(
             label: id.to_owned(),
             certificate_chain: chain.collect::<Result<_, _>>().map_err(InitError::from)?,
         };
-        store.insert_key(&record).await?;
+        store.insert_key(&record, at).await?;
     }
     for sample in &sandbox.licenses {
         register_license(store, sample, at).await?;

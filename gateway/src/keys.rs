@@ -52,18 +52,21 @@ pub(crate) struct KeyList {
 
 impl KeyResponse {
     fn new(key: &SigningKey, devices: &[DeviceStatus]) -> Self {
+        let is_copy = |id: &KeyId| key.current.copies.iter().any(|copy| copy.driver_key == *id);
         let holds = |device: &&DeviceStatus| {
-            device.keys.iter().any(|held| held.id == key.id && held.state == KeyState::Held)
+            device.keys.iter().any(|held| is_copy(&held.id) && held.state == KeyState::Held)
         };
-        let algorithms: Vec<_> = Algorithm::ALL.into_iter().filter(|a| key.public_key.supports(*a)).collect();
+        let shown = key.shown();
+        let algorithms: Vec<_> =
+            Algorithm::ALL.into_iter().filter(|a| shown.public_key.supports(*a)).collect();
         Self {
             id: key.id.clone(),
             group: key.group.clone(),
             purpose: key.purpose,
             algorithm: algorithms.first().copied(),
             algorithms,
-            public_key: key.public_key.to_pem(),
-            certificate_chain: key.chain_pem(),
+            public_key: shown.public_key.to_pem(),
+            certificate_chain: shown.chain_pem(),
             devices: devices.iter().filter(holds).map(|device| device.id.clone()).collect(),
         }
     }
@@ -83,7 +86,8 @@ pub(crate) async fn list_keys(
     let usable = |key: &&SigningKey| {
         key.purpose == KeyPurpose::Service && (app.keys.contains(&key.id) || app.groups.contains(&key.group))
     };
-    let items = gateway.keys.iter().filter(usable).map(|key| KeyResponse::new(key, &devices)).collect();
+    let items =
+        gateway.desk.keys().iter().filter(usable).map(|key| KeyResponse::new(key, &devices)).collect();
     Ok(Json(KeyList { items, next: None }))
 }
 
@@ -102,7 +106,8 @@ pub(crate) async fn get_key(
     Segment(id): Segment,
 ) -> Result<Json<KeyResponse>, Problem> {
     caller.with(Scope::Keys)?;
-    let key = KeyId::parse(&id).ok().and_then(|id| gateway.keys.get(&id));
+    let keys = gateway.desk.keys();
+    let key = KeyId::parse(&id).ok().and_then(|id| keys.get(&id));
     let key = key.ok_or_else(|| Problem::unknown_key(&id))?;
     Ok(Json(KeyResponse::new(key, &gateway.fleet.status())))
 }

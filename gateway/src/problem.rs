@@ -339,7 +339,6 @@ impl From<ReloadError> for Problem {
                 Self { errors: faults(), ..Self::new(StatusCode::CONFLICT, code, title, error.to_string()) }
             }
             ReloadError::Register(source) => Self::database(source),
-            ReloadError::Keys(_) => Self::internal(code, with_causes(&error)),
             ReloadError::Record(source) => Self::record_unavailable(source),
             ReloadError::Busy | ReloadError::Stopping => {
                 Self::unavailable(code, "Not now", error.to_string())

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use config::{Change, Config, ConfigError, Effect};
 use hsm_driver::{Fleet, KeySpec};
-use signing::{KeyRing, SigningDesk};
+use signing::{KeyRing, SigningCopy, SigningDesk};
 use store::{AuditEntry, AuditLog, Store, StoreError};
 use thiserror::Error;
 use time::OffsetDateTime;
@@ -37,8 +37,6 @@ pub(crate) enum ReloadError {
     Unusable(Vec<Unusable>),
     #[error("the key register cannot be read: {0}")]
     Register(StoreError),
-    #[error("keys: {0}")]
-    Keys(#[from] signing::SigningError),
     #[error("devices: {0}")]
     Devices(#[from] hsm_driver::HsmError),
     #[error("the record could not be written: {0}")]
@@ -57,7 +55,6 @@ impl ReloadError {
             Self::Restart(_) => "restart_required",
             Self::Unusable(_) | Self::Devices(_) => "config_unusable",
             Self::Register(_) => "database_unavailable",
-            Self::Keys(_) => "key_register_broken",
             Self::Record(_) => "audit_unavailable",
             Self::Busy => "reload_busy",
             Self::Stopping => "stopping",
@@ -85,7 +82,7 @@ impl ReloadError {
             }
             Self::Config(ConfigError::Unreadable { .. }) => vec![("(file)".to_owned(), with_causes(self))],
             Self::Devices(_) => vec![("device".to_owned(), with_causes(self))],
-            Self::Register(_) | Self::Keys(_) | Self::Record(_) | Self::Busy | Self::Stopping => Vec::new(),
+            Self::Register(_) | Self::Record(_) | Self::Busy | Self::Stopping => Vec::new(),
         }
     }
 }
@@ -149,7 +146,6 @@ impl Foundation {
             desk: SigningDesk::new(Arc::clone(keys), Arc::clone(&self.fleet), self.audit.clone()),
             licenses: LicenseFront::new(self.store.clone(), material.licenses, config.site.sandbox),
             documents: material.documents,
-            keys: Arc::clone(keys),
             store: self.store.clone(),
             audit: self.audit.clone(),
             apps: Arc::clone(&self.apps),
@@ -270,7 +266,7 @@ impl Reloader {
         }
         let material = material.map_err(ReloadError::Unusable)?;
         let keys = key_ring(&self.foundation.store).await.map_err(ReloadError::Register)?;
-        let specs = keys.specs()?;
+        let specs = keys.specs();
         let mut changes: Vec<_> = live.iter().map(Change::to_string).collect();
         let files = self.digests.changes_to(&material.digests);
         changes.extend(files.into_iter().map(|field| format!("{field} read anew: the content differs")));
@@ -313,7 +309,12 @@ fn summary(changes: &[String]) -> String {
 
 fn key_changes(before: &KeyRing, after: &KeyRing) -> Vec<String> {
     let same = |key: &signing::SigningKey, other: &signing::SigningKey| {
-        (&key.group, key.purpose, key.chain_pem()) == (&other.group, other.purpose, other.chain_pem())
+        let chains = |key: &signing::SigningKey| -> Vec<_> {
+            key.versions().flat_map(|version| &version.copies).map(SigningCopy::chain_pem).collect()
+        };
+        let version = |key: &signing::SigningKey| key.current.version;
+        (&key.group, key.purpose, version(key), chains(key))
+            == (&other.group, other.purpose, version(other), chains(other))
     };
     let gone = before.iter().filter(|key| after.get(&key.id).is_none());
     let mut changes: Vec<_> = gone.map(|key| format!("key {} removed", key.id)).collect();

@@ -67,7 +67,7 @@ pub(crate) async fn serve(path: PathBuf, read: Config, overrides: Overrides) -> 
         arguments: vec!["hsm-worker".to_owned()],
         provision: vec!["hsm-provision".to_owned()],
     };
-    let fleet = Arc::new(Fleet::start(&config.fleet, &config.devices, keys.specs()?, &worker)?);
+    let fleet = Arc::new(Fleet::start(&config.fleet, &config.devices, keys.specs(), &worker)?);
 
     let http = bind(config.server.http).await?;
     let https = bind(config.server.https).await?;

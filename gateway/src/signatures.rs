@@ -82,9 +82,9 @@ pub(crate) async fn post_signature(
 ) -> Result<(StatusCode, Json<SignatureResponse>), Problem> {
     let app = caller.with(Scope::Signatures)?;
     let order = request.check()?;
-    let key = gateway.keys.get(&order.key).ok_or_else(|| Problem::unknown_key(order.key.as_str()))?;
+    let keys = gateway.desk.keys();
+    let key = keys.get(&order.key).ok_or_else(|| Problem::unknown_key(order.key.as_str()))?;
     permit(app, key)?;
-    let certificate = key.chain.first().map(formats::Certificate::to_pem);
     let (algorithm, key) = (order.algorithm, order.key.clone());
     let caller = caller.caller();
     // In a task of its own: a caller that hangs up does not keep what its key did off the record.
@@ -97,7 +97,7 @@ pub(crate) async fn post_signature(
         algorithm,
         key,
         device: receipt.device.to_string(),
-        certificate,
+        certificate: receipt.certificate.as_ref().map(formats::Certificate::to_pem),
         audit_index: receipt.audit_index,
         request_id: caller.request_id,
     };

@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicUsize;
 use config::Config;
 use formats::chain::TrustStore;
 use hsm_driver::Fleet;
-use signing::{KeyRing, SigningDesk};
+use signing::SigningDesk;
 use store::{AuditLog, Store};
 use verify_front::LicenseFront;
 
@@ -22,7 +22,6 @@ pub(crate) struct Parts {
     pub(crate) store: Store,
     pub(crate) audit: AuditLog,
     pub(crate) apps: Arc<Apps>,
-    pub(crate) keys: Arc<KeyRing>,
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) desk: SigningDesk,
     /// What documents are judged against.

@@ -405,6 +405,12 @@ impl Fleet {
         self.plan.load_full()
     }
 
+    /// How long a signature may take at most, over all devices.
+    #[must_use]
+    pub fn deadline(&self) -> Duration {
+        self.plan.load().settings.deadline
+    }
+
     /// Whether some device takes work and has proved the key.
     #[must_use]
     pub fn can_serve(&self, id: &KeyId) -> bool {

@@ -1,11 +1,15 @@
 //! The site's keys as the signing services know them.
+//!
+//! A key's active version signs; earlier ones are kept for those who verify. A version has one copy for the whole
+//! group or one per device, and each copy is a key of its own to the devices' driver.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use config::{GroupId, KeyId};
+use config::{DeviceId, GroupId, KeyId, NameError};
 use formats::{Certificate, PublicKey};
 use hsm_driver::KeySpec;
-use store::{KeyPurpose, KeyRecord};
+use store::{KeyPurpose, KeyRecord, KeyState};
+use time::{Duration, OffsetDateTime};
 
 use crate::SigningError;
 
@@ -18,90 +22,254 @@ pub struct SigningKey {
     pub group: GroupId,
     /// Its one purpose.
     pub purpose: KeyPurpose,
+    /// The version that signs; it has a copy at least.
+    pub current: SigningVersion,
+    /// Versions that signed before, oldest first.
+    pub earlier: Vec<SigningVersion>,
+}
+
+/// One version of a key.
+#[derive(Debug, Clone)]
+pub struct SigningVersion {
+    /// Its number, from 1.
+    pub version: u32,
+    /// Where it is in its life.
+    pub state: KeyState,
+    /// Since when it signs, or signed.
+    pub activates_at: Option<OffsetDateTime>,
+    /// Until when it signed.
+    pub retires_at: Option<OffsetDateTime>,
+    /// Its copies that can be used, in the order of their devices.
+    pub copies: Vec<SigningCopy>,
+}
+
+/// One copy of a version.
+#[derive(Debug, Clone)]
+pub struct SigningCopy {
+    /// What the devices' driver calls it.
+    pub driver_key: KeyId,
+    /// The one device that holds it; none when it is the same in every device of the group.
+    pub device: Option<DeviceId>,
     /// The public key that its certificate names.
     pub public_key: PublicKey,
-    /// Certificates, the key's own first.
+    /// Certificates, the copy's own first; empty when it has none.
     pub chain: Vec<Certificate>,
-    cka_id: Vec<u8>,
+}
+
+/// A certificate of an active version whose time runs out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expiring {
+    /// The key.
+    pub key: KeyId,
+    /// Its version.
+    pub version: u32,
+    /// The device whose copy it is, if copies differ.
+    pub device: Option<DeviceId>,
+    /// Subject of the certificate of the copy's chain that ends first, RFC 4514.
+    pub subject: String,
+    /// When it ends; it may have ended already.
+    pub not_after: OffsetDateTime,
 }
 
 /// The keys of a site that can sign.
 #[derive(Debug, Default)]
-pub struct KeyRing(BTreeMap<KeyId, SigningKey>);
+pub struct KeyRing {
+    keys: BTreeMap<KeyId, SigningKey>,
+    specs: Vec<KeySpec>,
+}
+
+/// What the devices' driver calls a copy: `ID` for the first version where all devices hold the same, `ID.vN` for
+/// later ones, `ID.vN.DEVICE` for a copy that one device alone holds.
+///
+/// # Errors
+/// [`NameError`] when that is longer than a name may be.
+pub fn driver_key(id: &KeyId, version: u32, device: Option<&DeviceId>) -> Result<KeyId, NameError> {
+    match (version, device) {
+        (1, None) => Ok(id.clone()),
+        (_, None) => KeyId::parse(&format!("{id}.v{version}")),
+        (_, Some(device)) => KeyId::parse(&format!("{id}.v{version}.{device}")),
+    }
+}
 
 impl KeyRing {
-    /// Reads the register. A key that cannot sign, such as one without a certificate, costs that key only: it is
-    /// left out and answered as a [`SigningError::Register`] that names it.
+    /// Reads the register. A copy that cannot sign, such as one without the certificate that its purpose demands,
+    /// costs that copy only: it is left out and answered as a [`SigningError::Register`] that names its key. A key
+    /// without a copy that can sign is not in the ring, and neither are symmetric keys.
     #[must_use]
     pub fn load(records: Vec<KeyRecord>) -> (Self, Vec<SigningError>) {
-        let (mut keys, mut left_out) = (BTreeMap::new(), Vec::new());
-        for record in records {
-            match SigningKey::load(record).and_then(|key| key.spec().map(|_| key)) {
-                Ok(key) => drop(keys.insert(key.id.clone(), key)),
-                Err(error) => left_out.push(error),
-            }
+        let mut loading = Loading::default();
+        for record in records.iter().filter(|record| !record.is_symmetric()) {
+            loading.add(record);
         }
-        (Self(keys), left_out)
+        (loading.ring, loading.left_out)
     }
 
     /// A key by name.
     #[must_use]
     pub fn get(&self, id: &KeyId) -> Option<&SigningKey> {
-        self.0.get(id)
+        self.keys.get(id)
     }
 
     /// All keys, by name.
     pub fn iter(&self) -> impl Iterator<Item = &SigningKey> {
-        self.0.values()
+        self.keys.values()
     }
 
-    /// What the fleet has to know.
-    ///
-    /// # Errors
-    /// [`SigningError::Register`] for a key no device can hold.
-    pub fn specs(&self) -> Result<Vec<KeySpec>, SigningError> {
-        self.iter().map(SigningKey::spec).collect()
+    /// What the fleet has to know: also of versions that are pending, so that devices prove them before they sign,
+    /// and of retiring ones.
+    #[must_use]
+    pub fn specs(&self) -> Vec<KeySpec> {
+        self.specs.clone()
+    }
+
+    /// The active versions' certificates that end within `within` of `at` or have ended, the soonest first; one for
+    /// each copy.
+    #[must_use]
+    pub fn expiring(&self, at: OffsetDateTime, within: Duration) -> Vec<Expiring> {
+        let limit = at.saturating_add(within);
+        let mut found: Vec<_> = self
+            .iter()
+            .flat_map(|key| key.current.copies.iter().map(move |copy| (key, copy)))
+            .filter_map(|(key, copy)| {
+                let first = copy.chain.iter().min_by_key(|certificate| certificate.not_after())?;
+                (first.not_after() <= limit).then(|| Expiring {
+                    key: key.id.clone(),
+                    version: key.current.version,
+                    device: copy.device.clone(),
+                    subject: first.subject(),
+                    not_after: first.not_after(),
+                })
+            })
+            .collect();
+        found.sort_by(|a, b| (a.not_after, &a.key, &a.device).cmp(&(b.not_after, &b.key, &b.device)));
+        found
     }
 }
 
 impl SigningKey {
-    fn load(record: KeyRecord) -> Result<Self, SigningError> {
-        let register = |reason: String| SigningError::Register { key: record.id.clone(), reason };
-        let chain = Certificate::many_from_pem(&record.certificate_chain)
-            .map_err(|error| register(error.to_string()))?;
-        let certificate = chain.first().ok_or_else(|| register("it has no certificate".to_owned()))?;
-        let public_key = certificate.public_key().map_err(|error| register(error.to_string()))?;
-        Ok(Self {
-            id: record.id,
-            group: record.group,
-            purpose: record.purpose,
-            public_key,
-            chain,
-            cka_id: record.cka_id,
-        })
+    /// The copy that stands for the key where only one can be shown: of the active version the first.
+    #[must_use]
+    pub fn shown(&self) -> &SigningCopy {
+        // A key without a copy does not get into a ring.
+        &self.current.copies[0]
     }
 
-    fn spec(&self) -> Result<KeySpec, SigningError> {
-        let public_key = match &self.public_key {
-            PublicKey::Sm2(point) => Some(hsm_driver::PublicKey::Sm2(point.to_sec1().to_vec())),
-            PublicKey::P256(point) => Some(hsm_driver::PublicKey::P256(point.as_sec1().to_vec())),
-            PublicKey::Rsa(key) => hsm_driver::PublicKey::rsa_from_pkcs1(key.as_pkcs1()),
-            PublicKey::P384(_) => None,
-        };
-        let reason = || format!("devices do not sign with {} keys", self.public_key.kind());
-        Ok(KeySpec {
-            id: self.id.clone(),
-            group: self.group.clone(),
-            cka_id: self.cka_id.clone(),
-            devices: None,
-            public_key: public_key
-                .ok_or_else(|| SigningError::Register { key: self.id.clone(), reason: reason() })?,
-        })
+    /// All versions, oldest first.
+    pub fn versions(&self) -> impl Iterator<Item = &SigningVersion> {
+        self.earlier.iter().chain([&self.current])
     }
+}
 
-    /// All certificates as PEM, the key's own first.
+impl SigningCopy {
+    /// All certificates as PEM, the copy's own first.
     #[must_use]
     pub fn chain_pem(&self) -> String {
         self.chain.iter().map(Certificate::to_pem).collect()
+    }
+}
+
+#[derive(Default)]
+struct Loading {
+    ring: KeyRing,
+    left_out: Vec<SigningError>,
+    names: BTreeSet<KeyId>,
+}
+
+impl Loading {
+    fn add(&mut self, record: &KeyRecord) {
+        let mut versions = Vec::new();
+        for version in &record.versions {
+            let mut copies = Vec::new();
+            for copy in &version.copies {
+                // A copy in the making is no news.
+                if version.state == KeyState::Pending && copy.public_key.is_none() {
+                    continue;
+                }
+                match self.copy(record, version, copy) {
+                    Ok(copy) => copies.push(copy),
+                    Err(reason) => {
+                        let whose = version.version;
+                        let reason = match &copy.device {
+                            Some(device) => format!("version {whose} in {device}: {reason}"),
+                            None => format!("version {whose}: {reason}"),
+                        };
+                        self.left_out.push(SigningError::Register { key: record.id.clone(), reason });
+                    }
+                }
+            }
+            if version.copies.is_empty() && version.state == KeyState::Active {
+                let reason = format!("version {}: no device holds it", version.version);
+                self.left_out.push(SigningError::Register { key: record.id.clone(), reason });
+            }
+            if version.state != KeyState::Pending && !copies.is_empty() {
+                versions.push(SigningVersion {
+                    version: version.version,
+                    state: version.state,
+                    activates_at: version.activates_at,
+                    retires_at: version.retires_at,
+                    copies,
+                });
+            }
+        }
+        if let Some(index) = versions.iter().position(|version| version.state == KeyState::Active) {
+            let key = SigningKey {
+                id: record.id.clone(),
+                group: record.group.clone(),
+                purpose: record.purpose,
+                current: versions.remove(index),
+                earlier: versions,
+            };
+            self.ring.keys.insert(key.id.clone(), key);
+        }
+    }
+
+    fn copy(
+        &mut self,
+        record: &KeyRecord,
+        version: &store::KeyVersion,
+        copy: &store::KeyCopy,
+    ) -> Result<SigningCopy, String> {
+        let chain = Certificate::many_from_pem(&copy.certificate_chain).map_err(|error| error.to_string())?;
+        let certified = chain.first().map(Certificate::public_key).transpose();
+        let certified = certified.map_err(|error| error.to_string())?;
+        let registered = copy.public_key.as_deref().map(PublicKey::from_spki_der).transpose();
+        let registered = registered.map_err(|error| error.to_string())?;
+        let public_key = match (registered, certified) {
+            (Some(key), Some(certified)) if key.spki_der() != certified.spki_der() => {
+                return Err("its certificate speaks for another public key".to_owned());
+            }
+            (Some(key), None) if record.purpose.needs_certificate() && version.state == KeyState::Active => {
+                drop(key);
+                return Err("it has no certificate".to_owned());
+            }
+            (Some(key), _) | (None, Some(key)) => key,
+            (None, None) => return Err("it has neither public key nor certificate".to_owned()),
+        };
+        let named = driver_key(&record.id, version.version, copy.device.as_ref());
+        let driver_key = named.map_err(|_| "its name in the devices is too long".to_owned())?;
+        if matches!(version.state, KeyState::Pending | KeyState::Active | KeyState::Retiring) {
+            let spec = KeySpec {
+                id: driver_key.clone(),
+                group: record.group.clone(),
+                cka_id: version.cka_id.clone(),
+                devices: copy.device.clone().map(|device| vec![device]),
+                public_key: device_key(&public_key)
+                    .ok_or_else(|| format!("devices do not sign with {} keys", public_key.kind()))?,
+            };
+            if !self.names.insert(driver_key.clone()) {
+                return Err(format!("another key is called {driver_key} too"));
+            }
+            self.ring.specs.push(spec);
+        }
+        Ok(SigningCopy { driver_key, device: copy.device.clone(), public_key, chain })
+    }
+}
+
+fn device_key(public_key: &PublicKey) -> Option<hsm_driver::PublicKey> {
+    match public_key {
+        PublicKey::Sm2(point) => Some(hsm_driver::PublicKey::Sm2(point.to_sec1().to_vec())),
+        PublicKey::P256(point) => Some(hsm_driver::PublicKey::P256(point.as_sec1().to_vec())),
+        PublicKey::Rsa(key) => hsm_driver::PublicKey::rsa_from_pkcs1(key.as_pkcs1()),
+        PublicKey::P384(_) => None,
     }
 }

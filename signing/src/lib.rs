@@ -9,7 +9,7 @@ mod sign;
 mod verify;
 
 pub use error::SigningError;
-pub use keys::{KeyRing, SigningKey};
+pub use keys::{Expiring, KeyRing, SigningCopy, SigningKey, SigningVersion, driver_key};
 pub use sign::{Caller, Input, Receipt, SignOrder, SignatureFormat, SigningDesk};
 pub use verify::{
     CmsVerification, RawVerification, Signer, SignerSummary, TimestampAnswer, VerificationAnswer, verify_cms,

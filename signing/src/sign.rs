@@ -2,16 +2,18 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use config::{AppId, DeviceId, GroupId, KeyId};
 use formats::cms::{self, Content, Family, Pending, SignedDataPlan};
 use formats::scheme::HashAlgorithm;
-use formats::{Algorithm, FormatError};
-use hsm_driver::{Ask, Fleet};
+use formats::{Algorithm, Certificate, FormatError};
+use hsm_driver::{Ask, Fleet, HsmError, Signed};
 use store::{AuditEntry, AuditLog, KeyPurpose};
 use time::OffsetDateTime;
 
-use crate::{KeyRing, SigningError, SigningKey};
+use crate::{KeyRing, SigningCopy, SigningError, SigningKey};
 
 /// What is to be signed. `Debug` shows no content.
 #[derive(Clone, PartialEq, Eq)]
@@ -80,14 +82,18 @@ pub struct Receipt {
     pub signature: Vec<u8>,
     /// Who made it.
     pub device: DeviceId,
+    /// Which version of the key made it.
+    pub version: u32,
+    /// The certificate of the copy that made it, if it has one.
+    pub certificate: Option<Certificate>,
     /// Where it stands in the audit log.
     pub audit_index: u64,
 }
 
-/// Signs with the site's keys.
+/// Signs with the site's keys. Clones share the keys.
 #[derive(Clone)]
 pub struct SigningDesk {
-    keys: Arc<KeyRing>,
+    keys: Arc<ArcSwap<KeyRing>>,
     fleet: Arc<Fleet>,
     audit: AuditLog,
 }
@@ -96,24 +102,94 @@ impl SigningDesk {
     /// A desk over a fleet that was started with these keys.
     #[must_use]
     pub fn new(keys: Arc<KeyRing>, fleet: Arc<Fleet>, audit: AuditLog) -> Self {
-        Self { keys, fleet, audit }
+        Self { keys: Arc::new(ArcSwap::new(keys)), fleet, audit }
+    }
+
+    /// The keys as they are now.
+    #[must_use]
+    pub fn keys(&self) -> Arc<KeyRing> {
+        self.keys.load_full()
+    }
+
+    /// Changes the keys while requests run: each signs with the ring it began with. The fleet has to know the new
+    /// keys before and the old ones until those requests are done.
+    pub fn replace_keys(&self, keys: KeyRing) {
+        self.keys.store(Arc::new(keys));
     }
 
     /// Signs and records; the entry is durable before this returns.
+    ///
+    /// Where devices have copies of their own, any copy that a device can serve is taken, and another one when none
+    /// can after all. Only e of SM2 given by the caller goes to the copy that is shown as the key: e holds the
+    /// public key.
     ///
     /// # Errors
     /// See [`SigningError`]. A refusal by the devices is on record too; whether the caller may use the key
     /// was decided before.
     pub async fn sign(&self, caller: &Caller, order: SignOrder) -> Result<Receipt, SigningError> {
-        let key = self.admit(&order)?;
-        let prepared = Prepared::new(key, &order, caller.at).map_err(|error| match error {
-            // The order was checked in form: what makes no sense now is the key's certificate.
-            FormatError::Plan(reason) => {
-                SigningError::Register { key: key.id.clone(), reason: reason.to_owned() }
+        let ring = self.keys();
+        let key = admit(&ring, &order)?;
+        let deadline = Instant::now() + self.fleet.deadline();
+        let mut copies = self.candidates(key, &order).into_iter().peekable();
+        loop {
+            // `candidates` has one at least.
+            let copy = copies.next().unwrap_or_else(|| key.shown());
+            let prepared = Prepared::new(copy, &order, caller.at).map_err(|error| match error {
+                // The order was checked in form: what makes no sense now is the key's certificate.
+                FormatError::Plan(reason) => {
+                    SigningError::Register { key: key.id.clone(), reason: reason.to_owned() }
+                }
+                error => SigningError::Format(error),
+            })?;
+            // A copy in one device leaves time for another copy.
+            let left = deadline.saturating_duration_since(Instant::now());
+            let share = if copies.peek().is_some() { left / 2 } else { left };
+            let signed = self.fleet.sign(ask(caller, copy, &order, prepared.digest(), share)).await;
+            if let Err(error) = &signed
+                && copies.peek().is_some()
+                && may_go_elsewhere(error)
+                && Instant::now() < deadline
+            {
+                continue;
             }
-            error => SigningError::Format(error),
-        })?;
-        let digest = prepared.digest();
+            return self.record(caller, &order, key, copy, prepared, signed).await;
+        }
+    }
+
+    /// The copies to ask, in turn: those that some device can serve, beginning anywhere so that their devices share
+    /// the work.
+    fn candidates<'k>(&self, key: &'k SigningKey, order: &SignOrder) -> Vec<&'k SigningCopy> {
+        let e_is_given = order.algorithm == Algorithm::Sm2Sm3
+            && order.format == SignatureFormat::Raw
+            && matches!(order.input, Input::Digest(_));
+        match &key.current.copies[..] {
+            [] => Vec::new(),
+            [only] => vec![only],
+            _ if e_is_given => vec![key.shown()],
+            copies => {
+                let usable = |copy: &&SigningCopy| self.fleet.can_serve(&copy.driver_key);
+                let mut usable: Vec<_> = copies.iter().filter(usable).collect();
+                if usable.is_empty() {
+                    // Its refusal says what is wrong.
+                    return vec![key.shown()];
+                }
+                let first = fastrand::usize(..usable.len());
+                usable.rotate_left(first);
+                usable
+            }
+        }
+    }
+
+    /// Puts what came of an order on record and answers it.
+    async fn record(
+        &self,
+        caller: &Caller,
+        order: &SignOrder,
+        key: &SigningKey,
+        copy: &SigningCopy,
+        prepared: Prepared,
+        signed: Result<Signed, HsmError>,
+    ) -> Result<Receipt, SigningError> {
         let entry = AuditEntry {
             action: match order.format {
                 SignatureFormat::Raw => "signature.raw".to_owned(),
@@ -122,21 +198,15 @@ impl SigningDesk {
             actor: caller.app.to_string(),
             at: caller.at,
             device: None,
-            input_digest: Some(hex::encode(digest)),
-            key: Some(order.key.to_string()),
+            input_digest: Some(hex::encode(prepared.digest())),
+            // It names the version and the copy too, and is the key's own name for the first version.
+            key: Some(copy.driver_key.to_string()),
             outcome: "ok".to_owned(),
             request_id: caller.request_id.clone(),
             result_digest: None,
             subject: None,
         };
-        let ask = Ask {
-            caller: &caller.app,
-            key: &order.key,
-            algorithm: device_algorithm(order.algorithm),
-            digest,
-            deadline: None,
-        };
-        let signed = match self.fleet.sign(ask).await {
+        let signed = match signed {
             Ok(signed) => signed,
             Err(error) => {
                 let error = SigningError::from(error);
@@ -161,22 +231,58 @@ impl SigningDesk {
                 ..entry
             })
             .await?;
-        Ok(Receipt { signature, device: signed.device, audit_index })
+        Ok(Receipt {
+            signature,
+            device: signed.device,
+            version: key.current.version,
+            certificate: copy.chain.first().cloned(),
+            audit_index,
+        })
     }
+}
 
-    fn admit(&self, order: &SignOrder) -> Result<&SigningKey, SigningError> {
-        let key = self.keys.get(&order.key).ok_or_else(|| SigningError::UnknownKey(order.key.clone()))?;
-        if key.purpose != KeyPurpose::Service {
-            return Err(SigningError::NotAServiceKey(key.id.clone()));
-        }
-        if let Some(group) = order.group.as_ref().filter(|group| **group != key.group) {
-            return Err(SigningError::KeyNotInGroup { key: key.id.clone(), group: group.clone() });
-        }
-        if !key.public_key.supports(order.algorithm) {
-            return Err(SigningError::AlgorithmMismatch { key: key.id.clone(), algorithm: order.algorithm });
-        }
-        Ok(key)
+fn admit<'k>(ring: &'k KeyRing, order: &SignOrder) -> Result<&'k SigningKey, SigningError> {
+    let key = ring.get(&order.key).ok_or_else(|| SigningError::UnknownKey(order.key.clone()))?;
+    if key.purpose != KeyPurpose::Service {
+        return Err(SigningError::NotAServiceKey(key.id.clone()));
     }
+    if let Some(group) = order.group.as_ref().filter(|group| **group != key.group) {
+        return Err(SigningError::KeyNotInGroup { key: key.id.clone(), group: group.clone() });
+    }
+    if !key.shown().public_key.supports(order.algorithm) {
+        return Err(SigningError::AlgorithmMismatch { key: key.id.clone(), algorithm: order.algorithm });
+    }
+    Ok(key)
+}
+
+fn ask<'a>(
+    caller: &'a Caller,
+    copy: &'a SigningCopy,
+    order: &SignOrder,
+    digest: [u8; 32],
+    share: Duration,
+) -> Ask<'a> {
+    Ask {
+        caller: &caller.app,
+        key: &copy.driver_key,
+        algorithm: device_algorithm(order.algorithm),
+        digest,
+        deadline: Some(Instant::now() + share),
+    }
+}
+
+/// Whether a copy in another device may do what this one did not.
+fn may_go_elsewhere(error: &HsmError) -> bool {
+    matches!(
+        error,
+        HsmError::NoDevice { .. }
+            | HsmError::Overloaded { .. }
+            | HsmError::DeadlineExceeded { .. }
+            | HsmError::RetriesExhausted { .. }
+            | HsmError::Refused { .. }
+            // The fleet is being given other keys.
+            | HsmError::UnknownKey { .. }
+    )
 }
 
 /// Settled, waiting for 32 octets to be signed.
@@ -186,11 +292,11 @@ enum Prepared {
 }
 
 impl Prepared {
-    fn new(key: &SigningKey, order: &SignOrder, at: OffsetDateTime) -> Result<Self, FormatError> {
+    fn new(copy: &SigningCopy, order: &SignOrder, at: OffsetDateTime) -> Result<Self, FormatError> {
         let SignatureFormat::Cms { family, detached } = order.format else {
             return Ok(Self::Raw(match &order.input {
                 Input::Digest(digest) => *digest,
-                Input::Data(data) => key.public_key.digest(order.algorithm, &order.signer_id, data)?,
+                Input::Data(data) => copy.public_key.digest(order.algorithm, &order.signer_id, data)?,
             }));
         };
         let pending = cms::prepare(SignedDataPlan {
@@ -198,7 +304,7 @@ impl Prepared {
             algorithm: order.algorithm,
             content: order.input.clone().into(),
             detached,
-            chain: key.chain.clone(),
+            chain: copy.chain.clone(),
             signing_time: at,
             signer_id: order.signer_id.clone(),
         })?;

@@ -67,6 +67,39 @@ pub enum StoreError {
         /// The column.
         column: &'static str,
     },
+    /// No row has this identity.
+    #[error("there is no {what} {id}")]
+    NotFound {
+        /// Kind of row.
+        what: &'static str,
+        /// Its id.
+        id: String,
+    },
+    /// What was asked for is not allowed in the state the row is in; nothing was changed.
+    #[error("{what} {id} is {state}: {reason}")]
+    NotAllowed {
+        /// Kind of row.
+        what: &'static str,
+        /// Its id.
+        id: String,
+        /// Its state.
+        state: &'static str,
+        /// Why that does not do.
+        reason: &'static str,
+    },
+    /// The request itself is wrong, whatever is stored.
+    #[error("{what} {id}: {reason}")]
+    Unacceptable {
+        /// Kind of row.
+        what: &'static str,
+        /// Its id.
+        id: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A computation did not come to its end; the process is stopping or it panicked.
+    #[error("a computation was interrupted")]
+    Interrupted,
     /// The entry is not in the audit log: its queue is full, its writer has stopped, or its commit failed.
     /// Whatever was to be recorded must not be answered as done.
     #[error("the audit log cannot take the entry")]

@@ -1,16 +1,23 @@
 //! Which keys exist, what each is for and how a device finds it.
+//!
+//! A logical key has versions, of which at most one is active, and a version has copies: one that is the same in
+//! every device of the group, or one of its own for each device. Nothing of it is ever deleted. How a version gets
+//! from one state to the next is in `key_life.rs`.
 
 use std::fmt;
 use std::str::FromStr;
 
-use config::{GroupId, KeyId};
+use config::{DeviceId, GroupId, KeyId};
+use formats::Certificate;
 use serde::{Deserialize, Serialize};
 use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use time::OffsetDateTime;
 
+use crate::words::words;
 use crate::{Store, StoreError};
 
-const KEY: &str = "key";
+pub(crate) const KEY: &str = "key";
 
 /// The one thing a key is for, fixed when it is created. Callers reach only `Service` keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -90,18 +97,112 @@ impl FromStr for KeyPurpose {
     }
 }
 
-/// A logical key: the same key in every device of its group that holds it.
+words! {
+    /// Where a version of a key is in its life. It never goes back.
+    KeyState {
+        /// Made, or being made, and not yet signing.
+        Pending = "pending",
+        /// The version that signs.
+        Active = "active",
+        /// Replaced, still in the devices until its overlap ends.
+        Retiring = "retiring",
+        /// Out of use; its signatures are still verified.
+        Retired = "retired",
+        /// No device holds it any more.
+        Destroyed = "destroyed",
+    }
+}
+
+words! {
+    /// How the devices of a group come to hold a version of a key.
+    Spread {
+        /// Made in one device, wrapped under a common key and unwrapped in the others.
+        Wrap = "wrap",
+        /// Copied by the vendor's own means.
+        Clone = "clone",
+        /// Not at all: each device makes its own, with a certificate of its own.
+        PerDevice = "per-device",
+    }
+}
+
+/// A version of a wrapping key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WrappingKey {
+    /// The wrapping key.
+    pub id: KeyId,
+    /// Its version, from 1.
+    pub version: u32,
+}
+
+/// A logical key with all its versions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyRecord {
     /// Its id.
     pub id: KeyId,
     /// The group whose devices hold it.
     pub group: GroupId,
-    /// `sm2`, `p256` or `rsa2048`.
+    /// `sm2`, `p256`, `rsa2048`, or of a secret key `sm4`, `aes256`, `hmac-sha256`.
     pub algorithm: String,
     /// What it is for.
     pub purpose: KeyPurpose,
-    /// CKA_ID of its objects; one key per id and group.
+    /// CKA_LABEL of its objects.
+    pub label: String,
+    /// When it was entered.
+    pub created_at: OffsetDateTime,
+    /// Oldest first, never empty.
+    pub versions: Vec<KeyVersion>,
+}
+
+/// One version of a logical key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyVersion {
+    /// Its number, from 1.
+    pub version: u32,
+    /// Where it is in its life.
+    pub state: KeyState,
+    /// How the devices come to hold it.
+    pub spread: Spread,
+    /// CKA_ID of its objects; one version of one key per id and group.
+    pub cka_id: Vec<u8>,
+    /// What it was wrapped under for spreading.
+    pub wrapping_key: Option<WrappingKey>,
+    /// When it was entered.
+    pub created_at: OffsetDateTime,
+    /// Since when it signs.
+    pub activates_at: Option<OffsetDateTime>,
+    /// Until when it overlaps with its successor; once it is retired, when that was.
+    pub retires_at: Option<OffsetDateTime>,
+    /// Since when no device holds it.
+    pub destroyed_at: Option<OffsetDateTime>,
+    /// In the order of their devices.
+    pub copies: Vec<KeyCopy>,
+}
+
+/// One copy of a version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyCopy {
+    /// The one device that holds it; none for the copy that is the same in every device of the group.
+    pub device: Option<DeviceId>,
+    /// SubjectPublicKeyInfo, DER; none for a symmetric key and as long as it is not known.
+    pub public_key: Option<Vec<u8>>,
+    /// PEM certificates, the key's own first; empty when it has none.
+    pub certificate_chain: String,
+    /// When it was entered.
+    pub created_at: OffsetDateTime,
+}
+
+/// A key that the devices of its group hold already, all the same, and that is to be used from now on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExistingKey {
+    /// Its id.
+    pub id: KeyId,
+    /// The group whose devices hold it.
+    pub group: GroupId,
+    /// `sm2`, `p256`, `rsa2048`, or of a secret key `sm4`, `aes256`, `hmac-sha256`.
+    pub algorithm: String,
+    /// What it is for.
+    pub purpose: KeyPurpose,
+    /// CKA_ID of its objects.
     pub cka_id: Vec<u8>,
     /// CKA_LABEL of its objects.
     pub label: String,
@@ -109,39 +210,150 @@ pub struct KeyRecord {
     pub certificate_chain: String,
 }
 
+impl KeyRecord {
+    /// A version by its number.
+    #[must_use]
+    pub fn version(&self, number: u32) -> Option<&KeyVersion> {
+        self.versions.iter().find(|version| version.version == number)
+    }
+
+    /// The version in a state of which there is one at most: pending or active.
+    #[must_use]
+    pub fn version_in(&self, state: KeyState) -> Option<&KeyVersion> {
+        self.versions.iter().find(|version| version.state == state)
+    }
+}
+
+impl KeyVersion {
+    /// The copy of a device, or with none the copy that is the same in every device of the group.
+    #[must_use]
+    pub fn copy(&self, device: Option<&DeviceId>) -> Option<&KeyCopy> {
+        self.copies.iter().find(|copy| copy.device.as_ref() == device)
+    }
+}
+
 impl Store {
-    /// Adds a key.
+    /// Adds a key that is in the devices already: its version 1 is active at once.
     ///
     /// # Errors
     /// [`StoreError::AlreadyExists`] when its id, or its CKA_ID within the group, is taken;
     /// [`StoreError::RuleBroken`] for an unknown algorithm or an empty CKA_ID.
-    pub async fn insert_key(&self, key: &KeyRecord) -> Result<(), StoreError> {
+    pub async fn insert_key(&self, key: &ExistingKey, at: OffsetDateTime) -> Result<(), StoreError> {
+        let at = at.unix_timestamp();
+        let mut transaction = self.begin_write().await?;
+        let name = (&key.id, &key.group);
+        insert_logical(&mut transaction, name, &key.algorithm, key.purpose, &key.label, at).await?;
         sqlx::query(
-            "INSERT INTO keys (id, group_id, algorithm, purpose, cka_id, label, certificate_chain)
-             VALUES ($1, $2, $3, $4, $5, $6, $7)",
+            "INSERT INTO key_versions (key_id, group_id, version, state, spread, cka_id, created_at, activates_at)
+             VALUES ($1, $2, 1, 'active', 'clone', $3, $4, $4)",
         )
         .bind(key.id.as_str())
         .bind(key.group.as_str())
-        .bind(&key.algorithm)
-        .bind(key.purpose.as_str())
         .bind(&key.cka_id)
-        .bind(&key.label)
-        .bind(&key.certificate_chain)
-        .execute(self.writer())
+        .bind(at)
+        .execute(&mut *transaction)
         .await
         .map_err(|error| StoreError::from_insert(KEY, key.id.as_str(), error))?;
+        // A chain that cannot be read costs this key only: who loads the register says so.
+        let public_key = Certificate::many_from_pem(&key.certificate_chain)
+            .ok()
+            .and_then(|chain| chain.first()?.public_key().ok())
+            .map(|key| key.spki_der());
+        sqlx::query(
+            "INSERT INTO key_copies (key_id, version, device, public_key, certificate_chain, created_at)
+             VALUES ($1, 1, '', $2, $3, $4)",
+        )
+        .bind(key.id.as_str())
+        .bind(public_key)
+        .bind(&key.certificate_chain)
+        .bind(at)
+        .execute(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
         Ok(())
     }
 
     /// All keys in the order of their ids.
     pub async fn keys(&self) -> Result<Vec<KeyRecord>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT id, group_id, algorithm, purpose, cka_id, label, certificate_chain FROM keys ORDER BY id",
-        )
-        .fetch_all(self.readers())
-        .await?;
-        rows.iter().map(key_from_row).collect()
+        let mut transaction = self.readers().begin().await?; // one picture, not three
+        read(&mut transaction, None).await
     }
+
+    /// A key by its id.
+    pub async fn key(&self, id: &KeyId) -> Result<Option<KeyRecord>, StoreError> {
+        let mut transaction = self.readers().begin().await?;
+        Ok(read(&mut transaction, Some(id)).await?.pop())
+    }
+}
+
+pub(crate) async fn insert_logical(
+    connection: &mut SqliteConnection,
+    (id, group): (&KeyId, &GroupId),
+    algorithm: &str,
+    purpose: KeyPurpose,
+    label: &str,
+    at: i64,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO keys (id, group_id, algorithm, purpose, label, created_at) VALUES ($1, $2, $3, $4, $5, $6)",
+    )
+    .bind(id.as_str())
+    .bind(group.as_str())
+    .bind(algorithm)
+    .bind(purpose.as_str())
+    .bind(label)
+    .bind(at)
+    .execute(connection)
+    .await
+    .map_err(|error| StoreError::from_insert(KEY, id.as_str(), error))?;
+    Ok(())
+}
+
+/// Reads all keys, or the one with this id.
+pub(crate) async fn read(
+    connection: &mut SqliteConnection,
+    only: Option<&KeyId>,
+) -> Result<Vec<KeyRecord>, StoreError> {
+    let only = only.map(KeyId::as_str);
+    let rows = sqlx::query(
+        "SELECT id, group_id, algorithm, purpose, label, created_at FROM keys
+         WHERE $1 IS NULL OR id = $1 ORDER BY id",
+    )
+    .bind(only)
+    .fetch_all(&mut *connection)
+    .await?;
+    let mut keys = rows.iter().map(key_from_row).collect::<Result<Vec<_>, _>>()?;
+    let versions = sqlx::query(
+        "SELECT key_id, version, state, spread, cka_id, wrapping_key, wrapping_key_version, created_at,
+             activates_at, retires_at, destroyed_at
+         FROM key_versions WHERE $1 IS NULL OR key_id = $1 ORDER BY key_id, version",
+    )
+    .bind(only)
+    .fetch_all(&mut *connection)
+    .await?;
+    for row in &versions {
+        let (id, version) = version_from_row(row)?;
+        // Foreign keys see to it that there is one.
+        if let Ok(key) = keys.binary_search_by(|key| key.id.as_str().cmp(&id)) {
+            keys[key].versions.push(version);
+        }
+    }
+    let copies = sqlx::query(
+        "SELECT key_id, version, device, public_key, certificate_chain, created_at FROM key_copies
+         WHERE $1 IS NULL OR key_id = $1 ORDER BY key_id, version, device",
+    )
+    .bind(only)
+    .fetch_all(connection)
+    .await?;
+    for row in &copies {
+        let (id, version, copy) = copy_from_row(row)?;
+        if let Ok(key) = keys.binary_search_by(|key| key.id.as_str().cmp(&id))
+            && let Some(version) = keys[key].versions.iter_mut().find(|found| found.version == version)
+        {
+            version.copies.push(copy);
+        }
+    }
+    Ok(keys)
 }
 
 fn key_from_row(row: &SqliteRow) -> Result<KeyRecord, StoreError> {
@@ -152,8 +364,55 @@ fn key_from_row(row: &SqliteRow) -> Result<KeyRecord, StoreError> {
         group: GroupId::parse(row.try_get("group_id")?).map_err(|_| corrupt("group_id"))?,
         algorithm: row.try_get("algorithm")?,
         purpose: row.try_get::<&str, _>("purpose")?.parse().map_err(|_| corrupt("purpose"))?,
-        cka_id: row.try_get("cka_id")?,
         label: row.try_get("label")?,
-        certificate_chain: row.try_get("certificate_chain")?,
+        created_at: instant(row, "created_at")?.ok_or_else(|| corrupt("created_at"))?,
+        versions: Vec::new(),
     })
+}
+
+fn version_from_row(row: &SqliteRow) -> Result<(String, KeyVersion), StoreError> {
+    let id: String = row.try_get("key_id")?;
+    let corrupt = |column| StoreError::Corrupt { what: KEY, id: id.clone(), column };
+    let wrapping_key = match row.try_get::<Option<&str>, _>("wrapping_key")? {
+        Some(wrapping) => Some(WrappingKey {
+            id: KeyId::parse(wrapping).map_err(|_| corrupt("wrapping_key"))?,
+            version: row.try_get("wrapping_key_version")?,
+        }),
+        None => None,
+    };
+    let version = KeyVersion {
+        version: row.try_get("version")?,
+        state: KeyState::parse(row.try_get("state")?).ok_or_else(|| corrupt("state"))?,
+        spread: Spread::parse(row.try_get("spread")?).ok_or_else(|| corrupt("spread"))?,
+        cka_id: row.try_get("cka_id")?,
+        wrapping_key,
+        created_at: instant(row, "created_at")?.ok_or_else(|| corrupt("created_at"))?,
+        activates_at: instant(row, "activates_at")?,
+        retires_at: instant(row, "retires_at")?,
+        destroyed_at: instant(row, "destroyed_at")?,
+        copies: Vec::new(),
+    };
+    Ok((id, version))
+}
+
+fn copy_from_row(row: &SqliteRow) -> Result<(String, u32, KeyCopy), StoreError> {
+    let id: String = row.try_get("key_id")?;
+    let corrupt = |column| StoreError::Corrupt { what: KEY, id: id.clone(), column };
+    let device = match row.try_get("device")? {
+        "" => None,
+        device => Some(DeviceId::parse(device).map_err(|_| corrupt("device"))?),
+    };
+    let copy = KeyCopy {
+        device,
+        public_key: row.try_get("public_key")?,
+        certificate_chain: row.try_get("certificate_chain")?,
+        created_at: instant(row, "created_at")?.ok_or_else(|| corrupt("created_at"))?,
+    };
+    Ok((id, row.try_get("version")?, copy))
+}
+
+/// A time in whole seconds; none when the column is empty or beyond what a calendar has.
+pub(crate) fn instant(row: &SqliteRow, column: &str) -> Result<Option<OffsetDateTime>, sqlx::Error> {
+    let seconds: Option<i64> = row.try_get(column)?;
+    Ok(seconds.and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok()))
 }

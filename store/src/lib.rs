@@ -1,21 +1,26 @@
-//! All SQL of the gateway: apps, keys, the license library and the audit log, over SQLite.
+//! the license library and the audit log.
 //!
 //! Invariants: what a call answered is on disk; no other crate speaks SQL; an API key is stored as its
-//! digest only; errors name rows by id and never carry their content. Statements are plain text with `$N`
-//! parameters that SQLite and PostgreSQL read alike.
+//! digest only, a custodian's secret as its hash; errors name rows by id and never carry their content.
+//! Statements are plain text with `$N` parameters that SQLite and PostgreSQL read alike.
 
 mod apps;
 mod audit;
 mod database;
 mod device_history;
 mod error;
+mod key_life;
 mod keys;
 mod library;
+mod words;
 
 pub use apps::App;
 pub use audit::{AuditEntry, AuditLog, AuditWriter, StoredEntry, leaf_hash};
 pub use database::Store;
 pub use device_history::{DeviceFigures, DeviceMinute, DeviceSpan, Downsampled};
 pub use error::StoreError;
-pub use keys::{KeyPurpose, KeyRecord, UnknownPurpose};
+pub use key_life::{NewKey, VersionPlan};
+pub use keys::{
+    ExistingKey, KeyCopy, KeyPurpose, KeyRecord, KeyState, KeyVersion, Spread, UnknownPurpose, WrappingKey,
+};
 pub use library::{EntityRecord, LicenseRecord};

@@ -4,8 +4,12 @@
 
 use config::{AppId, GroupId, KeyId};
 use sqlx::{Connection, SqliteConnection};
-use store::{App, KeyPurpose, KeyRecord, Store, StoreError};
+use store::{App, ExistingKey, KeyPurpose, KeyRecord, KeyState, Store, StoreError};
 use tempfile::TempDir;
+use time::OffsetDateTime;
+use time::macros::datetime;
+
+const AT: OffsetDateTime = datetime!(2024-05-06 07:08:09 UTC);
 
 async fn store(folder: &TempDir) -> Store {
     Store::create(&url(folder)).await.unwrap()
@@ -27,8 +31,8 @@ fn app(id: &str) -> App {
     }
 }
 
-fn key(id: &str, cka_id: &[u8], purpose: KeyPurpose) -> KeyRecord {
-    KeyRecord {
+fn key(id: &str, cka_id: &[u8], purpose: KeyPurpose) -> ExistingKey {
+    ExistingKey {
         id: KeyId::parse(id).unwrap(),
         group: GroupId::parse("bureau").unwrap(),
         algorithm: "sm2".into(),
@@ -91,32 +95,48 @@ async fn keys_of_every_purpose_come_back_as_they_went_in() {
     let mut wanted: Vec<_> =
         KeyPurpose::ALL.into_iter().enumerate().map(|(n, p)| key(p.as_str(), &[n as u8], p)).collect();
     for key in &wanted {
-        store.insert_key(key).await.unwrap();
+        store.insert_key(key, AT).await.unwrap();
     }
     wanted.sort_by(|a, b| a.id.cmp(&b.id));
-    assert_eq!(store.keys().await.unwrap(), wanted);
+    let found = store.keys().await.unwrap();
+    assert!(found.iter().all(|key| key.created_at == AT && key.label == key.id.as_str()));
+    let facts = |key: &KeyRecord| {
+        let active = key.version_in(KeyState::Active).unwrap();
+        assert_eq!((active.version, active.activates_at), (1, Some(AT)));
+        assert!(active.copy(None).unwrap().certificate_chain.is_empty());
+        ExistingKey {
+            id: key.id.clone(),
+            group: key.group.clone(),
+            algorithm: key.algorithm.clone(),
+            purpose: key.purpose,
+            cka_id: active.cka_id.clone(),
+            label: key.label.clone(),
+            certificate_chain: String::new(),
+        }
+    };
+    assert_eq!(found.iter().map(facts).collect::<Vec<_>>(), wanted);
 }
 
 #[tokio::test]
 async fn two_keys_of_a_group_cannot_share_a_cka_id() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(&folder).await;
-    store.insert_key(&key("first", b"1", KeyPurpose::Service)).await.unwrap();
-    let error = store.insert_key(&key("second", b"1", KeyPurpose::Tsa)).await.unwrap_err();
+    store.insert_key(&key("first", b"1", KeyPurpose::Service), AT).await.unwrap();
+    let error = store.insert_key(&key("second", b"1", KeyPurpose::Tsa), AT).await.unwrap_err();
     assert!(matches!(error, StoreError::AlreadyExists { .. }), "{error:?}");
 
     let mut elsewhere = key("third", b"1", KeyPurpose::Service);
     elsewhere.group = GroupId::parse("portal").unwrap();
-    store.insert_key(&elsewhere).await.unwrap();
+    store.insert_key(&elsewhere, AT).await.unwrap();
 }
 
 #[tokio::test]
 async fn an_unknown_algorithm_or_an_empty_cka_id_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(&folder).await;
-    let unknown = KeyRecord { algorithm: "dsa".into(), ..key("a", b"1", KeyPurpose::Service) };
+    let unknown = ExistingKey { algorithm: "dsa".into(), ..key("a", b"1", KeyPurpose::Service) };
     for bad in [unknown, key("b", b"", KeyPurpose::Service)] {
-        let error = store.insert_key(&bad).await.unwrap_err();
+        let error = store.insert_key(&bad, AT).await.unwrap_err();
         assert!(matches!(error, StoreError::RuleBroken { .. }), "{error:?}");
     }
 }
@@ -125,7 +145,7 @@ async fn an_unknown_algorithm_or_an_empty_cka_id_is_refused() {
 async fn the_purpose_of_a_key_cannot_be_changed_even_by_sql() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(&folder).await;
-    store.insert_key(&key("seal", b"1", KeyPurpose::Seal)).await.unwrap();
+    store.insert_key(&key("seal", b"1", KeyPurpose::Seal), AT).await.unwrap();
     let mut raw = SqliteConnection::connect(&url(&folder)).await.unwrap();
     let refused = sqlx::query("UPDATE keys SET purpose = 'service'").execute(&mut raw).await.unwrap_err();
     assert!(refused.to_string().contains("fixed at creation"), "{refused}");
