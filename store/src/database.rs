@@ -13,12 +13,15 @@ use sqlx::sqlite::{
     SqliteSynchronous,
 };
 use sqlx::{ConnectOptions, Connection, Row, Sqlite, Transaction};
+use tokio::sync::Semaphore;
 
 use crate::StoreError;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
 const READERS: u32 = 8;
+/// Most password hashes computed at a time: each takes 19 MiB.
+const COMPUTATIONS: usize = 2;
 /// How long a statement waits for another connection's write lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -30,6 +33,7 @@ struct Connections {
     options: SqliteConnectOptions,
     readers: SqlitePool,
     writer: SqlitePool,
+    computing: Semaphore,
 }
 
 impl Store {
@@ -88,7 +92,8 @@ impl Store {
             .connect_with(options.clone().pragma("query_only", "ON"))
             .await
             .map_err(opening)?;
-        Ok(Store(Arc::new(Connections { options, readers, writer })))
+        let computing = Semaphore::new(COMPUTATIONS);
+        Ok(Store(Arc::new(Connections { options, readers, writer, computing })))
     }
 
     /// Connections for reading.
@@ -105,6 +110,17 @@ impl Store {
     /// its reading and its writing.
     pub(crate) async fn begin_write(&self) -> Result<Transaction<'static, Sqlite>, sqlx::Error> {
         self.writer().begin_with("BEGIN IMMEDIATE").await
+    }
+
+    /// Runs a computation that takes long and much memory; no more than a few at a time.
+    pub(crate) async fn compute<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let permit = self.0.computing.acquire().await.map_err(|_| StoreError::Interrupted)?;
+        let done = tokio::task::spawn_blocking(work).await.map_err(|_| StoreError::Interrupted);
+        drop(permit);
+        done
     }
 
     /// A connection outside the pools, for a task that owns it.

@@ -1,3 +1,4 @@
+//! All SQL of the gateway, over SQLite: apps, keys and their life, key ceremonies, wrapped keys, what devices did,
 //! the license library and the audit log.
 //!
 //! Invariants: what a call answered is on disk; no other crate speaks SQL; an API key is stored as its
@@ -6,6 +7,8 @@
 
 mod apps;
 mod audit;
+mod ceremonies;
+mod custodians;
 mod database;
 mod device_history;
 mod error;
@@ -16,6 +19,8 @@ mod words;
 
 pub use apps::App;
 pub use audit::{AuditEntry, AuditLog, AuditWriter, StoredEntry, leaf_hash};
+pub use ceremonies::{Ceremony, CeremonyState, Confirmation, NewCeremony};
+pub use custodians::Custodian;
 pub use database::Store;
 pub use device_history::{DeviceFigures, DeviceMinute, DeviceSpan, Downsampled};
 pub use error::StoreError;
