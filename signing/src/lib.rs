@@ -7,6 +7,7 @@ mod error;
 mod keys;
 mod sign;
 mod verify;
+mod wrapped;
 
 pub use error::SigningError;
 pub use keys::{Expiring, KeyRing, SigningCopy, SigningKey, SigningVersion, driver_key};
@@ -15,3 +16,4 @@ pub use verify::{
     CmsVerification, RawVerification, Signer, SignerSummary, TimestampAnswer, VerificationAnswer, verify_cms,
     verify_raw, verify_timestamp,
 };
+pub use wrapped::{WrappedKeyError, WrappedKeySeal, same_key};

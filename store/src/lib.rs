@@ -16,6 +16,7 @@ mod key_life;
 mod keys;
 mod library;
 mod words;
+mod wrapped_keys;
 
 pub use apps::App;
 pub use audit::{AuditEntry, AuditLog, AuditWriter, StoredEntry, leaf_hash};
@@ -29,3 +30,4 @@ pub use keys::{
     ExistingKey, KeyCopy, KeyPurpose, KeyRecord, KeyState, KeyVersion, Spread, UnknownPurpose, WrappingKey,
 };
 pub use library::{EntityRecord, LicenseRecord};
+pub use wrapped_keys::WrappedKey;
