@@ -85,6 +85,35 @@ impl PublicKey {
         Self::from_spki_der(&pem::single(WHAT, LABEL, text)?)
     }
 
+    /// An SM2 key from its point `04 ‖ X ‖ Y`.
+    ///
+    /// # Errors
+    /// [`FormatError::Malformed`] when that is no point of the curve.
+    pub fn sm2_from_sec1(point: &[u8]) -> Result<Self, FormatError> {
+        Ok(Self::Sm2(sm2_verify::PublicKey::from_sec1(point)?))
+    }
+
+    /// A P-256 key from its point `04 ‖ X ‖ Y`.
+    ///
+    /// # Errors
+    /// [`FormatError::Malformed`] when that is no point of the curve.
+    pub fn p256_from_sec1(sec1: &[u8]) -> Result<Self, FormatError> {
+        point(sec1, 65, &aws::ECDSA_P256_SHA256_ASN1).map(Self::P256)
+    }
+
+    /// An RSA key from modulus and exponent, both big-endian.
+    ///
+    /// # Errors
+    /// [`FormatError::RsaModulus`], and [`FormatError::Malformed`] for numbers that are no key.
+    pub fn rsa_from_parts(modulus: &[u8], exponent: &[u8]) -> Result<Self, FormatError> {
+        let failed = |error| FormatError::der("RSA public key", error);
+        let key = RsaPublicKey {
+            modulus: UintRef::new(modulus).map_err(failed)?,
+            public_exponent: UintRef::new(exponent).map_err(failed)?,
+        };
+        rsa(&key.to_der().map_err(failed)?).map(Self::Rsa)
+    }
+
     pub(crate) fn from_spki(spki: &SubjectPublicKeyInfoOwned) -> Result<Self, FormatError> {
         let key = spki
             .subject_public_key

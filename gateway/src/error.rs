@@ -19,8 +19,6 @@ pub(crate) enum StartupError {
     Tls(#[from] rustls::Error),
     #[error("database: {0}")]
     Store(#[from] store::StoreError),
-    #[error("keys: {0}")]
-    Keys(#[from] signing::SigningError),
     #[error("devices: {0}")]
     Devices(#[from] hsm_driver::HsmError),
     #[error("a listener ended")]

@@ -12,7 +12,7 @@ use config::{DeviceId, GroupId, KeyId};
 use der::asn1::UintRef;
 use der::{Decode, Encode, Sequence};
 use serde::{Deserialize, Serialize};
-use sm2_verify::Verifier;
+use sm2_verify::{Verifier, VerifierOptions};
 
 use crate::order::KeyKind;
 
@@ -103,6 +103,15 @@ impl PublicKey {
     #[must_use]
     pub fn signs_with(&self, algorithm: Algorithm) -> bool {
         self.algorithms().contains(&algorithm)
+    }
+
+    /// The canonical form of a signature as a device gave it (strict DER for SM2 and ECDSA), if it is this key's
+    /// over the digest.
+    #[must_use]
+    pub fn canonical(&self, algorithm: Algorithm, digest: &[u8; 32], answer: &[u8]) -> Option<Vec<u8>> {
+        let checker = Checker::new(self, &Arc::new(Verifier::new(VerifierOptions::default())))?;
+        let signature = checker.canonical(answer)?;
+        checker.accepts(algorithm, digest, &signature).then_some(signature)
     }
 
     /// The algorithms it signs with, the usual one first: that proves that a device holds the key.

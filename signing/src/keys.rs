@@ -265,7 +265,7 @@ impl Loading {
     }
 }
 
-fn device_key(public_key: &PublicKey) -> Option<hsm_driver::PublicKey> {
+pub(crate) fn device_key(public_key: &PublicKey) -> Option<hsm_driver::PublicKey> {
     match public_key {
         PublicKey::Sm2(point) => Some(hsm_driver::PublicKey::Sm2(point.to_sec1().to_vec())),
         PublicKey::P256(point) => Some(hsm_driver::PublicKey::P256(point.as_sec1().to_vec())),

@@ -3,12 +3,14 @@
 //! Invariants: callers' orders reach keys of purpose `service` only; what is signed is settled before a device
 //! sees it; a signature is in the audit log, durably, before it is handed out; a verdict is an answer.
 
+mod ceremony;
 mod error;
 mod keys;
 mod sign;
 mod verify;
 mod wrapped;
 
+pub use ceremony::{CeremonyError, KeyAct, KeyCeremonies, KeyDevices, Operator};
 pub use error::SigningError;
 pub use keys::{Expiring, KeyRing, SigningCopy, SigningKey, SigningVersion, driver_key};
 pub use sign::{Caller, Input, Receipt, SignOrder, SignatureFormat, SigningDesk};
