@@ -1,0 +1,10 @@
+//! Certification requests: read, and their proof of possession.
+
+#![no_main]
+
+#[path = "../../formats/tests/support/fuzzed.rs"]
+mod fuzzed;
+#[path = "../../formats/tests/pki/mod.rs"]
+mod pki;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| fuzzed::request(input));

@@ -1,0 +1,10 @@
+//! Well-signed paths and CRLs with extensions of any content.
+
+#![no_main]
+
+#[path = "../../formats/tests/support/fuzzed.rs"]
+mod fuzzed;
+#[path = "../../formats/tests/pki/mod.rs"]
+mod pki;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| fuzzed::path(input));
