@@ -170,7 +170,7 @@ impl Site {
             over.store(true, Ordering::Relaxed);
             caller.await.unwrap();
             self.workshop.fault(&device, "");
-            assert!(self.fleet.resume(&device.parse().unwrap()).is_some());
+            assert!(self.fleet.release(&device.parse().unwrap()).is_ok());
             until_ready(&self.fleet).await;
             self.struck += 1;
         }
@@ -195,7 +195,7 @@ async fn sign_or_wait(fleet: Arc<Fleet>, over: Arc<AtomicBool>) {
 
 async fn one(fleet: &Fleet) -> Result<hsm_driver::Signed, hsm_driver::HsmError> {
     let digest = std::array::from_fn(|_| fastrand::u8(..));
-    fleet.sign(&KeyId::parse("demo-p256").unwrap(), Algorithm::EcdsaP256, digest).await
+    support::sign(fleet, &KeyId::parse("demo-p256").unwrap(), Algorithm::EcdsaP256, digest).await
 }
 
 #[test]
