@@ -24,6 +24,7 @@ const STOP: Duration = Duration::from_secs(30);
 /// A prepared site that is not running, so that its configuration may be changed.
 pub struct Folder {
     root: tempfile::TempDir,
+    environment: Vec<(String, String)>,
 }
 
 /// A running site. Dropping it stops it.
@@ -60,7 +61,8 @@ pub fn shared() -> &'static Shared {
 impl Folder {
     /// A new sandbox in a temporary folder, made by `license-gateway init`.
     pub fn init() -> Self {
-        let folder = Self { root: tempfile::tempdir().expect("a temporary folder") };
+        let root = tempfile::tempdir().expect("a temporary folder");
+        let folder = Self { root, environment: Vec::new() };
         folder.init_again();
         folder
     }
@@ -80,6 +82,18 @@ impl Folder {
     /// The configuration file.
     pub fn config(&self) -> PathBuf {
         self.data().join("gateway.toml")
+    }
+
+    /// Gives the gateway a variable of the environment beside its own.
+    pub fn set_environment(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// Replaces a text in the configuration file, which must hold it.
+    pub fn configure(&self, text: &str, by: &str) {
+        let config = std::fs::read_to_string(self.config()).expect("gateway.toml is there");
+        assert!(config.contains(text), "gateway.toml holds {text:?}");
+        std::fs::write(self.config(), config.replace(text, by)).expect("gateway.toml can be written");
     }
 
     /// Adds PEM files to the anchors for documents and for licenses.
@@ -284,6 +298,7 @@ impl Process {
             .args(["serve", "--http", "127.0.0.1:0", "--https", "127.0.0.1:0", "--config"])
             .arg(folder.config())
             .args(options)
+            .envs(folder.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)

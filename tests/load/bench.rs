@@ -5,9 +5,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
-use tests::{Folder, Site, eventually, signal};
+use tests::{Folder, Site};
 
 use crate::generator::{self, Act, Measured, Plan};
 use crate::process::Snapshot;
@@ -32,24 +32,34 @@ pub(crate) struct Options {
     /// waiting for its locks.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     softhsm_lanes: u32,
+    /// These parts only; may be given several times.
+    #[arg(long, value_enum)]
+    only: Vec<Part>,
 }
 
-/// What `fleet.deadline_ms` is when a configuration does not say.
-const DEADLINE_MS: f64 = 3_000.0;
-/// Sessions of each of the sandbox's devices.
-const LANES: usize = 4;
-const BUREAU: usize = 7;
-const PORTAL: usize = 2;
-const WARM_UP: Duration = Duration::from_millis(700);
-/// Long enough that no call comes back while it matters.
-const HUNG: &str = "latency_ms = 600000\n";
-/// When something is broken, in a run this much longer than usual.
-const BREAK_AFTER: Duration = Duration::from_secs(2);
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// The sandbox as it is made.
+    Sandbox,
+    /// P-256 in SoftHSM2.
+    Softhsm,
+    /// How much of slow devices is used.
+    Fleet,
+    /// Devices that break under load.
+    Fault,
+    /// Worker processes against threads.
+    Worker,
+}
 
-struct Bench {
-    runtime: tokio::runtime::Runtime,
-    duration: Duration,
-    rounds: u32,
+/// Devices of the sandbox's two groups.
+pub(crate) const BUREAU: usize = 7;
+pub(crate) const PORTAL: usize = 2;
+const WARM_UP: Duration = Duration::from_millis(700);
+
+pub(crate) struct Bench {
+    pub(crate) runtime: tokio::runtime::Runtime,
+    pub(crate) duration: Duration,
+    pub(crate) rounds: u32,
     rows: Vec<Row>,
     runs: Vec<Value>,
     notes: serde_json::Map<String, Value>,
@@ -67,8 +77,23 @@ pub(crate) fn bench(options: &Options) -> Fallible<()> {
     };
     bench.note("machine", machine()?);
     say(&run_heading());
-    bench.sandbox()?;
-    bench.softhsm(options.softhsm_lanes as usize)?;
+    let wanted = |part| options.only.is_empty() || options.only.contains(&part);
+    if wanted(Part::Sandbox) {
+        bench.sandbox()?;
+    }
+    if wanted(Part::Softhsm) {
+        bench.softhsm(options.softhsm_lanes as usize)?;
+    }
+    if wanted(Part::Fleet) {
+        bench.fleet_use()?;
+    }
+    if wanted(Part::Fault) {
+        bench.faults()?;
+        bench.lost_with_a_worker()?;
+    }
+    if wanted(Part::Worker) {
+        bench.isolation()?;
+    }
     bench.not_yet();
     bench.note("load_average_after", json!(fs::read_to_string("/proc/loadavg")?.trim()));
     bench.rows.sort_by_key(|row| row.name);
@@ -89,20 +114,20 @@ pub(crate) fn bench(options: &Options) -> Fallible<()> {
 }
 
 /// One thing to measure.
-struct Run<'a> {
-    name: &'a str,
-    target: &'a Target,
-    profile: Profile,
-    connections: usize,
-    rate: Option<f64>,
+pub(crate) struct Run<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) target: &'a Target,
+    pub(crate) profile: Profile,
+    pub(crate) connections: usize,
+    pub(crate) rate: Option<f64>,
 }
 
 impl<'a> Run<'a> {
-    fn closed(name: &'a str, target: &'a Target, profile: Profile, connections: usize) -> Self {
+    pub(crate) fn closed(name: &'a str, target: &'a Target, profile: Profile, connections: usize) -> Self {
         Self { name, target, profile, connections, rate: None }
     }
 
-    async fn measure(&self, duration: Duration, act: Option<Act>) -> Fallible<Measured> {
+    pub(crate) async fn measure(&self, duration: Duration, act: Option<Act>) -> Fallible<Measured> {
         let plan = Plan {
             address: self.target.address,
             request: self.profile.request(self.target).await?,
@@ -117,7 +142,7 @@ impl<'a> Run<'a> {
 }
 
 impl Bench {
-    fn run(&mut self, run: &Run<'_>) -> Fallible<Measured> {
+    pub(crate) fn run(&mut self, run: &Run<'_>) -> Fallible<Measured> {
         self.run_for(run, self.duration, None)
     }
 
@@ -127,7 +152,7 @@ impl Bench {
         Ok(measured)
     }
 
-    fn note_run(&mut self, run: &Run<'_>, measured: &Measured) {
+    pub(crate) fn note_run(&mut self, run: &Run<'_>, measured: &Measured) {
         say(&run_line(run.name, run.connections, measured));
         let mut value = measured.json();
         value["name"] = json!(run.name);
@@ -137,7 +162,7 @@ impl Bench {
         self.runs.push(value);
     }
 
-    fn note(&mut self, name: &str, value: Value) {
+    pub(crate) fn note(&mut self, name: &str, value: Value) {
         say(&format!("{name}: {value}"));
         self.notes.insert(name.to_owned(), value);
     }
@@ -164,7 +189,7 @@ impl Bench {
         self.note(name, json!({"count": warnings.len(), "last": last}));
     }
 
-    fn row(&mut self, row: Row) {
+    pub(crate) fn row(&mut self, row: Row) {
         self.rows.push(row);
     }
 
@@ -196,11 +221,6 @@ impl Bench {
         }
         self.note_memory("memory_after_load", &site)?;
         self.note_warnings("warnings_simulated", &site);
-        self.fleet_use(&site, &target, "fleet_use", 5.0)?;
-        self.fleet_use(&site, &target, "fleet_use_40ms", 40.0)?;
-        self.killed(&site, &target)?;
-        self.hung(&site, &target)?;
-        self.note_memory("memory_after_faults", &site)?;
         Ok(())
     }
 
@@ -241,7 +261,7 @@ impl Bench {
     }
 
     /// Reference processes that work at the same time.
-    fn together(&mut self, name: &str, mut references: Vec<Reference>) -> Fallible<Direct> {
+    pub(crate) fn together(&mut self, name: &str, mut references: Vec<Reference>) -> Fallible<Direct> {
         for reference in &mut references {
             reference.begin()?;
         }
@@ -257,141 +277,6 @@ impl Bench {
             "name": name, "ops_per_second": direct.per_second, "ops_per_cpu_second": direct.per_cpu_second,
         }));
         Ok(direct)
-    }
-
-    /// Nine devices that take their time: how much of it the gateway uses.
-    fn fleet_use(&mut self, site: &Site, target: &Target, name: &'static str, latency: f64) -> Fallible<()> {
-        let devices = device_names();
-        for device in &devices {
-            site.fault(device, &format!("latency_ms = {latency}\n"));
-        }
-        let mut reached = Vec::new();
-        let mut busy: f64 = 0.0;
-        for _ in 0..self.rounds {
-            let bureau = Run::closed("slow devices, bureau", target, Profile::SignSm2, 3 * LANES * BUREAU);
-            let portal = Run::closed("slow devices, portal", target, Profile::SignPortal, 3 * LANES * PORTAL);
-            let both = async {
-                tokio::try_join!(bureau.measure(self.duration, None), portal.measure(self.duration, None))
-            };
-            let (first, second) = tokio::task::LocalSet::new().block_on(&self.runtime, both)?;
-            self.note_run(&bureau, &first);
-            self.note_run(&portal, &second);
-            if let Some(cost) = first.cost() {
-                busy = busy.max(cost.machine_busy(first.seconds));
-            }
-            let direct = self.direct_fleet(site, &devices)?;
-            reached.push((first.per_second() + second.per_second(), direct));
-        }
-        for device in &devices {
-            site.mend(device);
-        }
-        let ratio = median(reached.iter().map(|(value, direct)| value / direct));
-        let value = median(reached.iter().map(|(value, _)| *value));
-        let ceiling = (LANES * devices.len()) as f64 / (latency / 1000.0);
-        let verdict = match ratio {
-            Some(ratio) if ratio < 0.97 && busy > 0.9 => Verdict::Unknown(format!(
-                "processors were {:.0} % busy: they were the bound, not the devices",
-                busy * 100.0
-            )),
-            ratio => Verdict::Met(ratio.is_some_and(|ratio| ratio >= 0.97)),
-        };
-        self.row(Row {
-            name,
-            unit: "/s, against direct",
-            value,
-            reference: median(reached.iter().map(|(_, direct)| *direct)),
-            ratio,
-            goal: ">= 0.97 of direct",
-            verdict,
-        });
-        let share = value.map(|value| value / ceiling);
-        self.note(
-            &format!("{name}_of_lanes_by_latency"),
-            json!({"reached": value, "ceiling": ceiling, "share": share, "busy": busy}),
-        );
-        Ok(())
-    }
-
-    /// All nine devices driven directly at once, each by a process with as many sessions as the gateway uses.
-    fn direct_fleet(&mut self, site: &Site, devices: &[String]) -> Fallible<f64> {
-        let children = (1..=devices.len()).map(|device| {
-            let (mut order, environment) = simulated(&site.data(), device, self.duration.as_secs_f64());
-            order.lanes = LANES;
-            Reference::start(&order.arguments(), &[environment])
-        });
-        Ok(self.together("slow devices, directly", children.collect::<Fallible<_>>()?)?.per_second)
-    }
-
-    /// A worker is killed under load: nobody's request fails.
-    fn killed(&mut self, site: &Site, target: &Target) -> Fallible<()> {
-        let worker =
-            site.workers().into_iter().find(|worker| worker.serves("d1")).ok_or("no worker of d1")?;
-        let act = Act { after: BREAK_AFTER, what: Box::new(move || signal(worker.pid, "KILL")) };
-        let run = Run::closed("worker killed at 2 s", target, Profile::SignSm2, 64);
-        let measured = self.run_for(&run, BREAK_AFTER + self.duration, Some(act))?;
-        self.fault_rows("fault", "fault_p99", &measured);
-        ready(site, "d1");
-        Ok(())
-    }
-
-    /// A device hangs under load: nobody's request fails, and the others go on.
-    fn hung(&mut self, site: &Site, target: &Target) -> Fallible<()> {
-        let file = site.data().join("hsm/d1/fault.toml");
-        let act = Act {
-            after: BREAK_AFTER,
-            what: Box::new(move || {
-                // Seen by the simulator when whole; a failure shows as a run without a dip.
-                let _ = fs::write(file.with_extension("tmp"), HUNG);
-                let _ = fs::rename(file.with_extension("tmp"), &file);
-            }),
-        };
-        let run = Run::closed("device hung at 2 s", target, Profile::SignSm2, 64);
-        let measured = self.run_for(&run, BREAK_AFTER + self.duration, Some(act))?;
-        site.mend("d1");
-        self.fault_rows("fault_hung", "fault_hung_p99", &measured);
-        let rates: Vec<f64> = measured.by_second.iter().map(|second| second.total() as f64).collect();
-        // The second in which it happens belongs to neither side.
-        let (before, after) = rates.split_at(usize::try_from(BREAK_AFTER.as_secs())?);
-        let rest = median(before.iter().copied()).map(|rate| rate * (BUREAU - 1) as f64 / BUREAU as f64);
-        let after = median(after.iter().skip(1).copied());
-        let ratio = after.zip(rest).map(|(after, rest)| after / rest);
-        self.row(Row {
-            name: "fault_hung_rest",
-            unit: "/s, against 6 of 7",
-            value: after,
-            reference: rest,
-            ratio,
-            goal: ">= 0.95",
-            verdict: Verdict::Met(ratio.is_some_and(|ratio| ratio >= 0.95)),
-        });
-        self.note("operations_by_second_around_the_hang", json!(rates));
-        ready(site, "d1");
-        Ok(())
-    }
-
-    fn fault_rows(&mut self, name: &'static str, p99: &'static str, measured: &Measured) {
-        let failed = measured.failed();
-        self.row(Row {
-            name,
-            unit: "failed requests",
-            value: Some(failed as f64),
-            reference: None,
-            ratio: None,
-            goal: "0",
-            verdict: Verdict::Met(failed == 0),
-        });
-        let second = usize::try_from(BREAK_AFTER.as_secs()).unwrap_or_default();
-        let slowest = measured.by_second[second].quantile(0.99);
-        let usual = measured.by_second[second - 1].quantile(0.99);
-        self.row(Row {
-            name: p99,
-            unit: "ms, against before",
-            value: Some(slowest),
-            reference: Some(usual),
-            ratio: Some(slowest / usual),
-            goal: "<= 3000 ms (the deadline)",
-            verdict: Verdict::Met(slowest <= DEADLINE_MS),
-        });
     }
 
     /// P-256 in four SoftHSM2 devices, against the parts that cannot be saved.
@@ -480,26 +365,10 @@ impl Bench {
         for (name, unit, goal, why) in [
             ("edge", "gateway CPU, against echo", "<= 3 x", "no null device is built yet"),
             ("audit", "/s, against without", ">= 0.85 x", "the audit log cannot be switched off"),
-            (
-                "worker",
-                "/s, against threads",
-                ">= 0.95 x one, >= 1.15 x four",
-                "no thread isolation is built yet",
-            ),
         ] {
             self.row(Row::absent(name, unit, goal, why));
         }
     }
-}
-
-fn device_names() -> Vec<String> {
-    (1..=BUREAU + PORTAL).map(|number| format!("d{number}")).collect()
-}
-
-fn ready(site: &Site, device: &str) {
-    eventually("the device is back", Duration::from_secs(60), || {
-        (site.device_state(device) == "ready").then_some(())
-    });
 }
 
 /// How many references work at once, at most one per SoftHSM2 device. A processor second of a machine whose
@@ -514,7 +383,7 @@ fn echo_target(target: &Target, echo: &Reference) -> Fallible<Target> {
 }
 
 /// Signing directly in a simulated device.
-fn simulated(data: &Path, number: usize, seconds: f64) -> (DirectSign, (String, String)) {
+pub(crate) fn simulated(data: &Path, number: usize, seconds: f64) -> (DirectSign, (String, String)) {
     let home = data.join("hsm").join(format!("d{number}"));
     let key = if number <= BUREAU { "demo-sm2" } else { "portal-sm2" };
     let order = DirectSign {

@@ -54,6 +54,8 @@ pub(crate) struct Measured {
     pub(crate) by_second: Vec<Histogram>,
     /// Everything else: the problem's code, the status, or why no answer came.
     pub(crate) errors: BTreeMap<String, u64>,
+    /// How many of them by the second they came in.
+    pub(crate) errors_by_second: Vec<u64>,
     /// Size of the last good answer on the wire.
     pub(crate) answer_octets: usize,
     pub(crate) before: Option<Snapshot>,
@@ -77,6 +79,7 @@ struct Tally {
     latency: Histogram,
     by_second: Vec<Histogram>,
     errors: BTreeMap<String, u64>,
+    errors_by_second: Vec<u64>,
     answer_octets: usize,
 }
 
@@ -88,6 +91,7 @@ impl Tally {
             latency: Histogram::new(),
             by_second: vec![Histogram::new(); seconds],
             errors: BTreeMap::new(),
+            errors_by_second: vec![0; seconds],
             answer_octets: 0,
         }
     }
@@ -104,6 +108,10 @@ impl Tally {
     }
 
     fn bad(&mut self, code: String) {
+        let second = usize::try_from(self.start.elapsed().as_secs()).unwrap_or_default();
+        if let Some(count) = self.errors_by_second.get_mut(second) {
+            *count += 1;
+        }
         *self.errors.entry(code).or_default() += 1;
     }
 }
@@ -152,6 +160,7 @@ pub(crate) async fn run(plan: Plan, act: Option<Act>) -> io::Result<Measured> {
         latency: tally.latency.clone(),
         by_second: std::mem::take(&mut tally.by_second),
         errors: std::mem::take(&mut tally.errors),
+        errors_by_second: std::mem::take(&mut tally.errors_by_second),
         answer_octets: tally.answer_octets,
         before,
         after,

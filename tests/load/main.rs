@@ -4,8 +4,11 @@
 
 mod bench;
 mod connection;
+mod fault;
+mod fleet;
 mod generator;
 mod histogram;
+mod isolation;
 mod process;
 mod profile;
 mod reference;

@@ -14,10 +14,8 @@ const BOUND: Duration = Duration::from_secs(60);
 /// A site whose configuration has these lines at the head of a section.
 fn site_with(section: &str, lines: &str) -> Site {
     let folder = Folder::init();
-    let text = std::fs::read_to_string(folder.config()).unwrap();
     let heading = format!("[{section}]\n");
-    assert!(text.contains(&heading), "gateway.toml has a section {section}");
-    std::fs::write(folder.config(), text.replace(&heading, &format!("{heading}{lines}\n"))).unwrap();
+    folder.configure(&heading, &format!("{heading}{lines}\n"));
     folder.serve()
 }
 

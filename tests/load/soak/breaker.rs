@@ -1,5 +1,5 @@
 //! Breaks devices by the script and mends them, and sees to it that they come back. Like an operator it knows the
-//! devices by `/v1/devices`, and it resumes what is in quarantine or was drained.
+//! devices by `/v1/devices`; it releases what is in quarantine and resumes what was drained.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -51,8 +51,20 @@ struct Seen {
 
 enum Phase {
     Whole,
-    Broken { what: Breakdown, since: Instant, before: Seen, noticed: bool, stopped: Option<u32> },
-    Mended { what: Breakdown, since: Instant, noticed: bool },
+    Broken {
+        what: Breakdown,
+        since: Instant,
+        before: Seen,
+        noticed: bool,
+        stopped: Option<u32>,
+    },
+    Mended {
+        what: Breakdown,
+        since: Instant,
+        noticed: bool,
+    },
+    /// Did not come back.
+    Lost,
 }
 
 pub(crate) struct Breaker<'s> {
@@ -86,7 +98,7 @@ impl<'s> Breaker<'s> {
                 self.step(device, seen.get(device).cloned().unwrap_or_default());
             }
             self.flap();
-            let whole = self.phases.iter().all(|phase| matches!(phase, Phase::Whole));
+            let whole = self.phases.iter().all(|phase| matches!(phase, Phase::Whole | Phase::Lost));
             if whole && (coming.peek().is_none() || over.load(Ordering::Relaxed)) {
                 return self.breakage;
             }
@@ -174,6 +186,7 @@ impl<'s> Breaker<'s> {
         let phase = std::mem::replace(&mut self.phases[device], Phase::Whole);
         self.phases[device] = match phase {
             Phase::Whole => Phase::Whole,
+            Phase::Lost => Phase::Lost,
             Phase::Broken { what, since, before, noticed, stopped } => {
                 let changed = seen.failed > before.failed || seen.starts > before.starts;
                 let noticed = noticed || changed || (!seen.state.is_empty() && seen.state != "ready");
@@ -193,10 +206,13 @@ impl<'s> Breaker<'s> {
                 }
                 if since.elapsed() > BACK {
                     self.breakage.stuck.push(format!("{id} after {}: {}", KINDS[what.kind].name, seen.state));
+                    self.phases[device] = Phase::Lost;
                     return;
                 }
-                if matches!(seen.state.as_str(), "quarantined" | "maintenance" | "draining") {
-                    self.operate(id, "resume");
+                match seen.state.as_str() {
+                    "quarantined" => self.operate(id, "release"),
+                    "maintenance" | "draining" => self.operate(id, "resume"),
+                    _ => {}
                 }
                 Phase::Mended { what, since, noticed: noticed || seen.state != "ready" }
             }

@@ -102,9 +102,7 @@ pub(crate) fn soak(options: &Options) -> Fallible<()> {
     ));
     let folder = Folder::init();
     if options.output_check == OutputCheck::FirstUse {
-        let text = fs::read_to_string(folder.config())?;
-        let text = text.replace("output_check = \"always\"", "output_check = \"first-use\"");
-        fs::write(folder.config(), text)?;
+        folder.configure("output_check = \"always\"", "output_check = \"first-use\"");
     }
     let site = folder.serve();
     let target = Target::of_sandbox(&site.data().join("sandbox.json"))?;
