@@ -168,7 +168,7 @@ impl Library {
     /// Loads and initialises it. `announce` hears of every call before it is made.
     pub(crate) fn load(path: &Path, announce: Announce) -> Result<Self, StartError> {
         announce("C_Initialize");
-        Ok(Self { module: Module::load(path)?, announce, refusals: Mutex::default() })
+        Ok(Self { module: Module::load(path, true)?, announce, refusals: Mutex::default() })
     }
 
     fn noted<T>(&self, function: &'static str, result: Result<T, ReturnValue>) -> Asked<T> {
@@ -244,7 +244,7 @@ impl Library {
     pub(crate) fn open(&self, slot: u64, read_write: bool) -> Asked<Session> {
         if !read_write {
             (self.announce)("C_OpenSession");
-            return self.noted("C_OpenSession", self.module.open_session(Slot(slot))).map(Session);
+            return self.noted("C_OpenSession", self.module.open_session(Slot(slot), false)).map(Session);
         }
         let (mut handle, flags) = (0, sys::CKF_SERIAL_SESSION | sys::CKF_RW_SESSION);
         ask!(self, C_OpenSession, slot, flags, ptr::null_mut(), None, &raw mut handle)?;
