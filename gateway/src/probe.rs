@@ -88,7 +88,11 @@ fn examine(arguments: ProbeArguments) -> Result<bool, String> {
         lanes: usize::from(arguments.lanes),
         measure: Duration::from_secs(arguments.seconds),
     };
-    let command = WorkerCommand { program: "/proc/self/exe".into(), arguments: vec!["hsm-probe".to_owned()] };
+    let command = WorkerCommand {
+        program: "/proc/self/exe".into(),
+        arguments: vec!["hsm-probe".to_owned()],
+        provision: Vec::new(),
+    };
     let env: BTreeMap<String, String> = arguments.env.into_iter().collect();
     let say = |step: &str| {
         let _ = writeln!(std::io::stderr(), "{step} …"); // progress only
