@@ -10,6 +10,7 @@
 //! `Install` whoever serves reloads the [`KeyRing`](crate::KeyRing); the devices' driver learns of the keys first.
 
 mod material;
+mod request;
 
 use std::collections::BTreeMap;
 use std::future::Future;

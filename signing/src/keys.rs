@@ -181,8 +181,9 @@ impl Loading {
         for version in &record.versions {
             let mut copies = Vec::new();
             for copy in &version.copies {
-                // A copy in the making is no news.
-                if version.state == KeyState::Pending && copy.public_key.is_none() {
+                // A copy in the making, or given up while it was, is no news.
+                let unmade = copy.public_key.is_none() && copy.certificate_chain.is_empty();
+                if version.state != KeyState::Active && unmade {
                     continue;
                 }
                 match self.copy(record, version, copy) {
@@ -201,7 +202,7 @@ impl Loading {
                 let reason = format!("version {}: no device holds it", version.version);
                 self.left_out.push(SigningError::Register { key: record.id.clone(), reason });
             }
-            if version.state != KeyState::Pending && !copies.is_empty() {
+            if version.activates_at.is_some() && !copies.is_empty() {
                 versions.push(SigningVersion {
                     version: version.version,
                     state: version.state,

@@ -39,7 +39,7 @@ pub(super) fn kind(algorithm: &str, purpose: KeyPurpose) -> Result<Kind, Ceremon
 }
 
 /// The algorithm by which a key of a kind proves itself.
-fn usual(key: &PublicKey) -> Algorithm {
+pub(super) fn usual(key: &PublicKey) -> Algorithm {
     match key.kind() {
         KeyKind::Sm2 => Algorithm::Sm2,
         KeyKind::P256 => Algorithm::EcdsaP256,
@@ -381,7 +381,7 @@ fn public_key(version: &KeyVersion) -> Option<PublicKey> {
     version.copy(None)?.public_key.as_deref().and_then(from_spki)
 }
 
-fn from_spki(der: &[u8]) -> Option<PublicKey> {
+pub(super) fn from_spki(der: &[u8]) -> Option<PublicKey> {
     device_key(&formats::PublicKey::from_spki_der(der).ok()?)
 }
 
