@@ -51,6 +51,21 @@ impl<S: Send + Sync> FromRequestParts<S> for Segment {
     }
 }
 
+/// The query of a URL, checked against a type; what it does not know is refused.
+pub(crate) struct QueryOf<T>(pub(crate) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for QueryOf<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let query = axum::extract::Query::<T>::try_from_uri(&parts.uri);
+        let wrong = |error: axum::extract::rejection::QueryRejection| {
+            Problem::faults(vec![Fault::new("query", "invalid_query", error.body_text())])
+        };
+        query.map(|query| Self(query.0)).map_err(wrong)
+    }
+}
+
 async fn read(body: Body, limit: usize, timeout: Duration) -> Result<Bytes, Problem> {
     match tokio::time::timeout(timeout, Limited::new(body, limit).collect()).await {
         Err(_) => Err(Problem::body_timeout()),

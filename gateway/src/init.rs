@@ -13,7 +13,7 @@ use config::{AppId, GroupId, KeyId};
 use formats::uscc::Uscc;
 use formats::{Certificate, license};
 use hsm_driver::provision::{ImportKey, KeyParts, ProvisionError, ProvisionOrder, provision};
-use hsm_driver::{Dialect, WorkerCommand};
+use hsm_driver::{Dialect, SecretKind, WorkerCommand};
 use serde_json::{Value, json};
 use store::{App, EntityRecord, ExistingKey, KeyPurpose, LicenseRecord, Store};
 use thiserror::Error;
@@ -94,6 +94,27 @@ pub(crate) async fn sandbox(options: &SandboxOptions) -> Result<&'static str, St
     Ok("created")
 }
 
+/// The secret keys of each group's devices, under which keys travel between them: id, group, algorithm.
+const SECRETS: [(&str, &str, &str, SecretKind); 4] = [
+    ("sys-kek", "bureau", "aes256", SecretKind::Wrapping),
+    ("sys-mac", "bureau", "hmac-sha256", SecretKind::Mac),
+    ("portal-kek", "portal", "aes256", SecretKind::Wrapping),
+    ("portal-mac", "portal", "hmac-sha256", SecretKind::Mac),
+];
+
+/// The secret keys, made in software as everything in a sandbox.
+fn secrets() -> Result<Vec<(&'static str, ImportKey)>, InitError> {
+    let secret = |(id, group, _, kind): (&str, &'static str, &str, SecretKind)| {
+        let mut value = Zeroizing::new(vec![0; 32]);
+        getrandom::fill(&mut value).map_err(InitError::Random)?;
+        let parts = KeyParts::Secret { value, kind };
+        let key =
+            ImportKey { label: id.to_owned(), cka_id: id.as_bytes().to_vec(), parts, extractable: true };
+        Ok((group, key))
+    };
+    SECRETS.into_iter().map(secret).collect()
+}
+
 async fn fill(folder: &Path, data: &Path, options: &SandboxOptions) -> Result<(), StartupError> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(InitError::Random)?;
@@ -102,8 +123,9 @@ async fn fill(folder: &Path, data: &Path, options: &SandboxOptions) -> Result<()
     sandbox.write_to(&folder.join("pki")).map_err(InitError::from)?;
     fs::create_dir(folder.join("hsm"))?;
     copy_module(&options.module, folder)?;
+    let secrets = secrets()?;
     for (number, (device, group)) in DEVICES.iter().enumerate() {
-        device_folder(folder, number + 1, device, group, &sandbox)?;
+        device_folder(folder, number + 1, (device, group), &sandbox, &secrets)?;
     }
     fs::write(folder.join("gateway.toml"), configuration(options))?;
     let store = Store::create(&format!("sqlite://{}", folder.join("gateway.db").display())).await?;
@@ -122,9 +144,9 @@ fn copy_module(module: &Path, folder: &Path) -> Result<(), StartupError> {
 fn device_folder(
     folder: &Path,
     number: usize,
-    device: &str,
-    group: &str,
+    (device, group): (&str, &str),
     sandbox: &Sandbox,
+    secrets: &[(&str, ImportKey)],
 ) -> Result<(), StartupError> {
     let home = folder.join("hsm").join(device);
     fs::create_dir(&home)?;
@@ -141,6 +163,7 @@ fn device_folder(
     let keys = KEYS.iter().filter(|(_, of, ..)| *of == group);
     let keys =
         keys.filter_map(|(id, ..)| sandbox.services.iter().find(|service| service.id == *id)).map(import);
+    let secrets = secrets.iter().filter(|(of, _)| *of == group).map(|(_, key)| key.clone());
     let order = ProvisionOrder {
         module: folder.join("hsm/libhsm_sim.so").display().to_string(),
         serial: Some(serial),
@@ -148,7 +171,7 @@ fn device_folder(
         so_pin: so_pin.to_string(),
         pin: pin.to_string(),
         dialect: Dialect::shipped("standard")?,
-        keys: keys.collect(),
+        keys: keys.chain(secrets).collect(),
     };
     let command = WorkerCommand {
         program: "/proc/self/exe".into(),
@@ -215,7 +238,8 @@ fn configuration(options: &SandboxOptions) -> String {
     for (number, (device, group)) in DEVICES.iter().enumerate() {
         text.push_str(&format!(
             "\n[[device]]\nid = \"{device}\"\ngroup = \"{group}\"\nmodule = \"hsm/libhsm_sim.so\"\n\
-             token = \"{device}\"\nserial = \"SIM{:06}\"\npin_file = \"hsm/{device}/pin\"\ndialect = \"standard\"\n\
+             token = \"{device}\"\nserial = \"SIM{:06}\"\npin_file = \"hsm/{device}/pin\"\n\
+             so_pin_file = \"hsm/{device}/so-pin\"\ndialect = \"standard\"\n\
              lanes = 4\nenv = {{ HSM_SIM_CONFIG = \"hsm/{device}/hsm-sim.toml\" }}\n",
             number + 1,
         ));
@@ -245,6 +269,18 @@ async fn register(
             cka_id: id.as_bytes().to_vec(),
             label: id.to_owned(),
             certificate_chain: chain.collect::<Result<_, _>>().map_err(InitError::from)?,
+        };
+        store.insert_key(&record, at).await?;
+    }
+    for (id, group, algorithm, _) in SECRETS {
+        let record = ExistingKey {
+            id: KeyId::parse(id).map_err(InitError::from)?,
+            group: GroupId::parse(group).map_err(InitError::from)?,
+            algorithm: algorithm.to_owned(),
+            purpose: KeyPurpose::Kek,
+            cka_id: id.as_bytes().to_vec(),
+            label: id.to_owned(),
+            certificate_chain: String::new(),
         };
         store.insert_key(&record, at).await?;
     }

@@ -9,6 +9,7 @@ mod devices;
 mod edge;
 mod error;
 mod faults;
+mod history;
 #[cfg(feature = "sandbox")]
 mod init;
 mod input;
@@ -25,6 +26,7 @@ mod operations;
 mod probe;
 mod problem;
 mod reload;
+mod replace;
 mod request_id;
 mod routes;
 mod serve;

@@ -240,7 +240,7 @@ fn failures(test: &SelfTest) -> Vec<Fault> {
     said.collect()
 }
 
-fn state(gateway: &Gateway, device: &DeviceId) -> Result<DeviceState, Problem> {
+pub(crate) fn state(gateway: &Gateway, device: &DeviceId) -> Result<DeviceState, Problem> {
     let status = gateway.fleet.status().into_iter().find(|status| status.id == *device);
     status.map(|status| status.state).ok_or_else(|| Problem::unknown_device(device.as_str()))
 }
@@ -252,8 +252,18 @@ fn admit<'a>(
     id: &str,
     request: &'a MaintenanceRequest,
 ) -> Result<(&'a DeviceId, &'a str), Problem> {
+    admit_for(caller, gateway, id, &request.reason)
+}
+
+/// The same for acts whose request says more.
+pub(crate) fn admit_for<'a>(
+    caller: &Authenticated,
+    gateway: &'a Gateway,
+    id: &str,
+    reason: &'a str,
+) -> Result<(&'a DeviceId, &'a str), Problem> {
     caller.with(Scope::Maintenance)?;
-    let reason = request.reason.trim();
+    let reason = reason.trim();
     let mut faults = Faults::default();
     let sane = (1..=500).contains(&reason.chars().count());
     if !sane {

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use formats::Verdict;
-use hsm_driver::State;
+use hsm_driver::{KeyState, State};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -51,6 +51,18 @@ struct DeviceLabel {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DeviceQuantile {
+    device: String,
+    quantile: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DeviceError {
+    device: String,
+    code: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct DeviceStateLabel {
     device: String,
     state: &'static str,
@@ -69,6 +81,13 @@ pub(crate) struct Metrics {
     device_state: Family<DeviceStateLabel, Gauge>,
     device_load: Family<DeviceLabel, Gauge>,
     device_latency: Family<DeviceLabel, Gauge<f64, AtomicU64>>,
+    device_minute: Family<DeviceQuantile, Gauge<f64, AtomicU64>>,
+    device_queue: Family<DeviceLabel, Gauge>,
+    device_sessions: Family<DeviceLabel, Gauge>,
+    device_signatures: Family<DeviceLabel, Gauge>,
+    device_errors: Family<DeviceError, Gauge>,
+    device_crashes: Family<DeviceLabel, Gauge>,
+    device_keys_missing: Family<DeviceLabel, Gauge>,
     device_failures: Family<DeviceLabel, Gauge>,
     device_worker_starts: Family<DeviceLabel, Gauge>,
     audit_entries: Gauge,
@@ -102,6 +121,13 @@ impl Metrics {
             device_state: Family::default(),
             device_load: Family::default(),
             device_latency: Family::default(),
+            device_minute: Family::default(),
+            device_queue: Family::default(),
+            device_sessions: Family::default(),
+            device_signatures: Family::default(),
+            device_errors: Family::default(),
+            device_crashes: Family::default(),
+            device_keys_missing: Family::default(),
             device_failures: Family::default(),
             device_worker_starts: Family::default(),
             audit_entries: Gauge::default(),
@@ -120,6 +146,29 @@ impl Metrics {
             "device_latency_seconds",
             "Smoothed time of a signature",
             metrics.device_latency.clone(),
+        );
+        registry.register(
+            "device_latency_minute_seconds",
+            "Times of the last minute's signatures in worker and device, by quantile",
+            metrics.device_minute.clone(),
+        );
+        registry.register("device_queue", "Requests waiting", metrics.device_queue.clone());
+        registry.register("device_sessions", "PKCS#11 sessions in use", metrics.device_sessions.clone());
+        registry.register(
+            "device_signatures",
+            "Signatures delivered since start",
+            metrics.device_signatures.clone(),
+        );
+        registry.register(
+            "device_errors",
+            "Failed attempts since start, by code",
+            metrics.device_errors.clone(),
+        );
+        registry.register("device_crashes", "Workers lost since start", metrics.device_crashes.clone());
+        registry.register(
+            "device_keys_missing",
+            "Keys of its group that it does not hold as it should",
+            metrics.device_keys_missing.clone(),
         );
         registry.register("device_failures", "Attempts that failed", metrics.device_failures.clone());
         registry.register(
@@ -157,13 +206,52 @@ impl Metrics {
 
     pub(crate) fn render(&self, gateway: &Gateway) -> String {
         let whole = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-        for device in gateway.fleet.status() {
+        // Gone devices, and codes, leave no stale figures.
+        self.device_state.clear();
+        self.device_minute.clear();
+        self.device_errors.clear();
+        for gauge in [
+            &self.device_load,
+            &self.device_queue,
+            &self.device_sessions,
+            &self.device_signatures,
+            &self.device_crashes,
+            &self.device_keys_missing,
+            &self.device_failures,
+            &self.device_worker_starts,
+        ] {
+            gauge.clear();
+        }
+        self.device_latency.clear();
+        for totals in gateway.fleet.totals() {
+            let seconds = |micros: u64| micros as f64 / 1e6;
+            let minute = &totals.minute;
+            for (quantile, micros) in [
+                ("0.5", minute.p50_us),
+                ("0.9", minute.p90_us),
+                ("0.99", minute.p99_us),
+                ("1", minute.max_us),
+            ] {
+                let label = DeviceQuantile { device: totals.status.id.to_string(), quantile };
+                self.device_minute.get_or_create(&label).set(seconds(micros));
+            }
+            for (code, count) in totals.errors {
+                let label = DeviceError { device: totals.status.id.to_string(), code };
+                self.device_errors.get_or_create(&label).set(whole(count));
+            }
+            let device = totals.status;
             for (state, name) in STATES {
                 let label = DeviceStateLabel { device: device.id.to_string(), state: name };
                 self.device_state.get_or_create(&label).set(i64::from(device.state == state));
             }
             let label = DeviceLabel { device: device.id.to_string(), group: device.group.to_string() };
             self.device_load.get_or_create(&label).set(whole(device.load as u64));
+            self.device_queue.get_or_create(&label).set(whole(device.queued as u64));
+            self.device_sessions.get_or_create(&label).set(whole(device.lanes as u64));
+            self.device_signatures.get_or_create(&label).set(whole(device.signed));
+            self.device_crashes.get_or_create(&label).set(whole(device.crashes));
+            let missing = device.keys.iter().filter(|key| key.state != KeyState::Held).count();
+            self.device_keys_missing.get_or_create(&label).set(whole(missing as u64));
             self.device_latency.get_or_create(&label).set(device.latency_us as f64 / 1e6);
             self.device_failures.get_or_create(&label).set(whole(device.failed));
             self.device_worker_starts.get_or_create(&label).set(whole(device.worker_starts));

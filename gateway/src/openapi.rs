@@ -9,8 +9,8 @@ use utoipa::OpenApi;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
 
 use crate::{
-    configuration, devices, faults, keys, licenses, maintenance, operations, problem, signatures,
-    verifications,
+    configuration, devices, faults, history, keys, licenses, maintenance, operations, problem, replace,
+    signatures, verifications,
 };
 
 #[derive(OpenApi)]
@@ -36,6 +36,8 @@ use crate::{
         maintenance::release_device,
         maintenance::restart_device,
         maintenance::test_device,
+        replace::replace_device,
+        history::device_history,
         faults::put_fault,
         configuration::post_reload,
         operations::livez,

@@ -185,6 +185,11 @@ impl Problem {
         Self { errors: vec![fault], ..problem }
     }
 
+    pub(crate) fn no_wrapping_key(group: &config::GroupId) -> Self {
+        let detail = format!("group {group} has no wrapping key under which keys could travel");
+        Self::new(StatusCode::CONFLICT, "no_wrapping_key", "No wrapping key", detail)
+    }
+
     pub(crate) fn unknown_device(id: &str) -> Self {
         Self::new(
             StatusCode::NOT_FOUND,

@@ -6,8 +6,8 @@ use axum::routing::{get, post, put};
 use crate::problem::Problem;
 use crate::state::Gateway;
 use crate::{
-    configuration, devices, edge, faults, keys, licenses, maintenance, openapi, operations, signatures,
-    verifications,
+    configuration, devices, edge, faults, history, keys, licenses, maintenance, openapi, operations, replace,
+    signatures, verifications,
 };
 
 pub(crate) fn router(gateway: Gateway) -> Router {
@@ -27,6 +27,8 @@ pub(crate) fn router(gateway: Gateway) -> Router {
         .route("/v1/devices/{id}/release", post(maintenance::release_device))
         .route("/v1/devices/{id}/restart", post(maintenance::restart_device))
         .route("/v1/devices/{id}/self-test", post(maintenance::test_device))
+        .route("/v1/devices/{id}/replace", post(replace::replace_device))
+        .route("/v1/devices/{id}/history", get(history::device_history))
         .route("/v1/devices/{id}/fault", put(faults::put_fault))
         .route("/v1/admin/config:reload", post(configuration::post_reload));
     let operations = Router::new()

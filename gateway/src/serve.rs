@@ -19,7 +19,7 @@ use crate::listen::{Listener, Served};
 use crate::material::Material;
 use crate::metrics::Metrics;
 use crate::reload::{self, Foundation, Reloader};
-use crate::routes;
+use crate::{history, routes};
 
 /// What the command line says beside the configuration.
 #[derive(Debug, Clone, Copy)]
@@ -79,7 +79,7 @@ pub(crate) async fn serve(path: PathBuf, read: Config, overrides: Overrides) -> 
         store: store.clone(),
         audit,
         apps: Arc::new(Apps::new(store.clone())),
-        fleet,
+        fleet: Arc::clone(&fleet),
         metrics: Arc::new(Metrics::new()),
         in_flight: Arc::default(),
         reloads,
@@ -95,6 +95,8 @@ pub(crate) async fn serve(path: PathBuf, read: Config, overrides: Overrides) -> 
     tracing::info!(site, http = ?listening.http, https = ?listening.https, "listening");
 
     let (stop, stopping) = watch::channel(false);
+    let history = history::keep(Arc::clone(&fleet), store.clone(), stopping.clone());
+    let history = tokio::spawn(history);
     let mut listeners = tokio::task::JoinSet::new();
     for (socket, tls) in [(http, false), (https, true)] {
         let Some(socket) = socket else { continue };
@@ -121,6 +123,7 @@ pub(crate) async fn serve(path: PathBuf, read: Config, overrides: Overrides) -> 
     reloading.abort(); // whoever asked for a reload has been answered, or is past the time
     let _ = reloading.await;
     let closing = async {
+        let _ = history.await; // it writes what it has and ends
         audit_writer.finish().await;
         store.close().await;
     };

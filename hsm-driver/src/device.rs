@@ -1,6 +1,7 @@
 //! One device as the gateway sees it: a bounded queue, a worker process behind a socket, and what is known of
 //! its health. What happens behind the queue is the supervisor's business.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -52,6 +53,9 @@ pub enum KeyState {
 /// Where a fading latency figure ends, nanoseconds.
 const FADED: u64 = 100_000;
 
+/// Error codes told apart since the start; a device that invents codes fills no memory.
+const ERROR_CODES: usize = 64;
+
 /// Orders that may wait for a supervisor.
 const CONTROLS: usize = 32;
 
@@ -93,6 +97,8 @@ pub(crate) enum Control {
 pub(crate) struct Record {
     pub(crate) latency: Window,
     pub(crate) errors: Tally,
+    /// Errors by code since the start. The codes are return values and a few words, so few.
+    pub(crate) error_totals: BTreeMap<String, u64>,
     pub(crate) states: StateLog,
     pub(crate) lanes: Vec<LaneFigures>,
 }
@@ -111,6 +117,7 @@ impl Record {
         Self {
             latency: Window::new(now),
             errors: Tally::new(now),
+            error_totals: BTreeMap::new(),
             states: StateLog::new(now, State::Starting),
             lanes: Vec::new(),
         }
@@ -389,7 +396,13 @@ impl Device {
     /// Notes a failed call; `Busy` is not held against the device.
     pub(crate) fn note_failure(&self, error: &AttemptError, event: Option<Event>) {
         self.failed.fetch_add(1, Ordering::Relaxed);
-        lock(&self.record).errors.note(Instant::now(), &error.code());
+        {
+            let (code, mut record) = (error.code(), lock(&self.record));
+            record.errors.note(Instant::now(), &code);
+            let known = record.error_totals.len() < ERROR_CODES || record.error_totals.contains_key(&*code);
+            let code = if known { code.into_owned() } else { "other".to_owned() };
+            *record.error_totals.entry(code).or_default() += 1;
+        }
         // That a worker was lost its supervisor says better.
         if *error != AttemptError::WorkerLost {
             *lock(&self.last_error) = Some(error.to_string());

@@ -45,5 +45,5 @@ pub use health::State;
 pub use key::{Algorithm, KeySpec, PublicKey};
 pub use order::{Answer, KeyKind, KeyObject, KnownAnswer, Order, SecretKind};
 pub use self_test::{Check, CheckOutcome, SelfTest};
-pub use status::{DeviceStatus, DeviceTelemetry, KeyStatus, LaneStatus, Spans};
+pub use status::{DeviceStatus, DeviceTelemetry, DeviceTotals, KeyStatus, LaneStatus, Spans};
 pub use telemetry::{CodeCount, StateChange, StateHistory, StateTime, Summary};

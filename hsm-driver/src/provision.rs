@@ -40,8 +40,8 @@ pub struct ProvisionOrder {
     pub keys: Vec<ImportKey>,
 }
 
-/// One key pair to import.
-#[derive(Serialize, Deserialize)]
+/// One key to import.
+#[derive(Clone, Serialize, Deserialize)]
 pub struct ImportKey {
     /// CKA_LABEL of both objects.
     pub label: String,
@@ -53,8 +53,8 @@ pub struct ImportKey {
     pub extractable: bool,
 }
 
-/// The numbers of a key pair, big-endian.
-#[derive(Serialize, Deserialize)]
+/// The numbers of a key, big-endian.
+#[derive(Clone, Serialize, Deserialize)]
 pub enum KeyParts {
     /// SM2: scalar (32 octets) and point (65 octets).
     Sm2 {

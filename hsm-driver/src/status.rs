@@ -1,5 +1,6 @@
 //! What the fleet tells of its devices.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -109,6 +110,21 @@ pub struct DeviceTelemetry {
     pub self_test: Option<SelfTest>,
 }
 
+/// What a device has done since the start, for whoever takes the difference from time to time.
+#[derive(Debug, Clone, Serialize)]
+pub struct DeviceTotals {
+    /// What is known of it now.
+    pub status: DeviceStatus,
+    /// Latencies of the last minute.
+    pub minute: Summary,
+    /// Failed attempts by code.
+    pub errors: BTreeMap<String, u64>,
+    /// Its states.
+    pub states: StateHistory,
+    /// When the last self-test began, seconds since 1970.
+    pub self_test_at: Option<u64>,
+}
+
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
@@ -118,6 +134,21 @@ impl Fleet {
     #[must_use]
     pub fn status(&self) -> Vec<DeviceStatus> {
         self.plan().devices.iter().map(|device| device_status(device)).collect()
+    }
+
+    /// Each device's figures since the start, in the site's order.
+    #[must_use]
+    pub fn totals(&self) -> Vec<DeviceTotals> {
+        let now = Instant::now();
+        let totals = |device: &Arc<Device>| {
+            let status = device_status(device);
+            let self_test_at = lock(&device.last_self_test).as_ref().map(|test| test.at);
+            let record = device.record();
+            let minute = record.latency.summary(now, MINUTE);
+            let (errors, states) = (record.error_totals.clone(), record.states.summary(now));
+            DeviceTotals { status, minute, errors, states, self_test_at }
+        };
+        self.plan().devices.iter().map(totals).collect()
     }
 
     /// What one device has been doing.

@@ -15,6 +15,7 @@ mod operations;
 mod overload;
 mod probe;
 mod reload;
+mod replace;
 mod requirements;
 mod restart;
 mod signing;

@@ -4,7 +4,7 @@ use serde_json::Value;
 use tests::{Answer, Caller, repository, shared, update_snapshots};
 
 /// Every call of the HTTP contract, built or not, with a value for each parameter.
-const CONTRACT: [(&str, &str, &str); 37] = [
+const CONTRACT: [(&str, &str, &str); 38] = [
     ("POST", "/v1/signatures", "/v1/signatures"),
     ("POST", "/v1/signatures:batch", "/v1/signatures:batch"),
     ("POST", "/v1/verifications", "/v1/verifications"),
@@ -25,6 +25,7 @@ const CONTRACT: [(&str, &str, &str); 37] = [
     ("POST", "/v1/devices/{id}/release", "/v1/devices/none/release"),
     ("POST", "/v1/devices/{id}/restart", "/v1/devices/none/restart"),
     ("POST", "/v1/devices/{id}/self-test", "/v1/devices/none/self-test"),
+    ("POST", "/v1/devices/{id}/replace", "/v1/devices/none/replace"),
     ("PUT", "/v1/devices/{id}/fault", "/v1/devices/none/fault"),
     ("GET", "/v1/devices/{id}/history", "/v1/devices/none/history"),
     ("POST", "/v1/admin/config:reload", "/v1/admin/config:reload"),

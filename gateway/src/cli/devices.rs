@@ -74,6 +74,34 @@ enum DeviceCommand {
         #[command(flatten)]
         act: Act,
     },
+    /// Take a blank device in for another, or for itself after a repair: it gets the keys of its group.
+    Replace {
+        /// The device whose place is taken; it goes into maintenance.
+        old: String,
+        /// The blank device; the same name if the old one came back blank.
+        new: String,
+        /// Why, for the record: 1 to 500 characters.
+        #[arg(long)]
+        reason: String,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// What a device did, span by span.
+    History {
+        /// The device's name.
+        id: String,
+        /// From when, RFC 3339; a day ago if absent.
+        #[arg(long)]
+        from: Option<String>,
+        /// Until when, RFC 3339; now if absent.
+        #[arg(long)]
+        to: Option<String>,
+        /// Seconds of a span; minutes are kept for 48 hours, quarters of an hour for 90 days.
+        #[arg(long, default_value_t = 900)]
+        step: u64,
+        #[command(flatten)]
+        target: Target,
+    },
     /// See or change what a simulated device of a sandbox breaks down with.
     Fault {
         /// The device's name.
@@ -118,6 +146,8 @@ impl DeviceArguments {
             DeviceCommand::Probe(_) => false,
             DeviceCommand::List { target }
             | DeviceCommand::Show { target, .. }
+            | DeviceCommand::Replace { target, .. }
+            | DeviceCommand::History { target, .. }
             | DeviceCommand::Fault { target, .. } => target.json,
             DeviceCommand::Drain { act, .. }
             | DeviceCommand::Maintain { act }
@@ -149,6 +179,12 @@ impl DeviceArguments {
             DeviceCommand::Release { act } => act.run("release").await,
             DeviceCommand::Restart { act } => act.run("restart").await,
             DeviceCommand::SelfTest { act } => self_test(&act).await,
+            DeviceCommand::Replace { old, new, reason, target } => {
+                replace(&old, &new, &reason, &target).await
+            }
+            DeviceCommand::History { id, from, to, step, target } => {
+                history(&id, [("from", from), ("to", to)], step, &target).await
+            }
             DeviceCommand::Fault { id, set, file, clear, target } => {
                 let change = match (set, file, clear) {
                     (Some(toml), ..) => Some(json!({ "toml": toml })),
@@ -272,6 +308,66 @@ fn line(out: &mut dyn Write, name: &str, value: &Value) -> std::io::Result<()> {
         }
         value => writeln!(out, "{name:28}{}", table::plain(&text(value))),
     }
+}
+
+async fn replace(old: &str, new: &str, reason: &str, target: &Target) -> Result<(), CliError> {
+    path(old)?; // a name, at least
+    let body = json!({ "reason": reason, "old": old });
+    let mut client = target.connect().await?;
+    let answer = client.call(Method::POST, &format!("{}/replace", path(new)?), Some(&body)).await?;
+    let keys = answer["keys"].as_array().map(Vec::as_slice).unwrap_or_default();
+    print(target.json, &answer, |out| {
+        let row = |key: &Value| ["key", "from", "error"].map(|field| text(&key[field])).to_vec();
+        let columns = [("KEY", false), ("FROM", false), ("ERROR", false)];
+        table::print(out, &columns, keys.iter().map(row))?;
+        writeln!(out, "\n{new} is {} (audit entry {})", text(&answer["state"]), answer["audit_index"])
+    });
+    match keys.iter().find(|key| !key["error"].is_null()) {
+        None => Ok(()),
+        Some(key) => Err(CliError::NotDone(format!("{new} lacks {}", text(&key["key"])))),
+    }
+}
+
+async fn history(
+    id: &str,
+    times: [(&str, Option<String>); 2],
+    step: u64,
+    target: &Target,
+) -> Result<(), CliError> {
+    let mut path = format!("{}/history?step={step}", path(id)?);
+    for (name, time) in times {
+        if let Some(time) = time {
+            let encoded: String = time.bytes().map(|octet| format!("%{octet:02X}")).collect();
+            path.push_str(&format!("&{name}={encoded}"));
+        }
+    }
+    let answer = target.connect().await?.call(Method::GET, &path, None).await?;
+    print(target.json, &answer, |out| {
+        let columns = [
+            ("START", false),
+            ("SECONDS", true),
+            ("STATE", false),
+            ("SIGNED", true),
+            ("FAILED", true),
+            ("P50", true),
+            ("P99", true),
+            ("MAX", true),
+            ("LOAD", true),
+            ("CRASHES", true),
+            ("ERRORS", false),
+        ];
+        let row = |span: &Value| {
+            let mut row = ["start", "seconds", "state", "signed", "failed"].map(|f| text(&span[f])).to_vec();
+            row.extend(["p50_us", "p99_us", "max_us"].map(|figure| milliseconds(&span[figure])));
+            row.extend(["max_load", "crashes"].map(|figure| text(&span[figure])));
+            let errors = span["errors"].as_object().into_iter().flatten();
+            row.push(errors.map(|(code, count)| format!("{code} {count}")).collect::<Vec<_>>().join(", "));
+            row
+        };
+        let spans = answer["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+        table::print(out, &columns, spans.iter().map(row))
+    });
+    Ok(())
 }
 
 async fn self_test(act: &Act) -> Result<(), CliError> {

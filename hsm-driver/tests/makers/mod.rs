@@ -12,10 +12,10 @@ use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1, RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256, RsaPublicKeyComponents,
     UnparsedPublicKey,
 };
-use config::{DeviceId, GroupId, KeyId};
+use config::{AppId, DeviceId, GroupId, KeyId};
 use hsm_driver::probe::{ProbeOrder, Report, probe};
 use hsm_driver::provision::{ProvisionOrder, provision};
-use hsm_driver::{Algorithm, Dialect, Fleet, KeySpec, PublicKey, State};
+use hsm_driver::{Algorithm, Ask, Dialect, Fleet, KeySpec, PublicKey, State};
 
 use crate::support::{PIN, Workshop, import, spec, start, until, until_ready, worker};
 
@@ -97,6 +97,7 @@ pub(crate) fn device(workshop: &Workshop, id: &str, maker: impl Fn(&Path, &str) 
         token: id.to_owned(),
         serial: None,
         pin_file: home.join("pin"),
+        so_pin_file: None,
         dialect: "standard".to_owned(),
         lanes: 2,
         env,
@@ -110,7 +111,10 @@ pub(crate) fn specs() -> Vec<KeySpec> {
 
 async fn sign(fleet: &Fleet, key: &str, algorithm: Algorithm) -> Vec<u8> {
     let input = digest(&SHA256, MESSAGE).as_ref().try_into().unwrap();
-    fleet.sign(&KeyId::parse(key).unwrap(), algorithm, input).await.unwrap().signature
+    let caller = AppId::parse("conformance").unwrap();
+    let key = KeyId::parse(key).unwrap();
+    let ask = Ask { caller: &caller, key: &key, algorithm, digest: input, deadline: None };
+    fleet.sign(ask).await.unwrap().signature
 }
 
 /// Signs by every algorithm that both keys know and verifies over the message, not the digest.
