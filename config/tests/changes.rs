@@ -1,4 +1,5 @@
 //! What differs between two configurations is named, field by field, and what needs a restart is told apart.
+#![allow(clippy::unwrap_used)]
 
 use std::path::Path;
 

@@ -224,3 +224,27 @@ fn a_fault_is_commanded_shown_and_mended_and_stands_in_the_record() {
     assert_eq!(recorded[0]["actor"], me());
     assert_eq!(recorded[3]["actor"], "sandbox-operations");
 }
+
+#[test]
+fn what_a_device_did_is_kept_over_a_restart() {
+    let site = Site::start();
+    let body = json!({"key": "portal-sm2", "algorithm": "sm2-sm3", "input": {"data": ""}});
+    for _ in 0..40 {
+        site.app().post("/v1/signatures", &body).expect(201);
+    }
+    let (folder, _) = site.stop();
+    let site = folder.serve();
+    let signed: u64 = ["d8", "d9"]
+        .iter()
+        .flat_map(|id| run_json(&site, &["device", "history", id])["items"].as_array().unwrap().clone())
+        .map(|span| span["signed"].as_u64().unwrap())
+        .sum();
+    assert_eq!(signed, 40);
+    let table = stdout(&run(&site, &["device", "history", "d8", "--step", "900"], 0));
+    assert!(table.starts_with("START") && table.contains("ready"), "{table}");
+    let odd = run(&site, &["device", "history", "d8", "--from", "2026-01-01T00:00:00+08:00"], 1);
+    assert!(stderr(&odd).contains("range_too_long"), "{}", stderr(&odd));
+    run(&site, &["device", "history", "d99"], 1);
+    let unknown = site.app_number(2).get("/v1/devices/d8/history?colour=red").expect(422).json();
+    assert_eq!(unknown["code"], "unknown_field", "{unknown}");
+}
