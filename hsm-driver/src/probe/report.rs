@@ -233,8 +233,8 @@ impl Report {
         let plain = self.algorithms.iter().any(|finding| finding.works);
         let signs_sm2 = own.is_some();
         self.profile = match (fits.first(), own) {
-            (Some(name), _) => profile(name, own.filter(|(finding, _)| finding.family == *name)),
-            (None, Some(own)) => profile("custom", Some(own)),
+            (Some(name), _) => self.profile(name, own.filter(|(finding, _)| finding.family == *name)),
+            (None, Some(own)) => self.profile("custom", Some(own)),
             (None, None) => {
                 "name = \"standard\" # no SM2: P-256 and RSA have PKCS#11's own numbers\n".to_owned()
             }
@@ -258,6 +258,38 @@ impl Report {
         } else {
             self.profile.clear();
         }
+    }
+
+    /// The numbers that were seen to work, as a dialect.
+    fn profile(&self, name: &str, own: Option<(&Sm2Finding, &Sm2Signature)>) -> String {
+        let mut profile = format!("name = \"{name}\"\n");
+        let Some((finding, signature)) = own else { return profile };
+        let families = super::survey::families();
+        let family = families.iter().find(|family| family.name == finding.family);
+        let generate = match family.and_then(|family| family.generate) {
+            Some(number) => format!("generate = {} # CKM of key pairs", hex(number)),
+            None => "# generate = CKM of key pairs, which is not known".to_owned(),
+        };
+        profile.push_str(&format!(
+            "\n[sm2]\nkey_type = {} # CKK_SM2\nsign = {} # {}: input is e, answers {}\n{generate}\n",
+            finding.key_type,
+            signature.number,
+            signature.name,
+            signature.form.as_deref().unwrap_or("nothing"),
+        ));
+        let works = |name: &str| {
+            let found = self.services.iter().find(|one| one.works && one.service.starts_with(name));
+            found.and_then(|one| one.service.rsplit(' ').next())
+        };
+        if let Some(number) = works("SM3 ") {
+            profile.push_str(&format!("\n[sm3]\ndigest = {number}\n"));
+        }
+        let sm4 = family.and_then(|family| family.sm4.as_ref());
+        if let (Some(number), Some(sm4)) = (works("SM4 ECB "), sm4) {
+            profile
+                .push_str(&format!("\n[sm4]\nkey_type = {} # CKK_SM4\necb = {number}\n", hex(sm4.key_type)));
+        }
+        profile
     }
 
     fn sketch(&self, order: &super::ProbeOrder, env: &[(String, String)]) -> String {
@@ -305,17 +337,6 @@ impl Report {
 /// A PKCS#11 number as vendors' headers write it.
 pub(super) fn hex(number: u64) -> String {
     format!("0x{number:08X}")
-}
-
-fn profile(name: &str, own: Option<(&Sm2Finding, &Sm2Signature)>) -> String {
-    let Some((finding, signature)) = own else { return format!("name = \"{name}\"\n") };
-    format!(
-        "name = \"{name}\"\n\n[sm2]\nkey_type = {} # CKK_SM2\nsign = {} # {}: input is e, answers {}\n",
-        finding.key_type,
-        signature.number,
-        signature.name,
-        signature.form.as_deref().unwrap_or("nothing"),
-    )
 }
 
 #[cfg(test)]

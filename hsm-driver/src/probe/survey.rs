@@ -66,7 +66,8 @@ mod tests {
             let family = families.iter().find(|family| family.name == name).unwrap();
             assert_eq!(family.key_type, numbers.key_type, "{name}");
             assert!(family.sign.iter().any(|sign| sign.number == numbers.sign), "{name}");
-            assert!(family.generate.is_some() && !family.sm3.is_empty(), "{name}");
+            assert_eq!(family.generate, Some(numbers.generate), "{name}");
+            assert!(!family.sm3.is_empty(), "{name}");
         }
     }
 }
