@@ -173,8 +173,8 @@ mod tests {
         for (kind, what) in KINDS.iter().enumerate() {
             assert!(of(kind).count() >= 1, "{}", what.name);
         }
-        for device in 0..DEVICES.len() {
-            assert!(script.iter().any(|breakdown| breakdown.device == device), "{}", DEVICES[device]);
+        for (device, id) in DEVICES.iter().enumerate() {
+            assert!(script.iter().any(|breakdown| breakdown.device == device), "{id}");
         }
         assert!(script.windows(2).all(|pair| pair[0].at < pair[1].at));
         assert!(script.iter().all(|breakdown| breakdown.at + breakdown.length <= Duration::from_secs(60)));

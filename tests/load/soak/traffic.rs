@@ -200,21 +200,11 @@ async fn connection(shared: Rc<Shared>) {
         let question = shared.plan.questions.pick(draw);
         let minute = shared.attempted(due);
         let answer = attempt(&mut open, &shared, question, number).await;
-        let mut tally = shared.tally.borrow_mut();
-        let minute = &mut tally.minutes[minute];
-        match answer {
-            Ok(None) => minute.latency.record(due.elapsed()),
-            Ok(Some(code)) => {
-                minute.failed += 1;
-                *tally.errors.entry(code).or_default() += 1;
-            }
-            Err(error) => {
-                open = None;
-                minute.failed += 1;
-                *tally.errors.entry(format!("no answer: {}", error.kind())).or_default() += 1;
-                drop(tally);
-                tokio::time::sleep(RECONNECT).await;
-            }
+        let broken = answer.is_err();
+        shared.answered(minute, due, answer);
+        if broken {
+            open = None;
+            tokio::time::sleep(RECONNECT).await;
         }
     }
 }
@@ -276,6 +266,19 @@ impl Shared {
             return Some((number, Instant::now())); // what the timer is late by is not the server's
         }
         Some((number, due))
+    }
+
+    /// Counts what came of it.
+    fn answered(&self, minute: usize, due: Instant, answer: io::Result<Option<String>>) {
+        let tally = &mut *self.tally.borrow_mut();
+        let minute = &mut tally.minutes[minute];
+        let code = match answer {
+            Ok(None) => return minute.latency.record(due.elapsed()),
+            Ok(Some(code)) => code,
+            Err(error) => format!("no answer: {}", error.kind()),
+        };
+        minute.failed += 1;
+        *tally.errors.entry(code).or_default() += 1;
     }
 
     /// Counts a request; the minute it belongs to.
