@@ -111,6 +111,8 @@ pub enum KeyAct {
         version: u32,
         /// For how many days the version before stays; 0 retires it at once.
         overlap_days: u16,
+        /// Devices that are out of order and need not prove the version now; they prove it when they come back.
+        without: Vec<DeviceId>,
     },
     /// Takes a version out of use.
     Retire {
@@ -324,12 +326,12 @@ impl<D: KeyDevices> KeyCeremonies<D> {
                 let lacks = self.key(&key).await?.lacks(&installed);
                 Ok(json!({"version": version, "device": device, "still_lacks": lacks}))
             }
-            KeyAct::Rotate { key, version, overlap_days } => {
-                let proved = self.prove_all(&key, version).await?;
+            KeyAct::Rotate { key, version, overlap_days, without } => {
+                let proved = self.prove_all(&key, version, &without).await?;
                 let overlap =
                     (overlap_days > 0).then(|| at.saturating_add(Duration::days(i64::from(overlap_days))));
                 self.store.activate_key_version(&key, version, at, overlap).await?;
-                Ok(json!({"version": version, "proved": proved}))
+                Ok(json!({"version": version, "proved": proved, "without": without}))
             }
             KeyAct::Retire { key, version } => {
                 self.store.retire_key_version(&key, version, at).await?;

@@ -108,7 +108,7 @@ impl Bureau {
         };
         self.done(kek).await;
         self.done(KeyAct::Spread { key: key_id("sys-kek"), version: 1 }).await;
-        self.done(KeyAct::Rotate { key: key_id("sys-kek"), version: 1, overlap_days: 0 }).await;
+        self.done(rotate("sys-kek", 1, 0)).await;
         WrappingKey { id: key_id("sys-kek"), version: 1 }
     }
 
@@ -145,6 +145,10 @@ impl Bureau {
         until("the keys proved", || names.iter().all(|name| self.fleet.can_serve(name))).await;
         SigningDesk::new(Arc::new(ring), Arc::clone(&self.fleet), self.site.audit.clone())
     }
+}
+
+fn rotate(key: &str, version: u32, overlap_days: u16) -> KeyAct {
+    KeyAct::Rotate { key: key_id(key), version, overlap_days, without: Vec::new() }
 }
 
 /// Signs with `stamp` and answers which version did, its signature checked.
@@ -224,14 +228,14 @@ async fn a_key_is_made_spread_certified_used_replaced_and_destroyed() {
     let spread = bureau.done(KeyAct::Spread { key: key_id("stamp"), version: 1 }).await;
     assert_eq!(spread, json!({"version": 1, "spread_to": ["d2", "d3"]}));
     bureau.certify(1, None).await;
-    let rotated = bureau.done(KeyAct::Rotate { key: key_id("stamp"), version: 1, overlap_days: 0 }).await;
+    let rotated = bureau.done(rotate("stamp", 1, 0)).await;
     assert_eq!(rotated["proved"], json!(["d1", "d2", "d3"]));
     assert_eq!(sign(&bureau.desk().await).await, 1);
 
     bureau.done(KeyAct::Next { key: key_id("stamp"), spread: Spread::Wrap, wrapping_key }).await;
     bureau.done(KeyAct::Spread { key: key_id("stamp"), version: 2 }).await;
     bureau.certify(2, None).await;
-    bureau.done(KeyAct::Rotate { key: key_id("stamp"), version: 2, overlap_days: 30 }).await;
+    bureau.done(rotate("stamp", 2, 30)).await;
     assert_eq!(sign(&bureau.desk().await).await, 2);
     assert_eq!(bureau.state("stamp", 1).await, KeyState::Retiring);
 
@@ -256,10 +260,10 @@ async fn devices_that_may_not_export_have_keys_and_certificates_of_their_own() {
     let made = bureau.done(bureau.stamp(Spread::PerDevice, None)).await;
     assert_eq!(made["made_in"], json!(["d1", "d2"]));
     bureau.certify(1, Some("d1")).await;
-    let lacking = bureau.hold(KeyAct::Rotate { key: key_id("stamp"), version: 1, overlap_days: 0 }).await;
+    let lacking = bureau.hold(rotate("stamp", 1, 0)).await;
     assert!(lacking.result.unwrap()["error"].as_str().unwrap().contains("a copy has no certificate"));
     bureau.certify(1, Some("d2")).await;
-    bureau.done(KeyAct::Rotate { key: key_id("stamp"), version: 1, overlap_days: 0 }).await;
+    bureau.done(rotate("stamp", 1, 0)).await;
     let desk = bureau.desk().await;
     let copies = &desk.keys();
     let copies = &copies.get(&key_id("stamp")).unwrap().current.copies;
@@ -300,6 +304,30 @@ async fn a_device_that_fails_is_named_and_another_ceremony_goes_on_from_there() 
     };
     assert_eq!(bureau.hold(other).await.state, CeremonyState::Failed);
     assert_eq!(bureau.holders("first").await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_takes_over_when_every_device_proved_it_but_those_the_custodians_excepted() {
+    let bureau = Bureau::new(&["d1", "d2"]).await;
+    bureau.done(bureau.stamp(Spread::PerDevice, None)).await;
+    bureau.certify(1, Some("d1")).await;
+    bureau.certify(1, Some("d2")).await;
+    for fault in ["action = \"error\"\nrv = \"CKR_DEVICE_ERROR\"", "action = \"flip_bit\""] {
+        bureau.site.fault("d2", &format!("[[fault]]\nfunction = \"C_Sign\"\n{fault}\n"));
+        let failed = bureau.hold(rotate("stamp", 1, 0)).await.result.unwrap();
+        let named: Vec<_> = failed["devices"].as_object().unwrap().keys().collect();
+        assert_eq!(named, ["d2"], "{failed}");
+        assert_eq!(bureau.state("stamp", 1).await, KeyState::Pending);
+    }
+    let without = |devices: &[&str]| KeyAct::Rotate {
+        key: key_id("stamp"),
+        version: 1,
+        overlap_days: 0,
+        without: devices.iter().map(|device| device_id(device)).collect(),
+    };
+    let none = bureau.hold(without(&["d1", "d2"])).await;
+    assert_eq!(none.state, CeremonyState::Failed, "somebody has to prove it: {none:?}");
+    assert_eq!(bureau.done(without(&["d2"])).await["proved"], json!(["d1"]));
 }
 
 #[tokio::test(flavor = "multi_thread")]

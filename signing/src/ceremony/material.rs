@@ -147,7 +147,7 @@ impl<D: KeyDevices> KeyCeremonies<D> {
         }
         let (key, version) = (key, self.version(id, number).await?.1);
         if version.spread == Spread::PerDevice {
-            return Ok(json!({"version": number, "proved": self.prove_all(id, number).await?}));
+            return Ok(json!({"version": number, "proved": self.prove_all(id, number, &[]).await?}));
         }
         let kind = kind(&key.algorithm, key.purpose)?;
         let (mut holders, mut lacking, mut failed) = (Vec::new(), Vec::new(), BTreeMap::new());
@@ -256,12 +256,19 @@ impl<D: KeyDevices> KeyCeremonies<D> {
         self.devices.order(to, order).await.map_err(said).map(drop)
     }
 
-    /// Has every copy proved by the devices that hold it, each device of the group for a common copy; answers them.
-    /// Copies of secret keys prove nothing here: they are there or not.
-    pub(super) async fn prove_all(&self, id: &KeyId, number: u32) -> Result<Vec<DeviceId>, CeremonyError> {
+    /// Has every copy proved by the devices that hold it, each device of the group but those `without`; answers
+    /// them. Copies of secret keys prove nothing here: they are there or not.
+    pub(super) async fn prove_all(
+        &self,
+        id: &KeyId,
+        number: u32,
+        without: &[DeviceId],
+    ) -> Result<Vec<DeviceId>, CeremonyError> {
         let (key, version) = self.version(id, number).await?;
         let (mut proved, mut failed) = (Vec::new(), BTreeMap::new());
-        for device in self.devices.members(&key.group) {
+        let mut devices = self.devices.members(&key.group);
+        devices.retain(|device| !without.contains(device));
+        for device in devices {
             let copy = match version.spread {
                 Spread::PerDevice => version.copy(Some(&device)),
                 Spread::Wrap | Spread::Clone => version.copy(None),
@@ -281,7 +288,11 @@ impl<D: KeyDevices> KeyCeremonies<D> {
                 Err(why) => drop(failed.insert(device, why)),
             }
         }
-        if failed.is_empty() { Ok(proved) } else { Err(CeremonyError::Devices(failed)) }
+        match (failed.is_empty(), proved.is_empty()) {
+            (true, false) => Ok(proved),
+            (true, true) => Err(CeremonyError::Act("no device is left to prove the version")),
+            (false, _) => Err(CeremonyError::Devices(failed)),
+        }
     }
 
     /// Removes a version from all devices; the register says destroyed once each has said so itself.
