@@ -134,10 +134,10 @@ struct Act {
 
 impl DeviceArguments {
     /// The one subcommand that asks no gateway.
-    pub(super) fn into_probe(self) -> Result<ProbeArguments, Self> {
+    pub(super) fn into_probe(self) -> Result<ProbeArguments, Box<Self>> {
         match self.command {
             DeviceCommand::Probe(arguments) => Ok(*arguments),
-            command => Err(Self { command }),
+            command => Err(Box::new(Self { command })),
         }
     }
 
