@@ -22,7 +22,7 @@ use crate::error::FormatError;
 use crate::key::PublicKey;
 use crate::scheme::SignatureScheme;
 use crate::x509::Signed;
-use crate::{oid, pem};
+use crate::{oid, pem, sets};
 
 const WHAT: &str = "certification request";
 const LABEL: &str = "CERTIFICATE REQUEST";
@@ -122,6 +122,7 @@ impl Request {
     /// # Errors
     /// [`FormatError::Malformed`] and [`FormatError::BerNotSupported`].
     pub fn from_der(der: &[u8]) -> Result<Self, FormatError> {
+        sets::check(WHAT, der)?;
         let inner = CertReq::from_der(der).map_err(|e| FormatError::der(WHAT, e))?;
         let signed = Signed::locate(der).map_err(|e| FormatError::der(WHAT, e))?;
         Ok(Self { der: der.to_vec(), signed, inner })

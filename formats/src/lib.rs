@@ -29,6 +29,7 @@ pub mod resident_id;
 pub mod scheme;
 pub mod subject;
 pub mod tsp;
+mod sets;
 pub mod uscc;
 pub mod verdict;
 pub mod x509;

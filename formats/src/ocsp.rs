@@ -15,9 +15,9 @@ use x509_ocsp::{
 use crate::error::FormatError;
 use crate::key::PublicKey;
 use crate::name::FoldedName;
-use crate::oid;
 use crate::scheme::{HashAlgorithm, SignatureScheme};
 use crate::x509::{CA_SIGNER_ID, Certificate, Signed, time_of};
+use crate::{oid, sets};
 
 const WHAT: &str = "OCSP response";
 
@@ -73,6 +73,7 @@ impl OcspResponse {
             return Err(FormatError::malformed(WHAT, "it is no basic response"));
         };
         let basic_der = bytes.response.into_bytes();
+        sets::check(WHAT, &basic_der)?;
         let basic = BasicOcspResponse::from_der(&basic_der).map_err(failed)?;
         let signed = Signed::locate(&basic_der).map_err(failed)?;
         let certificates = certificates(&basic_der).map_err(failed)?;

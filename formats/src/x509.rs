@@ -20,7 +20,7 @@ use crate::error::FormatError;
 use crate::key::PublicKey;
 use crate::name::FoldedName;
 use crate::scheme::SignatureScheme;
-use crate::{oid, pem};
+use crate::{oid, pem, sets};
 
 /// The identifier SM2 certificate authorities sign with (GB/T 35276, 10).
 pub(crate) const CA_SIGNER_ID: &[u8] = sm2_verify::DEFAULT_ID;
@@ -40,6 +40,7 @@ pub struct Certificate {
     issuer_name: FoldedName,
     subject_name: FoldedName,
     inner: x509_cert::Certificate,
+    public_key: OnceLock<Result<PublicKey, FormatError>>,
     signed_by: OnceLock<PublicKey>,
 }
 
@@ -57,6 +58,7 @@ impl Certificate {
     /// # Errors
     /// [`FormatError::Malformed`] and [`FormatError::BerNotSupported`].
     pub fn from_der(der: &[u8]) -> Result<Self, FormatError> {
+        sets::check(CERTIFICATE, der)?;
         let inner = x509_cert::Certificate::from_der(der).map_err(|e| FormatError::der(CERTIFICATE, e))?;
         let signed = Signed::locate(der).map_err(|e| FormatError::der(CERTIFICATE, e))?;
         let name_der = |name: &Name| name.to_der().map_err(|e| FormatError::der(CERTIFICATE, e));
@@ -72,6 +74,7 @@ impl Certificate {
             issuer_name,
             subject_name,
             inner,
+            public_key: OnceLock::new(),
             signed_by: OnceLock::new(),
         })
     }
@@ -108,7 +111,13 @@ impl Certificate {
     /// As [`PublicKey::from_spki_der`]: a certificate may be well formed and hold a key of a kind
     /// not known here.
     pub fn public_key(&self) -> Result<PublicKey, FormatError> {
-        PublicKey::from_spki(&self.inner.tbs_certificate.subject_public_key_info)
+        self.key().cloned()
+    }
+
+    /// The same without a copy; it is read once.
+    pub(crate) fn key(&self) -> Result<&PublicKey, FormatError> {
+        let read = || PublicKey::from_spki(&self.inner.tbs_certificate.subject_public_key_info);
+        self.public_key.get_or_init(read).as_ref().map_err(FormatError::clone)
     }
 
     /// The subject's name (RFC 4514).
@@ -246,6 +255,7 @@ impl Crl {
     /// # Errors
     /// [`FormatError::Malformed`] and [`FormatError::BerNotSupported`].
     pub fn from_der(der: &[u8]) -> Result<Self, FormatError> {
+        sets::check(CRL, der)?;
         let inner = CertificateList::from_der(der).map_err(|e| FormatError::der(CRL, e))?;
         let signed = Signed::locate(der).map_err(|e| FormatError::der(CRL, e))?;
         let issuer_name = FoldedName::new(&inner.tbs_cert_list.issuer);
@@ -411,7 +421,9 @@ pub(crate) fn single_extension<'a, T: Decode<'a>>(
     if found.next().is_some() {
         return Err(FormatError::malformed(what, format!("its extension {id} is there twice")));
     }
-    T::from_der(extension.extn_value.as_bytes())
+    let value = extension.extn_value.as_bytes();
+    sets::check(what, value)?;
+    T::from_der(value)
         .map(Some)
         .map_err(|error| FormatError::malformed(what, format!("its extension {id}: {error}")))
 }

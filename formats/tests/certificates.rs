@@ -76,3 +76,17 @@ fn bundles_may_hold_text_and_other_blocks() {
     assert!(Certificate::from_pem(&bundle).is_err(), "there are two");
     assert!(Certificate::many_from_pem(&pem[..pem.len() - 3]).is_err(), "the end is cut off");
 }
+
+#[test]
+fn a_certificate_that_would_take_minutes_to_sort_is_refused() {
+    // SEQUENCE of [0] of SET of 300,000 times NULL: what is wrong is said before anything is decoded.
+    let set = [&[0x31, 0x83, 0x09, 0x27, 0xc0][..], &[5, 0].repeat(300_000)].concat();
+    let wrapped = [&[0xa0, 0x83, 0x09, 0x27, 0xc5][..], &set].concat();
+    let der = [&[0x30, 0x83, 0x09, 0x27, 0xca][..], &wrapped].concat();
+    let refused = Certificate::from_der(&der).unwrap_err();
+    assert!(refused.to_string().contains("a set is too long"), "{refused}");
+    let nested =
+        (0..60).fold(vec![5, 0], |inner: Vec<u8>, _| [&[0x30, inner.len() as u8][..], &inner].concat());
+    let refused = Certificate::from_der(&nested).unwrap_err();
+    assert!(refused.to_string().contains("nested too deep"), "{refused}");
+}

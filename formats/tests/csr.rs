@@ -172,3 +172,19 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn names_with_long_sets_are_refused_before_they_are_sorted() {
+    let key = Key::p256();
+    let with = |parts: usize| {
+        let parts: Vec<_> = (0..parts).map(|part| format!("OU={part:04}")).collect();
+        let subject = parts.join("+");
+        let plan = RequestPlan { subject, ..plan(Algorithm::EcdsaP256Sha256, &key) };
+        let pending = prepare(plan).unwrap();
+        let signature = key.sign(pending.to_be_signed());
+        pending.finish(&signature)
+    };
+    assert!(with(64).is_ok());
+    let refused = with(65);
+    assert!(matches!(&refused, Err(FormatError::Malformed { reason, .. }) if reason.contains("set")));
+}

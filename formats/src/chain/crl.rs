@@ -279,14 +279,14 @@ fn try_signer<'a>(
         return Err((INVALID, format!("the key of {} is not for signing CRLs", subject_of(candidate))));
     }
     let verifier = &search.trust.verifier;
-    candidate.public_key().and_then(|key| crl.verify_signature_with(&key, Some(verifier))).map_err(
-        |error| match error {
+    candidate.key().and_then(|key| crl.verify_signature_with(key, Some(verifier))).map_err(|error| {
+        match error {
             FormatError::UnsupportedAlgorithm(_) | FormatError::UnsupportedKey(_) => {
                 ("crl_not_supported", error.to_string())
             }
             _ => (INVALID, error.to_string()),
-        },
-    )?;
+        }
+    })?;
     if candidate == issuer || candidate == anchor {
         return Ok(());
     }

@@ -54,6 +54,7 @@ mod rules;
 mod search;
 mod usage;
 
+use std::fmt;
 use std::sync::Arc;
 
 use sm2_verify::Verifier;
@@ -155,10 +156,20 @@ pub fn validate(
     judgement
 }
 
-/// The subject for findings: an empty name would vanish from the sentence.
-fn subject_of(certificate: &Certificate) -> String {
-    let name = certificate.subject();
-    if name.is_empty() { "(empty name)".to_owned() } else { name }
+/// The subject for findings, written out only when there is one.
+#[derive(Clone, Copy)]
+struct Subject<'a>(&'a Certificate);
+
+fn subject_of(certificate: &Certificate) -> Subject<'_> {
+    Subject(certificate)
+}
+
+impl fmt::Display for Subject<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.0.subject();
+        // An empty name would vanish from the sentence.
+        f.write_str(if name.is_empty() { "(empty name)" } else { &name })
+    }
 }
 
 /// A time for findings.

@@ -70,8 +70,8 @@ fn check_signature<'a>(
     let &[_, issuer, ..] = path else { return Err("there is no issuer".to_owned()) };
     let trust = search.trust;
     let verify = |signer: &Certificate| {
-        let key = signer.public_key();
-        key.and_then(|key| response.verify_signature_with(&key, Some(&trust.verifier)))
+        let key = signer.key();
+        key.and_then(|key| response.verify_signature_with(key, Some(&trust.verifier)))
             .map_err(|error| error.to_string())
     };
     if response.is_from(issuer) && verify(issuer).is_ok() {
@@ -104,8 +104,8 @@ fn check_delegate<'a>(
     let &[_, issuer, ..] = path else { return Err("there is no issuer".to_owned()) };
     let subject = subject_of(delegate);
     let text = |error: crate::FormatError| format!("its signer {subject}: {error}");
-    let key = issuer.public_key().map_err(text)?;
-    delegate.verify_signature_with(&key, Some(&search.trust.verifier)).map_err(text)?;
+    let key = issuer.key().map_err(text)?;
+    delegate.verify_signature_with(key, Some(&search.trust.verifier)).map_err(text)?;
     let purposes: Option<ExtendedKeyUsage> = delegate.extension(oid::EXT_KEY_USAGE).map_err(text)?;
     let usage: Option<KeyUsage> = delegate.extension(oid::KEY_USAGE).map_err(text)?;
     let signs = usage.is_none_or(|usage| usage.digital_signature() || usage.non_repudiation());

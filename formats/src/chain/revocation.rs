@@ -65,7 +65,7 @@ pub(super) fn judge<'a>(search: &mut Search<'a>, path: &[&'a Certificate]) -> Ju
         ocsp::ask(search, &path[position..], &mut word);
         crl::ask(search, &path[position..], &mut word);
         if word.is_silent() {
-            unchecked.push(subject_of(certificate));
+            unchecked.push(subject_of(certificate).to_string());
         } else {
             conclude(&mut judgement, certificate, word, search.at);
         }

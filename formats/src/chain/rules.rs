@@ -1,5 +1,7 @@
 //! What each certificate of a path must be, apart from its signature and revocation.
 
+use std::collections::HashSet;
+
 use const_oid::ObjectIdentifier;
 use time::OffsetDateTime;
 use x509_cert::ext::pkix::{BasicConstraints, KeyUsage};
@@ -87,18 +89,21 @@ pub(super) fn any(certificate: &Certificate, license: bool, at: OffsetDateTime) 
         judgement.invalid("expired", format!("{subject} was valid until {}", stamp(not_after)));
     }
     let extensions = certificate.inner().tbs_certificate.extensions.as_deref().unwrap_or_default();
-    for (index, extension) in extensions.iter().enumerate() {
-        let id = extension.extn_id;
-        if extensions[..index].iter().any(|earlier| earlier.extn_id == id) {
-            judgement.invalid("malformed", format!("{subject} has the extension {id} twice"));
-        }
-        let known = KNOWN_EXTENSIONS.contains(&id) || license && id.parent() == Some(oid::LICENSE_FACE_ARC);
-        if extension.critical && !known {
-            judgement.invalid(
-                "unknown_critical_extension",
-                format!("{subject} has the critical extension {id}, which is not known"),
-            );
-        }
+    if !extensions.is_empty() && certificate.inner().tbs_certificate.version != x509_cert::Version::V3 {
+        judgement.invalid("malformed", format!("{subject} has extensions and is not of version 3"));
+    }
+    let mut seen = HashSet::new();
+    if let Some(twice) = extensions.iter().find(|extension| !seen.insert(extension.extn_id)) {
+        judgement.invalid("malformed", format!("{subject} has the extension {} twice", twice.extn_id));
+    }
+    let is_known = |id: ObjectIdentifier| {
+        KNOWN_EXTENSIONS.contains(&id) || license && id.parent() == Some(oid::LICENSE_FACE_ARC)
+    };
+    if let Some(unknown) = extensions.iter().find(|e| e.critical && !is_known(e.extn_id)) {
+        judgement.invalid(
+            "unknown_critical_extension",
+            format!("{subject} has the critical extension {}, which is not known", unknown.extn_id),
+        );
     }
     judgement
 }

@@ -112,7 +112,7 @@ impl<'a> Search<'a> {
     }
 
     fn is_signed_by(&self, certificate: &Certificate, issuer: &Certificate) -> Result<(), FormatError> {
-        certificate.verify_signature_with(&issuer.public_key()?, Some(&self.trust.verifier))
+        certificate.verify_signature_with(issuer.key()?, Some(&self.trust.verifier))
     }
 
     /// Those whose name, and key identifier where both have one, is that of the issuer of `tip`.
