@@ -18,8 +18,8 @@ help:
 	@echo 'make test   install what the tests need, then everything CI runs'
 	@echo 'make lint   formatting, clippy, and cargo-deny where it is installed'
 	@echo 'make bench  figures with references beside them; writes target/bench.json'
-	@echo 'make fuzz   look for inputs on which two SM2 implementations disagree (SECONDS=60)'
 	@echo 'make soak   break devices at random under load and see that nothing is wrong or lost (SECONDS=600 SEED= RATE=)'
+	@echo 'make fuzz   look for inputs that break a parser or a judgement (SECONDS=60 for each target)'
 	@echo 'make load   load a running sandbox (PROFILE=sign-sm2 CONNECTIONS=8 SECONDS=10 RATE=)'
 
 # Needs Rust, make and a C compiler only. The gateway takes this shell's place, so that signals reach it.
@@ -74,9 +74,10 @@ soak:
 	    $(TARGET)/release/load soak --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(if $(RATE),--rate $(RATE)) \
 	    --out $(TARGET)/soak.json
 
-# Looks for inputs on which two implementations disagree: make fuzz SECONDS=60
+# Looks for inputs that break a parser or a judgement, target by target: make fuzz SECONDS=60
 fuzz:
-	sh fuzz/run.sh sm2_verify $(SECONDS)
+	@for target in $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs))); do \
+	    sh fuzz/run.sh $$target $(SECONDS) || exit 1; done
 
 test-tools:
 	@sh tests/install-tools.sh

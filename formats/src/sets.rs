@@ -58,7 +58,7 @@ fn header(der: &[u8], start: usize) -> Option<(u8, usize, usize)> {
     let first = usize::from(*der.get(position)?);
     position += 1;
     let length = match first {
-        0..0x80 => first,
+        _ if first < 0x80 => first,
         0x81..=0x84 => {
             let octets = der.get(position..position + (first & 0x7f))?;
             position += octets.len();
