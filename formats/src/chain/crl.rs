@@ -4,6 +4,7 @@
 use der::Decode;
 use der::asn1::GeneralizedTime;
 use der::flagset::FlagSet;
+use time::OffsetDateTime;
 use x509_cert::crl::RevokedCert;
 use x509_cert::ext::pkix::crl::dp::{DistributionPoint, IssuingDistributionPoint, Reasons};
 use x509_cert::ext::pkix::name::{DistributionPointName, GeneralName};
@@ -97,7 +98,7 @@ fn read(
             word.not_held(told);
         }
         let (policy, next) = (search.trust.revocation, crl.next_update());
-        if is_fresh(policy, told, next, None, search.at) && lists_after_expiry(crl, certificate) {
+        if is_fresh(policy, told, next, None, search.at) && lists_after_expiry(crl, certificate, search.at) {
             fresh = true;
             covered |= *reasons;
         }
@@ -120,14 +121,15 @@ fn all_reasons() -> CoveredReasons {
     CoveredReasons::full() - Reasons::Unused
 }
 
-/// Would the CRL still list the certificate? Once it has expired, only if the CRL says so.
-fn lists_after_expiry(crl: &Crl, certificate: &Certificate) -> bool {
+/// Would the CRL still list the certificate? Once it has expired, only if the CRL says so. For a time after
+/// the expiry that does not matter any more.
+fn lists_after_expiry(crl: &Crl, certificate: &Certificate, at: OffsetDateTime) -> bool {
     let expiry = certificate.not_after();
     let kept_from = || {
         let kept: GeneralizedTime = crl.extension(oid::EXPIRED_CERTS_ON_CRL).ok().flatten()?;
         Some(time_of(kept.to_unix_duration()))
     };
-    crl.this_update() <= expiry || kept_from().is_some_and(|from| from <= expiry)
+    at > expiry || crl.this_update() <= expiry || kept_from().is_some_and(|from| from <= expiry)
 }
 
 /// The reasons for which the CRL speaks about the certificate, if it does.
@@ -304,7 +306,7 @@ fn try_signer<'a>(
 }
 
 /// The reason, and the time from which on the key or certificate is suspected to be bad.
-fn read_entry(entry: &RevokedCert) -> Result<(CrlReason, Option<time::OffsetDateTime>), String> {
+fn read_entry(entry: &RevokedCert) -> Result<(CrlReason, Option<OffsetDateTime>), String> {
     let extensions = entry.crl_entry_extensions.as_deref().unwrap_or_default();
     let (mut reason, mut invalid_since) = (CrlReason::Unspecified, None);
     for extension in extensions {
