@@ -52,6 +52,7 @@ lint:
 # Figures are of release builds, and as ratios: the machine's own speed drifts.
 bench: test-tools
 	cargo build --locked --release -p license-gateway -p hsm-sim -p tests --bins --lib
+	cargo build --locked --release -p sm2-verify --example rate
 	LICENSE_GATEWAY_BIN=$(abspath $(TARGET))/release/license-gateway \
 	HSM_SIM_MODULE=$(abspath $(TARGET))/release/libhsm_sim.so \
 	    $(TARGET)/release/load bench --out $(TARGET)/bench.json

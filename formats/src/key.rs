@@ -215,10 +215,27 @@ impl PublicKey {
         digest: &[u8; 32],
         signature: &[u8],
     ) -> Result<(), FormatError> {
-        if !self.supports(algorithm) {
-            return Err(FormatError::mismatch(algorithm, self.kind()));
+        self.verify_digest_with(algorithm, digest, signature, None)
+    }
+
+    /// [`verify_digest`](Self::verify_digest) with `verifier`'s tables for SM2 keys that come often.
+    ///
+    /// # Errors
+    /// As [`verify_digest`](Self::verify_digest).
+    pub fn verify_digest_with(
+        &self,
+        algorithm: Algorithm,
+        digest: &[u8; 32],
+        signature: &[u8],
+        verifier: Option<&Verifier>,
+    ) -> Result<(), FormatError> {
+        match (self, verifier) {
+            _ if !self.supports(algorithm) => Err(FormatError::mismatch(algorithm, self.kind())),
+            (Self::Sm2(key), Some(verifier)) => {
+                Ok(verifier.verify(key, digest, &sm2_verify::Signature::from_der(signature)?)?)
+            }
+            _ => self.verify_scheme_digest(algorithm.into(), digest, signature),
         }
-        self.verify_scheme_digest(algorithm.into(), digest, signature)
     }
 
     /// Checks a signature over `message` by any scheme a certificate authority may have used.

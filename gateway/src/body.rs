@@ -28,15 +28,23 @@ impl<T: DeserializeOwned> FromRequest<Gateway> for JsonBody<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, gateway: &Gateway) -> Result<Self, Problem> {
-        let media_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let essence = media_type.and_then(|value| value.split(';').next()).map(str::trim);
-        if !essence.is_some_and(|essence| essence.eq_ignore_ascii_case("application/json")) {
-            return Err(Problem::unsupported_media_type());
-        }
         let server = &gateway.config.server;
-        let bytes = read(request.into_body(), server.body_limit, server.read_timeout).await?;
-        parse(&bytes).map(Self)
+        json(request, server.body_limit, server.read_timeout).await.map(Self)
     }
+}
+
+/// A JSON body of at most `limit` octets.
+pub(crate) async fn json<T: DeserializeOwned>(
+    request: Request,
+    limit: usize,
+    timeout: Duration,
+) -> Result<T, Problem> {
+    let media_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let essence = media_type.and_then(|value| value.split(';').next()).map(str::trim);
+    if !essence.is_some_and(|essence| essence.eq_ignore_ascii_case("application/json")) {
+        return Err(Problem::unsupported_media_type());
+    }
+    parse(&read(request.into_body(), limit, timeout).await?)
 }
 
 /// The one variable segment of a path; one that is not UTF-8 names nothing.
@@ -75,7 +83,8 @@ async fn read(body: Body, limit: usize, timeout: Duration) -> Result<Bytes, Prob
     }
 }
 
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+/// A JSON object of a known shape.
+pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize::<_, Object<T>>(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();
@@ -181,10 +190,15 @@ impl Faults {
         found
     }
 
-    /// RFC 3339; now when it is absent.
-    pub(crate) fn time(&mut self, field: &str, text: Option<&str>) -> Option<OffsetDateTime> {
+    /// RFC 3339; a default when it is absent.
+    pub(crate) fn time(
+        &mut self,
+        field: &str,
+        text: Option<&str>,
+        default: OffsetDateTime,
+    ) -> Option<OffsetDateTime> {
         match text {
-            None => Some(OffsetDateTime::now_utc()),
+            None => Some(default),
             Some(text) => {
                 let parsed = OffsetDateTime::parse(text, &Rfc3339);
                 self.parse(field, "invalid_time", parsed.map_err(|_| "must be an RFC 3339 time"))

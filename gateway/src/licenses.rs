@@ -2,15 +2,20 @@
 
 use axum::Json;
 use axum::extract::State;
+use axum::response::Response;
+use formats::license::LicenseReport;
+use formats::scheme::HashAlgorithm;
 use formats::uscc::Uscc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use store::AuditEntry;
+use time::OffsetDateTime;
 use utoipa::ToSchema;
 use verify_front::{FieldGrant, LicenseAnswer, LicenseType};
 
 use crate::auth::{Authenticated, Scope};
-use crate::body::{Faults, JsonBody, Segment};
+use crate::batch::{self, Batch, Item};
+use crate::body::{self, Faults, JsonBody, Segment};
 use crate::problem::{Fault, Problem, ProblemDocument};
 use crate::state::Gateway;
 
@@ -52,13 +57,7 @@ pub(crate) async fn post_license_verify(
     JsonBody(request): JsonBody<LicenseRequest>,
 ) -> Result<Json<Value>, Problem> {
     caller.with(Scope::Licenses)?;
-    let mut faults = Faults::default();
-    let license = license_octets(&mut faults, &request.license);
-    let kinds = [("certificate", LicenseType::Certificate)];
-    let kind = faults.word("type", request.kind.as_deref(), &kinds, LicenseType::Certificate);
-    let at = faults.time("at", request.at.as_deref());
-    let parts = (|| Some((license?, kind?, at?)))();
-    let (license, kind, at) = faults.into_result(parts)?;
+    let (license, kind, at) = request.check(OffsetDateTime::now_utc())?;
     let answer = gateway.licenses.judge(&license, kind, at).await?;
     if let Some(face) = answer.status.as_ref().and(answer.face.as_ref()) {
         record_read(&gateway, &caller, "license.verify", &face.uscc, true).await?;
@@ -66,6 +65,78 @@ pub(crate) async fn post_license_verify(
     gateway.metrics.judged("license", answer.judgement.verdict);
     let response = LicenseResponse { answer, request_id: crate::request_id::current() };
     Ok(Json(serde_json::to_value(response).unwrap_or_default()))
+}
+
+impl LicenseRequest {
+    fn check(&self, now: OffsetDateTime) -> Result<(Vec<u8>, LicenseType, OffsetDateTime), Problem> {
+        let mut faults = Faults::default();
+        let license = license_octets(&mut faults, &self.license);
+        let kinds = [("certificate", LicenseType::Certificate)];
+        let kind = faults.word("type", self.kind.as_deref(), &kinds, LicenseType::Certificate);
+        let at = faults.time("at", self.at.as_deref(), now);
+        let parts = (|| Some((license?, kind?, at?)))();
+        faults.into_result(parts)
+    }
+}
+
+/// Up to 1,000 licenses.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes a body that is read item by item")]
+pub(crate) struct LicenseBatch {
+    items: Vec<LicenseRequest>,
+}
+
+/// Judge up to 1,000 electronic business licenses.
+#[utoipa::path(
+    post, path = "/v1/licenses:verify-batch", tag = "licenses", request_body = LicenseBatch,
+    responses(
+        (status = 200, description = "`{items, request_id}`; each item as from `/v1/licenses:verify`, or `{problem}` if it cannot be judged, in order", body = Object),
+        (status = "4XX", description = "the batch cannot be read; see `code`", body = ProblemDocument, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn post_license_verify_batch(
+    caller: Authenticated,
+    State(gateway): State<Gateway>,
+    batch: Batch,
+) -> Result<Response, Problem> {
+    caller.with(Scope::Licenses)?;
+    let now = OffsetDateTime::now_utc();
+    let mut parts = Vec::new();
+    for chunk in batch::chunks(batch.items) {
+        let judging = gateway.clone();
+        let examine = move || -> Vec<Result<LicenseReport, Problem>> {
+            let item = |item: &Item| {
+                let request: LicenseRequest = body::parse(item.get().as_bytes())?;
+                let (license, kind, at) = request.check(now)?;
+                Ok(judging.licenses.examine(&license, kind, at))
+            };
+            chunk.iter().map(item).collect()
+        };
+        parts.push(gateway.judging.run(examine).await?);
+    }
+    let request_id = crate::request_id::current();
+    let mut answers = Vec::new();
+    let mut looked_up = Vec::new();
+    for part in parts {
+        for report in part.await.map_err(|_| Problem::panicked())? {
+            let answer = match report {
+                Ok(report) => gateway.licenses.complete(report).await.map_err(Problem::from),
+                Err(problem) => Err(problem),
+            };
+            if let Ok(answer) = &answer {
+                gateway.metrics.judged("license", answer.judgement.verdict);
+                if let Some(face) = answer.status.as_ref().and(answer.face.as_ref()) {
+                    looked_up.push(face.uscc.clone());
+                }
+            }
+            answers.push(batch::written(answer, &request_id));
+        }
+    }
+    if !looked_up.is_empty() {
+        record_reads(&gateway, &caller, "license.verify-batch", &looked_up).await?;
+    }
+    drop(batch.place);
+    Ok(batch::answer(&answers))
 }
 
 /// DER from PEM text or base64. What is in a PEM armour that cannot be opened is judged as it stands: a
@@ -140,6 +211,32 @@ fn read_uscc(gateway: &Gateway, text: &str) -> Result<Uscc, Problem> {
         Err(error) => Fault::new("uscc", "uscc_invalid", error.to_string()),
     };
     Err(Problem::faults(vec![fault]))
+}
+
+/// Looks of one batch are on record in one entry: how many, and the SM3 of their codes, one a line, in the order of
+/// the batch, by which whoever keeps the request can show what was looked at.
+async fn record_reads(
+    gateway: &Gateway,
+    caller: &Authenticated,
+    action: &str,
+    usccs: &[String],
+) -> Result<(), Problem> {
+    let caller = caller.caller();
+    let lines: String = usccs.iter().map(|uscc| format!("{uscc}\n")).collect();
+    let entry = AuditEntry {
+        action: action.to_owned(),
+        actor: caller.app.to_string(),
+        at: caller.at,
+        device: None,
+        input_digest: Some(hex::encode(HashAlgorithm::Sm3.digest(lines.as_bytes()))),
+        key: None,
+        outcome: "ok".to_owned(),
+        request_id: caller.request_id,
+        result_digest: None,
+        subject: Some(format!("{} licenses", usccs.len())),
+    };
+    gateway.audit.append(entry).await.map_err(|error| Problem::record_unavailable(&error))?;
+    Ok(())
 }
 
 /// A look into the library is on record before its answer leaves.

@@ -2,6 +2,7 @@
 
 mod admin;
 mod auth;
+mod batch;
 mod body;
 mod cli;
 mod configuration;
@@ -10,9 +11,11 @@ mod edge;
 mod error;
 mod faults;
 mod history;
+mod identifiers;
 #[cfg(feature = "sandbox")]
 mod init;
 mod input;
+mod judging;
 mod keys;
 mod licenses;
 mod listen;

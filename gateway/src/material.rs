@@ -70,6 +70,8 @@ impl Material {
         };
         let documents = store("trust.anchors", &trust.anchors);
         let licenses = store("trust.license_anchors", &trust.license_anchors);
+        // One set of tables, and one bound on them, for the keys of both.
+        let licenses = licenses.with_verifier(Arc::clone(documents.verifier()));
         let Reader { digests, mut unusable } = reader;
         // Both stores read intermediates and revocation lists.
         unusable.dedup_by_key(|unusable| unusable.to_string());
@@ -92,6 +94,27 @@ impl Reader {
         read.map_err(|reason| self.unusable.push(Unusable { field: FIELD, reason })).ok()
     }
 
+    /// The files that a path stands for: itself, or those in a folder, by name. What begins with a dot is passed
+    /// over, so that a file can be written beside its place and renamed into it.
+    fn files(&mut self, field: &'static str, path: &Path) -> Vec<PathBuf> {
+        if !path.is_dir() {
+            return vec![path.to_owned()];
+        }
+        let listed = std::fs::read_dir(path).and_then(|entries| {
+            let paths = entries.map(|entry| entry.map(|entry| entry.path()));
+            paths.collect::<std::io::Result<Vec<_>>>()
+        });
+        let mut files = listed.unwrap_or_else(|error| {
+            self.unusable.push(Unusable { field, reason: StartupError::file(path, error) });
+            Vec::new()
+        });
+        let hidden =
+            |path: &Path| path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
+        files.retain(|path| !hidden(path) && path.is_file());
+        files.sort();
+        files
+    }
+
     fn pem<T>(
         &mut self,
         field: &'static str,
@@ -99,7 +122,8 @@ impl Reader {
         parse: impl Fn(&str) -> Result<Vec<T>, FormatError>,
     ) -> Vec<T> {
         let (mut all, mut texts) = (Vec::new(), String::new());
-        for path in paths {
+        let files: Vec<PathBuf> = paths.iter().flat_map(|path| self.files(field, path)).collect();
+        for path in &files {
             let read = std::fs::read_to_string(path).map_err(|error| StartupError::file(path, error));
             let parsed = read.and_then(|text| {
                 texts.push_str(&text);
@@ -112,5 +136,36 @@ impl Reader {
         }
         self.digests.0.insert(field, HashAlgorithm::Sm3.digest(texts.as_bytes()).to_vec());
         all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_stands_for_its_files_and_one_bad_file_spoils_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        let read = || {
+            let mut reader = Reader::default();
+            let paths = [folder.path().to_owned()];
+            let count = reader.pem("trust.anchors", &paths, Certificate::many_from_pem).len();
+            (count, reader.unusable.len(), reader.digests)
+        };
+        let options =
+            certs_test::Options { seed: [1; 32], at: time::macros::datetime!(2026-01-01 00:00 UTC) };
+        let sandbox = certs_test::generate(&options).unwrap();
+        let pem = |index: usize| Certificate::from_der(&sandbox.authorities[index].root).unwrap().to_pem();
+        write("a.pem", &pem(0));
+        write(".b.pem.part", "not written yet");
+        let (count, unusable, first) = read();
+        assert_eq!((count, unusable), (1, 0));
+        write("b.pem", &pem(1));
+        let (count, unusable, second) = read();
+        assert_eq!((count, unusable), (2, 0));
+        assert_eq!(first.changes_to(&second), ["trust.anchors"]);
+        write("c.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+        assert_eq!(read().1, 1);
     }
 }

@@ -9,7 +9,7 @@ use utoipa::OpenApi;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
 
 use crate::{
-    configuration, devices, faults, history, keys, licenses, maintenance, operations, problem, replace,
+    configuration, devices, faults, history, identifiers, keys, licenses, maintenance, operations, problem, replace,
     signatures, verifications,
 };
 
@@ -23,7 +23,10 @@ use crate::{
     paths(
         signatures::post_signature,
         verifications::post_verification,
+        verifications::post_verification_batch,
         licenses::post_license_verify,
+        licenses::post_license_verify_batch,
+        identifiers::post_identifier_check,
         licenses::get_face,
         licenses::get_status,
         keys::list_keys,

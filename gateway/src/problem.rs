@@ -368,13 +368,13 @@ impl From<FrontError> for Problem {
 #[derive(Clone)]
 pub(crate) struct ProblemCode(pub(crate) &'static str);
 
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
+impl Problem {
+    /// The document; what only the log may know goes there.
+    pub(crate) fn document(self, request_id: String) -> ProblemDocument {
         if let Some(internal) = &self.internal {
             tracing::error!(code = self.code, error = %internal, "request failed");
         }
-        let request_id = crate::request_id::current();
-        let document = ProblemDocument {
+        ProblemDocument {
             kind: format!("/docs#{}", self.code),
             title: self.title,
             status: self.status.as_u16(),
@@ -382,15 +382,22 @@ impl IntoResponse for Problem {
             code: self.code,
             errors: self.errors,
             request_id,
-        };
-        let mut response = (self.status, Json(document)).into_response();
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let (status, code, retry_after) = (self.status, self.code, self.retry_after);
+        let document = self.document(crate::request_id::current());
+        let mut response = (status, Json(document)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if let Some(seconds) = self.retry_after {
+        if let Some(seconds) = retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
-        response.extensions_mut().insert(ProblemCode(self.code));
+        response.extensions_mut().insert(ProblemCode(code));
         response
     }
 }

@@ -19,6 +19,7 @@ use verify_front::LicenseFront;
 
 use crate::auth::Apps;
 use crate::error::with_causes;
+use crate::judging::Judging;
 use crate::listen::Served;
 use crate::material::{Digests, Material, Unusable};
 use crate::metrics::Metrics;
@@ -134,6 +135,7 @@ pub(crate) struct Foundation {
     pub(crate) audit: AuditLog,
     pub(crate) apps: Arc<Apps>,
     pub(crate) fleet: Arc<Fleet>,
+    pub(crate) judging: Arc<Judging>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) in_flight: Arc<AtomicUsize>,
     pub(crate) reloads: Reloads,
@@ -150,6 +152,7 @@ impl Foundation {
             audit: self.audit.clone(),
             apps: Arc::clone(&self.apps),
             fleet: Arc::clone(&self.fleet),
+            judging: Arc::clone(&self.judging),
             metrics: Arc::clone(&self.metrics),
             in_flight: Arc::clone(&self.in_flight),
             reloads: self.reloads.clone(),

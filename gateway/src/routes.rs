@@ -6,7 +6,7 @@ use axum::routing::{get, post, put};
 use crate::problem::Problem;
 use crate::state::Gateway;
 use crate::{
-    configuration, devices, edge, faults, history, keys, licenses, maintenance, openapi, operations, replace,
+    configuration, devices, edge, faults, history, identifiers, keys, licenses, maintenance, openapi, operations, replace,
     signatures, verifications,
 };
 
@@ -14,7 +14,10 @@ pub(crate) fn router(gateway: Gateway) -> Router {
     let business = Router::new()
         .route("/v1/signatures", post(signatures::post_signature))
         .route("/v1/verifications", post(verifications::post_verification))
+        .route("/v1/verifications:batch", post(verifications::post_verification_batch))
         .route("/v1/licenses:verify", post(licenses::post_license_verify))
+        .route("/v1/licenses:verify-batch", post(licenses::post_license_verify_batch))
+        .route("/v1/identifiers:check", post(identifiers::post_identifier_check))
         .route("/v1/licenses/{uscc}/face", get(licenses::get_face))
         .route("/v1/licenses/{uscc}/status", get(licenses::get_status))
         .route("/v1/keys", get(keys::list_keys))

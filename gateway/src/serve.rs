@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use crate::admin::AdminSocket;
 use crate::auth::Apps;
 use crate::error::StartupError;
+use crate::judging::Judging;
 use crate::listen::{Listener, Served};
 use crate::material::Material;
 use crate::metrics::Metrics;
@@ -80,6 +81,7 @@ pub(crate) async fn serve(path: PathBuf, read: Config, overrides: Overrides) -> 
         audit,
         apps: Arc::new(Apps::new(store.clone())),
         fleet: Arc::clone(&fleet),
+        judging: Arc::new(Judging::new(std::thread::available_parallelism().map_or(1, usize::from))),
         metrics: Arc::new(Metrics::new()),
         in_flight: Arc::default(),
         reloads,

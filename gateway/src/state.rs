@@ -9,6 +9,7 @@ use store::{AuditLog, Store};
 use verify_front::LicenseFront;
 
 use crate::auth::Apps;
+use crate::judging::Judging;
 use crate::metrics::Metrics;
 use crate::reload::Reloads;
 
@@ -27,6 +28,8 @@ pub(crate) struct Parts {
     /// What documents are judged against.
     pub(crate) documents: TrustStore,
     pub(crate) licenses: LicenseFront,
+    /// Where batches are judged.
+    pub(crate) judging: Arc<Judging>,
     pub(crate) metrics: Arc<Metrics>,
     /// Requests being worked on.
     pub(crate) in_flight: Arc<AtomicUsize>,

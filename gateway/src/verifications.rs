@@ -1,15 +1,24 @@
-//! `POST /v1/verifications`.
+//! `POST /v1/verifications` and the same over many signatures.
+
+use std::collections::HashMap;
+use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use formats::{Certificate, FormatError, PublicKey};
+use axum::response::Response;
+use formats::FormatError;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use signing::{CmsVerification, RawVerification, Signer, VerificationAnswer, verify_cms, verify_raw};
+use signing::{
+    CmsVerification, Input, Judged, JudgedSigner, RawVerification, Signer, VerificationAnswer,
+    validation_report, verify_cms, verify_raw,
+};
+use time::OffsetDateTime;
 use utoipa::ToSchema;
 
 use crate::auth::{Authenticated, Scope};
-use crate::body::{Faults, JsonBody, Object};
+use crate::batch::{self, Batch, Item};
+use crate::body::{self, Faults, JsonBody, Object};
 use crate::input::{FORMS, Form, InputBody, algorithm, signer_id};
 use crate::problem::{Problem, ProblemDocument};
 use crate::state::Gateway;
@@ -36,6 +45,8 @@ pub(crate) struct VerificationRequest {
     signer_id: Option<String>,
     /// RFC 3339: the time the certificates must have been good at. Default now.
     at: Option<String>,
+    /// Ask for a `report` in the structure of ETSI TS 119 102-2. Default false.
+    report: Option<bool>,
 }
 
 /// A verdict; also a bad signature is an answer.
@@ -44,9 +55,18 @@ pub(crate) struct VerificationResponse {
     /// `{verdict, findings:[{code, detail}], signers:[…]}`
     #[serde(flatten)]
     #[schema(value_type = Object)]
-    answer: VerificationAnswer,
+    answer: Verified,
     /// The request's id.
     request_id: String,
+}
+
+/// The answer on one signature.
+#[derive(Debug, Serialize)]
+struct Verified {
+    #[serde(flatten)]
+    answer: VerificationAnswer,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    report: Option<Value>,
 }
 
 /// Verify a raw or CMS signature.
@@ -65,73 +85,166 @@ pub(crate) async fn post_verification(
     caller.with(Scope::Verifications)?;
     // A SignedData may hold many signers: off the threads that keep the devices fed.
     let judging = gateway.clone();
-    let judged = tokio::task::spawn_blocking(move || request.judge(&judging)).await;
+    let judged = tokio::task::spawn_blocking(move || Judge::new(&judging).verification(&request)).await;
     let answer = judged.map_err(|_| Problem::panicked())??;
-    gateway.metrics.judged("signature", answer.judgement.verdict);
+    gateway.metrics.judged("signature", answer.answer.judgement.verdict);
     let response = VerificationResponse { answer, request_id: crate::request_id::current() };
     // Through Value, because the verdict's fields stand beside request_id.
     Ok(Json(serde_json::to_value(response).unwrap_or_default()))
 }
 
-impl VerificationRequest {
-    fn judge(&self, gateway: &Gateway) -> Result<VerificationAnswer, Problem> {
+/// Up to 1,000 signatures.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes a body that is read item by item")]
+pub(crate) struct VerificationBatch {
+    items: Vec<VerificationRequest>,
+}
+
+/// Verify up to 1,000 raw or CMS signatures.
+#[utoipa::path(
+    post, path = "/v1/verifications:batch", tag = "verifications", request_body = VerificationBatch,
+    responses(
+        (status = 200, description = "`{items, request_id}`; each item as from `/v1/verifications`, or `{problem}` if it cannot be judged, in order", body = Object),
+        (status = "4XX", description = "the batch cannot be read; see `code`", body = ProblemDocument, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn post_verification_batch(
+    caller: Authenticated,
+    State(gateway): State<Gateway>,
+    batch: Batch,
+) -> Result<Response, Problem> {
+    caller.with(Scope::Verifications)?;
+    let request_id: Arc<str> = crate::request_id::current().into();
+    let mut parts = Vec::new();
+    for chunk in batch::chunks(batch.items) {
+        let (judging, request_id) = (gateway.clone(), Arc::clone(&request_id));
+        parts.push(gateway.judging.run(move || judge_items(&judging, &chunk, &request_id)).await?);
+    }
+    let mut answers = Vec::new();
+    for part in parts {
+        answers.extend(part.await.map_err(|_| Problem::panicked())?);
+    }
+    drop(batch.place);
+    Ok(batch::answer(&answers))
+}
+
+fn judge_items(gateway: &Gateway, items: &[Item], request_id: &str) -> Vec<Vec<u8>> {
+    let mut judge = Judge::new(gateway);
+    let mut item = |item: &Item| {
+        let request: VerificationRequest = body::parse(item.get().as_bytes())?;
+        let answer = judge.verification(&request)?;
+        gateway.metrics.judged("signature", answer.answer.judgement.verdict);
+        Ok(answer)
+    };
+    items.iter().map(|raw| batch::written(item(raw), request_id)).collect()
+}
+
+/// Judges one request, or several at the same moment, whose signers it judges once.
+struct Judge<'g> {
+    gateway: &'g Gateway,
+    now: OffsetDateTime,
+    /// By PEM text and time.
+    signers: HashMap<(String, OffsetDateTime), Arc<JudgedSigner>>,
+}
+
+impl<'g> Judge<'g> {
+    fn new(gateway: &'g Gateway) -> Self {
+        Self { gateway, now: OffsetDateTime::now_utc(), signers: HashMap::new() }
+    }
+
+    fn verification(&mut self, asked: &VerificationRequest) -> Result<Verified, Problem> {
+        let gateway = self.gateway;
         let mut faults = Faults::default();
-        let signature = faults.base64("signature", &self.signature);
-        let at = faults.time("at", self.at.as_deref());
-        let signer_id = signer_id(&mut faults, self.signer_id.as_deref());
-        let form = faults.word("format", self.format.as_deref(), &FORMS, Form::Raw);
-        let input = self.input.as_ref().map(|input| input.0.check(&mut faults));
+        let signature = faults.base64("signature", &asked.signature);
+        let at = faults.time("at", asked.at.as_deref(), self.now);
+        let signer_id = signer_id(&mut faults, asked.signer_id.as_deref());
+        let form = faults.word("format", asked.format.as_deref(), &FORMS, Form::Raw);
+        let input = asked.input.as_ref().map(|input| input.0.check(&mut faults));
         if form != Some(Form::Raw) {
-            for (field, given) in [("certificate", &self.certificate), ("public_key", &self.public_key)] {
+            for (field, given) in [("certificate", &asked.certificate), ("public_key", &asked.public_key)] {
                 if given.is_some() {
                     faults.add(field, "not_applicable", "a SignedData names its signer itself");
                 }
             }
             let parts = (|| Some((signature?, at?, signer_id?)))();
             let (signature, at, signer_id) = faults.into_result(parts)?;
-            let asked =
-                CmsVerification { signature: &signature, input: input.flatten(), signer_id: &signer_id, at };
-            return Ok(verify_cms(&gateway.documents, asked));
+            let input = input.flatten();
+            let order =
+                CmsVerification { signature: &signature, input: input.clone(), signer_id: &signer_id, at };
+            let answer = verify_cms(&gateway.documents, order);
+            return Ok(self.verified(asked, answer, &signature, input.as_ref(), at));
         }
-        if self.algorithm.is_none() {
+        if asked.algorithm.is_none() {
             faults.add("algorithm", "missing_field", "is required with format raw");
         }
-        let algorithm = self.algorithm.as_deref().and_then(|text| algorithm(&mut faults, text));
-        if self.input.is_none() {
+        let algorithm = asked.algorithm.as_deref().and_then(|text| algorithm(&mut faults, text));
+        if asked.input.is_none() {
             faults.add("input", "missing_field", "is required with format raw");
         }
-        let signer = self.signer(&mut faults);
+        let signer = self.signer(asked, at, &mut faults);
         let parts = (|| Some((signature?, at?, signer_id?, algorithm?, input.flatten()?, signer?)))();
         let (signature, at, signer_id, algorithm, input, signer) = faults.into_result(parts)?;
-        let asked =
-            RawVerification { algorithm, input, signature: &signature, signer, signer_id: &signer_id, at };
-        verify_raw(&gateway.documents, &asked).map_err(|error| Problem::not_judgeable(&error))
+        let order = RawVerification { algorithm, input, signature: &signature, signer_id: &signer_id };
+        let answer = signer
+            .and_then(|signer| verify_raw(&gateway.documents, &signer, &order))
+            .map_err(|error| Problem::not_judgeable(&error))?;
+        Ok(self.verified(asked, answer, &signature, Some(&order.input), at))
     }
 
-    fn signer(&self, faults: &mut Faults) -> Option<Signer> {
-        let mut read = |field, code, parsed: Result<Signer, FormatError>| faults.parse(field, code, parsed);
-        match (&self.certificate, &self.public_key) {
-            (Some(pem), None) => {
-                let certificate = Certificate::from_pem(pem).map(|c| Signer::Certificate(Box::new(c)));
-                read("certificate", "invalid_certificate", certificate)
-            }
-            (None, Some(pem)) => read(
-                "public_key",
-                "invalid_public_key",
-                PublicKey::from_pem(pem).map(|key| Signer::PublicKey(Box::new(key))),
-            ),
+    fn verified(
+        &self,
+        asked: &VerificationRequest,
+        answer: VerificationAnswer,
+        signature: &[u8],
+        input: Option<&Input>,
+        at: OffsetDateTime,
+    ) -> Verified {
+        let report = asked.report.unwrap_or(false).then(|| {
+            validation_report(&Judged {
+                signature,
+                input,
+                at,
+                judged_at: self.now,
+                judgement: &answer.judgement,
+                signers: &answer.signers,
+            })
+        });
+        Verified { answer, report }
+    }
+
+    /// The signer, or why it cannot be judged; nothing if the request is at fault.
+    fn signer(
+        &mut self,
+        asked: &VerificationRequest,
+        at: Option<OffsetDateTime>,
+        faults: &mut Faults,
+    ) -> Option<Result<Arc<JudgedSigner>, FormatError>> {
+        let judging = &self.gateway.judging;
+        let (pem, read): (&str, Result<Signer, FormatError>) = match (&asked.certificate, &asked.public_key) {
+            (Some(pem), None) => (pem, judging.certificate(pem)),
+            (None, Some(pem)) => (pem, judging.public_key(pem)),
             (None, None) => {
-                faults.add(
-                    "certificate",
-                    "missing_field",
-                    "certificate or public_key is required with format raw",
-                );
-                None
+                let detail = "certificate or public_key is required with format raw";
+                faults.add("certificate", "missing_field", detail);
+                return None;
             }
             (Some(_), Some(_)) => {
                 faults.add("public_key", "ambiguous_signer", "certificate and public_key exclude each other");
-                None
+                return None;
             }
+        };
+        let signer = match asked.certificate {
+            Some(_) => faults.parse("certificate", "invalid_certificate", read)?,
+            None => faults.parse("public_key", "invalid_public_key", read)?,
+        };
+        let key = (pem.to_owned(), at?);
+        if let Some(judged) = self.signers.get(&key) {
+            return Some(Ok(Arc::clone(judged)));
         }
+        let judged = JudgedSigner::new(&self.gateway.documents, &signer, key.1).map(Arc::new);
+        if let Ok(judged) = &judged {
+            self.signers.insert(key, Arc::clone(judged));
+        }
+        Some(judged)
     }
 }

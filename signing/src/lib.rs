@@ -6,6 +6,7 @@
 mod ceremony;
 mod error;
 mod keys;
+mod report;
 mod sign;
 mod verify;
 mod wrapped;
@@ -13,9 +14,10 @@ mod wrapped;
 pub use ceremony::{CeremonyError, KeyAct, KeyCeremonies, KeyDevices, Operator};
 pub use error::SigningError;
 pub use keys::{Expiring, KeyRing, SigningCopy, SigningKey, SigningVersion, driver_key};
+pub use report::{Judged, validation_report};
 pub use sign::{Caller, Input, Receipt, SignOrder, SignatureFormat, SigningDesk};
 pub use verify::{
-    CmsVerification, RawVerification, Signer, SignerSummary, TimestampAnswer, VerificationAnswer, verify_cms,
-    verify_raw, verify_timestamp,
+    CmsVerification, JudgedSigner, RawVerification, Signer, SignerSummary, TimestampAnswer,
+    VerificationAnswer, verify_cms, verify_raw, verify_timestamp,
 };
 pub use wrapped::{WrappedKeyError, WrappedKeySeal, same_key};

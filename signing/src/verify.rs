@@ -1,5 +1,7 @@
 //! Judging signatures that somebody shows: a verdict is an answer, never an error.
 
+use std::sync::Arc;
+
 use formats::chain::{TrustStore, Usage, validate};
 use formats::cms::AttributeReport;
 use formats::cms::{self, Family, SignerReport, VerifyInput};
@@ -11,13 +13,21 @@ use time::OffsetDateTime;
 
 use crate::Input;
 
-/// Who is said to have signed.
+/// Who is said to have signed. Shared, because the same signers come again and again.
 #[derive(Debug, Clone)]
 pub enum Signer {
     /// A certificate: it is judged too.
-    Certificate(Box<Certificate>),
+    Certificate(Arc<Certificate>),
     /// A bare public key: whose it is, is not judged.
-    PublicKey(Box<PublicKey>),
+    PublicKey(Arc<PublicKey>),
+}
+
+/// A signer and what is to be said of it at a time, for one signature or many.
+#[derive(Debug, Clone)]
+pub struct JudgedSigner {
+    key: PublicKey,
+    judgement: Judgement,
+    summary: Option<SignerSummary>,
 }
 
 /// A raw signature to be judged.
@@ -29,12 +39,8 @@ pub struct RawVerification<'a> {
     pub input: Input,
     /// Strict DER for SM2 and ECDSA.
     pub signature: &'a [u8],
-    /// By whom.
-    pub signer: Signer,
     /// The identifier in SM2's Z; without meaning for a digest, which has it in already.
     pub signer_id: &'a [u8],
-    /// When the certificate must have been good.
-    pub at: OffsetDateTime,
 }
 
 /// A SignedData to be judged.
@@ -113,53 +119,69 @@ pub struct TimestampAnswer {
     pub readable: bool,
 }
 
-/// Judges a raw signature.
+impl JudgedSigner {
+    /// Judges a signer at a time: a certificate must have been good at it.
+    ///
+    /// # Errors
+    /// A certificate whose key is of no supported kind.
+    pub fn new(trust: &TrustStore, signer: &Signer, at: OffsetDateTime) -> Result<Self, FormatError> {
+        match signer {
+            Signer::PublicKey(key) => {
+                let mut judgement = Judgement::new();
+                judgement.note("trust_not_judged", "a bare public key was given, not a certificate");
+                Ok(Self { key: PublicKey::clone(key), judgement, summary: None })
+            }
+            Signer::Certificate(certificate) => {
+                let judgement = validate(certificate, &[], trust, Usage::DocumentSigning, at);
+                let summary = SignerSummary {
+                    judgement: Judgement::new(),
+                    subject: Some(certificate.subject()),
+                    issuer: Some(certificate.issuer()),
+                    serial: Some(certificate.serial_hex()),
+                    algorithm: None,
+                    signing_time: None,
+                    certificate: Some(certificate.to_pem()),
+                    facts: describe(certificate).ok(),
+                    attributes: Vec::new(),
+                    counter_signatures: Vec::new(),
+                    timestamps: Vec::new(),
+                };
+                Ok(Self { key: certificate.public_key()?, judgement, summary: Some(summary) })
+            }
+        }
+    }
+}
+
+/// Judges a raw signature of a signer.
 ///
 /// # Errors
-/// [`FormatError::AlgorithmMismatch`] when the key cannot have made such a signature,
-/// [`FormatError::SignerIdLength`], and a certificate whose key is of no supported kind.
+/// [`FormatError::AlgorithmMismatch`] when the key cannot have made such a signature, and
+/// [`FormatError::SignerIdLength`].
 pub fn verify_raw(
     trust: &TrustStore,
+    signer: &JudgedSigner,
     asked: &RawVerification<'_>,
 ) -> Result<VerificationAnswer, FormatError> {
-    let key = match &asked.signer {
-        Signer::Certificate(certificate) => certificate.public_key()?,
-        Signer::PublicKey(key) => PublicKey::clone(key),
+    let digest = match &asked.input {
+        Input::Digest(digest) => *digest,
+        Input::Data(data) => signer.key.digest(asked.algorithm, asked.signer_id, data)?,
     };
     let mut judgement = Judgement::new();
-    let verified = match &asked.input {
-        Input::Digest(digest) => key.verify_digest(asked.algorithm, digest, asked.signature),
-        Input::Data(data) => key.verify_message(asked.algorithm, asked.signer_id, data, asked.signature),
-    };
-    match verified {
+    let verifier = Some(&**trust.verifier());
+    match signer.key.verify_digest_with(asked.algorithm, &digest, asked.signature, verifier) {
         Ok(()) => {}
         Err(error @ FormatError::SignatureInvalid) => {
             judgement.invalid("signature_invalid", error.to_string())
         }
         Err(error) => return Err(error),
     }
-    let signers = match &asked.signer {
-        Signer::PublicKey(_) => {
-            judgement.note("trust_not_judged", "a bare public key was given, not a certificate");
-            Vec::new()
-        }
-        Signer::Certificate(certificate) => {
-            judgement.merge(validate(certificate, &[], trust, Usage::DocumentSigning, asked.at));
-            vec![SignerSummary {
-                judgement: judgement.clone(),
-                subject: Some(certificate.subject()),
-                issuer: Some(certificate.issuer()),
-                serial: Some(certificate.serial_hex()),
-                algorithm: Some(asked.algorithm),
-                signing_time: None,
-                certificate: Some(certificate.to_pem()),
-                facts: describe(certificate).ok(),
-                attributes: Vec::new(),
-                counter_signatures: Vec::new(),
-                timestamps: Vec::new(),
-            }]
-        }
-    };
+    judgement.merge(signer.judgement.clone());
+    let signers = signer.summary.iter().map(|summary| SignerSummary {
+        judgement: judgement.clone(),
+        algorithm: Some(asked.algorithm),
+        ..summary.clone()
+    });
+    let signers = signers.collect();
     Ok(VerificationAnswer { judgement, family: None, signers })
 }
 

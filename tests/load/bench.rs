@@ -49,6 +49,8 @@ enum Part {
     Fault,
     /// Worker processes against threads.
     Worker,
+    /// Verification: the engine, and batches.
+    Verify,
 }
 
 /// Devices of the sandbox's two groups.
@@ -93,6 +95,11 @@ pub(crate) fn bench(options: &Options) -> Fallible<()> {
     }
     if wanted(Part::Worker) {
         bench.isolation()?;
+    }
+    if wanted(Part::Verify) {
+        for row in crate::verify::rows(&bench.runtime, bench.duration, bench.rounds)? {
+            bench.row(row);
+        }
     }
     bench.not_yet();
     bench.note("load_average_after", json!(fs::read_to_string("/proc/loadavg")?.trim()));

@@ -15,6 +15,7 @@ mod reference;
 mod report;
 mod soak;
 mod softhsm;
+mod verify;
 
 use std::io::Write;
 use std::os::unix::process::CommandExt;

@@ -3,6 +3,7 @@
 
 mod admin;
 mod bad_input;
+mod batches;
 mod cms;
 mod config;
 mod documents;

@@ -11,6 +11,7 @@ const CONTRACT: [(&str, &str, &str); 38] = [
     ("POST", "/v1/verifications:batch", "/v1/verifications:batch"),
     ("POST", "/v1/licenses:verify", "/v1/licenses:verify"),
     ("POST", "/v1/licenses:verify-batch", "/v1/licenses:verify-batch"),
+    ("POST", "/v1/identifiers:check", "/v1/identifiers:check"),
     ("GET", "/v1/licenses", "/v1/licenses"),
     ("GET", "/v1/licenses/{uscc}", "/v1/licenses/91350100M000100Y43"),
     ("GET", "/v1/licenses/{uscc}/face", "/v1/licenses/91350100M000100Y43/face"),

@@ -59,13 +59,16 @@ pub(crate) struct Holder {
 }
 
 /// What can be found of a license that its authority did issue.
-const OF_ISSUED: [&str; 10] = [
+const OF_ISSUED: [&str; 13] = [
     "expired",
     "not_yet_valid",
     "revoked",
     "revoked_later",
     "revocation_not_checked",
+    "revocation_unknown",
     "crl_stale",
+    "ocsp_stale",
+    "ocsp_status_unknown",
     "test_identity",
     "serial_format",
     "unknown_attribute",

@@ -10,6 +10,7 @@ mod judge;
 mod status;
 
 use formats::chain::TrustStore;
+use formats::license::LicenseReport;
 use formats::uscc::Uscc;
 use store::Store;
 use time::OffsetDateTime;
@@ -44,9 +45,22 @@ impl LicenseFront {
         kind: LicenseType,
         at: OffsetDateTime,
     ) -> Result<LicenseAnswer, FrontError> {
-        let report = match kind {
+        self.complete(self.examine(license, kind, at)).await
+    }
+
+    /// What a license proves by itself: the part of [`judge`](Self::judge) that computes and asks nobody.
+    #[must_use]
+    pub fn examine(&self, license: &[u8], kind: LicenseType, at: OffsetDateTime) -> LicenseReport {
+        match kind {
             LicenseType::Certificate => formats::license::judge(license, &self.trust, at, self.sandbox),
-        };
+        }
+    }
+
+    /// Adds what the library knows to a report: the other part of [`judge`](Self::judge).
+    ///
+    /// # Errors
+    /// The library cannot be read.
+    pub async fn complete(&self, report: LicenseReport) -> Result<LicenseAnswer, FrontError> {
         // The register is asked for the holder of a license that was issued, in force or not: what a forged one
         // claims must not serve to read it.
         let holder = match &report.uscc {

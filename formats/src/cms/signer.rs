@@ -117,7 +117,8 @@ impl Context<'_> {
             .find(|algorithm| SignatureScheme::from(*algorithm) == scheme && key.supports(*algorithm));
         match &signer.signed_attributes {
             Some(attributes) => {
-                key.verify_scheme(scheme, self.signer_id, &attributes.der, signer.signature)?;
+                let verifier = Some(&**self.trust.verifier());
+                key.verify_scheme_with(scheme, self.signer_id, &attributes.der, signer.signature, verifier)?;
                 algorithm_protection(attributes, signer, &mut report.judgement)?;
                 Self::attributes(attributes, signed, hash, certificate, report)
             }

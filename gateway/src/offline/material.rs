@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use formats::ocsp::OcspResponse;
 use formats::{Certificate, Crl, FormatError, TrustStore};
 
 /// The most octets read of any file.
@@ -42,6 +43,14 @@ pub(super) fn trust(
         lists.extend(entries(&path)?.1);
     }
     Ok(TrustStore::new(roots, issuing, lists))
+}
+
+/// OCSP responses in DER.
+pub(super) fn ocsp(paths: &[PathBuf]) -> Result<Vec<OcspResponse>, String> {
+    let read_one = |path: PathBuf| {
+        OcspResponse::from_der(&read(&path)?).map_err(|error| format!("{}: {error}", path.display()))
+    };
+    files(paths)?.into_iter().map(read_one).collect()
 }
 
 /// A folder stands for the files in it, by name; what begins with a dot is passed over.

@@ -10,7 +10,9 @@ use formats::describe::describe;
 use formats::opened::{Kind, Opened, open};
 use formats::{Certificate, FormatError, Judgement, TrustStore, license, subject};
 use serde_json::{Map, Value, json};
-use signing::{CmsVerification, Input, SignerSummary, verify_cms, verify_timestamp};
+use signing::{
+    CmsVerification, Input, Judged, SignerSummary, validation_report, verify_cms, verify_timestamp,
+};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -31,6 +33,9 @@ pub(crate) struct VerifyArguments {
     /// Certificate revocation lists.
     #[arg(long, value_name = "FILE_OR_DIR")]
     crl: Vec<PathBuf>,
+    /// OCSP responses, DER.
+    #[arg(long, value_name = "FILE_OR_DIR")]
+    ocsp: Vec<PathBuf>,
     /// What a detached signature or a timestamp is over.
     #[arg(long, value_name = "FILE")]
     content: Option<PathBuf>,
@@ -52,6 +57,9 @@ pub(crate) struct VerifyArguments {
     /// Admit test enterprises.
     #[arg(long)]
     sandbox: bool,
+    /// Add a report in the structure of ETSI TS 119 102-2 for signatures and timestamps.
+    #[arg(long, requires = "json")]
+    report: bool,
     #[command(flatten)]
     output: Output,
 }
@@ -77,7 +85,8 @@ struct Judge<'a> {
 
 /// Judges the files one after the other.
 pub(crate) fn verify(arguments: VerifyArguments) -> ExitCode {
-    let trust = match material::trust(&arguments.trust, &arguments.intermediate, &arguments.crl) {
+    let trust = material::trust(&arguments.trust, &arguments.intermediate, &arguments.crl);
+    let trust = match trust.and_then(|trust| Ok(trust.with_ocsp(material::ocsp(&arguments.ocsp)?))) {
         Ok(trust) => trust,
         Err(reason) => return wrong_usage(&reason),
     };
@@ -145,7 +154,7 @@ impl Judge<'_> {
         outcome.readable = answer.family.is_some();
         outcome.judgement = answer.judgement;
         outcome.more.insert("family".to_owned(), json!(answer.family));
-        self.signers(&answer.signers, outcome);
+        self.signers(octets, &answer.signers, outcome);
     }
 
     fn timestamp(&self, octets: &[u8], outcome: &mut Outcome) {
@@ -154,10 +163,22 @@ impl Judge<'_> {
         outcome.judgement = answer.judgement;
         outcome.more.insert("family".to_owned(), json!(answer.family));
         outcome.more.insert("timestamp".to_owned(), json!(answer.timestamp));
-        self.signers(&answer.signers, outcome);
+        self.signers(octets, &answer.signers, outcome);
     }
 
-    fn signers(&self, signers: &[SignerSummary], outcome: &mut Outcome) {
+    fn signers(&self, octets: &[u8], signers: &[SignerSummary], outcome: &mut Outcome) {
+        if self.arguments.report {
+            let input = self.asked(octets).input;
+            let report = validation_report(&Judged {
+                signature: octets,
+                input: input.as_ref(),
+                at: self.at,
+                judged_at: OffsetDateTime::now_utc(),
+                judgement: &outcome.judgement,
+                signers,
+            });
+            outcome.more.insert("report".to_owned(), report);
+        }
         outcome.more.insert("signers".to_owned(), json!(signers));
         let Some(wanted) = &self.arguments.name else { return };
         let texts = signers.iter().filter_map(|signer| signer.certificate.as_deref());

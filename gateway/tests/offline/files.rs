@@ -103,6 +103,13 @@ fn openssls_cms_is_valid_attached_and_detached_and_in_every_armour() {
     scratch.verify("detached.der", &content("other")).expect(1, "invalid", Some("digest_mismatch"));
     scratch.verify("detached.der", "").expect(1, "indeterminate", Some("content_absent"));
     scratch.verify("attached.der", "--name leaf").expect(0, "valid", None);
+    let report = &scratch.verify("attached.der", "--report").expect(0, "valid", None)["report"];
+    let signature = &report["SignatureValidationReport"][0];
+    let passed = "urn:etsi:019102:mainindication:total-passed";
+    assert_eq!(signature["SignatureValidationStatus"]["MainIndication"], passed, "{report}");
+    let reference = signature["SignerInformation"]["SignerCertificate"]["VOReference"].as_str().unwrap();
+    let object = &report["SignatureValidationObjects"]["ValidationObject"][0];
+    assert_eq!(reference.strip_prefix('#'), object["id"].as_str());
     scratch.verify("attached.der", "--name other").expect(1, "invalid", Some("name_mismatch"));
     let mut flipped = scratch.read("attached.der");
     *flipped.last_mut().unwrap() ^= 1;
@@ -157,6 +164,25 @@ fn openssls_timestamps_are_valid_over_their_content_alone() {
         "cms -sign -binary -nodetach -in content -signer leaf.pem -inkey leaf.key -outform DER -out cms",
     );
     scratch.verify("cms", "--type tsr").expect(1, "invalid", Some("not_a_timestamp"));
+}
+
+#[test]
+fn an_ocsp_response_says_whether_a_certificate_is_revoked() {
+    let scratch = Scratch::with_authority();
+    scratch.write("good.txt", "V\t491231235959Z\t\t02\tunknown\t/CN=leaf\n");
+    scratch.write("revoked.txt", "R\t491231235959Z\t250101000000Z\t02\tunknown\t/CN=leaf\n");
+    for (index, code, verdict, finding) in
+        [("good", 0, "valid", None), ("revoked", 1, "invalid", Some("revoked"))]
+    {
+        scratch.openssl(&format!(
+            "ocsp -index {index}.txt -CA ca.pem -rsigner ocsp.pem -rkey ocsp.key -issuer ca.pem -cert leaf.pem \
+             -ndays 1 -no_nonce -respout {index}.der"
+        ));
+        let option = format!("--ocsp {}", scratch.path(&format!("{index}.der")).display());
+        let object = scratch.verify("leaf.pem", &option).expect(code, verdict, finding);
+        assert!(!codes(&object).contains(&"revocation_not_checked"), "{object}");
+    }
+    assert_eq!(scratch.verify("leaf.pem", &format!("--ocsp {}", scratch.path("ca.pem").display())).code, 2);
 }
 
 #[test]

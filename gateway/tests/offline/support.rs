@@ -140,13 +140,14 @@ impl Scratch {
             "[req]\ndistinguished_name = name\nprompt = no\n[name]\nO = Somebody's CA\n\
              [root]\nbasicConstraints = critical,CA:TRUE\nkeyUsage = critical,keyCertSign,cRLSign\n\
              [leaf]\nkeyUsage = critical,digitalSignature,nonRepudiation\n\
+             [ocsp]\nkeyUsage = critical,digitalSignature\nextendedKeyUsage = OCSPSigning\n\
              [tsa]\nkeyUsage = critical,digitalSignature\nextendedKeyUsage = critical,timeStamping\n",
         );
         let key = "-algorithm EC -pkeyopt ec_paramgen_curve:P-256";
         scratch.openssl(&format!("genpkey {key} -out ca.key"));
         scratch
             .openssl("req -x509 -new -key ca.key -days 30 -config openssl.cnf -extensions root -out ca.pem");
-        for (serial, name) in [(2, "leaf"), (3, "tsa")] {
+        for (serial, name) in [(2, "leaf"), (3, "tsa"), (4, "ocsp")] {
             scratch.openssl(&format!("genpkey {key} -out {name}.key"));
             scratch.openssl(&format!(
                 "req -new -key {name}.key -config openssl.cnf -subj /C=CN/O=签名单位/CN={name} -utf8 -out {name}.csr"

@@ -1,0 +1,8 @@
+//! Identifiers of every kind.
+
+#![no_main]
+
+#[path = "../../formats/tests/support/fuzzed_messages.rs"]
+mod fuzzed;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| fuzzed::identifier(input));

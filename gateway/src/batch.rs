@@ -1,0 +1,97 @@
+//! Calls over many items: each item has its answer, in the order of the request, whatever the others are.
+
+use axum::extract::{FromRequest, Request};
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::body;
+use crate::problem::{Fault, Problem, ProblemDocument};
+use crate::state::Gateway;
+
+/// The most items of a batch.
+pub(crate) const MOST_ITEMS: usize = 1_000;
+
+/// Items judged in one go on one core: small enough that batches of several callers take turns.
+const CHUNK: usize = 32;
+
+/// A batch's body may be so many times larger than another's.
+const BODY_FACTOR: usize = 16;
+
+/// `{items: […]}`, its items not read yet, and its place among the batches that are worked on.
+pub(crate) struct Batch {
+    pub(crate) items: Vec<Item>,
+    pub(crate) place: OwnedSemaphorePermit,
+}
+
+/// One item as it came.
+pub(crate) type Item = Box<RawValue>;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Body {
+    items: Vec<Item>,
+}
+
+impl FromRequest<Gateway> for Batch {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, gateway: &Gateway) -> Result<Self, Problem> {
+        // First the place: a body that nobody may work on is not read into memory.
+        let place = gateway.judging.admit()?;
+        let limit = gateway.config.server.body_limit.saturating_mul(BODY_FACTOR);
+        let Body { items } = body::json(request, limit, gateway.config.server.read_timeout).await?;
+        if !(1..=MOST_ITEMS).contains(&items.len()) {
+            let detail = format!("a batch has 1 to {MOST_ITEMS} items, not {}", items.len());
+            return Err(Problem::faults(vec![Fault::new("items", "batch_size", detail)]));
+        }
+        Ok(Self { items, place })
+    }
+}
+
+/// The items in parts that are judged in one go each.
+pub(crate) fn chunks(items: Vec<Item>) -> Vec<Vec<Item>> {
+    let mut items = items.into_iter();
+    let mut chunks = Vec::new();
+    loop {
+        let chunk: Vec<_> = items.by_ref().take(CHUNK).collect();
+        if chunk.is_empty() {
+            return chunks;
+        }
+        chunks.push(chunk);
+    }
+}
+
+/// What stands in the answer for an item that could not be judged.
+#[derive(Serialize)]
+struct Refused {
+    problem: ProblemDocument,
+}
+
+/// An item's answer, written out.
+pub(crate) fn written<T: Serialize>(answer: Result<T, Problem>, request_id: &str) -> Vec<u8> {
+    match answer {
+        Ok(answer) => serde_json::to_vec(&answer),
+        Err(problem) => serde_json::to_vec(&Refused { problem: problem.document(request_id.to_owned()) }),
+    }
+    .unwrap_or_else(|_| b"{}".to_vec())
+}
+
+/// `{items: […], request_id}`.
+pub(crate) fn answer(items: &[Vec<u8>]) -> Response {
+    let length: usize = items.iter().map(|item| item.len() + 1).sum();
+    let mut body = Vec::with_capacity(length + 128);
+    body.extend_from_slice(b"{\"items\":[");
+    for (place, item) in items.iter().enumerate() {
+        if place > 0 {
+            body.push(b',');
+        }
+        body.extend_from_slice(item);
+    }
+    // An id is of letters, digits and `._-`.
+    body.extend_from_slice(format!("],\"request_id\":\"{}\"}}", crate::request_id::current()).as_bytes());
+    let json = HeaderValue::from_static("application/json");
+    ([(header::CONTENT_TYPE, json)], body).into_response()
+}

@@ -1,0 +1,139 @@
+//! Where much is judged at once: bounded work on as many threads as there are cores, beside those that keep requests
+//! and devices going, and a memory of the signers that come again and again.
+
+use std::collections::hash_map::RandomState;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use formats::{Certificate, FormatError, PublicKey};
+use lru::LruCache;
+use signing::Signer;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinHandle;
+
+use crate::problem::Problem;
+
+/// Batches read and judged at once; one more is answered 503.
+const MOST_BATCHES: usize = 64;
+
+/// What signers that were read may take together, octets.
+const SIGNER_BYTES: usize = 16 << 20;
+
+/// What a signer takes beside several copies of its text, octets, generously.
+const SIGNER_OVERHEAD: usize = 2_048;
+
+/// Shared by all batches of a gateway; stays while configurations come and go.
+pub(crate) struct Judging {
+    cores: Arc<Semaphore>,
+    batches: Arc<Semaphore>,
+    signers: Mutex<Signers>,
+}
+
+/// Signers by their PEM text. What a certificate is worth is not kept here, but judged each time; a certificate
+/// remembers by whose key its signature was found to hold.
+struct Signers {
+    known: LruCache<String, Signer, RandomState>,
+    bytes: usize,
+}
+
+impl Judging {
+    /// For a machine with so many cores.
+    pub(crate) fn new(cores: usize) -> Self {
+        let known = LruCache::unbounded_with_hasher(RandomState::new());
+        Self {
+            cores: Arc::new(Semaphore::new(cores)),
+            batches: Arc::new(Semaphore::new(MOST_BATCHES)),
+            signers: Mutex::new(Signers { known, bytes: 0 }),
+        }
+    }
+
+    /// A place for one batch; there may be none left.
+    pub(crate) fn admit(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        Arc::clone(&self.batches).try_acquire_owned().map_err(|_| Problem::overloaded())
+    }
+
+    /// Runs work that computes, as soon as a core is free for it. Batches take turns, part by part.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<JoinHandle<T>, Problem> {
+        let core = Arc::clone(&self.cores).acquire_owned().await.map_err(|_| Problem::panicked())?;
+        Ok(tokio::task::spawn_blocking(move || {
+            let _core = core;
+            work()
+        }))
+    }
+
+    /// The signer with this certificate.
+    pub(crate) fn certificate(&self, pem: &str) -> Result<Signer, FormatError> {
+        self.signer(pem, || Certificate::from_pem(pem).map(|found| Signer::Certificate(Arc::new(found))))
+    }
+
+    /// The signer with this bare key.
+    pub(crate) fn public_key(&self, pem: &str) -> Result<Signer, FormatError> {
+        self.signer(pem, || PublicKey::from_pem(pem).map(|found| Signer::PublicKey(Arc::new(found))))
+    }
+
+    fn signer(
+        &self,
+        pem: &str,
+        read: impl FnOnce() -> Result<Signer, FormatError>,
+    ) -> Result<Signer, FormatError> {
+        if let Some(known) = self.signers().known.get(pem) {
+            return Ok(known.clone());
+        }
+        let signer = read()?;
+        self.signers().keep(pem, signer.clone());
+        Ok(signer)
+    }
+
+    fn signers(&self) -> MutexGuard<'_, Signers> {
+        // Nothing panics in the middle of a change.
+        self.signers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Signers {
+    fn keep(&mut self, pem: &str, signer: Signer) {
+        let size = |pem: &str| 4 * pem.len() + SIGNER_OVERHEAD;
+        if self.known.put(pem.to_owned(), signer).is_none() {
+            self.bytes += size(pem);
+        }
+        while self.bytes > SIGNER_BYTES
+            && let Some((pem, _)) = self.known.pop_lru()
+        {
+            self.bytes -= size(&pem);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "-----BEGIN PUBLIC KEY-----
+MFkwEwYHKoZIzj0CAQYIKoEcz1UBgi0DQgAECfnfMR5UIaFQ3X59nRWOvHvHlYvA
+zGn5zXrY2dLDdIPMx8BlGsTGYDDVxGeaavHnIr5vj4xT8MjbRnIYMCLBOg==
+-----END PUBLIC KEY-----";
+
+    #[test]
+    fn signers_are_kept_up_to_so_many_octets() {
+        let judging = Judging::new(1);
+        let Ok(signer) = judging.public_key(KEY) else { panic!("the example of GB/T 32918.5") };
+        for number in 0..20_000 {
+            judging.signers().keep(&format!("{KEY}{number}"), signer.clone());
+        }
+        let signers = judging.signers();
+        assert!(signers.bytes <= SIGNER_BYTES && signers.known.len() > 1_000, "{}", signers.known.len());
+    }
+
+    #[test]
+    fn what_is_no_key_is_an_error_each_time_and_a_certificate_text_is_no_key() {
+        let judging = Judging::new(1);
+        for _ in 0..2 {
+            assert!(judging.public_key("hello").is_err());
+        }
+        assert!(judging.certificate(KEY).is_err());
+        assert!(judging.public_key(KEY).is_ok());
+        assert!(judging.signers().known.len() == 1);
+    }
+}
