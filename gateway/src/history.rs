@@ -13,7 +13,7 @@ use store::{DeviceFigures, DeviceMinute, DeviceSpan, Store};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::watch;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
 use crate::auth::{Authenticated, Scope};
 use crate::body::{Faults, QueryOf, Segment};
@@ -132,8 +132,7 @@ fn word(state: hsm_driver::State) -> String {
 }
 
 /// Which part of a device's history.
-#[derive(Debug, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct HistoryQuery {
     /// From when, RFC 3339; a day ago if absent.
@@ -194,7 +193,12 @@ pub(crate) struct HistoryResponse {
 /// What a device did, span by span.
 #[utoipa::path(
     get, path = "/v1/devices/{id}/history", tag = "devices",
-    params(("id" = String, Path, description = "the device's name"), HistoryQuery),
+    params(
+        ("id" = String, Path, description = "the device's name"),
+        ("from" = Option<String>, Query, description = "from when, RFC 3339; a day before `to` if absent"),
+        ("to" = Option<String>, Query, description = "until when, RFC 3339; now if absent"),
+        ("step" = Option<u64>, Query, description = "seconds of a span, 60 to 86,400; 900 if absent. Minutes are kept for 48 hours, quarters of an hour for 90 days"),
+    ),
     responses(
         (status = 200, description = "the spans", body = HistoryResponse),
         (status = 404, description = "`unknown_device`", body = ProblemDocument, content_type = "application/problem+json"),
@@ -211,9 +215,9 @@ pub(crate) async fn device_history(
     let device = known_device(&gateway, &id)?.id.clone();
     let now = OffsetDateTime::now_utc();
     let mut faults = Faults::default();
-    let to = faults.time("to", query.to.as_deref()).unwrap_or(now);
+    let to = faults.time("to", query.to.as_deref(), now).unwrap_or(now);
     let from = match &query.from {
-        Some(from) => faults.time("from", Some(from)).unwrap_or(to),
+        Some(from) => faults.time("from", Some(from), to).unwrap_or(to),
         None => to - time::Duration::DAY,
     };
     let step = query.step.unwrap_or(900);

@@ -9,8 +9,8 @@ use utoipa::OpenApi;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
 
 use crate::{
-    configuration, devices, faults, history, identifiers, keys, licenses, maintenance, operations, problem, replace,
-    signatures, verifications,
+    configuration, devices, faults, history, identifiers, keys, licenses, maintenance, operations, problem,
+    replace, signatures, verifications,
 };
 
 #[derive(OpenApi)]

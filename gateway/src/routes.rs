@@ -6,8 +6,8 @@ use axum::routing::{get, post, put};
 use crate::problem::Problem;
 use crate::state::Gateway;
 use crate::{
-    configuration, devices, edge, faults, history, identifiers, keys, licenses, maintenance, openapi, operations, replace,
-    signatures, verifications,
+    configuration, devices, edge, faults, history, identifiers, keys, licenses, maintenance, openapi,
+    operations, replace, signatures, verifications,
 };
 
 pub(crate) fn router(gateway: Gateway) -> Router {

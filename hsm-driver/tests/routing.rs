@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use config::{AppId, KeyId};
 use hsm_driver::{Algorithm, Ask, Fleet, HsmError, State};
-use support::{Workshop, import, settings, spec, start, start_with, state, until, until_ready};
+use support::{Workshop, import, settings, spec, start_with, state, until, until_ready};
 
 fn key() -> KeyId {
     KeyId::parse("demo-sm2").unwrap()
