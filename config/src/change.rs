@@ -5,7 +5,7 @@
 
 use std::fmt::{self, Debug};
 
-use crate::{Config, Database, Device, Fleet, Server, Site, Trust};
+use crate::{Ceremony, Config, Database, Device, Fleet, Server, Site, Trust};
 
 /// Whether a running gateway can take a change over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,12 +37,13 @@ impl Config {
     /// What is different in `next`, in the file's order of sections; nothing if they are the same.
     #[must_use]
     pub fn changes_to(&self, next: &Self) -> Vec<Change> {
-        let Self { site, server, database, trust, fleet, devices, folder } = self;
+        let Self { site, server, database, trust, ceremony, fleet, devices, folder } = self;
         let mut changes = Changes::default();
         changes.site(site, &next.site);
         changes.server(server, &next.server);
         changes.database(database, &next.database);
         changes.trust(trust, &next.trust);
+        changes.ceremony(ceremony, &next.ceremony);
         changes.fleet(fleet, &next.fleet);
         changes.devices(devices, &next.devices);
         changes.field(Effect::Restart, "folder", folder, &next.folder);
@@ -107,6 +108,11 @@ impl Changes {
         self.field(Effect::Live, "trust.license_anchors", license_anchors, &after.license_anchors);
         self.field(Effect::Live, "trust.intermediates", intermediates, &after.intermediates);
         self.field(Effect::Live, "trust.crls", crls, &after.crls);
+    }
+
+    fn ceremony(&mut self, before: &Ceremony, after: &Ceremony) {
+        let Ceremony { confirmations } = before;
+        self.field(Effect::Live, "ceremony.confirmations", confirmations, &after.confirmations);
     }
 
     fn fleet(&mut self, before: &Fleet, after: &Fleet) {

@@ -20,7 +20,7 @@ pub use error::{ConfigError, Mistake};
 pub use names::{AppId, DeviceId, GroupId, KeyId, NameError};
 use read::Reader;
 pub use secret::Secret;
-pub use server::{Database, Server, Site, Trust};
+pub use server::{Ceremony, Database, Server, Site, Trust};
 
 /// A whole site: how it listens, what it trusts, and the devices behind it.
 #[derive(Debug, Clone)]
@@ -33,6 +33,8 @@ pub struct Config {
     pub database: Database,
     /// What certificates are judged against.
     pub trust: Trust,
+    /// How keys are made and ended.
+    pub ceremony: Ceremony,
     /// How devices are used.
     pub fleet: Fleet,
     /// The devices, in the file's order; ids are unique and there is at least one.
@@ -70,12 +72,13 @@ impl Config {
             let server = root.section("server", Server::read);
             let database = root.section("database", Database::read);
             let trust = root.section("trust", Trust::read);
+            let ceremony = root.section("ceremony", |section| Ceremony::read(section, site.sandbox));
             let fleet = root.section("fleet", Fleet::read);
             let devices = root.list("device", Device::read);
             root.finish();
-            (site, server, database, trust, fleet, devices)
+            (site, server, database, trust, ceremony, fleet, devices)
         });
-        let Some((site, server, database, trust, fleet, devices)) = config else {
+        let Some((site, server, database, trust, ceremony, fleet, devices)) = config else {
             return Err(reader.into_mistakes());
         };
         device::check_all(&devices, &reader);
@@ -85,6 +88,6 @@ impl Config {
             return Err(mistakes);
         }
         let devices = devices.into_iter().filter_map(|(_, device)| device).collect();
-        Ok(Self { site, server, database, trust, fleet, devices, folder: folder.to_owned() })
+        Ok(Self { site, server, database, trust, ceremony, fleet, devices, folder: folder.to_owned() })
     }
 }

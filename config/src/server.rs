@@ -56,6 +56,13 @@ pub struct Trust {
     pub crls: Vec<PathBuf>,
 }
 
+/// How keys are made and ended.
+#[derive(Debug, Clone)]
+pub struct Ceremony {
+    /// How many custodians must confirm a key ceremony. Default 2, and not fewer outside a sandbox.
+    pub confirmations: u32,
+}
+
 impl Site {
     pub(crate) fn read(section: &mut Section<'_>) -> Self {
         Self {
@@ -126,6 +133,15 @@ impl Trust {
             intermediates: section.files("intermediates"),
             crls: section.files("crls"),
         }
+    }
+}
+
+impl Ceremony {
+    /// `sandbox` is the site's: elsewhere nobody is alone with a key.
+    pub(crate) fn read(section: &mut Section<'_>, sandbox: bool) -> Self {
+        let fewest = if sandbox { 1 } else { 2 };
+        let confirmations = section.integer("confirmations", 2, fewest..=16);
+        Self { confirmations: u32::try_from(confirmations).unwrap_or(2) }
     }
 }
 

@@ -90,6 +90,11 @@ impl Authenticated {
         self.user.as_ref().map_or_else(|| self.app.id.to_string(), ToString::to_string)
     }
 
+    /// Whether it is a user of this machine at the admin socket.
+    pub(crate) fn is_local_user(&self) -> bool {
+        self.user.is_some()
+    }
+
     /// The app as the signing services record it.
     pub(crate) fn caller(&self) -> Caller {
         Caller {

@@ -130,8 +130,11 @@ async fn fill(folder: &Path, data: &Path, options: &SandboxOptions) -> Result<()
     fs::write(folder.join("gateway.toml"), configuration(options))?;
     let store = Store::create(&format!("sqlite://{}", folder.join("gateway.db").display())).await?;
     let apps = register(&store, &sandbox, at).await?;
+    let custodians = custodians(&store, at).await?;
     store.close().await;
-    write_whole(&folder.join("sandbox.json"), &description(data, options, &sandbox, &apps))
+    let mut description = description(data, options, &sandbox, &apps);
+    description["custodians"] = custodians;
+    write_whole(&folder.join("sandbox.json"), &description)
 }
 
 fn copy_module(module: &Path, folder: &Path) -> Result<(), StartupError> {
@@ -318,6 +321,19 @@ async fn register(
         apps.push(SandboxApp { id: app.id, api_key });
     }
     Ok(apps)
+}
+
+/// Enters three custodians, of whom two confirm a key ceremony; only `sandbox.json` knows their secrets.
+async fn custodians(store: &Store, at: OffsetDateTime) -> Result<Value, StartupError> {
+    let mut entered = Vec::new();
+    for number in 1..=3 {
+        let (name, mut octets) = (format!("custodian-{number}"), [0; 16]);
+        getrandom::fill(&mut octets).map_err(InitError::Random)?;
+        let secret = Zeroizing::new(hex::encode(octets));
+        store.add_custodian(&name, &secret, at).await?;
+        entered.push(json!({"name": name, "secret": *secret}));
+    }
+    Ok(Value::Array(entered))
 }
 
 /// Puts an enterprise and its license into the library. What was tampered with or carries a wrong code never

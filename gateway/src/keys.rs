@@ -8,12 +8,16 @@ use hsm_driver::{DeviceStatus, KeyState};
 use serde::Serialize;
 use signing::SigningKey;
 use store::KeyPurpose;
+use time::{Duration, OffsetDateTime};
 use utoipa::ToSchema;
 
 use crate::auth::{Authenticated, Scope};
 use crate::body::Segment;
 use crate::problem::{Problem, ProblemDocument};
 use crate::state::Gateway;
+
+/// A certificate that ends within this time is to be renewed now.
+pub(crate) const SOON: Duration = Duration::days(30);
 
 /// One key's public side.
 #[derive(Debug, Serialize, ToSchema)]
@@ -33,10 +37,18 @@ pub(crate) struct KeyResponse {
     /// Every algorithm it signs with.
     #[schema(value_type = Vec<String>)]
     algorithms: Vec<Algorithm>,
+    /// The version that signs.
+    version: u32,
     /// PEM.
     public_key: String,
     /// PEM, the key's own certificate first.
     certificate_chain: String,
+    /// When the first certificate of its chains ends.
+    #[serde(with = "time::serde::rfc3339::option")]
+    #[schema(value_type = Option<String>)]
+    expires_at: Option<OffsetDateTime>,
+    /// Whether that is within 30 days, or has been.
+    expires_soon: bool,
     /// Devices proved to hold it.
     #[schema(value_type = Vec<String>)]
     devices: Vec<DeviceId>,
@@ -57,6 +69,9 @@ impl KeyResponse {
             device.keys.iter().any(|held| is_copy(&held.id) && held.state == KeyState::Held)
         };
         let shown = key.shown();
+        let chains = key.current.copies.iter().flat_map(|copy| &copy.chain);
+        let expires_at = chains.map(formats::Certificate::not_after).min();
+        let soon = OffsetDateTime::now_utc().saturating_add(SOON);
         let algorithms: Vec<_> =
             Algorithm::ALL.into_iter().filter(|a| shown.public_key.supports(*a)).collect();
         Self {
@@ -65,8 +80,11 @@ impl KeyResponse {
             purpose: key.purpose,
             algorithm: algorithms.first().copied(),
             algorithms,
+            version: key.current.version,
             public_key: shown.public_key.to_pem(),
             certificate_chain: shown.chain_pem(),
+            expires_at,
+            expires_soon: expires_at.is_some_and(|end| end <= soon),
             devices: devices.iter().filter(holds).map(|device| device.id.clone()).collect(),
         }
     }

@@ -9,8 +9,8 @@ use utoipa::OpenApi;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
 
 use crate::{
-    configuration, devices, faults, history, identifiers, keys, licenses, maintenance, operations, problem,
-    replace, signatures, verifications,
+    ceremonies, configuration, custodians, devices, faults, history, identifiers, key_register, keys,
+    licenses, maintenance, operations, problem, replace, signatures, verifications,
 };
 
 #[derive(OpenApi)]
@@ -43,6 +43,18 @@ use crate::{
         history::device_history,
         faults::put_fault,
         configuration::post_reload,
+        key_register::list_register,
+        key_register::get_registered,
+        key_register::post_csr,
+        key_register::put_app_keys,
+        ceremonies::open_ceremony,
+        ceremonies::list_ceremonies,
+        ceremonies::get_ceremony,
+        ceremonies::confirm_ceremony,
+        custodians::list_custodians,
+        custodians::add_custodian,
+        custodians::disable_custodian,
+        custodians::enable_custodian,
         operations::livez,
         operations::readyz,
         operations::get_metrics,

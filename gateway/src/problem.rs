@@ -6,7 +6,8 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use hsm_driver::HsmError;
 use serde::Serialize;
-use signing::SigningError;
+use signing::{CeremonyError, SigningError};
+use store::StoreError;
 use utoipa::ToSchema;
 use verify_front::FrontError;
 
@@ -190,6 +191,37 @@ impl Problem {
         Self::new(StatusCode::CONFLICT, "no_wrapping_key", "No wrapping key", detail)
     }
 
+    pub(crate) fn key_exists(key: &config::KeyId) -> Self {
+        let detail = format!("there is a key {key} already");
+        Self::new(StatusCode::CONFLICT, "key_exists", "Key exists", detail)
+    }
+
+    pub(crate) fn unknown_key_version(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "unknown_key_version", "Unknown version", detail)
+    }
+
+    pub(crate) fn unknown_app(id: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "unknown_app", "Unknown app", format!("there is no app {id:?}"))
+    }
+
+    pub(crate) fn unknown_ceremony(id: &str) -> Self {
+        let detail = format!("there is no ceremony {id:?}");
+        Self::new(StatusCode::NOT_FOUND, "unknown_ceremony", "Unknown ceremony", detail)
+    }
+
+    pub(crate) fn socket_only() -> Self {
+        let detail = "this is done at the admin socket only";
+        Self::new(StatusCode::FORBIDDEN, "socket_only", "Not permitted", detail)
+    }
+
+    pub(crate) fn too_many_attempts(pause: std::time::Duration) -> Self {
+        let detail = "too many wrong secrets in this custodian's name";
+        let retry_after = u32::try_from(pause.as_secs()).ok();
+        let problem =
+            Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_attempts", "Too many attempts", detail);
+        Self { retry_after, ..problem }
+    }
+
     pub(crate) fn unknown_device(id: &str) -> Self {
         Self::new(
             StatusCode::NOT_FOUND,
@@ -249,6 +281,85 @@ impl From<SigningError> for Problem {
             SigningError::Register { .. } => Self::internal(code, with_causes(&error)),
             SigningError::Device(source) => Self::from_device(code, source),
             SigningError::Record(source) => Self::record_unavailable(source),
+        }
+    }
+}
+
+impl From<CeremonyError> for Problem {
+    fn from(error: CeremonyError) -> Self {
+        match &error {
+            CeremonyError::Store(source) => Self::from_register(source),
+            CeremonyError::NotACustodian => {
+                Self::new(StatusCode::FORBIDDEN, "not_a_custodian", "Not a custodian", error.to_string())
+            }
+            CeremonyError::Act(reason) => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "ceremony_not_possible", "Not possible", *reason)
+            }
+            CeremonyError::Devices(failed) => {
+                let title = "The devices failed";
+                let problem = Self::new(StatusCode::BAD_GATEWAY, "device_failed", title, error.to_string());
+                let said =
+                    failed.iter().map(|(device, why)| Fault::new(device.as_str(), "device_failed", why));
+                Self { errors: said.collect(), ..problem }
+            }
+            CeremonyError::Format(source) => {
+                Self::faults(vec![Fault::new("subject", "not_signable", source.to_string())])
+            }
+        }
+    }
+}
+
+impl Problem {
+    /// What the register of keys, apps, custodians and ceremonies refused, or could not do.
+    pub(crate) fn from_register(error: &StoreError) -> Self {
+        let conflict = |code, title| Self::new(StatusCode::CONFLICT, code, title, error.to_string());
+        match error {
+            StoreError::NotFound { what, id } => match *what {
+                "ceremony" => Self::unknown_ceremony(id),
+                "app" => Self::unknown_app(id),
+                "key" => Self::unknown_key(id),
+                "custodian" => {
+                    let status = StatusCode::NOT_FOUND;
+                    Self::new(status, "unknown_custodian", "Unknown custodian", error.to_string())
+                }
+                _ => Self::unknown_key_version(error.to_string()),
+            },
+            StoreError::NotAllowed { what: "ceremony", state: "expired", .. } => {
+                conflict("ceremony_expired", "Ceremony expired")
+            }
+            StoreError::NotAllowed { what: "ceremony", .. } => {
+                conflict("ceremony_not_open", "Ceremony not open")
+            }
+            StoreError::NotAllowed { .. } => conflict("key_state", "Not in this state"),
+            StoreError::AlreadyExists { what: "confirmation", .. } => {
+                conflict("already_confirmed", "Confirmed already")
+            }
+            StoreError::AlreadyExists { what: "custodian", .. } => {
+                conflict("custodian_exists", "Custodian exists")
+            }
+            StoreError::AlreadyExists { .. } => conflict("key_exists", "Key exists"),
+            StoreError::Unacceptable { what: "ceremony", .. } => {
+                conflict("too_few_custodians", "Too few custodians")
+            }
+            StoreError::Unacceptable { what: "custodian", reason, .. } => {
+                Self::faults(vec![Fault::new("secret", "invalid_value", *reason)])
+            }
+            StoreError::RuleBroken { what: "custodian", .. } => {
+                Self::faults(vec![Fault::new("name", "invalid_value", "must be 1 to 64 characters")])
+            }
+            StoreError::Unacceptable { .. } | StoreError::RuleBroken { .. } => {
+                let status = StatusCode::UNPROCESSABLE_ENTITY;
+                Self::new(status, "ceremony_not_possible", "Not possible", error.to_string())
+            }
+            StoreError::AuditUnavailable | StoreError::AuditTime => Self::record_unavailable(error),
+            StoreError::UnsupportedUrl
+            | StoreError::Open { .. }
+            | StoreError::SchemaTooNew { .. }
+            | StoreError::Migration(_)
+            | StoreError::MissingReference { .. }
+            | StoreError::Corrupt { .. }
+            | StoreError::Interrupted
+            | StoreError::Query(_) => Self::database(error),
         }
     }
 }
@@ -315,13 +426,13 @@ impl Problem {
         Self::faults(vec![Fault::new(field, code, error.to_string())])
     }
 
-    pub(crate) fn record_unavailable(error: &store::StoreError) -> Self {
+    pub(crate) fn record_unavailable(error: &StoreError) -> Self {
         let title = "Record unavailable";
         let problem = Self::unavailable("audit_unavailable", title, "the record could not be written");
         Self { internal: Some(with_causes(error)), ..problem }
     }
 
-    pub(crate) fn database(error: &store::StoreError) -> Self {
+    pub(crate) fn database(error: &StoreError) -> Self {
         let title = "Database unavailable";
         let problem = Self::unavailable("database_unavailable", title, "the database did not answer");
         Self { internal: Some(with_causes(error)), ..problem }

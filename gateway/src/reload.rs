@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use verify_front::LicenseFront;
 
 use crate::auth::Apps;
+use crate::ceremonies::Attempts;
 use crate::error::with_causes;
 use crate::judging::Judging;
 use crate::listen::Served;
@@ -97,11 +98,13 @@ pub(crate) struct Reloaded {
     pub(crate) audit_index: u64,
 }
 
-/// Who wants a reload, and where the answer goes.
-struct Order {
-    actor: String,
-    request_id: String,
-    reply: oneshot::Sender<Result<Reloaded, ReloadError>>,
+/// What is to be read anew, and where the answer goes.
+enum Order {
+    /// Everything, for somebody.
+    Configuration { actor: String, request_id: String, reply: oneshot::Sender<Result<Reloaded, ReloadError>> },
+    /// The key register alone, after a key ceremony; a mistake in the configuration does not concern it. Answers what
+    /// is different.
+    Keys(oneshot::Sender<Result<Vec<String>, ReloadError>>),
 }
 
 /// Where handlers ask for a reload.
@@ -121,10 +124,17 @@ impl Reloads {
     /// Has the configuration reloaded on behalf of `actor`.
     pub(crate) async fn ask(&self, actor: String, request_id: String) -> Result<Reloaded, ReloadError> {
         let (reply, answer) = oneshot::channel();
-        self.0.try_send(Order { actor, request_id, reply }).map_err(|error| match error {
+        self.0.try_send(Order::Configuration { actor, request_id, reply }).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => ReloadError::Busy,
             mpsc::error::TrySendError::Closed(_) => ReloadError::Stopping,
         })?;
+        answer.await.unwrap_or(Err(ReloadError::Stopping))
+    }
+
+    /// Has the key register read anew, after whatever is under way. Who changed it is on record already.
+    pub(crate) async fn keys(&self) -> Result<Vec<String>, ReloadError> {
+        let (reply, answer) = oneshot::channel();
+        self.0.send(Order::Keys(reply)).await.map_err(|_| ReloadError::Stopping)?;
         answer.await.unwrap_or(Err(ReloadError::Stopping))
     }
 }
@@ -138,6 +148,7 @@ pub(crate) struct Foundation {
     pub(crate) judging: Arc<Judging>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) in_flight: Arc<AtomicUsize>,
+    pub(crate) attempts: Arc<Attempts>,
     pub(crate) reloads: Reloads,
 }
 
@@ -155,6 +166,7 @@ impl Foundation {
             judging: Arc::clone(&self.judging),
             metrics: Arc::clone(&self.metrics),
             in_flight: Arc::clone(&self.in_flight),
+            attempts: Arc::clone(&self.attempts),
             reloads: self.reloads.clone(),
             config,
         })
@@ -177,6 +189,8 @@ pub(crate) struct Reloader {
     /// As the file had it, without what the command line overrides.
     pub(crate) config: Config,
     pub(crate) keys: Arc<KeyRing>,
+    /// Where requests sign now.
+    pub(crate) desk: SigningDesk,
     pub(crate) digests: Digests,
     pub(crate) foundation: Foundation,
     pub(crate) served: Arc<Served>,
@@ -199,25 +213,69 @@ impl Reloader {
         loop {
             let order = tokio::select! {
                 Some(order) = orders.0.recv() => order,
-                Some(()) = hangup.recv() => Order {
+                Some(()) = hangup.recv() => Order::Configuration {
                     actor: "signal:SIGHUP".to_owned(),
                     request_id: format!("{:032x}", fastrand::u128(..)),
                     reply: oneshot::channel().0,
                 },
                 else => return,
             };
-            let result = self.reload(&order.actor, &order.request_id).await;
+            let (actor, request_id, reply) = match order {
+                Order::Configuration { actor, request_id, reply } => (actor, request_id, reply),
+                Order::Keys(reply) => {
+                    self.reload_keys(reply).await;
+                    continue;
+                }
+            };
+            let result = self.reload(&actor, &request_id).await;
             match &result {
-                Ok(done) => tracing::info!(actor = order.actor, changes = ?done.changes, "reloaded"),
+                Ok(done) => tracing::info!(actor, changes = ?done.changes, "reloaded"),
                 Err(error) => {
                     for (_, reason) in error.reasons() {
                         tracing::error!("{reason}");
                     }
-                    tracing::error!(actor = order.actor, %error, "not reloaded; all is as it was");
+                    tracing::error!(actor, %error, "not reloaded; all is as it was");
                 }
             }
-            let _ = order.reply.send(result); // whoever asked may be gone
+            let _ = reply.send(result); // whoever asked may be gone
         }
+    }
+
+    /// Gives the fleet and the desk the keys that the register has now. The fleet knows new keys before requests do,
+    /// and old ones until the requests that began with them are done.
+    async fn reload_keys(&mut self, reply: oneshot::Sender<Result<Vec<String>, ReloadError>>) {
+        let outcome = self.take_keys().await;
+        match &outcome {
+            Ok((changes, _)) => tracing::info!(?changes, "the key register was read anew"),
+            Err(error) => tracing::error!(%error, "the key register was not taken over; all is as it was"),
+        }
+        let (answer, trim) = match outcome {
+            Ok((changes, trim)) => (Ok(changes), trim),
+            Err(error) => (Err(error), false),
+        };
+        let _ = reply.send(answer); // whoever asked may be gone
+        if trim {
+            tokio::time::sleep(self.foundation.fleet.deadline()).await;
+            let (fleet, config) = (&self.foundation.fleet, &self.config);
+            if let Err(error) = fleet.reconfigure(&config.fleet, &config.devices, self.keys.specs()).await {
+                tracing::error!(%error, "the devices still know keys that are out of use");
+            }
+        }
+    }
+
+    /// What is different, and whether the fleet still knows keys that the ring does not.
+    async fn take_keys(&mut self) -> Result<(Vec<String>, bool), ReloadError> {
+        let keys = key_ring(&self.foundation.store).await.map_err(ReloadError::Register)?;
+        let changes = key_changes(&self.keys, &keys);
+        let mut specs = keys.specs();
+        let mut old = self.keys.specs();
+        old.retain(|spec| !specs.iter().any(|other| other.id == spec.id));
+        let trim = !old.is_empty();
+        specs.extend(old);
+        self.foundation.fleet.reconfigure(&self.config.fleet, &self.config.devices, specs).await?;
+        self.desk.replace_keys(Arc::clone(&keys));
+        self.keys = keys;
+        Ok((changes, trim))
     }
 
     async fn reload(&mut self, actor: &str, request_id: &str) -> Result<Reloaded, ReloadError> {
@@ -244,6 +302,7 @@ impl Reloader {
         let (limits, tls, digests) =
             (effective.server.clone(), material.tls.clone(), material.digests.clone());
         let gateway = self.foundation.gateway(effective, &keys, material);
+        self.desk = gateway.desk.clone();
         self.served.replace(routes::router(gateway), tls, &limits);
         self.grace.send_replace(limits.shutdown_grace);
         (self.config, self.keys, self.digests) = (config, keys, digests);

@@ -6,8 +6,8 @@ use axum::routing::{get, post, put};
 use crate::problem::Problem;
 use crate::state::Gateway;
 use crate::{
-    configuration, devices, edge, faults, history, identifiers, keys, licenses, maintenance, openapi,
-    operations, replace, signatures, verifications,
+    ceremonies, configuration, custodians, devices, edge, faults, history, identifiers, key_register, keys,
+    licenses, maintenance, openapi, operations, replace, signatures, verifications,
 };
 
 pub(crate) fn router(gateway: Gateway) -> Router {
@@ -33,7 +33,17 @@ pub(crate) fn router(gateway: Gateway) -> Router {
         .route("/v1/devices/{id}/replace", post(replace::replace_device))
         .route("/v1/devices/{id}/history", get(history::device_history))
         .route("/v1/devices/{id}/fault", put(faults::put_fault))
-        .route("/v1/admin/config:reload", post(configuration::post_reload));
+        .route("/v1/admin/config:reload", post(configuration::post_reload))
+        .route("/v1/admin/keys", get(key_register::list_register))
+        .route("/v1/admin/keys/{id}", get(key_register::get_registered))
+        .route("/v1/admin/keys/{id}/csr", post(key_register::post_csr))
+        .route("/v1/admin/apps/{id}/keys", put(key_register::put_app_keys))
+        .route("/v1/admin/ceremonies", get(ceremonies::list_ceremonies).post(ceremonies::open_ceremony))
+        .route("/v1/admin/ceremonies/{id}", get(ceremonies::get_ceremony))
+        .route("/v1/admin/ceremonies/{id}/confirm", post(ceremonies::confirm_ceremony))
+        .route("/v1/admin/custodians", get(custodians::list_custodians).post(custodians::add_custodian))
+        .route("/v1/admin/custodians/{name}/disable", post(custodians::disable_custodian))
+        .route("/v1/admin/custodians/{name}/enable", post(custodians::enable_custodian));
     let operations = Router::new()
         .route("/livez", get(operations::livez))
         .route("/readyz", get(operations::readyz))

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use crate::admin::AdminSocket;
 use crate::auth::Apps;
+use crate::ceremonies;
 use crate::error::StartupError;
 use crate::judging::Judging;
 use crate::listen::{Listener, Served};
@@ -62,6 +63,7 @@ pub(crate) async fn serve(path: PathBuf, read: Config, overrides: Overrides) -> 
     let store = Store::open(&config.database.url).await?;
     store.migrate().await?;
     let (audit, audit_writer) = AuditLog::start(&store).await?;
+    ceremonies::end_abandoned(&store, &audit).await?;
     let keys = reload::key_ring(&store).await?;
     let worker = WorkerCommand {
         program: PathBuf::from("/proc/self/exe"),
@@ -84,9 +86,12 @@ pub(crate) async fn serve(path: PathBuf, read: Config, overrides: Overrides) -> 
         judging: Arc::new(Judging::new(std::thread::available_parallelism().map_or(1, usize::from))),
         metrics: Arc::new(Metrics::new()),
         in_flight: Arc::default(),
+        attempts: Arc::default(),
         reloads,
     };
-    let router = routes::router(foundation.gateway(config, &keys, material));
+    let gateway = foundation.gateway(config, &keys, material);
+    let desk = gateway.desk.clone();
+    let router = routes::router(gateway);
     let served = Arc::new(Served::new(router, tls, &limits));
     let listening = Listening {
         http: http.as_ref().and_then(|socket| socket.local_addr().ok()),
@@ -107,8 +112,9 @@ pub(crate) async fn serve(path: PathBuf, read: Config, overrides: Overrides) -> 
     }
     listeners.spawn(admin.run(Arc::clone(&served), stopping));
     let (grace, grace_now) = watch::channel(limits.shutdown_grace);
-    let reloader = Reloader { path, overrides, config: read, keys, digests, foundation, served, grace };
+    let reloader = Reloader { path, overrides, config: read, keys, desk, digests, foundation, served, grace };
     let reloading = tokio::spawn(reloader.run(orders, hangup));
+    let watching = tokio::spawn(ceremonies::watch(store.clone()));
     let ended = tokio::select! {
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
@@ -122,6 +128,8 @@ pub(crate) async fn serve(path: PathBuf, read: Config, overrides: Overrides) -> 
     if finished.is_err() {
         tracing::warn!(?grace, "some requests did not finish in time");
     }
+    watching.abort();
+    let _ = watching.await;
     reloading.abort(); // whoever asked for a reload has been answered, or is past the time
     let _ = reloading.await;
     let closing = async {

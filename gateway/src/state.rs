@@ -9,6 +9,7 @@ use store::{AuditLog, Store};
 use verify_front::LicenseFront;
 
 use crate::auth::Apps;
+use crate::ceremonies::Attempts;
 use crate::judging::Judging;
 use crate::metrics::Metrics;
 use crate::reload::Reloads;
@@ -33,6 +34,8 @@ pub(crate) struct Parts {
     pub(crate) metrics: Arc<Metrics>,
     /// Requests being worked on.
     pub(crate) in_flight: Arc<AtomicUsize>,
+    /// Confirmations that were tried in custodians' names.
+    pub(crate) attempts: Arc<Attempts>,
     /// Where a reload is asked for.
     pub(crate) reloads: Reloads,
 }

@@ -113,8 +113,8 @@ impl SigningDesk {
 
     /// Changes the keys while requests run: each signs with the ring it began with. The fleet has to know the new
     /// keys before and the old ones until those requests are done.
-    pub fn replace_keys(&self, keys: KeyRing) {
-        self.keys.store(Arc::new(keys));
+    pub fn replace_keys(&self, keys: Arc<KeyRing>) {
+        self.keys.store(keys);
     }
 
     /// Signs and records; the entry is durable before this returns.

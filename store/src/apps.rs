@@ -67,6 +67,22 @@ impl Store {
         row.as_ref().map(app_from_row).transpose()
     }
 
+    /// Says anew which keys an app may use by name; groups it may use stay.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub async fn set_app_keys(&self, id: &AppId, keys: &BTreeSet<KeyId>) -> Result<(), StoreError> {
+        let updated = sqlx::query("UPDATE apps SET key_ids = $2 WHERE id = $1")
+            .bind(id.as_str())
+            .bind(json_array(keys))
+            .execute(self.writer())
+            .await?;
+        match updated.rows_affected() {
+            0 => Err(StoreError::NotFound { what: APP, id: id.to_string() }),
+            _ => Ok(()),
+        }
+    }
+
     /// All apps in the order of their ids.
     pub async fn apps(&self) -> Result<Vec<App>, StoreError> {
         let rows =

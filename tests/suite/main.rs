@@ -4,6 +4,7 @@
 mod admin;
 mod bad_input;
 mod batches;
+mod ceremonies;
 mod cms;
 mod config;
 mod documents;

@@ -4,7 +4,7 @@ use serde_json::Value;
 use tests::{Answer, Caller, repository, shared, update_snapshots};
 
 /// Every call of the HTTP contract, built or not, with a value for each parameter.
-const CONTRACT: [(&str, &str, &str); 39] = [
+const CONTRACT: [(&str, &str, &str); 51] = [
     ("POST", "/v1/signatures", "/v1/signatures"),
     ("POST", "/v1/signatures:batch", "/v1/signatures:batch"),
     ("POST", "/v1/verifications", "/v1/verifications"),
@@ -30,6 +30,18 @@ const CONTRACT: [(&str, &str, &str); 39] = [
     ("PUT", "/v1/devices/{id}/fault", "/v1/devices/none/fault"),
     ("GET", "/v1/devices/{id}/history", "/v1/devices/none/history"),
     ("POST", "/v1/admin/config:reload", "/v1/admin/config:reload"),
+    ("GET", "/v1/admin/keys", "/v1/admin/keys"),
+    ("GET", "/v1/admin/keys/{id}", "/v1/admin/keys/demo-sm2"),
+    ("POST", "/v1/admin/keys/{id}/csr", "/v1/admin/keys/none/csr"),
+    ("PUT", "/v1/admin/apps/{id}/keys", "/v1/admin/apps/none/keys"),
+    ("POST", "/v1/admin/ceremonies", "/v1/admin/ceremonies"),
+    ("GET", "/v1/admin/ceremonies", "/v1/admin/ceremonies"),
+    ("GET", "/v1/admin/ceremonies/{id}", "/v1/admin/ceremonies/0"),
+    ("POST", "/v1/admin/ceremonies/{id}/confirm", "/v1/admin/ceremonies/0/confirm"),
+    ("GET", "/v1/admin/custodians", "/v1/admin/custodians"),
+    ("POST", "/v1/admin/custodians", "/v1/admin/custodians"),
+    ("POST", "/v1/admin/custodians/{name}/disable", "/v1/admin/custodians/none/disable"),
+    ("POST", "/v1/admin/custodians/{name}/enable", "/v1/admin/custodians/none/enable"),
     ("GET", "/v1/audit/entries", "/v1/audit/entries"),
     ("GET", "/v1/audit/checkpoint", "/v1/audit/checkpoint"),
     ("GET", "/v1/audit/proofs/{index}", "/v1/audit/proofs/0"),
