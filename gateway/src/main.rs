@@ -108,6 +108,8 @@ enum Command {
     },
     /// See and operate the devices of a running gateway.
     Device(cli::DeviceArguments),
+    /// See keys and hold key ceremonies at a running gateway.
+    Key(Box<cli::KeyArguments>),
     /// Have a running gateway read its configuration anew; one with a mistake changes nothing.
     Reload(cli::Target),
     /// Judge files offline: exit code 0 all valid, 1 some not, 2 unreadable or wrong usage.
@@ -135,6 +137,7 @@ fn main() -> ExitCode {
         Command::HsmWorker { .. } => return hsm_driver::worker::run(),
         Command::HsmProvision => return hsm_driver::provision::run(),
         Command::Device(arguments) => return cli::device(arguments),
+        Command::Key(arguments) => return cli::key(*arguments),
         Command::Reload(target) => return cli::reload(&target),
         Command::Verify(arguments) => return offline::verify(arguments),
         Command::Uscc(arguments) => return offline::uscc(arguments),

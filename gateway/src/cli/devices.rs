@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::client::Client;
-use super::{CliError, Progress, Target, print, table};
+use super::{CliError, Progress, Target, print, table, text};
 use crate::probe::ProbeArguments;
 
 /// See and operate the devices of a running gateway.
@@ -421,17 +421,6 @@ async fn wait_until_empty(client: &mut Client, id: &str, end: Option<Instant>) -
             return Err(CliError::NotDone(format!("{id} still has {load} to do")));
         }
         tokio::time::sleep(LOOK_EVERY).await;
-    }
-}
-
-/// A value in a table or line.
-fn text(value: &Value) -> String {
-    match value {
-        Value::Null => String::new(),
-        Value::String(text) => text.clone(),
-        Value::Array(items) => items.iter().map(text).collect::<Vec<_>>().join(", "),
-        Value::Object(parts) => parts.values().map(text).collect::<Vec<_>>().join(" "),
-        other => other.to_string(),
     }
 }
 

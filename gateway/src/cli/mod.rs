@@ -2,6 +2,7 @@
 
 mod client;
 mod devices;
+mod keys;
 mod table;
 
 use std::io::{IsTerminal, Write};
@@ -14,6 +15,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 pub(crate) use devices::DeviceArguments;
+pub(crate) use keys::KeyArguments;
 
 use crate::admin;
 use client::Client;
@@ -74,6 +76,12 @@ pub(crate) fn device(arguments: DeviceArguments) -> ExitCode {
     finish(block_on(arguments.run()), json)
 }
 
+/// `license-gateway key …`
+pub(crate) fn key(arguments: KeyArguments) -> ExitCode {
+    let json = arguments.wants_json();
+    finish(block_on(arguments.run()), json)
+}
+
 /// `license-gateway reload`
 pub(crate) fn reload(target: &Target) -> ExitCode {
     let work = async {
@@ -121,6 +129,17 @@ fn finish(result: Result<(), CliError>, json: bool) -> ExitCode {
         other => writeln!(stderr, "license-gateway: {other}"),
     };
     ExitCode::FAILURE
+}
+
+/// A value in a table or line.
+fn text(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => items.iter().map(text).collect::<Vec<_>>().join(", "),
+        Value::Object(parts) => parts.values().map(text).collect::<Vec<_>>().join(" "),
+        other => other.to_string(),
+    }
 }
 
 /// One line that is written over itself on a terminal, and a line each in a log.
