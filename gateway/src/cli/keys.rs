@@ -81,9 +81,6 @@ enum KeyCommand {
         /// The device whose copy it is, where copies differ.
         #[arg(long)]
         device: Option<String>,
-        /// A host name, of tls keys; repeatable.
-        #[arg(long = "host")]
-        hosts: Vec<String>,
         #[command(flatten)]
         target: Target,
     },
@@ -107,6 +104,9 @@ enum KeyCommand {
         /// For how many days the version before stays in the devices; 0 retires it at once.
         #[arg(long, default_value_t = 0)]
         overlap_days: u16,
+        /// A device that is out of order and proves the version when it comes back; repeatable.
+        #[arg(long)]
+        without: Vec<String>,
         #[command(flatten)]
         ceremony: Ceremony,
     },
@@ -265,9 +265,9 @@ impl KeyArguments {
             }
             KeyCommand::Spread { of, ceremony } => ceremony.hold(of.act("spread")).await,
             KeyCommand::Retire { of, ceremony } => ceremony.hold(of.act("retire")).await,
-            KeyCommand::Csr { of, subject, device, hosts, target } => {
+            KeyCommand::Csr { of, subject, device, target } => {
                 let body =
-                    json!({"version": of.version, "subject": subject, "device": device, "hosts": hosts});
+                    json!({"version": of.version, "subject": subject, "device": device});
                 csr(&of.id, &body, &target).await
             }
             KeyCommand::Install { of, certificate, device, ceremony } => {
@@ -276,9 +276,10 @@ impl KeyArguments {
                 act["device"] = device.into();
                 ceremony.hold(act).await
             }
-            KeyCommand::Rotate { of, overlap_days, ceremony } => {
+            KeyCommand::Rotate { of, overlap_days, without, ceremony } => {
                 let mut act = of.act("rotate");
                 act["overlap_days"] = overlap_days.into();
+                act["without"] = without.into();
                 ceremony.hold(act).await
             }
             KeyCommand::Destroy { of, erased, ceremony } => {
