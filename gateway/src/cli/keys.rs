@@ -1,6 +1,6 @@
 //! `license-gateway key …`: the register of keys, key ceremonies, custodians.
 
-use std::io::{IsTerminal, Read, Write};
+use std::io::{IsTerminal, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
