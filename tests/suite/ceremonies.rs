@@ -119,12 +119,9 @@ struct Ca(Scratch);
 impl Ca {
     fn new() -> Self {
         let scratch = Scratch::new();
-        scratch
-            .openssl(
-                "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:SM2 -sm3 -nodes -days 400 -subj /CN=Root \
-                 -sigopt distid:1234567812345678 -keyout ca.key -out ca.pem",
-            )
-            .expect("openssl req -x509");
+        scratch.openssl("genpkey -algorithm SM2 -out ca.key").expect("openssl genpkey");
+        let root = "req -x509 -new -key ca.key -sm3 -days 400 -subj /CN=Root -out ca.pem";
+        scratch.openssl(&format!("{root} -sigopt distid:1234567812345678")).expect("openssl req -x509");
         Self(scratch)
     }
 
@@ -139,7 +136,7 @@ impl Ca {
         assert!(text.text.contains("Non Repudiation"), "{}", text.text);
         self.0
             .openssl(
-                "x509 -req -in request.pem -CA ca.pem -CAkey ca.key -sm3 -days 20 -extfile extensions \
+                "x509 -req -in request.pem -CA ca.pem -CAkey ca.key -CAcreateserial -sm3 -days 20 -extfile extensions \
                  -vfyopt distid:1234567812345678 -sigopt distid:1234567812345678 -out issued.pem",
             )
             .expect("openssl x509 -req");
