@@ -152,7 +152,7 @@ async fn keys_are_replaced_while_orders_run_and_none_fails() {
         version(2, KeyState::Active, vec![copy(None, "portal-sm2")]),
     ])]);
     fleet.reconfigure(&settings(), &devices, after.specs()).await.unwrap();
-    desk.replace_keys(after);
+    desk.replace_keys(Arc::new(after));
     let newest = sign_text(&desk, "after").await;
     assert_eq!((newest.version, newest.certificate.as_ref()), (2, chain("portal-sm2").first()));
     tokio::time::sleep(std::time::Duration::from_millis(100)).await;
