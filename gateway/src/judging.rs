@@ -111,14 +111,14 @@ mod tests {
     use super::*;
 
     const KEY: &str = "-----BEGIN PUBLIC KEY-----
-MFkwEwYHKoZIzj0CAQYIKoEcz1UBgi0DQgAECfnfMR5UIaFQ3X59nRWOvHvHlYvA
-zGn5zXrY2dLDdIPMx8BlGsTGYDDVxGeaavHnIr5vj4xT8MjbRnIYMCLBOg==
+MFkwEwYHKoZIzj0CAQYIKoEcz1UBgi0DQgAEgYMYKd3q39mgP9klOQap6rPkB2OH
+wFtuoI4UHncwjyZV9vgHAii3ZjSuQ7B1MbIPFt7Bm3eYxJttid9onktbHQ==
 -----END PUBLIC KEY-----";
 
     #[test]
     fn signers_are_kept_up_to_so_many_octets() {
         let judging = Judging::new(1);
-        let Ok(signer) = judging.public_key(KEY) else { panic!("the example of GB/T 32918.5") };
+        let Ok(signer) = judging.public_key(KEY) else { panic!("an SM2 public key of OpenSSL") };
         for number in 0..20_000 {
             judging.signers().keep(&format!("{KEY}{number}"), signer.clone());
         }

@@ -33,8 +33,10 @@ pub(crate) fn signed_data(input: &[u8]) {
         assert!(report.signers.len() <= cms::MAX_SIGNERS);
     }
     let report = judge(input, None);
-    if report.family.is_some() {
-        let der = ber::to_der(input).unwrap();
+    // What is read as DER need not be: the transcoder looks into more of it than the reader does.
+    if report.family.is_some()
+        && let Ok(der) = ber::to_der(input)
+    {
         let again = judge(&der, None);
         assert_eq!(again.signers.len(), report.signers.len());
         assert_eq!(again.judgement.verdict, report.judgement.verdict);

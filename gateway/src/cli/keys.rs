@@ -266,8 +266,7 @@ impl KeyArguments {
             KeyCommand::Spread { of, ceremony } => ceremony.hold(of.act("spread")).await,
             KeyCommand::Retire { of, ceremony } => ceremony.hold(of.act("retire")).await,
             KeyCommand::Csr { of, subject, device, target } => {
-                let body =
-                    json!({"version": of.version, "subject": subject, "device": device});
+                let body = json!({"version": of.version, "subject": subject, "device": device});
                 csr(&of.id, &body, &target).await
             }
             KeyCommand::Install { of, certificate, device, ceremony } => {
