@@ -128,14 +128,18 @@ pub fn verify(input: VerifyInput<'_>) -> SignedDataReport {
 /// Judges a SignedData in a role. The report has no content; what was read stands beside it.
 pub(crate) fn judge(input: &VerifyInput<'_>, role: Role) -> (SignedDataReport, Option<Inside>) {
     let mut judgement = Judgement::new();
-    let der = in_der(input.cms);
+    let unreadable = |mut judgement: Judgement, error: FormatError| {
+        judgement.invalid(error_code(&error), error.to_string());
+        (SignedDataReport { judgement, family: None, signers: Vec::new(), content: None }, None)
+    };
+    // Whole or not at all: what is broken in a part that is read late, or never, is refused too.
+    let der = match ber::to_der(input.cms) {
+        Ok(der) => der,
+        Err(error) => return unreadable(judgement, error),
+    };
     let signed_data = match SignedData::decode(&der).and_then(bounded) {
         Ok(signed_data) => signed_data,
-        Err(error) => {
-            judgement.invalid(error_code(&error), error.to_string());
-            let report = SignedDataReport { judgement, family: None, signers: Vec::new(), content: None };
-            return (report, None);
-        }
+        Err(error) => return unreadable(judgement, error),
     };
     if matches!(der, Cow::Owned(_)) {
         judgement.note("ber_encoding", "it is BER and was read as the DER of the same values");
