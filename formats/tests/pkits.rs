@@ -9,6 +9,7 @@ use formats::chain::{PolicyRequirements, RevocationPolicy, TrustStore, Usage, va
 use formats::{Certificate, Crl, FormatError, Judgement, Verdict};
 use serde::Deserialize;
 use time::macros::datetime;
+use time::{Duration, OffsetDateTime};
 
 const PKI: &str = include_str!("pkits/pki.pem");
 const CASES: &str = include_str!("pkits/cases.json");
@@ -55,7 +56,10 @@ fn pki() -> BTreeMap<&'static str, String> {
     blocks
 }
 
-fn judge(case: &Case, pki: &BTreeMap<&str, String>) -> Result<Judgement, FormatError> {
+const AT: OffsetDateTime = datetime!(2022-05-01 0:00 UTC);
+
+/// The leaf of a case, and what it is judged against.
+fn material(case: &Case, pki: &BTreeMap<&str, String>) -> Result<(Certificate, TrustStore), FormatError> {
     let certificate = |name: &String| Certificate::from_pem(&pki[name.as_str()]);
     let crl = |name: &String| Crl::from_pem(&pki[name.as_str()]);
     let leaf = certificate(&case.certificate)?;
@@ -75,7 +79,12 @@ fn judge(case: &Case, pki: &BTreeMap<&str, String>) -> Result<Judgement, FormatE
             inhibit_mapping: case.initial_policy_mapping_inhibit,
             inhibit_any: case.initial_any_policy_inhibit,
         });
-    Ok(validate(&leaf, &[], &trust, Usage::DocumentSigning, datetime!(2022-05-01 0:00 UTC)))
+    Ok((leaf, trust))
+}
+
+fn judge(case: &Case, pki: &BTreeMap<&str, String>) -> Result<Judgement, FormatError> {
+    let (leaf, trust) = material(case, pki)?;
+    Ok(validate(&leaf, &[], &trust, Usage::DocumentSigning, AT))
 }
 
 #[test]
@@ -105,6 +114,29 @@ fn every_path_has_the_answer_expected_or_an_explained_deviation() {
         })
         .collect();
     assert_eq!(deviating, explained);
+}
+
+/// In the order of the times and against it, so that what is remembered is of an earlier and of a later time.
+#[test]
+fn every_answer_is_the_same_when_it_is_remembered() {
+    let pki = pki();
+    let cases: Vec<Case> = serde_json::from_str(CASES).unwrap();
+    for case in &cases {
+        let Ok((leaf, trust)) = material(case, &pki) else { continue };
+        let mut times = vec![AT, AT - Duration::days(5_000), AT + Duration::days(5_000)];
+        for turn in [leaf.not_before(), leaf.not_after()] {
+            times.extend([-1, 0, 1].map(|second| turn + Duration::seconds(second)));
+        }
+        let (remembering, forgetting) = (trust.clone().with_memory(1 << 20), trust.with_memory(0));
+        for at in times.iter().chain(times.iter().rev()) {
+            for usage in [Usage::DocumentSigning, Usage::License, Usage::Any] {
+                let judge = |trust| validate(&leaf, &[], trust, usage, *at);
+                assert_eq!(judge(&remembering), judge(&forgetting), "{} {} {at}", case.test, case.name);
+            }
+        }
+        let memory = remembering.memory();
+        assert!(memory.hits > memory.misses, "{memory:?}");
+    }
 }
 
 #[test]

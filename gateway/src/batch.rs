@@ -1,5 +1,7 @@
 //! Calls over many items: each item has its answer, in the order of the request, whatever the others are.
 
+use std::time::Duration;
+
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
@@ -42,13 +44,19 @@ impl FromRequest<Gateway> for Batch {
         // First the place: a body that nobody may work on is not read into memory.
         let place = gateway.judging.admit()?;
         let limit = gateway.config.server.body_limit.saturating_mul(BODY_FACTOR);
-        let Body { items } = body::json(request, limit, gateway.config.server.read_timeout).await?;
-        if !(1..=MOST_ITEMS).contains(&items.len()) {
-            let detail = format!("a batch has 1 to {MOST_ITEMS} items, not {}", items.len());
-            return Err(Problem::faults(vec![Fault::new("items", "batch_size", detail)]));
-        }
+        let items = items(request, limit, gateway.config.server.read_timeout).await?;
         Ok(Self { items, place })
     }
+}
+
+/// The items of a body of at most `limit` octets.
+pub(crate) async fn items(request: Request, limit: usize, timeout: Duration) -> Result<Vec<Item>, Problem> {
+    let Body { items } = body::json(request, limit, timeout).await?;
+    if !(1..=MOST_ITEMS).contains(&items.len()) {
+        let detail = format!("a batch has 1 to {MOST_ITEMS} items, not {}", items.len());
+        return Err(Problem::faults(vec![Fault::new("items", "batch_size", detail)]));
+    }
+    Ok(items)
 }
 
 /// The items in parts that are judged in one go each.
@@ -81,6 +89,12 @@ pub(crate) fn written<T: Serialize>(answer: Result<T, Problem>, request_id: &str
 
 /// `{items: […], request_id}`.
 pub(crate) fn answer(items: &[Vec<u8>]) -> Response {
+    let json = HeaderValue::from_static("application/json");
+    ([(header::CONTENT_TYPE, json)], document(items, &crate::request_id::current())).into_response()
+}
+
+/// The answer's body.
+pub(crate) fn document(items: &[Vec<u8>], request_id: &str) -> Vec<u8> {
     let length: usize = items.iter().map(|item| item.len() + 1).sum();
     let mut body = Vec::with_capacity(length + 128);
     body.extend_from_slice(b"{\"items\":[");
@@ -91,7 +105,6 @@ pub(crate) fn answer(items: &[Vec<u8>]) -> Response {
         body.extend_from_slice(item);
     }
     // An id is of letters, digits and `._-`.
-    body.extend_from_slice(format!("],\"request_id\":\"{}\"}}", crate::request_id::current()).as_bytes());
-    let json = HeaderValue::from_static("application/json");
-    ([(header::CONTENT_TYPE, json)], body).into_response()
+    body.extend_from_slice(format!("],\"request_id\":\"{request_id}\"}}").as_bytes());
+    body
 }

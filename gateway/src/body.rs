@@ -5,9 +5,9 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{FromRequest, FromRequestParts, Path, Request};
-use axum::http::header;
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
+use axum::http::{Uri, header};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -66,12 +66,16 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for QueryOf<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let query = axum::extract::Query::<T>::try_from_uri(&parts.uri);
-        let wrong = |error: axum::extract::rejection::QueryRejection| {
-            Problem::faults(vec![Fault::new("query", "invalid_query", error.body_text())])
-        };
-        query.map(|query| Self(query.0)).map_err(wrong)
+        query(&parts.uri).map(Self)
     }
+}
+
+/// A URL's query.
+pub(crate) fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, Problem> {
+    let query = Query::<T>::try_from_uri(uri);
+    query
+        .map(|query| query.0)
+        .map_err(|error| Problem::faults(vec![Fault::new("query", "invalid_query", error.body_text())]))
 }
 
 async fn read(body: Body, limit: usize, timeout: Duration) -> Result<Bytes, Problem> {
@@ -85,6 +89,10 @@ async fn read(body: Body, limit: usize, timeout: Duration) -> Result<Bytes, Prob
 
 /// A JSON object of a known shape.
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    // To keep track of the place takes as long again as to read, and is for what is at fault only.
+    if let Ok(Object(value)) = serde_json::from_slice(bytes) {
+        return Ok(value);
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize::<_, Object<T>>(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();
@@ -132,6 +140,7 @@ fn data_fault(path: &str, message: &str) -> Fault {
     };
     let detail = message.split(" at line ").next().unwrap_or(message).to_owned();
     if message.starts_with("unknown field") {
+        let quoted = if quoted.is_empty() { "(empty name)" } else { quoted };
         Fault::new(format!("{parent}{quoted}"), "unknown_field", "there is no such field")
     } else if message.starts_with("missing field") {
         let parent = if path == "." { String::new() } else { format!("{path}.") };
@@ -148,9 +157,14 @@ fn data_fault(path: &str, message: &str) -> Fault {
 #[derive(Default)]
 pub(crate) struct Faults(Vec<Fault>);
 
+/// As many are told: a list of a million bad names does not get a million faults.
+const MOST_FAULTS: usize = 64;
+
 impl Faults {
     pub(crate) fn add(&mut self, field: &str, code: &'static str, detail: impl Into<String>) {
-        self.0.push(Fault::new(field, code, detail));
+        if self.0.len() < MOST_FAULTS {
+            self.0.push(Fault::new(field, code, detail));
+        }
     }
 
     /// Standard, padded base64.
@@ -235,12 +249,23 @@ mod tests {
     }
 
     #[test]
+    fn of_many_faults_some_are_told() {
+        let mut faults = Faults::default();
+        for _ in 0..1_000_000 {
+            faults.add("keys", "unknown_key", "there is no such key");
+        }
+        let problem = faults.into_result(Some(())).expect_err("faults");
+        assert_eq!(problem.fields().count(), MOST_FAULTS);
+    }
+
+    #[test]
     fn each_kind_of_bad_body_has_its_code_and_names_the_field() {
         for (body, code, field) in [
             (r#"{"key":"#, "malformed_json", ""),
             (r#"{"key":"a"} x"#, "malformed_json", ""),
             ("\u{feff}{}", "malformed_json", ""),
             (r#"{"key":"a","colour":1}"#, "unknown_field", "colour"),
+            (r#"{"key":"a","":1}"#, "unknown_field", "(empty name)"),
             (r#"{"key":"a","input":{"digest":"x","z":1}}"#, "unknown_field", "input.z"),
             (r#"{"input":{"digest":"x"}}"#, "missing_field", "key"),
             (r#"{"key":"a","input":{}}"#, "missing_field", "input.digest"),

@@ -8,6 +8,7 @@ use time::Duration;
 use utoipa::ToSchema;
 
 use crate::body::{Faults, Object};
+use crate::input::reason;
 use crate::problem::Problem;
 
 /// What is to be done to which key, and why. Which fields an act takes is said with each; others are faults.
@@ -100,16 +101,6 @@ const LONGEST_OVERLAP: u16 = 3_660;
 /// Octets of a label.
 const LONGEST_LABEL: usize = 64;
 
-/// A reason for the record: 1 to 500 characters.
-pub(crate) fn reason(faults: &mut Faults, text: &str) -> Option<String> {
-    let text = text.trim();
-    let sane = (1..=500).contains(&text.chars().count());
-    if !sane {
-        faults.add("reason", "invalid_value", "must be 1 to 500 characters");
-    }
-    sane.then(|| text.to_owned())
-}
-
 impl CeremonyRequest {
     /// Turns words into types, reporting every fault at once.
     pub(crate) fn check(self) -> Result<CeremonyOrder, Problem> {
@@ -162,7 +153,11 @@ impl CeremonyRequest {
                 (|| Some(KeyAct::Destroy { key: key?, version: version?, erased: erased? }))()
             }
         };
-        Some(CeremonyOrder { act: act?, reason: reason?, lifetime: Duration::seconds(i64::from(valid)) })
+        Some(CeremonyOrder {
+            act: act?,
+            reason: reason?.to_owned(),
+            lifetime: Duration::seconds(i64::from(valid)),
+        })
     }
 
     fn create(&self, faults: &mut Faults, key: Option<KeyId>) -> Option<KeyAct> {

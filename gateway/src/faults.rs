@@ -49,7 +49,7 @@ const LONGEST_MS: f64 = 3_600_000.0;
 
 impl FaultRequest {
     /// The text of the fault file; empty for a sound device.
-    fn check(self) -> Result<String, Problem> {
+    pub(crate) fn check(self) -> Result<String, Problem> {
         let mut faults = Faults::default();
         if self.toml.is_some() {
             for (field, given) in

@@ -144,6 +144,32 @@ pub(crate) struct HistoryQuery {
     step: Option<u64>,
 }
 
+impl HistoryQuery {
+    /// From when until when, and the length of a span.
+    pub(crate) fn check(
+        &self,
+        now: OffsetDateTime,
+    ) -> Result<(OffsetDateTime, OffsetDateTime, Duration), Problem> {
+        let mut faults = Faults::default();
+        let to = faults.time("to", self.to.as_deref(), now).unwrap_or(now);
+        let from = match &self.from {
+            Some(from) => faults.time("from", Some(from), to).unwrap_or(to),
+            None => to.saturating_sub(time::Duration::DAY),
+        };
+        let step = self.step.unwrap_or(900);
+        if !(60..=86_400).contains(&step) {
+            faults.add("step", "invalid_value", "must be 60 to 86400 seconds");
+        }
+        let spans = (to - from).whole_seconds().unsigned_abs() / step.max(60);
+        if to < from {
+            faults.add("from", "invalid_value", "must not be after `to`");
+        } else if spans > MOST_SPANS {
+            faults.add("step", "invalid_value", "must be longer: at most 8640 spans are answered");
+        }
+        faults.into_result(Some((from, to, Duration::from_secs(step))))
+    }
+}
+
 /// What a device did in a span of time.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct HistorySpan {
@@ -213,25 +239,8 @@ pub(crate) async fn device_history(
 ) -> Result<Json<HistoryResponse>, Problem> {
     caller.with(Scope::Devices)?;
     let device = known_device(&gateway, &id)?.id.clone();
-    let now = OffsetDateTime::now_utc();
-    let mut faults = Faults::default();
-    let to = faults.time("to", query.to.as_deref(), now).unwrap_or(now);
-    let from = match &query.from {
-        Some(from) => faults.time("from", Some(from), to).unwrap_or(to),
-        None => to - time::Duration::DAY,
-    };
-    let step = query.step.unwrap_or(900);
-    if !(60..=86_400).contains(&step) {
-        faults.add("step", "invalid_value", "must be 60 to 86400 seconds");
-    }
-    let spans = (to - from).whole_seconds().unsigned_abs() / step.max(60);
-    if to < from {
-        faults.add("from", "invalid_value", "must not be after `to`");
-    } else if spans > MOST_SPANS {
-        faults.add("step", "invalid_value", "must be longer: at most 8640 spans are answered");
-    }
-    faults.into_result(Some(()))?;
-    let spans = gateway.store.device_history(&device, from, to, Duration::from_secs(step)).await;
+    let (from, to, step) = query.check(OffsetDateTime::now_utc())?;
+    let spans = gateway.store.device_history(&device, from, to, step).await;
     let spans = spans.map_err(|error| Problem::record_unavailable(&error))?;
     Ok(Json(HistoryResponse { items: spans.into_iter().map(HistorySpan::from).collect(), next: None }))
 }

@@ -57,7 +57,7 @@ pub(crate) async fn post_identifier_check(
     Ok(batch::answer(&answers))
 }
 
-fn judge(item: &str, sandbox: bool) -> Result<IdentifierReport, Problem> {
+pub(crate) fn judge(item: &str, sandbox: bool) -> Result<IdentifierReport, Problem> {
     let item: IdentifierItem = body::parse(item.as_bytes())?;
     let mut faults = Faults::default();
     let kind = faults.word("type", Some(&item.kind), &IdentifierKind::NAMES, IdentifierKind::Uscc);

@@ -61,6 +61,16 @@ pub(crate) fn signer_id(faults: &mut Faults, text: Option<&str>) -> Option<Vec<u
 /// GM/T 0009 §10.
 const DEFAULT_SIGNER_ID: &[u8] = b"1234567812345678";
 
+/// A reason for the record: 1 to 500 characters, blanks around it apart.
+pub(crate) fn reason<'t>(faults: &mut Faults, text: &'t str) -> Option<&'t str> {
+    let text = text.trim();
+    let sane = (1..=500).contains(&text.chars().count());
+    if !sane {
+        faults.add("reason", "invalid_value", "must be 1 to 500 characters");
+    }
+    sane.then_some(text)
+}
+
 /// `raw` or `cms`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {

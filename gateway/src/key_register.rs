@@ -224,6 +224,18 @@ pub(crate) struct CsrRequest {
     subject: String,
 }
 
+impl CsrRequest {
+    /// The device named, if one is.
+    pub(crate) fn device(&self) -> Result<Option<DeviceId>, Problem> {
+        let mut faults = Faults::default();
+        let device = match &self.device {
+            None => Some(None),
+            Some(device) => faults.parse("device", "invalid_value", DeviceId::parse(device)).map(Some),
+        };
+        faults.into_result(device)
+    }
+}
+
 /// A certification request.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct CsrResponse {
@@ -252,12 +264,7 @@ pub(crate) async fn post_csr(
 ) -> Result<(axum::http::StatusCode, Json<CsrResponse>), Problem> {
     admit(&caller)?;
     let key = KeyId::parse(&id).map_err(|_| Problem::unknown_key(&id))?;
-    let mut faults = Faults::default();
-    let device = match &request.device {
-        None => Some(None),
-        Some(device) => faults.parse("device", "invalid_value", DeviceId::parse(device)).map(Some),
-    };
-    let device = faults.into_result(device)?;
+    let device = request.device()?;
     let by = operator(caller.actor());
     let of = (&key, request.version);
     let csr = ceremonies(&gateway).csr(&by, of, device.as_ref(), &request.subject).await?;
@@ -309,7 +316,7 @@ pub(crate) async fn put_app_keys(
     let app = AppId::parse(&id).map_err(|_| Problem::unknown_app(&id))?;
     let register = gateway.store.keys().await.map_err(|error| Problem::database(&error))?;
     let mut faults = Faults::default();
-    let reason = crate::ceremony_order::reason(&mut faults, &request.reason);
+    let reason = crate::input::reason(&mut faults, &request.reason);
     let mut keys = BTreeSet::new();
     for name in &request.keys {
         match register.iter().find(|key| key.id.as_str() == name) {

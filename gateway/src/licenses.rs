@@ -68,7 +68,10 @@ pub(crate) async fn post_license_verify(
 }
 
 impl LicenseRequest {
-    fn check(&self, now: OffsetDateTime) -> Result<(Vec<u8>, LicenseType, OffsetDateTime), Problem> {
+    pub(crate) fn check(
+        &self,
+        now: OffsetDateTime,
+    ) -> Result<(Vec<u8>, LicenseType, OffsetDateTime), Problem> {
         let mut faults = Faults::default();
         let license = license_octets(&mut faults, &self.license);
         let kinds = [("certificate", LicenseType::Certificate)];

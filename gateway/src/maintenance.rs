@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 use crate::auth::{Authenticated, Scope};
 use crate::body::{Faults, JsonBody, Segment};
 use crate::devices::{known_device, record};
+use crate::input;
 use crate::problem::{Fault, Problem, ProblemDocument};
 use crate::state::Gateway;
 
@@ -263,14 +264,22 @@ pub(crate) fn admit_for<'a>(
     reason: &'a str,
 ) -> Result<(&'a DeviceId, &'a str), Problem> {
     caller.with(Scope::Maintenance)?;
-    let reason = reason.trim();
-    let mut faults = Faults::default();
-    let sane = (1..=500).contains(&reason.chars().count());
-    if !sane {
-        faults.add("reason", "invalid_value", "must be 1 to 500 characters");
-    }
-    faults.into_result(sane.then_some(()))?;
+    let reason = recorded(reason)?;
     Ok((&known_device(gateway, id)?.id, reason))
+}
+
+/// The reason as it goes on record.
+fn recorded(reason: &str) -> Result<&str, Problem> {
+    let mut faults = Faults::default();
+    let reason = input::reason(&mut faults, reason);
+    faults.into_result(reason)
+}
+
+impl MaintenanceRequest {
+    /// The reason as it goes on record.
+    pub(crate) fn check(&self) -> Result<&str, Problem> {
+        recorded(&self.reason)
+    }
 }
 
 async fn operate(

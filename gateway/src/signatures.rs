@@ -115,7 +115,7 @@ fn permit(app: &App, key: &signing::SigningKey) -> Result<(), Problem> {
 
 impl SignatureRequest {
     /// Turns words into types, reporting every fault at once.
-    fn check(self) -> Result<SignOrder, Problem> {
+    pub(crate) fn check(self) -> Result<SignOrder, Problem> {
         // A key's name that breaks the rule of names is the name of no key.
         let key = KeyId::parse(&self.key).map_err(|_| Problem::unknown_key(&self.key))?;
         let mut faults = Faults::default();

@@ -7,6 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
 use formats::FormatError;
+use formats::chain::TrustStore;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use signing::{
@@ -20,6 +21,7 @@ use crate::auth::{Authenticated, Scope};
 use crate::batch::{self, Batch, Item};
 use crate::body::{self, Faults, JsonBody, Object};
 use crate::input::{FORMS, Form, InputBody, algorithm, signer_id};
+use crate::judging::Judging;
 use crate::problem::{Problem, ProblemDocument};
 use crate::state::Gateway;
 
@@ -62,7 +64,7 @@ pub(crate) struct VerificationResponse {
 
 /// The answer on one signature.
 #[derive(Debug, Serialize)]
-struct Verified {
+pub(crate) struct Verified {
     #[serde(flatten)]
     answer: VerificationAnswer,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -85,7 +87,10 @@ pub(crate) async fn post_verification(
     caller.with(Scope::Verifications)?;
     // A SignedData may hold many signers: off the threads that keep the devices fed.
     let judging = gateway.clone();
-    let judged = tokio::task::spawn_blocking(move || Judge::new(&judging).verification(&request)).await;
+    let judged = tokio::task::spawn_blocking(move || {
+        Judge::new(&judging.documents, &judging.judging).verification(&request)
+    })
+    .await;
     let answer = judged.map_err(|_| Problem::panicked())??;
     gateway.metrics.judged("signature", answer.answer.judgement.verdict);
     let response = VerificationResponse { answer, request_id: crate::request_id::current() };
@@ -129,10 +134,9 @@ pub(crate) async fn post_verification_batch(
 }
 
 fn judge_items(gateway: &Gateway, items: &[Item], request_id: &str) -> Vec<Vec<u8>> {
-    let mut judge = Judge::new(gateway);
+    let mut judge = Judge::new(&gateway.documents, &gateway.judging);
     let mut item = |item: &Item| {
-        let request: VerificationRequest = body::parse(item.get().as_bytes())?;
-        let answer = judge.verification(&request)?;
+        let answer = judge.item(item)?;
         gateway.metrics.judged("signature", answer.answer.judgement.verdict);
         Ok(answer)
     };
@@ -140,20 +144,26 @@ fn judge_items(gateway: &Gateway, items: &[Item], request_id: &str) -> Vec<Vec<u
 }
 
 /// Judges one request, or several at the same moment, whose signers it judges once.
-struct Judge<'g> {
-    gateway: &'g Gateway,
+pub(crate) struct Judge<'g> {
+    trust: &'g TrustStore,
+    judging: &'g Judging,
     now: OffsetDateTime,
     /// By PEM text and time.
     signers: HashMap<(String, OffsetDateTime), Arc<JudgedSigner>>,
 }
 
 impl<'g> Judge<'g> {
-    fn new(gateway: &'g Gateway) -> Self {
-        Self { gateway, now: OffsetDateTime::now_utc(), signers: HashMap::new() }
+    pub(crate) fn new(trust: &'g TrustStore, judging: &'g Judging) -> Self {
+        Self { trust, judging, now: OffsetDateTime::now_utc(), signers: HashMap::new() }
     }
 
-    fn verification(&mut self, asked: &VerificationRequest) -> Result<Verified, Problem> {
-        let gateway = self.gateway;
+    /// Judges one of a batch.
+    pub(crate) fn item(&mut self, item: &Item) -> Result<Verified, Problem> {
+        let request: VerificationRequest = body::parse(item.get().as_bytes())?;
+        self.verification(&request)
+    }
+
+    pub(crate) fn verification(&mut self, asked: &VerificationRequest) -> Result<Verified, Problem> {
         let mut faults = Faults::default();
         let signature = faults.base64("signature", &asked.signature);
         let at = faults.time("at", asked.at.as_deref(), self.now);
@@ -171,7 +181,7 @@ impl<'g> Judge<'g> {
             let input = input.flatten();
             let order =
                 CmsVerification { signature: &signature, input: input.clone(), signer_id: &signer_id, at };
-            let answer = verify_cms(&gateway.documents, order);
+            let answer = verify_cms(self.trust, order);
             return Ok(self.verified(asked, answer, &signature, input.as_ref(), at));
         }
         if asked.algorithm.is_none() {
@@ -186,7 +196,7 @@ impl<'g> Judge<'g> {
         let (signature, at, signer_id, algorithm, input, signer) = faults.into_result(parts)?;
         let order = RawVerification { algorithm, input, signature: &signature, signer_id: &signer_id };
         let answer = signer
-            .and_then(|signer| verify_raw(&gateway.documents, &signer, &order))
+            .and_then(|signer| verify_raw(self.trust, &signer, &order))
             .map_err(|error| Problem::not_judgeable(&error))?;
         Ok(self.verified(asked, answer, &signature, Some(&order.input), at))
     }
@@ -219,7 +229,7 @@ impl<'g> Judge<'g> {
         at: Option<OffsetDateTime>,
         faults: &mut Faults,
     ) -> Option<Result<Arc<JudgedSigner>, FormatError>> {
-        let judging = &self.gateway.judging;
+        let judging = self.judging;
         let (pem, read): (&str, Result<Signer, FormatError>) = match (&asked.certificate, &asked.public_key) {
             (Some(pem), None) => (pem, judging.certificate(pem)),
             (None, Some(pem)) => (pem, judging.public_key(pem)),
@@ -241,7 +251,7 @@ impl<'g> Judge<'g> {
         if let Some(judged) = self.signers.get(&key) {
             return Some(Ok(Arc::clone(judged)));
         }
-        let judged = JudgedSigner::new(&self.gateway.documents, &signer, key.1).map(Arc::new);
+        let judged = JudgedSigner::new(self.trust, &signer, key.1).map(Arc::new);
         if let Ok(judged) = &judged {
             self.signers.insert(key, Arc::clone(judged));
         }

@@ -14,7 +14,7 @@ use x509_cert::ext::pkix::{
 
 use super::revocation::{Word, is_fresh};
 use super::search::{Search, is_key_of};
-use super::{rules, stamp, subject_of};
+use super::{JudgedTime, rules, stamp, subject_of};
 use crate::error::FormatError;
 use crate::name::FoldedName;
 use crate::oid;
@@ -123,13 +123,13 @@ fn all_reasons() -> CoveredReasons {
 
 /// Would the CRL still list the certificate? Once it has expired, only if the CRL says so. For a time after
 /// the expiry that does not matter any more.
-fn lists_after_expiry(crl: &Crl, certificate: &Certificate, at: OffsetDateTime) -> bool {
+fn lists_after_expiry(crl: &Crl, certificate: &Certificate, at: &JudgedTime) -> bool {
     let expiry = certificate.not_after();
     let kept_from = || {
         let kept: GeneralizedTime = crl.extension(oid::EXPIRED_CERTS_ON_CRL).ok().flatten()?;
         Some(time_of(kept.to_unix_duration()))
     };
-    at > expiry || crl.this_update() <= expiry || kept_from().is_some_and(|from| from <= expiry)
+    at.is_after(expiry) || crl.this_update() <= expiry || kept_from().is_some_and(|from| from <= expiry)
 }
 
 /// The reasons for which the CRL speaks about the certificate, if it does.

@@ -46,12 +46,14 @@
 //! is one second of validity.
 
 mod crl;
+mod memory;
 mod names;
 mod ocsp;
 mod policies;
 mod revocation;
 mod rules;
 mod search;
+mod span;
 mod usage;
 
 use std::fmt;
@@ -61,10 +63,13 @@ use sm2_verify::Verifier;
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
+use self::memory::{Memory, Question};
+use self::span::JudgedTime;
 use crate::ocsp::OcspResponse;
 use crate::verdict::Judgement;
 use crate::x509::{Certificate, Crl};
 
+pub use memory::MemoryUse;
 pub use policies::PolicyRequirements;
 pub use usage::Usage;
 pub(crate) use usage::may_sign_documents;
@@ -87,6 +92,8 @@ pub struct TrustStore {
     revocation: RevocationPolicy,
     /// Shared by all that is judged: authorities' keys soon have their tables of multiples.
     verifier: Arc<Verifier>,
+    /// Of what was judged against this store: one with anything else in it has another.
+    memory: Arc<Memory>,
 }
 
 /// What is asked of revocation information.
@@ -109,25 +116,36 @@ impl TrustStore {
     /// With OCSP responses, which count for those who may give them.
     #[must_use]
     pub fn with_ocsp(self, ocsp: Vec<OcspResponse>) -> Self {
-        Self { ocsp, ..self }
+        Self { ocsp, memory: self.memory.emptied(), ..self }
     }
 
     /// With certificate policies that paths must be valid for.
     #[must_use]
     pub fn with_policies(self, policies: PolicyRequirements) -> Self {
-        Self { policies, ..self }
+        Self { policies, memory: self.memory.emptied(), ..self }
     }
 
     /// With what is asked of revocation information.
     #[must_use]
     pub fn with_revocation(self, revocation: RevocationPolicy) -> Self {
-        Self { revocation, ..self }
+        Self { revocation, memory: self.memory.emptied(), ..self }
     }
 
     /// With the tables of `verifier` in place of its own.
     #[must_use]
     pub fn with_verifier(self, verifier: Arc<Verifier>) -> Self {
         Self { verifier, ..self }
+    }
+
+    /// With room for `bytes` octets of what was judged; with 0 everything is judged anew each time.
+    #[must_use]
+    pub fn with_memory(self, bytes: usize) -> Self {
+        Self { memory: Arc::new(Memory::new(bytes)), ..self }
+    }
+
+    /// What it remembers of what was judged against it.
+    pub fn memory(&self) -> MemoryUse {
+        self.memory.usage()
     }
 
     /// What verifies SM2 signatures, for use with the keys that this store certifies.
@@ -143,6 +161,9 @@ impl TrustStore {
 
 /// Judges whether `leaf` is good for `usage` at `at`, by a path to an anchor of `trust` over its
 /// intermediates and `extra_intermediates`.
+///
+/// What is found is remembered with the span of time in which every comparison with the time, of validity, freshness
+/// and revocation, comes out the same; a question that comes again within it is not judged anew.
 pub fn validate(
     leaf: &Certificate,
     extra_intermediates: &[Certificate],
@@ -150,10 +171,13 @@ pub fn validate(
     usage: Usage,
     at: OffsetDateTime,
 ) -> Judgement {
-    let mut judgement = rules::leaf(leaf, usage, at);
-    let mut search = search::Search::new(trust, extra_intermediates, usage == Usage::License, at);
-    judgement.merge(search.judge(leaf));
-    judgement
+    trust.memory.judgement(Question::new(leaf, extra_intermediates, usage), at, || {
+        let at = JudgedTime::new(at);
+        let mut judgement = rules::leaf(leaf, usage, &at);
+        let mut search = search::Search::new(trust, extra_intermediates, usage == Usage::License, &at);
+        judgement.merge(search.judge(leaf));
+        (judgement, at.span())
+    })
 }
 
 /// The subject for findings, written out only when there is one.

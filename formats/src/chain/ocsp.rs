@@ -4,7 +4,7 @@ use x509_cert::ext::pkix::{CrlReason, ExtendedKeyUsage, KeyUsage};
 
 use super::revocation::{AGE_OF_OPEN_RESPONSE, Word, is_fresh};
 use super::search::Search;
-use super::{crl, rules, stamp, subject_of};
+use super::{JudgedTime, crl, rules, stamp, subject_of};
 use crate::ocsp::{OcspResponse, Status};
 use crate::oid;
 use crate::verdict::Verdict;
@@ -112,7 +112,8 @@ fn check_delegate<'a>(
     if !signs || !purposes.is_some_and(|purposes| purposes.0.contains(&oid::OCSP_SIGNING)) {
         return Err(format!("its signer {subject} is not certified for OCSP"));
     }
-    if rules::any(delegate, search.license, response.produced_at()).verdict != Verdict::Valid {
+    let produced = JudgedTime::new(response.produced_at());
+    if rules::any(delegate, search.license, &produced).verdict != Verdict::Valid {
         return Err(format!("its signer {subject} was not valid when it was made"));
     }
     // id-pkix-ocsp-nocheck; without it CRLs may speak against the responder, not OCSP itself.
@@ -122,7 +123,7 @@ fn check_delegate<'a>(
         let mut own_path = vec![delegate];
         own_path.extend(&path[1..]);
         crl::ask(search, &own_path, &mut about_delegate);
-        if about_delegate.revocation().is_some_and(|(when, _)| when <= search.at) {
+        if about_delegate.revocation().is_some_and(|(when, _)| !search.at.is_before(when)) {
             return Err(format!("its signer {subject} is revoked"));
         }
     }

@@ -4,7 +4,7 @@ use time::{Duration, OffsetDateTime};
 use x509_cert::ext::pkix::CrlReason;
 
 use super::search::Search;
-use super::{RevocationPolicy, crl, ocsp, stamp, subject_of};
+use super::{JudgedTime, RevocationPolicy, crl, ocsp, stamp, subject_of};
 use crate::verdict::Judgement;
 use crate::x509::Certificate;
 
@@ -81,13 +81,13 @@ pub(super) fn judge<'a>(search: &mut Search<'a>, path: &[&'a Certificate]) -> Ju
     judgement
 }
 
-fn conclude(judgement: &mut Judgement, certificate: &Certificate, word: Word, at: OffsetDateTime) {
+fn conclude(judgement: &mut Judgement, certificate: &Certificate, word: Word, at: &JudgedTime) {
     let revoked = word.revocation().map(|(when, reason)| {
         let (subject, reason) = (subject_of(certificate), reason_name(reason));
         (when, format!("{subject} was revoked at {}, reason {reason}", stamp(when)))
     });
     match revoked {
-        Some((when, detail)) if when <= at => judgement.invalid("revoked", detail),
+        Some((when, detail)) if !at.is_before(when) => judgement.invalid("revoked", detail),
         // That it was revoked afterwards is a source's word that it was not before.
         Some((_, detail)) => judgement.note("revoked_later", detail),
         None if word.good => {}
@@ -101,10 +101,11 @@ pub(super) fn is_fresh(
     this_update: OffsetDateTime,
     next_update: Option<OffsetDateTime>,
     age_without_next_update: Option<Duration>,
-    at: OffsetDateTime,
+    at: &JudgedTime,
 ) -> bool {
     let limit = policy.max_age.or(age_without_next_update.filter(|_| next_update.is_none()));
-    next_update.is_none_or(|next| next >= at) && limit.is_none_or(|limit| at - this_update <= limit)
+    next_update.is_none_or(|next| !at.is_after(next))
+        && limit.is_none_or(|limit| !at.is_after(this_update.saturating_add(limit)))
 }
 
 /// The names of RFC 5280, 5.3.1.

@@ -3,10 +3,10 @@
 use std::collections::HashSet;
 
 use const_oid::ObjectIdentifier;
-use time::OffsetDateTime;
+use time::Duration;
 use x509_cert::ext::pkix::{BasicConstraints, KeyUsage};
 
-use super::{Usage, stamp, subject_of};
+use super::{JudgedTime, Usage, stamp, subject_of};
 use crate::oid;
 use crate::verdict::Judgement;
 use crate::x509::Certificate;
@@ -28,7 +28,7 @@ const KNOWN_EXTENSIONS: [ObjectIdentifier; 13] = [
     oid::INHIBIT_ANY_POLICY,
 ];
 
-pub(super) fn leaf(certificate: &Certificate, usage: Usage, at: OffsetDateTime) -> Judgement {
+pub(super) fn leaf(certificate: &Certificate, usage: Usage, at: &JudgedTime) -> Judgement {
     let mut judgement = any(certificate, usage == Usage::License, at);
     match usage.permitted_by(certificate) {
         Ok(true) => {}
@@ -47,7 +47,7 @@ pub(super) fn authority(
     intermediates_below: usize,
     anchor_exempt: bool,
     license: bool,
-    at: OffsetDateTime,
+    at: &JudgedTime,
 ) -> Judgement {
     let mut judgement = any(certificate, license, at);
     let subject = subject_of(certificate);
@@ -77,15 +77,16 @@ pub(super) fn authority(
 }
 
 /// What holds for every certificate; `license`: the license's private extensions are known.
-pub(super) fn any(certificate: &Certificate, license: bool, at: OffsetDateTime) -> Judgement {
+pub(super) fn any(certificate: &Certificate, license: bool, at: &JudgedTime) -> Judgement {
     let mut judgement = Judgement::new();
     let subject = subject_of(certificate);
     let (not_before, not_after) = (certificate.not_before(), certificate.not_after());
-    if at < not_before {
+    if at.is_before(not_before) {
         judgement.invalid("not_yet_valid", format!("{subject} is valid from {} on", stamp(not_before)));
     }
-    // Validity includes the whole last second.
-    if at.unix_timestamp() > not_after.unix_timestamp() {
+    // Validity includes the whole last second; the year 9999 has no end.
+    let end = not_after.checked_add(Duration::SECOND);
+    if end.is_some_and(|end| !at.is_before(end)) {
         judgement.invalid("expired", format!("{subject} was valid until {}", stamp(not_after)));
     }
     let extensions = certificate.inner().tbs_certificate.extensions.as_deref().unwrap_or_default();

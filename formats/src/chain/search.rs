@@ -1,10 +1,10 @@
 //! The search for a path, and the judgement on a complete one.
 
-use time::OffsetDateTime;
 use x509_cert::ext::pkix::AuthorityKeyIdentifier;
 
 use super::{
-    MAX_PATH_LENGTH, MAX_SIGNATURE_CHECKS, TrustStore, names, policies, revocation, rules, subject_of,
+    JudgedTime, MAX_PATH_LENGTH, MAX_SIGNATURE_CHECKS, TrustStore, names, policies, revocation, rules,
+    subject_of,
 };
 use crate::error::FormatError;
 use crate::oid;
@@ -17,7 +17,7 @@ pub(super) struct Search<'a> {
     pub(super) extra_intermediates: &'a [Certificate],
     /// Do the relaxations for licenses hold?
     pub(super) license: bool,
-    pub(super) at: OffsetDateTime,
+    pub(super) at: &'a JudgedTime,
     /// The one anchor admitted, when it is a CRL's signer that a path is sought for.
     pub(super) only_anchor: Option<&'a Certificate>,
     /// The signers of CRLs whose paths are being sought, from without to within.
@@ -39,7 +39,7 @@ impl<'a> Search<'a> {
         trust: &'a TrustStore,
         extra_intermediates: &'a [Certificate],
         license: bool,
-        at: OffsetDateTime,
+        at: &'a JudgedTime,
     ) -> Self {
         Self {
             trust,

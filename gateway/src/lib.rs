@@ -3,6 +3,8 @@
 mod admin;
 mod auth;
 mod batch;
+#[doc(hidden)]
+pub mod bodies;
 mod body;
 mod ceremonies;
 mod ceremony_order;
@@ -132,7 +134,8 @@ enum Command {
     HsmProbe,
 }
 
-fn main() -> ExitCode {
+/// Does what the command line says.
+pub fn run() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::HsmWorker { .. } => return hsm_driver::worker::run(),
         Command::HsmProvision => return hsm_driver::provision::run(),

@@ -1,0 +1,179 @@
+//! Every kind of body by itself, read and checked as its route does, up to where the route would ask the database or
+//! a device: for tests that look for inputs which break that.
+
+use std::io;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::{Uri, header};
+use formats::chain::TrustStore;
+use serde::de::DeserializeOwned;
+use time::OffsetDateTime;
+use tokio::runtime::{Builder, Runtime};
+use utoipa::PartialSchema;
+
+use crate::batch::{self, Item};
+use crate::body;
+use crate::ceremonies::ConfirmRequest;
+use crate::ceremony_order::CeremonyRequest;
+use crate::custodians::CustodianRequest;
+use crate::faults::FaultRequest;
+use crate::history::HistoryQuery;
+use crate::identifiers;
+use crate::judging::Judging;
+use crate::key_register::{AppKeysRequest, CsrRequest};
+use crate::licenses::LicenseRequest;
+use crate::maintenance::MaintenanceRequest;
+use crate::problem::Problem;
+use crate::replace::ReplaceRequest;
+use crate::signatures::SignatureRequest;
+use crate::verifications::{Judge, VerificationRequest};
+
+/// Longest body that is read, octets.
+pub const LIMIT: usize = 3 << 10;
+
+const TIMEOUT: Duration = Duration::from_secs(60);
+const REQUEST_ID: &str = "bodies";
+
+/// What bodies are judged with: nobody is trusted, and it is no sandbox.
+pub struct Bodies {
+    runtime: Runtime,
+    trust: TrustStore,
+    judging: Judging,
+}
+
+/// A kind of body.
+pub struct Kind {
+    /// For people.
+    pub name: &'static str,
+    /// The fields that it may have.
+    pub fields: fn() -> Vec<String>,
+    /// How it comes.
+    pub form: Form,
+    check: fn(&Bodies, &[u8]) -> Result<Vec<u8>, Problem>,
+}
+
+/// How a body comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// A JSON object.
+    Object,
+    /// A JSON object with a list of items, each of which has its own answer.
+    Batch,
+    /// A URL's query.
+    Query,
+}
+
+/// All of them.
+pub const KINDS: [Kind; 14] = [
+    object("signature", fields::<SignatureRequest>, |bodies, octets| {
+        bodies.one(octets, SignatureRequest::check)
+    }),
+    object("verification", fields::<VerificationRequest>, |bodies, octets| {
+        bodies.one(octets, |request: VerificationRequest| {
+            Judge::new(&bodies.trust, &bodies.judging).verification(&request)
+        })
+    }),
+    batch("verifications", |bodies, octets| {
+        let mut judge = Judge::new(&bodies.trust, &bodies.judging);
+        bodies.many(octets, |item| batch::written(judge.item(item), REQUEST_ID))
+    }),
+    object("license", fields::<LicenseRequest>, |bodies, octets| {
+        bodies.one(octets, |request: LicenseRequest| {
+            let (license, _, at) = request.check(OffsetDateTime::UNIX_EPOCH)?;
+            Ok(formats::license::judge(&license, &bodies.trust, at, false))
+        })
+    }),
+    batch("identifiers", |bodies, octets| {
+        bodies.many(octets, |item| batch::written(identifiers::judge(item.get(), false), REQUEST_ID))
+    }),
+    object("ceremony", fields::<CeremonyRequest>, |bodies, octets| {
+        bodies.one(octets, CeremonyRequest::check)
+    }),
+    object("confirmation", fields::<ConfirmRequest>, |bodies, octets| {
+        bodies.one(octets, Ok::<ConfirmRequest, _>)
+    }),
+    object("custodian", fields::<CustodianRequest>, |bodies, octets| {
+        bodies.one(octets, Ok::<CustodianRequest, _>)
+    }),
+    object("certification request", fields::<CsrRequest>, |bodies, octets| {
+        bodies.one(octets, |request: CsrRequest| request.device())
+    }),
+    object("an app's keys", fields::<AppKeysRequest>, |bodies, octets| {
+        bodies.one(octets, Ok::<AppKeysRequest, _>)
+    }),
+    object("maintenance", fields::<MaintenanceRequest>, |bodies, octets| {
+        bodies.one(octets, |request: MaintenanceRequest| request.check().map(drop))
+    }),
+    object("replacement", fields::<ReplaceRequest>, |bodies, octets| {
+        bodies.one(octets, Ok::<ReplaceRequest, _>)
+    }),
+    object("fault", fields::<FaultRequest>, |bodies, octets| bodies.one(octets, FaultRequest::check)),
+    Kind {
+        name: "history",
+        fields: || ["query", "from", "to", "step"].map(str::to_owned).to_vec(),
+        form: Form::Query,
+        check: |_, octets| {
+            // What is no URL does not come as far as a route.
+            let Ok(uri) = Uri::try_from([b"/?", octets].concat()) else { return Ok(Vec::new()) };
+            body::query::<HistoryQuery>(&uri)?.check(OffsetDateTime::UNIX_EPOCH)?;
+            Ok(Vec::new())
+        },
+    },
+];
+
+type Check = fn(&Bodies, &[u8]) -> Result<Vec<u8>, Problem>;
+
+const fn object(name: &'static str, fields: fn() -> Vec<String>, check: Check) -> Kind {
+    Kind { name, fields, form: Form::Object, check }
+}
+
+const fn batch(name: &'static str, check: Check) -> Kind {
+    Kind { name, fields: || vec!["items".to_owned()], form: Form::Batch, check }
+}
+
+/// A request's fields, as its description for callers has them.
+fn fields<T: PartialSchema>() -> Vec<String> {
+    let schema = serde_json::to_value(T::schema()).unwrap_or_default();
+    schema["properties"].as_object().map_or_else(Vec::new, |fields| fields.keys().cloned().collect())
+}
+
+impl Bodies {
+    /// Readers that have read nothing.
+    ///
+    /// # Errors
+    /// The system gives no runtime.
+    pub fn new() -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_time().build()?;
+        Ok(Self { runtime, trust: TrustStore::default(), judging: Judging::new(1) })
+    }
+
+    /// Reads a body of this kind: the answer of a batch, nothing for another, or the problem document.
+    pub fn check(&self, kind: &Kind, octets: &[u8]) -> Result<Vec<u8>, Vec<u8>> {
+        (kind.check)(self, octets).map_err(|problem| {
+            serde_json::to_vec(&problem.document(REQUEST_ID.to_owned())).unwrap_or_default()
+        })
+    }
+
+    fn one<T: DeserializeOwned, R>(
+        &self,
+        octets: &[u8],
+        check: impl FnOnce(T) -> Result<R, Problem>,
+    ) -> Result<Vec<u8>, Problem> {
+        check(self.runtime.block_on(body::json(request(octets), LIMIT, TIMEOUT))?)?;
+        Ok(Vec::new())
+    }
+
+    fn many(&self, octets: &[u8], mut judge: impl FnMut(&Item) -> Vec<u8>) -> Result<Vec<u8>, Problem> {
+        let items = self.runtime.block_on(batch::items(request(octets), LIMIT, TIMEOUT))?;
+        let answers: Vec<_> = items.iter().map(|item| judge(item)).collect();
+        Ok(batch::document(&answers, REQUEST_ID))
+    }
+}
+
+fn request(octets: &[u8]) -> Request {
+    let mut request = Request::new(Body::from(octets.to_vec()));
+    request.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+    request
+}

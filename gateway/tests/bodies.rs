@@ -1,0 +1,90 @@
+//! Request bodies: the fuzz target's corpus, input by input, damaged everywhere, and at random.
+
+#![allow(clippy::unwrap_used)] // a helper that fails fails its test
+
+#[path = "support/fuzzed.rs"]
+mod fuzzed;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use license_gateway::bodies::{KINDS, LIMIT};
+use proptest::prelude::*;
+
+fn corpus() -> Vec<Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus/body");
+    let inputs = std::fs::read_dir(folder).unwrap();
+    inputs.map(|entry| std::fs::read(entry.unwrap().path()).unwrap()).collect()
+}
+
+#[test]
+fn the_corpus_has_a_good_body_of_every_kind() {
+    let accepted: BTreeSet<_> = corpus().iter().flat_map(|input| fuzzed::body(input)).collect();
+    assert_eq!(accepted, KINDS.iter().map(|kind| kind.name).collect());
+}
+
+#[test]
+fn damaged_bodies_get_an_answer() {
+    for input in corpus() {
+        for position in 0..input.len() {
+            let mut damaged = input.clone();
+            damaged[position] ^= 1 << (position % 8);
+            fuzzed::body(&damaged);
+            fuzzed::body(&input[..position]);
+        }
+    }
+}
+
+#[test]
+fn bodies_too_long_too_deep_or_with_too_many_items_are_refused() {
+    let nothing = BTreeSet::new();
+    assert_eq!(fuzzed::body(&vec![b' '; LIMIT + 1]), nothing);
+    for (open, close) in [("[", "]"), (r#"{"items":"#, "}"), (r#"{"items":["#, "]}")] {
+        let deep = |depth: usize| open.repeat(depth) + "1" + &close.repeat(depth);
+        for depth in [100, 130, LIMIT / (open.len() + close.len()) - 1] {
+            // Items may be of any depth: they are read one by one.
+            let accepted = fuzzed::body(deep(depth).as_bytes());
+            assert!(open.ends_with('[') && open.starts_with('{') || accepted.is_empty(), "{accepted:?}");
+        }
+    }
+    let items = |count: usize| format!(r#"{{"items":[{}]}}"#, vec!["1"; count].join(","));
+    assert_eq!(fuzzed::body(items(1_000).as_bytes()).len(), 2);
+    assert_eq!(fuzzed::body(items(1_001).as_bytes()), nothing);
+    assert_eq!(fuzzed::body(items(0).as_bytes()), nothing);
+}
+
+/// JSON of any shape, with the names that bodies use.
+fn json() -> impl Strategy<Value = serde_json::Value> {
+    let names: BTreeSet<String> = KINDS.iter().flat_map(|kind| (kind.fields)()).collect();
+    let names: Vec<String> =
+        names.into_iter().chain(["digest", "data", "id", "value"].map(str::to_owned)).collect();
+    let leaf = prop_oneof![
+        Just(serde_json::Value::Null),
+        any::<bool>().prop_map(Into::into),
+        any::<i64>().prop_map(Into::into),
+        any::<f64>().prop_map(Into::into),
+        "\\PC{0,40}".prop_map(Into::into),
+        Just("2026-01-01T00:00:00Z".into()),
+        Just("AAAA".into()),
+    ];
+    leaf.prop_recursive(4, 32, 8, move |inner| {
+        let name = proptest::sample::select(names.clone());
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..8).prop_map(serde_json::Value::from),
+            proptest::collection::btree_map(name, inner, 0..8)
+                .prop_map(|map| serde_json::Value::Object(map.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn any_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        fuzzed::body(&bytes);
+    }
+
+    #[test]
+    fn any_json(value in json()) {
+        fuzzed::body(value.to_string().as_bytes());
+    }
+}
