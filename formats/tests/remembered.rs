@@ -137,7 +137,8 @@ fn what_changes_with_the_time_is_judged_at_the_time() {
         assert!(judge(1, NOW + Duration::DAY + Duration::SECOND).has("expired"));
     }
     let memory = trust.memory();
-    assert_eq!((memory.hits, memory.misses, memory.certificates), (6, 6, 3));
+    // The first is good at two of the times for one reason.
+    assert_eq!((memory.hits, memory.misses, memory.certificates), (7, 5, 3));
 }
 
 #[test]
