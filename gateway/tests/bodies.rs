@@ -37,20 +37,26 @@ fn damaged_bodies_get_an_answer() {
 
 #[test]
 fn bodies_too_long_too_deep_or_with_too_many_items_are_refused() {
+    // As a query all of these are empty or unknown.
+    let json = |input: &[u8]| {
+        let mut accepted = fuzzed::body(input);
+        accepted.remove("history");
+        accepted
+    };
     let nothing = BTreeSet::new();
-    assert_eq!(fuzzed::body(&vec![b' '; LIMIT + 1]), nothing);
+    assert_eq!(json(&vec![b' '; LIMIT + 1]), nothing);
     for (open, close) in [("[", "]"), (r#"{"items":"#, "}"), (r#"{"items":["#, "]}")] {
         let deep = |depth: usize| open.repeat(depth) + "1" + &close.repeat(depth);
         for depth in [100, 130, LIMIT / (open.len() + close.len()) - 1] {
             // Items may be of any depth: they are read one by one.
-            let accepted = fuzzed::body(deep(depth).as_bytes());
+            let accepted = json(deep(depth).as_bytes());
             assert!(open.ends_with('[') && open.starts_with('{') || accepted.is_empty(), "{accepted:?}");
         }
     }
     let items = |count: usize| format!(r#"{{"items":[{}]}}"#, vec!["1"; count].join(","));
-    assert_eq!(fuzzed::body(items(1_000).as_bytes()).len(), 2);
-    assert_eq!(fuzzed::body(items(1_001).as_bytes()), nothing);
-    assert_eq!(fuzzed::body(items(0).as_bytes()), nothing);
+    assert_eq!(json(items(1_000).as_bytes()).len(), 2);
+    assert_eq!(json(items(1_001).as_bytes()), nothing);
+    assert_eq!(json(items(0).as_bytes()), nothing);
 }
 
 /// JSON of any shape, with the names that bodies use.
