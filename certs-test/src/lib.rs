@@ -46,7 +46,7 @@ pub struct Options {
 pub struct Sandbox {
     /// `sm2`, `p256`, `rsa`, `license`, `tls`.
     pub authorities: Vec<Authority>,
-    /// `demo-sm2`, `demo-p256`, `demo-rsa2048`, `portal-sm2`, `front-sm2`.
+    /// `demo-sm2`, `demo-p256`, `demo-rsa2048`, `portal-sm2`, `front-sm2`, `sys-audit`, `sys-token`.
     pub services: Vec<ServiceKey>,
     /// The gateway's own.
     pub tls: TlsIdentity,
@@ -81,8 +81,13 @@ pub fn generate(options: &Options) -> Result<Sandbox, CertsTestError> {
         services.push(good);
         negatives.extend(bad);
     }
-    for id in ["portal-sm2", "front-sm2"] {
-        services.push(service::service(id, KeyKind::Sm2, &sm2, seed, at)?);
+    for (id, kind, issuer) in [
+        ("portal-sm2", KeyKind::Sm2, &sm2),
+        ("front-sm2", KeyKind::Sm2, &sm2),
+        ("sys-audit", KeyKind::Sm2, &sm2),
+        ("sys-token", KeyKind::P256, &p256),
+    ] {
+        services.push(service::service(id, kind, issuer, seed, at)?);
     }
     let identity = service::tls(&tls, seed, at)?;
     let licenses = license::samples(&mut license, seed, at)?;

@@ -20,7 +20,7 @@ use crate::seed::Seed;
 /// A service's key pair and certificate chain.
 #[derive(Clone, Debug)]
 pub struct ServiceKey {
-    /// `demo-sm2`, `demo-p256`, `demo-rsa2048`, `portal-sm2` or `front-sm2`.
+    /// `demo-sm2`, `demo-p256`, `demo-rsa2048`, `portal-sm2`, `front-sm2`, `sys-audit` or `sys-token`.
     pub id: String,
     /// The private key, for a device to import.
     pub private: PrivateParts,

@@ -97,7 +97,10 @@ fn a_license_carries_nothing_but_its_face() {
 #[test]
 fn every_service_certificate_is_good_for_document_signing() {
     let ids: Vec<_> = made().services.iter().map(|service| service.id.as_str()).collect();
-    assert_eq!(ids, ["demo-sm2", "demo-p256", "demo-rsa2048", "portal-sm2", "front-sm2"]);
+    assert_eq!(
+        ids,
+        ["demo-sm2", "demo-p256", "demo-rsa2048", "portal-sm2", "front-sm2", "sys-audit", "sys-token"]
+    );
     for service in &made().services {
         let judgement = document_signing(&service.chain[0]);
         assert_eq!(judgement, Judgement::new(), "{}", service.id);

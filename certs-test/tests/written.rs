@@ -188,7 +188,7 @@ fn openssl_accepts_sm2_certificates_one_level_at_a_time() {
 
 #[test]
 fn openssl_derives_the_certified_public_key_from_each_private_key() {
-    for id in ["demo-sm2", "demo-p256", "demo-rsa2048", "portal-sm2", "front-sm2"] {
+    for id in ["demo-sm2", "demo-p256", "demo-rsa2048", "portal-sm2", "front-sm2", "sys-audit", "sys-token"] {
         let key = openssl(&["pkey", "-pubout", "-in", &format!("private/{id}.pem")]);
         let certified = openssl(&["x509", "-noout", "-pubkey", "-in", &format!("services/{id}/chain.pem")]);
         assert!(key.status.success() && certified.status.success(), "{id}: {}", text(&key));

@@ -62,12 +62,14 @@ const DEVICES: [(&str, &str); 9] = [
     ("d9", "portal"),
 ];
 
-const KEYS: [(&str, &str, &str, KeyPurpose); 5] = [
+const KEYS: [(&str, &str, &str, KeyPurpose); 7] = [
     ("demo-sm2", "bureau", "sm2", KeyPurpose::Service),
     ("demo-p256", "bureau", "p256", KeyPurpose::Service),
     ("demo-rsa2048", "bureau", "rsa2048", KeyPurpose::Service),
     ("portal-sm2", "portal", "sm2", KeyPurpose::Service),
     ("front-sm2", "portal", "sm2", KeyPurpose::Front),
+    ("sys-audit", "bureau", "sm2", KeyPurpose::Audit),
+    ("sys-token", "bureau", "p256", KeyPurpose::Token),
 ];
 
 /// Makes the sandbox unless it is there; says which.

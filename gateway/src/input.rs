@@ -1,6 +1,6 @@
 //! `input: {digest}|{data}` and its neighbours, shared by signing and verifying.
 
-use formats::Algorithm;
+use formats::{Algorithm, DEFAULT_SIGNER_ID};
 use serde::Deserialize;
 use signing::Input;
 use utoipa::ToSchema;
@@ -50,6 +50,7 @@ pub(crate) fn algorithm(faults: &mut Faults, text: &str) -> Option<Algorithm> {
 
 /// The identifier in SM2's Z: text, 1 to 8,191 octets; the default of GM/T 0009 when absent.
 pub(crate) fn signer_id(faults: &mut Faults, text: Option<&str>) -> Option<Vec<u8>> {
+    // GM/T 0009 §10 names the default.
     let id = text.map_or(DEFAULT_SIGNER_ID, str::as_bytes);
     if (1..=8191).contains(&id.len()) {
         return Some(id.to_vec());
@@ -57,9 +58,6 @@ pub(crate) fn signer_id(faults: &mut Faults, text: Option<&str>) -> Option<Vec<u
     faults.add("signer_id", "signer_id_length", "must be 1 to 8191 octets");
     None
 }
-
-/// GM/T 0009 §10.
-const DEFAULT_SIGNER_ID: &[u8] = b"1234567812345678";
 
 /// A reason for the record: 1 to 500 characters, blanks around it apart.
 pub(crate) fn reason<'t>(faults: &mut Faults, text: &'t str) -> Option<&'t str> {

@@ -278,6 +278,7 @@ impl From<SigningError> for Problem {
                 Self::faults(vec![Fault::new("algorithm", code, error.to_string())])
             }
             SigningError::Format(source) => Self::from_format(code, source),
+            SigningError::NoSystemKey(_) => Self::unavailable(code, "System key missing", error.to_string()),
             SigningError::Register { .. } => Self::internal(code, with_causes(&error)),
             SigningError::Device(source) => Self::from_device(code, source),
             SigningError::Record(source) => Self::record_unavailable(source),

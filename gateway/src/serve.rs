@@ -7,6 +7,7 @@ use std::sync::Arc;
 use config::Config;
 use hsm_driver::{Fleet, WorkerCommand};
 use serde::Serialize;
+use signing::SystemDesk;
 use store::{AuditLog, Store};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -83,6 +84,7 @@ pub(crate) async fn serve(path: PathBuf, read: Config, overrides: Overrides) -> 
         audit,
         apps: Arc::new(Apps::new(store.clone())),
         fleet: Arc::clone(&fleet),
+        system: SystemDesk::new(Arc::clone(&keys), Arc::clone(&fleet)),
         judging: Arc::new(Judging::new(std::thread::available_parallelism().map_or(1, usize::from))),
         metrics: Arc::new(Metrics::new()),
         in_flight: Arc::default(),

@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicUsize;
 use config::Config;
 use formats::chain::TrustStore;
 use hsm_driver::Fleet;
-use signing::SigningDesk;
+use signing::{SigningDesk, SystemDesk};
 use store::{AuditLog, Store};
 use verify_front::LicenseFront;
 
@@ -26,6 +26,8 @@ pub(crate) struct Parts {
     pub(crate) apps: Arc<Apps>,
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) desk: SigningDesk,
+    /// Signs with the site's own keys.
+    pub(crate) system: SystemDesk,
     /// What documents are judged against.
     pub(crate) documents: TrustStore,
     pub(crate) licenses: LicenseFront,

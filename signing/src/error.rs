@@ -1,7 +1,7 @@
 use config::{GroupId, KeyId};
 use formats::FormatError;
 use hsm_driver::HsmError;
-use store::StoreError;
+use store::{KeyPurpose, StoreError};
 use thiserror::Error;
 
 /// Why something could not be signed or judged.
@@ -13,6 +13,9 @@ pub enum SigningError {
     /// The key exists and is not one that callers may sign with.
     #[error("key {0} is not for callers")]
     NotAServiceKey(KeyId),
+    /// The site has no active key for a purpose of its own.
+    #[error("the site has no key of purpose {0}")]
+    NoSystemKey(KeyPurpose),
     /// The caller said behind which wall the key must live, and it lives behind another.
     #[error("key {key} does not belong to group {group}")]
     KeyNotInGroup {
@@ -55,6 +58,7 @@ impl SigningError {
         match self {
             Self::UnknownKey(_) | Self::Device(HsmError::UnknownKey { .. }) => "unknown_key",
             Self::NotAServiceKey(_) => "key_not_permitted",
+            Self::NoSystemKey(_) => "system_key_missing",
             Self::KeyNotInGroup { .. } => "key_not_in_group",
             Self::AlgorithmMismatch { .. } | Self::Device(HsmError::AlgorithmMismatch { .. }) => {
                 "algorithm_mismatch"

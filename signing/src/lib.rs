@@ -1,13 +1,15 @@
 //! Signing services: each prepares with `formats`, signs with `hsm-driver`, records with `store`.
 //!
-//! Invariants: callers' orders reach keys of purpose `service` only; what is signed is settled before a device
-//! sees it; a signature is in the audit log, durably, before it is handed out; a verdict is an answer.
+//! Invariants: callers' orders reach keys of purpose `service` only, and the gateway's own signatures never come from
+//! those; what is signed is settled before a device sees it; a caller's signature is in the audit log, durably, before
+//! it is handed out; a verdict is an answer.
 
 mod ceremony;
 mod error;
 mod keys;
 mod report;
 mod sign;
+mod system;
 mod verify;
 mod wrapped;
 
@@ -16,6 +18,7 @@ pub use error::SigningError;
 pub use keys::{Expiring, KeyRing, SigningCopy, SigningKey, SigningVersion, driver_key};
 pub use report::{Judged, validation_report};
 pub use sign::{Caller, Input, Receipt, SignOrder, SignatureFormat, SigningDesk};
+pub use system::{SystemDesk, SystemSignature};
 pub use verify::{
     CmsVerification, JudgedSigner, RawVerification, Signer, SignerSummary, TimestampAnswer,
     VerificationAnswer, verify_cms, verify_raw, verify_timestamp,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use config::{AppId, DeviceId, GroupId, KeyId};
@@ -129,11 +129,9 @@ impl SigningDesk {
     pub async fn sign(&self, caller: &Caller, order: SignOrder) -> Result<Receipt, SigningError> {
         let ring = self.keys();
         let key = admit(&ring, &order)?;
-        let deadline = Instant::now() + self.fleet.deadline();
-        let mut copies = self.candidates(key, &order).into_iter().peekable();
-        loop {
-            // `candidates` has one at least.
-            let copy = copies.next().unwrap_or_else(|| key.shown());
+        let mut copies = self.candidates(key, &order).into_iter();
+        let first = copies.next().unwrap_or_else(|| key.shown());
+        let prepare = |copy| {
             let prepared = Prepared::new(copy, &order, caller.at).map_err(|error| match error {
                 // The order was checked in form: what makes no sense now is the key's certificate.
                 FormatError::Plan(reason) => {
@@ -141,19 +139,10 @@ impl SigningDesk {
                 }
                 error => SigningError::Format(error),
             })?;
-            // A copy in one device leaves time for another copy.
-            let left = deadline.saturating_duration_since(Instant::now());
-            let share = if copies.peek().is_some() { left / 2 } else { left };
-            let signed = self.fleet.sign(ask(caller, copy, &order, prepared.digest(), share)).await;
-            if let Err(error) = &signed
-                && copies.peek().is_some()
-                && may_go_elsewhere(error)
-                && Instant::now() < deadline
-            {
-                continue;
-            }
-            return self.record(caller, &order, key, copy, prepared, signed).await;
-        }
+            Ok(Turn { copy, algorithm: order.algorithm, digest: prepared.digest(), prepared })
+        };
+        let (turn, signed) = in_turn(&self.fleet, &caller.app, first, copies, prepare).await?;
+        self.record(caller, &order, key, turn.copy, turn.prepared, signed).await
     }
 
     /// The copies to ask, in turn: those that some device can serve, beginning anywhere so that their devices share
@@ -162,22 +151,11 @@ impl SigningDesk {
         let e_is_given = order.algorithm == Algorithm::Sm2Sm3
             && order.format == SignatureFormat::Raw
             && matches!(order.input, Input::Digest(_));
-        match &key.current.copies[..] {
-            [] => Vec::new(),
-            [only] => vec![only],
-            _ if e_is_given => vec![key.shown()],
-            copies => {
-                let usable = |copy: &&SigningCopy| self.fleet.can_serve(&copy.driver_key);
-                let mut usable: Vec<_> = copies.iter().filter(usable).collect();
-                if usable.is_empty() {
-                    // Its refusal says what is wrong.
-                    return vec![key.shown()];
-                }
-                let first = fastrand::usize(..usable.len());
-                usable.rotate_left(first);
-                usable
-            }
+        if e_is_given {
+            return vec![key.shown()];
         }
+        // Where none is usable, the refusal of the first says what is wrong.
+        in_rotation(&self.fleet, &key.current.copies)
     }
 
     /// Puts what came of an order on record and answers it.
@@ -255,19 +233,53 @@ fn admit<'k>(ring: &'k KeyRing, order: &SignOrder) -> Result<&'k SigningKey, Sig
     Ok(key)
 }
 
-fn ask<'a>(
-    caller: &'a Caller,
-    copy: &'a SigningCopy,
-    order: &SignOrder,
-    digest: [u8; 32],
-    share: Duration,
-) -> Ask<'a> {
-    Ask {
-        caller: &caller.app,
-        key: &copy.driver_key,
-        algorithm: device_algorithm(order.algorithm),
-        digest,
-        deadline: Some(Instant::now() + share),
+/// The copies that some device can serve, beginning anywhere so that their devices share the work.
+pub(crate) fn in_rotation<'k>(fleet: &Fleet, copies: &'k [SigningCopy]) -> Vec<&'k SigningCopy> {
+    let mut usable: Vec<_> = copies.iter().filter(|copy| fleet.can_serve(&copy.driver_key)).collect();
+    if !usable.is_empty() {
+        let first = fastrand::usize(..usable.len());
+        usable.rotate_left(first);
+    }
+    usable
+}
+
+/// What a copy is to sign when its turn comes.
+pub(crate) struct Turn<'k, P> {
+    pub(crate) copy: &'k SigningCopy,
+    pub(crate) algorithm: Algorithm,
+    pub(crate) digest: [u8; 32],
+    pub(crate) prepared: P,
+}
+
+/// Asks one copy after another within the site's deadline until one signed, or the last one asked failed.
+pub(crate) async fn in_turn<'k, C, P>(
+    fleet: &Fleet,
+    caller: &AppId,
+    first: C,
+    mut others: impl Iterator<Item = C>,
+    prepare: impl Fn(C) -> Result<Turn<'k, P>, SigningError>,
+) -> Result<(Turn<'k, P>, Result<Signed, HsmError>), SigningError> {
+    let deadline = Instant::now() + fleet.deadline();
+    let mut candidate = first;
+    loop {
+        let turn = prepare(candidate)?;
+        let other = others.next();
+        // A copy in one device leaves time for another copy.
+        let left = deadline.saturating_duration_since(Instant::now());
+        let share = if other.is_some() { left / 2 } else { left };
+        let ask = Ask {
+            caller,
+            key: &turn.copy.driver_key,
+            algorithm: device_algorithm(turn.algorithm),
+            digest: turn.digest,
+            deadline: Some(Instant::now() + share),
+        };
+        match (fleet.sign(ask).await, other) {
+            (Err(error), Some(other)) if may_go_elsewhere(&error) && Instant::now() < deadline => {
+                candidate = other;
+            }
+            (signed, _) => return Ok((turn, signed)),
+        }
     }
 }
 

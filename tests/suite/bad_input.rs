@@ -139,6 +139,8 @@ fn a_wrong_member_of_a_signing_request_is_named() {
         sign(json!({"key": "no-such-key"}), 404, "unknown_key", ""),
         sign(json!({"key": "../sys-audit"}), 404, "unknown_key", ""),
         sign(json!({"key": "front-sm2"}), 403, "key_not_permitted", ""),
+        sign(json!({"key": "sys-audit"}), 403, "key_not_permitted", ""),
+        sign(json!({"key": "sys-token"}), 403, "key_not_permitted", ""),
         sign(json!({"group": "portal", "input": {"digest": hash}}), 422, "key_not_in_group", "group"),
     ]);
 }

@@ -2,7 +2,9 @@ use crate::support::{AT, Scratch, codes, gateway, sandbox};
 
 #[test]
 fn the_sandboxs_certificates_are_valid_with_their_crls_checked() {
-    for service in ["demo-sm2", "demo-p256", "demo-rsa2048", "portal-sm2", "front-sm2"] {
+    for service in
+        ["demo-sm2", "demo-p256", "demo-rsa2048", "portal-sm2", "front-sm2", "sys-audit", "sys-token"]
+    {
         let ran = sandbox().verify(&format!("services/{service}/chain.pem"), &format!("--at {AT}"));
         let object = ran.expect(0, "valid", None);
         assert_eq!(object["type"], "cert");

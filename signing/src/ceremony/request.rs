@@ -1,17 +1,14 @@
 //! Asking for a key's certificate.
 
 use config::{DeviceId, KeyId};
-use formats::Algorithm;
 use formats::csr::{self, Extension, KeyUsages, RequestPlan};
 use formats::scheme::HashAlgorithm;
+use formats::{Algorithm, DEFAULT_SIGNER_ID};
 use hsm_driver::{Answer, KeyKind, Order};
 use store::{AuditEntry, KeyPurpose, KeyState, Spread, StoreError};
 
 use super::material::{from_spki, usual};
 use super::{CeremonyError, KeyCeremonies, KeyDevices, Operator};
-
-/// The identifier that authorities expect in SM2's Z.
-const SIGNER_ID: &[u8] = b"1234567812345678";
 
 impl<D: KeyDevices> KeyCeremonies<D> {
     /// A certification request (PKCS #10, PEM) for a copy of a pending or active version, signed by the copy itself
@@ -45,7 +42,8 @@ impl<D: KeyDevices> KeyCeremonies<D> {
             public_key: formats::PublicKey::from_spki_der(spki)?,
             algorithm,
             extensions: extensions(record.purpose)?,
-            signer_id: SIGNER_ID.to_vec(),
+            // The one that authorities expect.
+            signer_id: DEFAULT_SIGNER_ID.to_vec(),
         })?;
         let holders = match (found.spread, device) {
             (Spread::PerDevice, Some(device)) => vec![device.clone()],

@@ -88,10 +88,17 @@ pub(crate) fn stamp(versions: Vec<KeyVersion>) -> KeyRecord {
     }
 }
 
-/// The private half of a sandbox service's SM2 key, to be imported under a CKA_ID.
+/// The private half of a sandbox service's key, SM2 or P-256, to be imported under a CKA_ID.
 pub(crate) fn import(cka_id: &str, of: &str) -> ImportKey {
-    let PrivateParts::Sm2 { scalar, public } = &service(of).private else { panic!("{of} is no SM2 key") };
-    let parts = KeyParts::Sm2 { scalar: scalar.to_vec().into(), point: public.to_vec() };
+    let parts = match &service(of).private {
+        PrivateParts::Sm2 { scalar, public } => {
+            KeyParts::Sm2 { scalar: scalar.to_vec().into(), point: public.to_vec() }
+        }
+        PrivateParts::P256 { scalar, public } => {
+            KeyParts::P256 { scalar: scalar.to_vec().into(), point: public.to_vec() }
+        }
+        PrivateParts::Rsa { .. } => panic!("{of} is an RSA key"),
+    };
     ImportKey { label: "stamp".to_owned(), cka_id: cka_id.as_bytes().to_vec(), parts, extractable: false }
 }
 

@@ -1,0 +1,122 @@
+//! Signing with the site's own keys: access tokens, audit checkpoints and whatever else the gateway says for itself.
+//!
+//! A key is found by its purpose. What callers send never comes here, and keys that act for somebody else (`service`,
+//! `personal`) or do not sign at all (`kek`) are never taken.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use config::{AppId, DeviceId, KeyId};
+use formats::{Algorithm, DEFAULT_SIGNER_ID, PublicKey};
+use hsm_driver::Fleet;
+use store::KeyPurpose;
+
+use crate::sign::{Turn, in_rotation, in_turn};
+use crate::{KeyRing, SigningCopy, SigningError, SigningKey};
+
+/// Signs with system keys. Clones share the keys; it outlives reloads of the configuration.
+#[derive(Clone)]
+pub struct SystemDesk {
+    keys: Arc<ArcSwap<KeyRing>>,
+    fleet: Arc<Fleet>,
+    /// Whom the devices' lines know it by.
+    name: AppId,
+}
+
+/// A signature by a system key. It verified; it is not in the audit log by itself.
+#[derive(Debug, Clone)]
+pub struct SystemSignature {
+    /// Strict DER for SM2 and ECDSA, the octets of the integer for RSA.
+    pub signature: Vec<u8>,
+    /// How it was made.
+    pub algorithm: Algorithm,
+    /// The key.
+    pub key: KeyId,
+    /// Its version.
+    pub version: u32,
+    /// The copy: its public key verifies the signature.
+    pub copy: SigningCopy,
+    /// The device.
+    pub device: DeviceId,
+}
+
+impl SystemDesk {
+    /// A desk over a fleet that was started with these keys.
+    #[must_use]
+    pub fn new(keys: Arc<KeyRing>, fleet: Arc<Fleet>) -> Self {
+        let name = AppId::parse("system").expect("letters are a name");
+        Self { keys: Arc::new(ArcSwap::new(keys)), fleet, name }
+    }
+
+    /// The keys as they are now.
+    #[must_use]
+    pub fn keys(&self) -> Arc<KeyRing> {
+        self.keys.load_full()
+    }
+
+    /// Changes the keys. The fleet has to know the new ones before.
+    pub fn replace_keys(&self, keys: Arc<KeyRing>) {
+        self.keys.store(keys);
+    }
+
+    /// Signs with the site's key of this purpose; of several, with the first by name that a device can serve.
+    ///
+    /// `message` is told which copy is going to sign, so that it can name its key; it is asked again for each copy that
+    /// is tried. SM2 signs under the default identifier, RSA by RSASSA-PKCS1-v1_5.
+    ///
+    /// # Errors
+    /// [`SigningError::NoSystemKey`] when the site has no key for it, [`SigningError::Device`] when no device signs
+    /// within the site's deadline.
+    pub async fn sign(
+        &self,
+        purpose: KeyPurpose,
+        message: impl Fn(&SigningKey, &SigningCopy) -> Vec<u8>,
+    ) -> Result<SystemSignature, SigningError> {
+        let ring = self.keys();
+        let keys: Vec<_> = ring.iter().filter(|key| key.purpose == purpose && is_system(purpose)).collect();
+        let first = keys.first().ok_or(SigningError::NoSystemKey(purpose))?;
+        let mut usable = Vec::new();
+        for key in &keys {
+            usable.extend(in_rotation(&self.fleet, &key.current.copies).into_iter().map(|copy| (*key, copy)));
+        }
+        let mut usable = usable.into_iter();
+        // Where none is usable, the first one's refusal says what is wrong.
+        let begin = usable.next().unwrap_or((*first, first.shown()));
+        let (turn, signed) = in_turn(&self.fleet, &self.name, begin, usable, |(key, copy)| {
+            let algorithm = algorithm(key, &copy.public_key)?;
+            let digest = copy.public_key.digest(algorithm, DEFAULT_SIGNER_ID, &message(key, copy))?;
+            Ok(Turn { copy, algorithm, digest, prepared: key })
+        })
+        .await?;
+        let (Turn { copy, algorithm, prepared: key, .. }, signed) = (turn, signed?);
+        Ok(SystemSignature {
+            signature: signed.signature,
+            algorithm,
+            key: key.id.clone(),
+            version: key.current.version,
+            copy: copy.clone(),
+            device: signed.device,
+        })
+    }
+}
+
+/// Whether the gateway itself signs with keys of this purpose.
+fn is_system(purpose: KeyPurpose) -> bool {
+    match purpose {
+        KeyPurpose::Token
+        | KeyPurpose::Audit
+        | KeyPurpose::Tsa
+        | KeyPurpose::Seal
+        | KeyPurpose::Ca
+        | KeyPurpose::Tls
+        | KeyPurpose::Front => true,
+        KeyPurpose::Service | KeyPurpose::Personal | KeyPurpose::Kek => false,
+    }
+}
+
+fn algorithm(key: &SigningKey, public_key: &PublicKey) -> Result<Algorithm, SigningError> {
+    let all = [Algorithm::Sm2Sm3, Algorithm::EcdsaP256Sha256, Algorithm::RsaPkcs1Sha256];
+    let fits = all.into_iter().find(|algorithm| public_key.supports(*algorithm));
+    let reason = || format!("devices do not sign with {} keys", public_key.kind());
+    fits.ok_or_else(|| SigningError::Register { key: key.id.clone(), reason: reason() })
+}
