@@ -4,9 +4,10 @@
 //! caches it shares.
 
 #![allow(missing_docs)] // criterion's macros make public functions
-#![allow(clippy::unwrap_used)] // a benchmark that cannot be set up ends
+#![allow(clippy::unwrap_used, clippy::print_stdout)] // a benchmark that cannot be set up ends
 
 use std::hint::black_box;
+use std::process::Command;
 use std::time::Duration;
 
 use aws_lc_rs::signature as aws;
@@ -15,12 +16,14 @@ use criterion::measurement::{Measurement, ValueFormatter, WallTime};
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
 use rustix::time::{ClockId, clock_gettime};
 use sm2::dsa::signature::{Signer as _, Verifier as _};
-use sm2_verify::{DEFAULT_ID, PublicKey, Signature, Verifier, VerifierOptions, e, verify};
+use sm2_verify::{DEFAULT_ID, PublicKey, Signature, Verification, Verifier, VerifierOptions, e, verify};
 
 const KEYS: [usize; 3] = [1, 100, 1_000];
 /// Signatures made for each number of keys: more than one of a key, as its table is not in the caches for each.
 const SIGNATURES: usize = 4_000;
 const MESSAGE: usize = 256;
+/// Signatures verified together.
+const BATCH: usize = 32;
 
 struct ThreadTime;
 
@@ -116,6 +119,15 @@ fn sm2(criterion: &mut Criterion<ThreadTime>) {
             verifier.verify(&one.key, &digest(one), &one.signature).is_ok()
         });
         assert_eq!(verifier.tables().0, keys);
+        let batches: Vec<&[Signed]> = signed.chunks_exact(BATCH).collect();
+        group.throughput(Throughput::Elements(BATCH as u64));
+        row(&mut group, "tables, in batches", keys, &batches, |some| {
+            let digests: Vec<_> = some.iter().map(digest).collect();
+            let batch = some.iter().zip(&digests);
+            let batch = batch.map(|(one, e)| Verification { key: &one.key, e, signature: &one.signature });
+            verifier.verify_batch(&batch.collect::<Vec<_>>()).iter().all(Result::is_ok)
+        });
+        group.throughput(Throughput::Elements(1));
         row(&mut group, "no tables", keys, &signed, |one| {
             verify(&one.key, &digest(one), &one.signature).is_ok()
         });
@@ -164,6 +176,15 @@ fn p256(criterion: &mut Criterion<ThreadTime>) {
     group.finish();
 }
 
+/// OpenSSL measures itself, with one key and a message of 20 bytes; it has no part in the processor time of this
+/// program.
+fn openssl(_: &mut Criterion<ThreadTime>) {
+    let speed = Command::new("openssl").args(["speed", "-seconds", "2", "-mr", "sm2"]).output();
+    let text = speed.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    let rate = text.lines().find(|line| line.starts_with("+F7:")).and_then(|line| line.rsplit(':').next());
+    println!("sm2/openssl/1 keys: {} verifications in a second", rate.unwrap_or("no openssl:"));
+}
+
 criterion_group! {
     name = benches;
     config = Criterion::default()
@@ -171,6 +192,6 @@ criterion_group! {
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(2))
         .sample_size(30);
-    targets = sm2, p256
+    targets = sm2, p256, openssl
 }
 criterion_main!(benches);

@@ -24,6 +24,7 @@ mod multiples;
 mod point;
 mod scalar;
 mod signature;
+mod sums;
 mod verifier;
 mod verify;
 

@@ -62,7 +62,7 @@ impl<const WIDTH: usize> Multiples<WIDTH> {
             for (window, (points, inverses)) in windows.enumerate() {
                 let (known, new) = points.split_at_mut(known);
                 for ((new, point), inverse) in new.iter_mut().zip(known).zip(inverses) {
-                    *new = add(point, step(window), inverse);
+                    *new = point.add_with(step(window), inverse);
                 }
             }
         }
@@ -82,13 +82,6 @@ impl<const WIDTH: usize> Multiples<WIDTH> {
             self.points[window * Self::PER_WINDOW + index].negate_if(negative)
         })
     }
-}
-
-/// The sum of two points with different x, given 1 / (`b`.x − `a`.x).
-fn add(a: &AffinePoint, b: &AffinePoint, inverse: &FieldElement) -> AffinePoint {
-    let slope = b.y.sub(&a.y).mul(inverse);
-    let x = slope.square().sub(&a.x).sub(&b.x);
-    AffinePoint { x, y: slope.mul(&a.x.sub(&x)).sub(&a.y) }
 }
 
 /// `scalar` times `point` without a table: 256 doublings and some forty additions.

@@ -39,6 +39,14 @@ impl AffinePoint {
         self.y.square() == x_squared.sub(&three).mul(&self.x).add(&b)
     }
 
+    /// The sum with a point of another x, given the inverse of that x less this one.
+    #[inline(always)]
+    pub(crate) fn add_with(&self, other: &Self, inverse: &FieldElement) -> Self {
+        let slope = other.y.sub(&self.y).mul(inverse);
+        let x = slope.square().sub(&self.x).sub(&other.x);
+        Self { x, y: slope.mul(&self.x.sub(&x)).sub(&self.y) }
+    }
+
     /// The opposite point if `negative`, without a branch: digits have random signs.
     #[inline(always)]
     pub(crate) fn negate_if(&self, negative: bool) -> Self {

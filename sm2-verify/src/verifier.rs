@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use lru::LruCache;
 
 use crate::multiples::{KEY_WIDTH, Multiples};
-use crate::verify::{verify, verify_by_rustcrypto, verify_with};
+use crate::verify::{verify, verify_by_rustcrypto, verify_together, verify_with};
 use crate::{PublicKey, Signature, Sm2Error};
 
 /// What a [`Verifier`] may use.
@@ -70,6 +70,12 @@ struct Keys {
     uses: LruCache<Coordinates, u32, RandomState>,
 }
 
+/// Signatures of a batch whose points are summed up together: as many as fit a second-level cache with all their terms.
+const TOGETHER: usize = 32;
+
+/// Fewer are not worth the inversions.
+const FEWEST_TOGETHER: usize = 8;
+
 /// Keys whose uses are counted: enough that a few thousand keys in turn all reach their table.
 const COUNTED: usize = 16_384;
 
@@ -98,9 +104,26 @@ impl Verifier {
         }
     }
 
-    /// The answers of [`Verifier::verify`] to each of `verifications`, in their order.
+    /// The answers of [`Verifier::verify`] to each of `verifications`, in their order; quicker together than one by one.
     pub fn verify_batch(&self, verifications: &[Verification<'_>]) -> Vec<Result<(), Sm2Error>> {
-        verifications.iter().map(|one| self.verify(one.key, one.e, one.signature)).collect()
+        verifications.chunks(TOGETHER).flat_map(|some| self.verify_some(some)).collect()
+    }
+
+    fn verify_some(&self, some: &[Verification<'_>]) -> Vec<Result<(), Sm2Error>> {
+        if some.len() < FEWEST_TOGETHER || self.options.implementation != Implementation::Windowed {
+            return some.iter().map(|one| self.verify(one.key, one.e, one.signature)).collect();
+        }
+        let tables: Vec<_> = some.iter().map(|one| self.table(one.key)).collect();
+        let tabled = some
+            .iter()
+            .zip(&tables)
+            .filter_map(|(one, table)| Some((&**table.as_ref()?, one.e, one.signature)));
+        let mut together = verify_together(&tabled.collect::<Vec<_>>()).into_iter();
+        let answer = |(one, table): (&Verification<'_>, &Option<_>)| match table {
+            Some(_) => together.next().unwrap_or(Err(Sm2Error::Mismatch)),
+            None => verify(one.key, one.e, one.signature),
+        };
+        some.iter().zip(&tables).map(answer).collect()
     }
 
     /// How many keys have a table, and how many bytes these tables take.

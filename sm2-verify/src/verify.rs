@@ -10,6 +10,7 @@ use crate::field::FieldElement;
 use crate::multiples::{G, G_WIDTH, KEY_WIDTH, Multiples, multiply};
 use crate::point::{AffinePoint, Point};
 use crate::scalar::Scalar;
+use crate::sums::sums;
 use crate::{PublicKey, Signature, Sm2Error};
 
 /// Is `signature` the one of `key` over `e` (GB/T 32918.2, 7.1 from step B5 on)?
@@ -34,6 +35,27 @@ pub(crate) fn verify_with(
     let key_terms = key.terms::<{ Multiples::<KEY_WIDTH>::WINDOWS }>(&equation.t);
     let g_terms = equation.g_terms();
     equation.check(&sum(sum(Point::INFINITY, &g_terms), &key_terms))
+}
+
+/// A signature, what should be signed, and the multiples of the key.
+pub(crate) type Tabled<'a> = (&'a Multiples<KEY_WIDTH>, &'a [u8; 32], &'a Signature);
+
+/// The answers of [`verify_with`] to each, in their order; quicker for some ten or more.
+pub(crate) fn verify_together(all: &[Tabled<'_>]) -> Vec<Result<(), Sm2Error>> {
+    const KEY_TERMS: usize = Multiples::<KEY_WIDTH>::WINDOWS;
+    const TERMS: usize = Multiples::<G_WIDTH>::WINDOWS + KEY_TERMS;
+    let equations: Vec<_> = all.iter().map(|(_, e, signature)| Equation::of(e, signature)).collect();
+    let mut terms = Vec::with_capacity(all.len() * TERMS);
+    for (equation, (key, ..)) in equations.iter().zip(all) {
+        terms.extend(equation.g_terms());
+        terms.extend(key.terms::<KEY_TERMS>(&equation.t));
+    }
+    let judge =
+        |((equation, sum), (key, e, signature)): ((&Equation, Option<AffinePoint>), &Tabled<'_>)| match sum {
+            Some(point) => equation.check(&point.into()),
+            None => verify_with(key, e, signature),
+        };
+    equations.iter().zip(sums(terms, TERMS)).zip(all).map(judge).collect()
 }
 
 /// The same by RustCrypto's implementation.

@@ -127,6 +127,27 @@ fn a_batch_is_answered_in_its_order() {
     assert!(verifier.verify_batch(&[]).is_empty());
 }
 
+/// Keys with a table and without one, more than are summed up together and fewer than are worth it.
+#[test]
+fn a_long_batch_is_answered_in_its_order() {
+    let signed: Vec<_> = (0..12).map(signed).collect();
+    let verifier = Verifier::new(options(6 * table_bytes(), 2));
+    for length in [7, 8, 31, 32, 33, 40, 100] {
+        let pair = |turn: usize| (turn % 12, (turn + turn % 7 / 5) % 12);
+        let batch: Vec<_> = (0..length)
+            .map(|turn| Verification {
+                key: &signed[pair(turn).0].0,
+                e: &E,
+                signature: &signed[pair(turn).1].1,
+            })
+            .collect();
+        let answers: Vec<_> = verifier.verify_batch(&batch).iter().map(Result::is_ok).collect();
+        let expected: Vec<_> = (0..length).map(|turn| pair(turn).0 == pair(turn).1).collect();
+        assert_eq!(answers, expected);
+        assert!(expected.contains(&false) && expected.contains(&true));
+    }
+}
+
 #[test]
 fn the_other_implementation_answers_the_same_and_keeps_nothing() {
     let verifier =

@@ -1,5 +1,7 @@
 //! Signatures made to meet what random ones never meet. Whoever holds a private key can make them.
 
+use std::sync::LazyLock;
+
 use proptest::prelude::*;
 use sm2::elliptic_curve::PrimeField as _;
 use sm2::elliptic_curve::ops::Reduce;
@@ -7,7 +9,7 @@ use sm2::elliptic_curve::point::AffineCoordinates as _;
 use sm2::elliptic_curve::sec1::ToSec1Point as _;
 use sm2::{FieldBytes, ProjectivePoint, Scalar};
 
-use super::{G_WIDTH, KEY_WIDTH, verify, verify_by_rustcrypto, verify_with};
+use super::{G_WIDTH, KEY_WIDTH, Tabled, verify, verify_by_rustcrypto, verify_together, verify_with};
 use crate::multiples::Multiples;
 use crate::scalar::{Digits, ORDER, Scalar as OurScalar};
 use crate::{PublicKey, Signature, Sm2Error};
@@ -26,6 +28,32 @@ fn bytes(scalar: &Scalar) -> [u8; 32] {
 fn signature(r: &Scalar, s: &Scalar) -> Option<Signature> {
     Signature::from_raw(&[bytes(r), bytes(s)].concat()).ok()
 }
+
+/// A signature that stands beside others.
+struct Neighbour {
+    keyed: Keyed,
+    e: [u8; 32],
+    signature: Signature,
+}
+
+impl Neighbour {
+    fn tabled(&self) -> Tabled<'_> {
+        (&self.keyed.table, &self.e, &self.signature)
+    }
+}
+
+/// A good one and a bad one.
+static NEIGHBOURS: LazyLock<(Neighbour, Neighbour)> = LazyLock::new(|| {
+    let [secret, s, t] = [0x0dd5_eedu64, 0x5157, 0x7157].map(Scalar::from);
+    let q = ProjectivePoint::GENERATOR * (s + t * secret);
+    let (r, x) = (t - s, scalar(&q.to_affine().x().into()));
+    let neighbour = |e| Neighbour {
+        keyed: Keyed::from_secret(secret),
+        e: bytes(&e),
+        signature: signature(&r, &s).unwrap(),
+    };
+    (neighbour(r - x), neighbour(r - x + Scalar::ONE))
+});
 
 /// A key with its table, made once.
 struct Keyed {
@@ -51,6 +79,12 @@ impl Keyed {
         let answer = verify(&self.key, e, signature);
         let others = [verify_by_rustcrypto(&self.key, e, signature), verify_with(&self.table, e, signature)];
         assert_eq!(others, [answer; 2], "{:?} {e:02x?} {signature:02x?}", self.key);
+        // Beside others, to which it must not matter: one that holds and one that does not.
+        let (good, bad) = &*NEIGHBOURS;
+        let this = (&self.table, e, signature);
+        let answers = verify_together(&[good.tabled(), this, bad.tabled(), this, good.tabled()]);
+        let expected = [Ok(()), answer, MISMATCH, answer, Ok(())];
+        assert_eq!(answers, expected, "{:?} {e:02x?} {signature:02x?}", self.key);
         answer
     }
 
@@ -185,6 +219,35 @@ fn the_terms_of_g_and_of_the_key_meet_among_themselves() {
         let term = last_place(KEY_WIDTH) * Scalar::from(amount as u64);
         for t in [term + term, -(term + term)] {
             key.accepts(&Scalar::from(0x1234u64), &t);
+        }
+    }
+}
+
+#[test]
+fn terms_that_are_added_in_pairs_meet() {
+    // The pair of G's last term and the key's first one: the key is chosen so that they are equal, or opposite.
+    let mut met = 0;
+    for number in 1..20u64 {
+        let (s, t) = (scalar(&[number as u8; 32]), scalar(&[0x51 + number as u8; 32]));
+        let of_g = digits::<G_WIDTH>(&s);
+        let place = of_g.len() - 1;
+        assert_eq!(place % 2, 0, "the first of its pair");
+        let quotient = of_g[place] * digits::<KEY_WIDTH>(&t)[0].invert().unwrap();
+        for secret in [quotient, -quotient] {
+            Keyed::from_secret(secret).accepts(&s, &t);
+            met += 1;
+        }
+    }
+    assert!(met > 0);
+    // Sums of pairs that meet: the last two of G's with the key's first two.
+    let (s, t) = (scalar(&[0x3d; 32]), scalar(&[0x6b; 32]));
+    let (of_g, of_key) = (digits::<G_WIDTH>(&s), digits::<KEY_WIDTH>(&t));
+    for count in 1..16 {
+        let sum: Scalar = of_g[of_g.len() - count..].iter().sum();
+        let key: Scalar = of_key[..count].iter().sum();
+        let quotient = sum * key.invert().unwrap();
+        for secret in [quotient, -quotient] {
+            Keyed::from_secret(secret).accepts(&s, &t);
         }
     }
 }

@@ -8,7 +8,7 @@ use sm2::elliptic_curve::ops::Reduce;
 use sm2::elliptic_curve::point::AffineCoordinates as _;
 use sm2::elliptic_curve::sec1::ToSec1Point as _;
 use sm2::{FieldBytes, ProjectivePoint, Scalar};
-use sm2_verify::{Implementation, PublicKey, Signature, Verifier, VerifierOptions, verify};
+use sm2_verify::{Implementation, PublicKey, Signature, Verification, Verifier, VerifierOptions, verify};
 
 static WITH_TABLES: LazyLock<Verifier> = LazyLock::new(|| {
     Verifier::new(VerifierOptions { table_after: 1, table_bytes: 4 << 20, ..VerifierOptions::default() })
@@ -50,6 +50,8 @@ fn judged_alike(key: &PublicKey, r: &[u8; 32], s: &[u8; 32], e: &[u8; 32]) -> Op
     let answer = verify(key, e, &signature);
     assert_eq!(answer, WITH_TABLES.verify(key, e, &signature), "with a table: {key:?} {e:02x?} {raw:02x?}");
     assert_eq!(answer, RUSTCRYPTO.verify(key, e, &signature), "by RustCrypto: {key:?} {e:02x?} {raw:02x?}");
+    let batch = [Verification { key, e, signature: &signature }; 9];
+    assert_eq!(WITH_TABLES.verify_batch(&batch), [answer; 9], "together: {key:?} {e:02x?} {raw:02x?}");
     Some(answer.is_ok())
 }
 
