@@ -9,7 +9,8 @@ use tests::{Ran, Scratch, Site, repository, shared};
 /// works ends the script.
 const PRELUDE: &str = "set -eu\ncurl() { command curl --fail-with-body -sS \"$@\"; }\n";
 
-/// The examples of a Markdown file: blocks fenced as ```sh that call the gateway or judge what it answered.
+/// The examples of a Markdown file: blocks fenced as ```sh that call the gateway, by curl or by the function that the
+/// documents make of it, or judge what it answered.
 fn examples(markdown: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut open: Option<String> = None;
@@ -24,7 +25,7 @@ fn examples(markdown: &str) -> Vec<String> {
             _ => {}
         }
     }
-    found.retain(|block| block.contains("curl") || block.contains("openssl"));
+    found.retain(|block| ["curl ", "call ", "openssl "].iter().any(|word| block.contains(word)));
     found
 }
 
@@ -97,7 +98,8 @@ fn make_try_notices_a_gateway_that_is_not_there() {
 }
 
 #[test]
-fn only_sh_blocks_with_curl_or_openssl_are_examples() {
-    let markdown = "```sh\nmake run\n```\n```sh\ncurl a\ncurl b\n```\n```json\n{\"curl\": 1}\n```\n```sh\nopenssl c\n```\n";
-    assert_eq!(examples(markdown), ["curl a\ncurl b\n", "openssl c\n"]);
+fn sh_blocks_with_curl_call_or_openssl_are_examples_and_no_others() {
+    let markdown = "```sh\nmake run\n```\n```sh\ncurl a\ncurl b\n```\n```json\n{\"curl\": 1}\n```\n```sh\nopenssl c\n```\n```sh\nX=1\ncall d | sed e\n```\n";
+    let found = ["curl a\ncurl b\n", "openssl c\n", "X=1\ncall d | sed e\n"];
+    assert_eq!(examples(markdown), found);
 }
