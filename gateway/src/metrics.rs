@@ -45,6 +45,11 @@ struct Judged {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Trust {
+    trust: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct DeviceLabel {
     device: String,
     group: String,
@@ -77,6 +82,9 @@ pub(crate) struct Metrics {
     problems: Family<Code, Counter>,
     signatures: Family<Signature, Counter>,
     judged: Family<Judged, Counter>,
+    paths_remembered: Family<Trust, Gauge>,
+    paths_judged: Family<Trust, Gauge>,
+    path_memory: Family<Trust, Gauge>,
     in_flight: Gauge<i64, AtomicI64>,
     device_state: Family<DeviceStateLabel, Gauge>,
     device_load: Family<DeviceLabel, Gauge>,
@@ -117,6 +125,9 @@ impl Metrics {
             problems: Family::default(),
             signatures: Family::default(),
             judged: Family::default(),
+            paths_remembered: Family::default(),
+            paths_judged: Family::default(),
+            path_memory: Family::default(),
             in_flight: Gauge::default(),
             device_state: Family::default(),
             device_load: Family::default(),
@@ -139,6 +150,21 @@ impl Metrics {
         registry.register("problems", "Problem documents sent, by code", metrics.problems.clone());
         registry.register("signatures", "Signatures delivered", metrics.signatures.clone());
         registry.register("judgements", "Verdicts given", metrics.judged.clone());
+        registry.register(
+            "paths_remembered",
+            "Certificate paths whose judgement was remembered, since trust was read",
+            metrics.paths_remembered.clone(),
+        );
+        registry.register(
+            "paths_judged",
+            "Certificate paths that had to be judged, since trust was read",
+            metrics.paths_judged.clone(),
+        );
+        registry.register(
+            "path_memory_bytes",
+            "Octets of judgements on certificate paths remembered",
+            metrics.path_memory.clone(),
+        );
         registry.register("http_requests_in_flight", "Requests being worked on", metrics.in_flight.clone());
         registry.register("device_state", "1 for the state a device is in", metrics.device_state.clone());
         registry.register("device_load", "Requests in flight and waiting", metrics.device_load.clone());
@@ -255,6 +281,12 @@ impl Metrics {
             self.device_latency.get_or_create(&label).set(device.latency_us as f64 / 1e6);
             self.device_failures.get_or_create(&label).set(whole(device.failed));
             self.device_worker_starts.get_or_create(&label).set(whole(device.worker_starts));
+        }
+        for (name, trust) in [("documents", &gateway.documents), ("licenses", gateway.licenses.trust())] {
+            let (label, memory) = (Trust { trust: name }, trust.memory());
+            self.paths_remembered.get_or_create(&label).set(whole(memory.hits));
+            self.paths_judged.get_or_create(&label).set(whole(memory.misses));
+            self.path_memory.get_or_create(&label).set(whole(memory.bytes as u64));
         }
         self.in_flight.set(whole(gateway.in_flight.load(Ordering::Relaxed) as u64));
         self.audit_entries.set(whole(gateway.audit.appended()));

@@ -34,6 +34,11 @@ impl LicenseFront {
         Self { store, trust, sandbox }
     }
 
+    /// What licenses are judged against.
+    pub fn trust(&self) -> &TrustStore {
+        &self.trust
+    }
+
     /// Judges a license at a time: its form, chain, validity and revocation, then its holder's standing and
     /// face as the library has them now.
     ///
