@@ -20,4 +20,4 @@ RUSTFLAGS="--cfg fuzzing -Ccodegen-units=1 -Cpasses=sancov-module -Cllvm-args=-s
 -Cllvm-args=-sanitizer-coverage-trace-compares" \
     cargo build --release --manifest-path fuzz/Cargo.toml --target-dir target --target "$host" --bin "$target"
 exec "target/$host/release/$target" "$found/corpus" "fuzz/corpus/$target" -max_total_time="$seconds" \
-    -artifact_prefix="$found/" -max_len=4096 "$@"
+    -artifact_prefix="$found/" -max_len=4096 -timeout=10 "$@"

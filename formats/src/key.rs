@@ -5,7 +5,7 @@ use aws_lc_rs::signature::{self as aws, ParsedPublicKey, UnparsedPublicKey, Veri
 use const_oid::ObjectIdentifier;
 use der::asn1::{Any, BitString, UintRef};
 use der::{Decode, Encode, Sequence};
-use sm2_verify::Verifier;
+use sm2_verify::{Verification, Verifier};
 use spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
 
 use crate::algorithm::Algorithm;
@@ -331,6 +331,40 @@ impl PublicKey {
         };
         Some((verifier, key))
     }
+}
+
+/// A signature over a digest as [`PublicKey::digest`] makes it, and whose it should be.
+#[derive(Clone, Copy, Debug)]
+pub struct DigestSignature<'a> {
+    /// Whose it should be.
+    pub key: &'a PublicKey,
+    /// How it was made.
+    pub algorithm: Algorithm,
+    /// Over what.
+    pub digest: [u8; 32],
+    /// Strict DER for SM2 and ECDSA.
+    pub signature: &'a [u8],
+}
+
+/// What [`PublicKey::verify_digest_with`] says of each, in their order; those of SM2 are verified together.
+pub fn verify_digests(all: &[DigestSignature<'_>], verifier: &Verifier) -> Vec<Result<(), FormatError>> {
+    let of_sm2 = |one: &DigestSignature<'_>| match (one.key, one.algorithm) {
+        (PublicKey::Sm2(_), Algorithm::Sm2Sm3) => sm2_verify::Signature::from_der(one.signature).ok(),
+        _ => None,
+    };
+    let of_sm2: Vec<_> = all.iter().map(of_sm2).collect();
+    let mut questions = Vec::with_capacity(all.len());
+    for (one, signature) in all.iter().zip(&of_sm2) {
+        if let (PublicKey::Sm2(key), Some(signature)) = (one.key, signature) {
+            questions.push(Verification { key, e: &one.digest, signature });
+        }
+    }
+    let mut together = verifier.verify_batch(&questions).into_iter();
+    let answer = |(one, of_sm2): (&DigestSignature<'_>, &Option<_>)| match of_sm2 {
+        Some(_) => Ok(together.next().expect("every question has its answer")?),
+        None => one.key.verify_digest_with(one.algorithm, &one.digest, one.signature, Some(verifier)),
+    };
+    all.iter().zip(&of_sm2).map(answer).collect()
 }
 
 fn point(

@@ -38,7 +38,7 @@ pub use algorithm::Algorithm;
 pub use cert_id::CertificateId;
 pub use chain::{TrustStore, Usage};
 pub use error::FormatError;
-pub use key::PublicKey;
+pub use key::{DigestSignature, PublicKey, verify_digests};
 pub use sm2_verify::DEFAULT_ID as DEFAULT_SIGNER_ID;
 pub use uscc::{Uscc, UsccError};
 pub use verdict::{Finding, Judgement, Verdict};

@@ -78,31 +78,46 @@ struct Refused {
     problem: ProblemDocument,
 }
 
-/// An item's answer, written out.
-pub(crate) fn written<T: Serialize>(answer: Result<T, Problem>, request_id: &str) -> Vec<u8> {
-    match answer {
-        Ok(answer) => serde_json::to_vec(&answer),
-        Err(problem) => serde_json::to_vec(&Refused { problem: problem.document(request_id.to_owned()) }),
+/// Answers to items that follow each other, written out.
+#[derive(Default)]
+pub(crate) struct Answers(Vec<u8>);
+
+impl Answers {
+    pub(crate) fn push<T: Serialize>(&mut self, answer: Result<T, Problem>, request_id: &str) {
+        if !self.0.is_empty() {
+            self.0.push(b',');
+        }
+        let start = self.0.len();
+        let written = match answer {
+            Ok(answer) => serde_json::to_writer(&mut self.0, &answer),
+            Err(problem) => {
+                let problem = problem.document(request_id.to_owned());
+                serde_json::to_writer(&mut self.0, &Refused { problem })
+            }
+        };
+        if written.is_err() {
+            self.0.truncate(start);
+            self.0.extend_from_slice(b"{}");
+        }
     }
-    .unwrap_or_else(|_| b"{}".to_vec())
 }
 
-/// `{items: […], request_id}`.
-pub(crate) fn answer(items: &[Vec<u8>]) -> Response {
+/// `{items: […], request_id}`, its items in so many parts, none of which is empty.
+pub(crate) fn answer(parts: &[Answers]) -> Response {
     let json = HeaderValue::from_static("application/json");
-    ([(header::CONTENT_TYPE, json)], document(items, &crate::request_id::current())).into_response()
+    ([(header::CONTENT_TYPE, json)], document(parts, &crate::request_id::current())).into_response()
 }
 
 /// The answer's body.
-pub(crate) fn document(items: &[Vec<u8>], request_id: &str) -> Vec<u8> {
-    let length: usize = items.iter().map(|item| item.len() + 1).sum();
+pub(crate) fn document(parts: &[Answers], request_id: &str) -> Vec<u8> {
+    let length: usize = parts.iter().map(|part| part.0.len() + 1).sum();
     let mut body = Vec::with_capacity(length + 128);
     body.extend_from_slice(b"{\"items\":[");
-    for (place, item) in items.iter().enumerate() {
+    for (place, part) in parts.iter().enumerate() {
         if place > 0 {
             body.push(b',');
         }
-        body.extend_from_slice(item);
+        body.extend_from_slice(&part.0);
     }
     // An id is of letters, digits and `._-`.
     body.extend_from_slice(format!("],\"request_id\":\"{request_id}\"}}").as_bytes());

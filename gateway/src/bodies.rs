@@ -8,12 +8,14 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{Uri, header};
 use formats::chain::TrustStore;
+use formats::license::LicenseReport;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use time::OffsetDateTime;
 use tokio::runtime::{Builder, Runtime};
 use utoipa::PartialSchema;
 
-use crate::batch::{self, Item};
+use crate::batch::{self, Answers, Item};
 use crate::body;
 use crate::ceremonies::ConfirmRequest;
 use crate::ceremony_order::CeremonyRequest;
@@ -30,14 +32,12 @@ use crate::replace::ReplaceRequest;
 use crate::signatures::SignatureRequest;
 use crate::verifications::{Judge, VerificationRequest};
 
-/// Longest body that is read, octets.
-pub const LIMIT: usize = 3 << 10;
-
 const TIMEOUT: Duration = Duration::from_secs(60);
 const REQUEST_ID: &str = "bodies";
 
 /// What bodies are judged with: nobody is trusted, and it is no sandbox.
 pub struct Bodies {
+    limit: usize,
     runtime: Runtime,
     trust: TrustStore,
     judging: Judging,
@@ -66,28 +66,26 @@ pub enum Form {
 }
 
 /// All of them.
-pub const KINDS: [Kind; 14] = [
+pub const KINDS: [Kind; 15] = [
     object("signature", fields::<SignatureRequest>, |bodies, octets| {
         bodies.one(octets, SignatureRequest::check)
     }),
     object("verification", fields::<VerificationRequest>, |bodies, octets| {
-        bodies.one(octets, |request: VerificationRequest| {
-            Judge::new(&bodies.trust, &bodies.judging).verification(&request)
-        })
+        bodies.one(octets, |request: VerificationRequest| bodies.judge().one(&request))
     }),
     batch("verifications", |bodies, octets| {
-        let mut judge = Judge::new(&bodies.trust, &bodies.judging);
-        bodies.many(octets, |item| batch::written(judge.item(item), REQUEST_ID))
-    }),
-    object("license", fields::<LicenseRequest>, |bodies, octets| {
-        bodies.one(octets, |request: LicenseRequest| {
-            let (license, _, at) = request.check(OffsetDateTime::UNIX_EPOCH)?;
-            Ok(formats::license::judge(&license, &bodies.trust, at, false))
+        let judge = bodies.judge();
+        bodies.many(octets, |items, answers| {
+            judge.items(items, |verified| answers.push(verified, REQUEST_ID));
         })
     }),
-    batch("identifiers", |bodies, octets| {
-        bodies.many(octets, |item| batch::written(identifiers::judge(item.get(), false), REQUEST_ID))
+    object("license", fields::<LicenseRequest>, |bodies, octets| {
+        bodies.one(octets, |request| bodies.license(&request))
     }),
+    batch("licenses", |bodies, octets| {
+        bodies.each(octets, |item| bodies.license(&body::parse(item.get().as_bytes())?))
+    }),
+    batch("identifiers", |bodies, octets| bodies.each(octets, |item| identifiers::judge(item.get(), false))),
     object("ceremony", fields::<CeremonyRequest>, |bodies, octets| {
         bodies.one(octets, CeremonyRequest::check)
     }),
@@ -140,13 +138,13 @@ fn fields<T: PartialSchema>() -> Vec<String> {
 }
 
 impl Bodies {
-    /// Readers that have read nothing.
+    /// Reads bodies of up to `limit` octets.
     ///
     /// # Errors
     /// The system gives no runtime.
-    pub fn new() -> io::Result<Self> {
+    pub fn new(limit: usize) -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_time().build()?;
-        Ok(Self { runtime, trust: TrustStore::default(), judging: Judging::new(1) })
+        Ok(Self { limit, runtime, trust: TrustStore::default(), judging: Judging::new(1) })
     }
 
     /// Reads a body of this kind: the answer of a batch, nothing for another, or the problem document.
@@ -156,19 +154,39 @@ impl Bodies {
         })
     }
 
+    fn judge(&self) -> Judge<'_> {
+        Judge::new(&self.trust, &self.judging, OffsetDateTime::UNIX_EPOCH)
+    }
+
+    fn license(&self, request: &LicenseRequest) -> Result<LicenseReport, Problem> {
+        let (license, _, at) = request.check(OffsetDateTime::UNIX_EPOCH)?;
+        Ok(formats::license::judge(&license, &self.trust, at, false))
+    }
+
     fn one<T: DeserializeOwned, R>(
         &self,
         octets: &[u8],
         check: impl FnOnce(T) -> Result<R, Problem>,
     ) -> Result<Vec<u8>, Problem> {
-        check(self.runtime.block_on(body::json(request(octets), LIMIT, TIMEOUT))?)?;
+        check(self.runtime.block_on(body::json(request(octets), self.limit, TIMEOUT))?)?;
         Ok(Vec::new())
     }
 
-    fn many(&self, octets: &[u8], mut judge: impl FnMut(&Item) -> Vec<u8>) -> Result<Vec<u8>, Problem> {
-        let items = self.runtime.block_on(batch::items(request(octets), LIMIT, TIMEOUT))?;
-        let answers: Vec<_> = items.iter().map(|item| judge(item)).collect();
-        Ok(batch::document(&answers, REQUEST_ID))
+    fn each<T: Serialize>(
+        &self,
+        octets: &[u8],
+        judge: impl Fn(&Item) -> Result<T, Problem>,
+    ) -> Result<Vec<u8>, Problem> {
+        self.many(octets, |items, answers| {
+            items.iter().for_each(|item| answers.push(judge(item), REQUEST_ID))
+        })
+    }
+
+    fn many(&self, octets: &[u8], judge: impl FnOnce(&[Item], &mut Answers)) -> Result<Vec<u8>, Problem> {
+        let items = self.runtime.block_on(batch::items(request(octets), self.limit, TIMEOUT))?;
+        let mut answers = Answers::default();
+        judge(&items, &mut answers);
+        Ok(batch::document(&[answers], REQUEST_ID))
     }
 }
 

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use crate::auth::{Authenticated, Scope};
-use crate::batch::{self, Batch};
+use crate::batch::{self, Answers, Batch};
 use crate::body::{self, Faults};
 use crate::problem::{Problem, ProblemDocument};
 use crate::state::Gateway;
@@ -49,12 +49,13 @@ pub(crate) async fn post_identifier_check(
     let request_id = crate::request_id::current();
     let sandbox = gateway.config.site.sandbox;
     let judge = move || {
-        let judged = batch.items.iter().map(|item| judge(item.get(), sandbox));
-        judged.map(|answer| batch::written(answer, &request_id)).collect::<Vec<_>>()
+        let mut answers = Answers::default();
+        batch.items.iter().for_each(|item| answers.push(judge(item.get(), sandbox), &request_id));
+        answers
     };
     let answers = gateway.judging.run(judge).await?.await.map_err(|_| Problem::panicked())?;
     drop(batch.place);
-    Ok(batch::answer(&answers))
+    Ok(batch::answer(&[answers]))
 }
 
 pub(crate) fn judge(item: &str, sandbox: bool) -> Result<IdentifierReport, Problem> {

@@ -28,10 +28,9 @@ pub(crate) struct Judging {
     signers: Mutex<Signers>,
 }
 
-/// Signers by their PEM text. What a certificate is worth is not kept here, but judged each time; a certificate
-/// remembers by whose key its signature was found to hold.
+/// Signers by their PEM text. What a certificate is worth is not kept here: that is the trust store's to remember.
 struct Signers {
-    known: LruCache<String, Signer, RandomState>,
+    known: LruCache<String, Arc<Signer>, RandomState>,
     bytes: usize,
 }
 
@@ -64,25 +63,25 @@ impl Judging {
     }
 
     /// The signer with this certificate.
-    pub(crate) fn certificate(&self, pem: &str) -> Result<Signer, FormatError> {
-        self.signer(pem, || Certificate::from_pem(pem).map(|found| Signer::Certificate(Arc::new(found))))
+    pub(crate) fn certificate(&self, pem: &str) -> Result<Arc<Signer>, FormatError> {
+        self.signer(pem, || Certificate::from_pem(pem).map(Signer::of_certificate))
     }
 
     /// The signer with this bare key.
-    pub(crate) fn public_key(&self, pem: &str) -> Result<Signer, FormatError> {
-        self.signer(pem, || PublicKey::from_pem(pem).map(|found| Signer::PublicKey(Arc::new(found))))
+    pub(crate) fn public_key(&self, pem: &str) -> Result<Arc<Signer>, FormatError> {
+        self.signer(pem, || PublicKey::from_pem(pem).map(Signer::of_key))
     }
 
     fn signer(
         &self,
         pem: &str,
         read: impl FnOnce() -> Result<Signer, FormatError>,
-    ) -> Result<Signer, FormatError> {
+    ) -> Result<Arc<Signer>, FormatError> {
         if let Some(known) = self.signers().known.get(pem) {
-            return Ok(known.clone());
+            return Ok(Arc::clone(known));
         }
-        let signer = read()?;
-        self.signers().keep(pem, signer.clone());
+        let signer = Arc::new(read()?);
+        self.signers().keep(pem, Arc::clone(&signer));
         Ok(signer)
     }
 
@@ -93,7 +92,7 @@ impl Judging {
 }
 
 impl Signers {
-    fn keep(&mut self, pem: &str, signer: Signer) {
+    fn keep(&mut self, pem: &str, signer: Arc<Signer>) {
         let size = |pem: &str| 4 * pem.len() + SIGNER_OVERHEAD;
         if self.known.put(pem.to_owned(), signer).is_none() {
             self.bytes += size(pem);
@@ -120,7 +119,7 @@ wFtuoI4UHncwjyZV9vgHAii3ZjSuQ7B1MbIPFt7Bm3eYxJttid9onktbHQ==
         let judging = Judging::new(1);
         let Ok(signer) = judging.public_key(KEY) else { panic!("an SM2 public key of OpenSSL") };
         for number in 0..20_000 {
-            judging.signers().keep(&format!("{KEY}{number}"), signer.clone());
+            judging.signers().keep(&format!("{KEY}{number}"), Arc::clone(&signer));
         }
         let signers = judging.signers();
         assert!(signers.bytes <= SIGNER_BYTES && signers.known.len() > 1_000, "{}", signers.known.len());

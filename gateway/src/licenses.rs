@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 use verify_front::{FieldGrant, LicenseAnswer, LicenseType};
 
 use crate::auth::{Authenticated, Scope};
-use crate::batch::{self, Batch, Item};
+use crate::batch::{self, Answers, Batch, Item};
 use crate::body::{self, Faults, JsonBody, Segment};
 use crate::problem::{Fault, Problem, ProblemDocument};
 use crate::state::Gateway;
@@ -118,7 +118,7 @@ pub(crate) async fn post_license_verify_batch(
         parts.push(gateway.judging.run(examine).await?);
     }
     let request_id = crate::request_id::current();
-    let mut answers = Vec::new();
+    let mut answers = Answers::default();
     let mut looked_up = Vec::new();
     for part in parts {
         for report in part.await.map_err(|_| Problem::panicked())? {
@@ -132,14 +132,14 @@ pub(crate) async fn post_license_verify_batch(
                     looked_up.push(face.uscc.clone());
                 }
             }
-            answers.push(batch::written(answer, &request_id));
+            answers.push(answer, &request_id);
         }
     }
     if !looked_up.is_empty() {
         record_reads(&gateway, &caller, "license.verify-batch", &looked_up).await?;
     }
     drop(batch.place);
-    Ok(batch::answer(&answers))
+    Ok(batch::answer(&[answers]))
 }
 
 /// DER from PEM text or base64. What is in a PEM armour that cannot be opened is judged as it stands: a

@@ -1,24 +1,23 @@
 //! `POST /v1/verifications` and the same over many signatures.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
-use formats::FormatError;
+use formats::Algorithm;
 use formats::chain::TrustStore;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use signing::{
-    CmsVerification, Input, Judged, JudgedSigner, RawVerification, Signer, VerificationAnswer,
-    validation_report, verify_cms, verify_raw,
+    CmsVerification, Input, Judged, RawVerification, Signer, VerificationAnswer, validation_report,
+    verify_cms, verify_raw,
 };
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 
 use crate::auth::{Authenticated, Scope};
-use crate::batch::{self, Batch, Item};
+use crate::batch::{self, Answers, Batch, Item};
 use crate::body::{self, Faults, JsonBody, Object};
 use crate::input::{FORMS, Form, InputBody, algorithm, signer_id};
 use crate::judging::Judging;
@@ -86,11 +85,9 @@ pub(crate) async fn post_verification(
 ) -> Result<Json<Value>, Problem> {
     caller.with(Scope::Verifications)?;
     // A SignedData may hold many signers: off the threads that keep the devices fed.
-    let judging = gateway.clone();
-    let judged = tokio::task::spawn_blocking(move || {
-        Judge::new(&judging.documents, &judging.judging).verification(&request)
-    })
-    .await;
+    let (judging, now) = (gateway.clone(), OffsetDateTime::now_utc());
+    let judge = move || Judge::new(&judging.documents, &judging.judging, now).one(&request);
+    let judged = tokio::task::spawn_blocking(judge).await;
     let answer = judged.map_err(|_| Problem::panicked())??;
     gateway.metrics.judged("signature", answer.answer.judgement.verdict);
     let response = VerificationResponse { answer, request_id: crate::request_id::current() };
@@ -119,101 +116,166 @@ pub(crate) async fn post_verification_batch(
     batch: Batch,
 ) -> Result<Response, Problem> {
     caller.with(Scope::Verifications)?;
-    let request_id: Arc<str> = crate::request_id::current().into();
+    let (request_id, now): (Arc<str>, _) = (crate::request_id::current().into(), OffsetDateTime::now_utc());
     let mut parts = Vec::new();
     for chunk in batch::chunks(batch.items) {
         let (judging, request_id) = (gateway.clone(), Arc::clone(&request_id));
-        parts.push(gateway.judging.run(move || judge_items(&judging, &chunk, &request_id)).await?);
+        parts.push(gateway.judging.run(move || judge_items(&judging, &chunk, now, &request_id)).await?);
     }
     let mut answers = Vec::new();
     for part in parts {
-        answers.extend(part.await.map_err(|_| Problem::panicked())?);
+        answers.push(part.await.map_err(|_| Problem::panicked())?);
     }
     drop(batch.place);
     Ok(batch::answer(&answers))
 }
 
-fn judge_items(gateway: &Gateway, items: &[Item], request_id: &str) -> Vec<Vec<u8>> {
-    let mut judge = Judge::new(&gateway.documents, &gateway.judging);
-    let mut item = |item: &Item| {
-        let answer = judge.item(item)?;
-        gateway.metrics.judged("signature", answer.answer.judgement.verdict);
-        Ok(answer)
-    };
-    items.iter().map(|raw| batch::written(item(raw), request_id)).collect()
+fn judge_items(gateway: &Gateway, items: &[Item], now: OffsetDateTime, request_id: &str) -> Answers {
+    let judge = Judge::new(&gateway.documents, &gateway.judging, now);
+    let mut answers = Answers::default();
+    judge.items(items, |verified| {
+        if let Ok(verified) = &verified {
+            gateway.metrics.judged("signature", verified.answer.judgement.verdict);
+        }
+        answers.push(verified, request_id);
+    });
+    answers
 }
 
-/// Judges one request, or several at the same moment, whose signers it judges once.
+/// A request that was checked.
+struct Order {
+    kind: Kind,
+    signature: Vec<u8>,
+    signer_id: Vec<u8>,
+    at: OffsetDateTime,
+    report: bool,
+}
+
+enum Kind {
+    Raw {
+        signer: Arc<Signer>,
+        algorithm: Algorithm,
+        input: Input,
+    },
+    /// It says itself who signed.
+    SignedData {
+        input: Option<Input>,
+    },
+}
+
+impl Order {
+    fn input(&self) -> Option<&Input> {
+        match &self.kind {
+            Kind::Raw { input, .. } => Some(input),
+            Kind::SignedData { input } => input.as_ref(),
+        }
+    }
+
+    fn raw(&self) -> Option<RawVerification<'_>> {
+        let Kind::Raw { signer, algorithm, input } = &self.kind else { return None };
+        let (signature, signer_id) = (&self.signature, &self.signer_id);
+        Some(RawVerification { signer, algorithm: *algorithm, input, signature, signer_id, at: self.at })
+    }
+
+    fn signed_data(&self) -> CmsVerification<'_> {
+        let (signature, signer_id) = (&self.signature, &self.signer_id);
+        CmsVerification { signature, input: self.input().cloned(), signer_id, at: self.at }
+    }
+}
+
+/// Judges one request, or several at the same moment.
 pub(crate) struct Judge<'g> {
     trust: &'g TrustStore,
     judging: &'g Judging,
     now: OffsetDateTime,
-    /// By PEM text and time.
-    signers: HashMap<(String, OffsetDateTime), Arc<JudgedSigner>>,
 }
 
 impl<'g> Judge<'g> {
-    pub(crate) fn new(trust: &'g TrustStore, judging: &'g Judging) -> Self {
-        Self { trust, judging, now: OffsetDateTime::now_utc(), signers: HashMap::new() }
+    pub(crate) fn new(trust: &'g TrustStore, judging: &'g Judging, now: OffsetDateTime) -> Self {
+        Self { trust, judging, now }
     }
 
-    /// Judges one of a batch.
-    pub(crate) fn item(&mut self, item: &Item) -> Result<Verified, Problem> {
+    /// Judges items of a batch; each has its answer, in their order.
+    pub(crate) fn items(&self, items: &[Item], mut answer: impl FnMut(Result<Verified, Problem>)) {
+        let read: Vec<_> = items.iter().map(|item| self.read(item)).collect();
+        let orders: Vec<_> = read.iter().filter_map(|read| read.as_ref().ok()).collect();
+        let mut judged = self.judge(&orders).into_iter();
+        for read in read {
+            let judged = read.and_then(|_| judged.next().expect("every order has its answer"));
+            answer(judged);
+        }
+    }
+
+    /// Reads one of a batch.
+    fn read(&self, item: &Item) -> Result<Order, Problem> {
         let request: VerificationRequest = body::parse(item.get().as_bytes())?;
-        self.verification(&request)
+        self.check(&request)
     }
 
-    pub(crate) fn verification(&mut self, asked: &VerificationRequest) -> Result<Verified, Problem> {
+    /// Turns words into types, reporting every fault at once.
+    fn check(&self, asked: &VerificationRequest) -> Result<Order, Problem> {
         let mut faults = Faults::default();
         let signature = faults.base64("signature", &asked.signature);
         let at = faults.time("at", asked.at.as_deref(), self.now);
         let signer_id = signer_id(&mut faults, asked.signer_id.as_deref());
         let form = faults.word("format", asked.format.as_deref(), &FORMS, Form::Raw);
         let input = asked.input.as_ref().map(|input| input.0.check(&mut faults));
-        if form != Some(Form::Raw) {
+        let kind = if form == Some(Form::Raw) {
+            self.raw(asked, input.flatten(), &mut faults)
+        } else {
             for (field, given) in [("certificate", &asked.certificate), ("public_key", &asked.public_key)] {
                 if given.is_some() {
                     faults.add(field, "not_applicable", "a SignedData names its signer itself");
                 }
             }
-            let parts = (|| Some((signature?, at?, signer_id?)))();
-            let (signature, at, signer_id) = faults.into_result(parts)?;
-            let input = input.flatten();
-            let order =
-                CmsVerification { signature: &signature, input: input.clone(), signer_id: &signer_id, at };
-            let answer = verify_cms(self.trust, order);
-            return Ok(self.verified(asked, answer, &signature, input.as_ref(), at));
-        }
+            Some(Kind::SignedData { input: input.flatten() })
+        };
+        let report = asked.report.unwrap_or(false);
+        let order =
+            (|| Some(Order { kind: kind?, signature: signature?, signer_id: signer_id?, at: at?, report }))();
+        faults.into_result(order)
+    }
+
+    /// Whose a raw signature should be, how it was made and over what.
+    fn raw(&self, asked: &VerificationRequest, input: Option<Input>, faults: &mut Faults) -> Option<Kind> {
         if asked.algorithm.is_none() {
             faults.add("algorithm", "missing_field", "is required with format raw");
         }
-        let algorithm = asked.algorithm.as_deref().and_then(|text| algorithm(&mut faults, text));
+        let algorithm = asked.algorithm.as_deref().and_then(|text| algorithm(faults, text));
         if asked.input.is_none() {
             faults.add("input", "missing_field", "is required with format raw");
         }
-        let signer = self.signer(asked, at, &mut faults);
-        let parts = (|| Some((signature?, at?, signer_id?, algorithm?, input.flatten()?, signer?)))();
-        let (signature, at, signer_id, algorithm, input, signer) = faults.into_result(parts)?;
-        let order = RawVerification { algorithm, input, signature: &signature, signer_id: &signer_id };
-        let answer = signer
-            .and_then(|signer| verify_raw(self.trust, &signer, &order))
-            .map_err(|error| Problem::not_judgeable(&error))?;
-        Ok(self.verified(asked, answer, &signature, Some(&order.input), at))
+        let signer = self.signer(asked, faults);
+        Some(Kind::Raw { signer: signer?, algorithm: algorithm?, input: input? })
     }
 
-    fn verified(
-        &self,
-        asked: &VerificationRequest,
-        answer: VerificationAnswer,
-        signature: &[u8],
-        input: Option<&Input>,
-        at: OffsetDateTime,
-    ) -> Verified {
-        let report = asked.report.unwrap_or(false).then(|| {
+    /// Judges one request.
+    pub(crate) fn one(&self, asked: &VerificationRequest) -> Result<Verified, Problem> {
+        let order = self.check(asked)?;
+        self.judge(&[&order]).pop().expect("one order has one answer")
+    }
+
+    /// Judges orders, raw signatures together.
+    fn judge(&self, orders: &[&Order]) -> Vec<Result<Verified, Problem>> {
+        let raw: Vec<_> = orders.iter().filter_map(|order| order.raw()).collect();
+        let mut raw = verify_raw(self.trust, &raw).into_iter();
+        let judge = |order: &&Order| {
+            let answer = match order.raw() {
+                Some(_) => raw.next().expect("every raw signature has its answer"),
+                None => Ok(verify_cms(self.trust, order.signed_data())),
+            };
+            let answer = answer.map_err(|error| Problem::not_judgeable(&error))?;
+            Ok(self.verified(order, answer))
+        };
+        orders.iter().map(judge).collect()
+    }
+
+    fn verified(&self, order: &Order, answer: VerificationAnswer) -> Verified {
+        let report = order.report.then(|| {
             validation_report(&Judged {
-                signature,
-                input,
-                at,
+                signature: &order.signature,
+                input: order.input(),
+                at: order.at,
                 judged_at: self.now,
                 judgement: &answer.judgement,
                 signers: &answer.signers,
@@ -222,39 +284,24 @@ impl<'g> Judge<'g> {
         Verified { answer, report }
     }
 
-    /// The signer, or why it cannot be judged; nothing if the request is at fault.
-    fn signer(
-        &mut self,
-        asked: &VerificationRequest,
-        at: Option<OffsetDateTime>,
-        faults: &mut Faults,
-    ) -> Option<Result<Arc<JudgedSigner>, FormatError>> {
-        let judging = self.judging;
-        let (pem, read): (&str, Result<Signer, FormatError>) = match (&asked.certificate, &asked.public_key) {
-            (Some(pem), None) => (pem, judging.certificate(pem)),
-            (None, Some(pem)) => (pem, judging.public_key(pem)),
+    /// The signer; nothing if the request is at fault.
+    fn signer(&self, asked: &VerificationRequest, faults: &mut Faults) -> Option<Arc<Signer>> {
+        match (&asked.certificate, &asked.public_key) {
+            (Some(pem), None) => {
+                faults.parse("certificate", "invalid_certificate", self.judging.certificate(pem))
+            }
+            (None, Some(pem)) => {
+                faults.parse("public_key", "invalid_public_key", self.judging.public_key(pem))
+            }
             (None, None) => {
                 let detail = "certificate or public_key is required with format raw";
                 faults.add("certificate", "missing_field", detail);
-                return None;
+                None
             }
             (Some(_), Some(_)) => {
                 faults.add("public_key", "ambiguous_signer", "certificate and public_key exclude each other");
-                return None;
+                None
             }
-        };
-        let signer = match asked.certificate {
-            Some(_) => faults.parse("certificate", "invalid_certificate", read)?,
-            None => faults.parse("public_key", "invalid_public_key", read)?,
-        };
-        let key = (pem.to_owned(), at?);
-        if let Some(judged) = self.signers.get(&key) {
-            return Some(Ok(Arc::clone(judged)));
         }
-        let judged = JudgedSigner::new(self.trust, &signer, key.1).map(Arc::new);
-        if let Ok(judged) = &judged {
-            self.signers.insert(key, Arc::clone(judged));
-        }
-        Some(judged)
     }
 }

@@ -20,7 +20,7 @@ pub use report::{Judged, validation_report};
 pub use sign::{Caller, Input, Receipt, SignOrder, SignatureFormat, SigningDesk};
 pub use system::{SystemDesk, SystemSignature};
 pub use verify::{
-    CmsVerification, JudgedSigner, RawVerification, Signer, SignerSummary, TimestampAnswer,
-    VerificationAnswer, verify_cms, verify_raw, verify_timestamp,
+    CmsVerification, RawVerification, Signer, SignerSummary, TimestampAnswer, VerificationAnswer, verify_cms,
+    verify_raw, verify_timestamp,
 };
 pub use wrapped::{WrappedKeyError, WrappedKeySeal, same_key};

@@ -1,46 +1,40 @@
 //! Judging signatures that somebody shows: a verdict is an answer, never an error.
 
-use std::sync::Arc;
-
 use formats::chain::{TrustStore, Usage, validate};
 use formats::cms::AttributeReport;
 use formats::cms::{self, Family, SignerReport, VerifyInput};
 use formats::describe::{CertificateFacts, describe};
 use formats::tsp::{self, TokenInfo, TokenInput, TokenReport};
-use formats::{Algorithm, Certificate, FormatError, Judgement, PublicKey};
+use formats::{Algorithm, Certificate, DigestSignature, FormatError, Judgement, PublicKey, verify_digests};
 use serde::Serialize;
 use time::OffsetDateTime;
 
 use crate::Input;
 
-/// Who is said to have signed. Shared, because the same signers come again and again.
-#[derive(Debug, Clone)]
-pub enum Signer {
-    /// A certificate: it is judged too.
-    Certificate(Arc<Certificate>),
-    /// A bare public key: whose it is, is not judged.
-    PublicKey(Arc<PublicKey>),
-}
-
-/// A signer and what is to be said of it at a time, for one signature or many.
-#[derive(Debug, Clone)]
-pub struct JudgedSigner {
-    key: PublicKey,
-    judgement: Judgement,
-    summary: Option<SignerSummary>,
+/// Who is said to have signed, with what does not change from signature to signature: the same signers come again and
+/// again.
+#[derive(Debug)]
+pub struct Signer {
+    /// A certificate may be well formed and have a key of an unknown kind.
+    key: Result<PublicKey, FormatError>,
+    certificate: Option<(Certificate, SignerSummary)>,
 }
 
 /// A raw signature to be judged.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct RawVerification<'a> {
+    /// Whose it should be.
+    pub signer: &'a Signer,
     /// How it was made.
     pub algorithm: Algorithm,
     /// Over what.
-    pub input: Input,
+    pub input: &'a Input,
     /// Strict DER for SM2 and ECDSA.
     pub signature: &'a [u8],
     /// The identifier in SM2's Z; without meaning for a digest, which has it in already.
     pub signer_id: &'a [u8],
+    /// When the signer's certificate must have been good.
+    pub at: OffsetDateTime,
 }
 
 /// A SignedData to be judged.
@@ -119,70 +113,94 @@ pub struct TimestampAnswer {
     pub readable: bool,
 }
 
-impl JudgedSigner {
-    /// Judges a signer at a time: a certificate must have been good at it.
-    ///
-    /// # Errors
-    /// A certificate whose key is of no supported kind.
-    pub fn new(trust: &TrustStore, signer: &Signer, at: OffsetDateTime) -> Result<Self, FormatError> {
-        match signer {
-            Signer::PublicKey(key) => {
-                let mut judgement = Judgement::new();
-                judgement.note("trust_not_judged", "a bare public key was given, not a certificate");
-                Ok(Self { key: PublicKey::clone(key), judgement, summary: None })
-            }
-            Signer::Certificate(certificate) => {
-                let judgement = validate(certificate, &[], trust, Usage::DocumentSigning, at);
-                let summary = SignerSummary {
-                    judgement: Judgement::new(),
-                    subject: Some(certificate.subject()),
-                    issuer: Some(certificate.issuer()),
-                    serial: Some(certificate.serial_hex()),
-                    algorithm: None,
-                    signing_time: None,
-                    certificate: Some(certificate.to_pem()),
-                    facts: describe(certificate).ok(),
-                    attributes: Vec::new(),
-                    counter_signatures: Vec::new(),
-                    timestamps: Vec::new(),
-                };
-                Ok(Self { key: certificate.public_key()?, judgement, summary: Some(summary) })
-            }
+impl Signer {
+    /// A certificate: it is judged too.
+    #[must_use]
+    pub fn of_certificate(certificate: Certificate) -> Self {
+        let summary = SignerSummary {
+            judgement: Judgement::new(),
+            subject: Some(certificate.subject()),
+            issuer: Some(certificate.issuer()),
+            serial: Some(certificate.serial_hex()),
+            algorithm: None,
+            signing_time: None,
+            certificate: Some(certificate.to_pem()),
+            facts: describe(&certificate).ok(),
+            attributes: Vec::new(),
+            counter_signatures: Vec::new(),
+            timestamps: Vec::new(),
+        };
+        Self { key: certificate.public_key(), certificate: Some((certificate, summary)) }
+    }
+
+    /// A bare public key: whose it is, is not judged.
+    #[must_use]
+    pub fn of_key(key: PublicKey) -> Self {
+        Self { key: Ok(key), certificate: None }
+    }
+
+    fn judge(&self, trust: &TrustStore, at: OffsetDateTime) -> Judgement {
+        if let Some((certificate, _)) = &self.certificate {
+            return validate(certificate, &[], trust, Usage::DocumentSigning, at);
         }
+        let mut judgement = Judgement::new();
+        judgement.note("trust_not_judged", "a bare public key was given, not a certificate");
+        judgement
     }
 }
 
-/// Judges a raw signature of a signer.
+impl RawVerification<'_> {
+    fn digested(&self) -> Result<DigestSignature<'_>, FormatError> {
+        let (key, algorithm) = (self.signer.key.as_ref().map_err(FormatError::clone)?, self.algorithm);
+        let digest = match self.input {
+            Input::Digest(digest) => *digest,
+            Input::Data(data) => key.digest(algorithm, self.signer_id, data)?,
+        };
+        Ok(DigestSignature { key, algorithm, digest, signature: self.signature })
+    }
+
+    fn answer(
+        &self,
+        trust: &TrustStore,
+        checked: Result<(), FormatError>,
+    ) -> Result<VerificationAnswer, FormatError> {
+        let mut judgement = Judgement::new();
+        match checked {
+            Ok(()) => {}
+            Err(error @ FormatError::SignatureInvalid) => {
+                judgement.invalid("signature_invalid", error.to_string())
+            }
+            Err(error) => return Err(error),
+        }
+        judgement.merge(self.signer.judge(trust, self.at));
+        let signers = self.signer.certificate.iter().map(|(_, summary)| SignerSummary {
+            judgement: judgement.clone(),
+            algorithm: Some(self.algorithm),
+            ..summary.clone()
+        });
+        let signers = signers.collect();
+        Ok(VerificationAnswer { judgement, family: None, signers })
+    }
+}
+
+/// Judges raw signatures, and their signers' certificates where there are any; many together take less time than one by
+/// one.
 ///
 /// # Errors
-/// [`FormatError::AlgorithmMismatch`] when the key cannot have made such a signature, and
-/// [`FormatError::SignerIdLength`].
+/// Of each [`FormatError::UnsupportedKey`] for a certificate with such a key, [`FormatError::AlgorithmMismatch`] when
+/// the key cannot have made such a signature, and [`FormatError::SignerIdLength`].
 pub fn verify_raw(
     trust: &TrustStore,
-    signer: &JudgedSigner,
-    asked: &RawVerification<'_>,
-) -> Result<VerificationAnswer, FormatError> {
-    let digest = match &asked.input {
-        Input::Digest(digest) => *digest,
-        Input::Data(data) => signer.key.digest(asked.algorithm, asked.signer_id, data)?,
+    all: &[RawVerification<'_>],
+) -> Vec<Result<VerificationAnswer, FormatError>> {
+    let digested: Vec<_> = all.iter().map(RawVerification::digested).collect();
+    let ready: Vec<_> = digested.iter().filter_map(|digested| digested.as_ref().ok().copied()).collect();
+    let mut checked = verify_digests(&ready, trust.verifier()).into_iter();
+    let answer = |(asked, digested): (&RawVerification<'_>, Result<_, FormatError>)| {
+        digested?;
+        asked.answer(trust, checked.next().expect("every signature that is ready was checked"))
     };
-    let mut judgement = Judgement::new();
-    let verifier = Some(&**trust.verifier());
-    match signer.key.verify_digest_with(asked.algorithm, &digest, asked.signature, verifier) {
-        Ok(()) => {}
-        Err(error @ FormatError::SignatureInvalid) => {
-            judgement.invalid("signature_invalid", error.to_string())
-        }
-        Err(error) => return Err(error),
-    }
-    judgement.merge(signer.judgement.clone());
-    let signers = signer.summary.iter().map(|summary| SignerSummary {
-        judgement: judgement.clone(),
-        algorithm: Some(asked.algorithm),
-        ..summary.clone()
-    });
-    let signers = signers.collect();
-    Ok(VerificationAnswer { judgement, family: None, signers })
+    all.iter().zip(digested).map(answer).collect()
 }
 
 /// Judges a SignedData of either family; total.

@@ -4,11 +4,14 @@
 
 use std::collections::BTreeSet;
 
-use license_gateway::bodies::{Bodies, Form, KINDS, Kind, LIMIT};
+use license_gateway::bodies::{Bodies, Form, KINDS, Kind};
 use serde_json::Value;
 
+/// Longest body that is read, octets: shorter than the longest that is tried.
+pub(crate) const LIMIT: usize = 3 << 10;
+
 thread_local! {
-    static BODIES: Bodies = Bodies::new().unwrap();
+    static BODIES: Bodies = Bodies::new(LIMIT).unwrap();
 }
 
 /// Every kind of body is read out of `input`. Returns the kinds that accept it.
