@@ -12,6 +12,7 @@ need() { # need PROGRAM_OR_FILE PACKAGE...
 need cc gcc
 need curl curl
 need openssl openssl
+for postgres in /usr/lib/postgresql/*/bin/postgres; do need "$postgres" postgresql; done
 need sqlite3 sqlite3
 need strace strace
 need softhsm2-util softhsm2

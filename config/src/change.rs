@@ -95,11 +95,9 @@ impl Changes {
     }
 
     fn database(&mut self, before: &Database, after: &Database) {
-        let Database { url } = before;
-        if *url != after.url {
-            // The address of a database server may hold a password.
-            self.note(Effect::Restart, "database.url".to_owned(), "is another".to_owned());
-        }
+        let Database { url, password_file } = before;
+        self.field(Effect::Restart, "database.url", url, &after.url);
+        self.field(Effect::Restart, "database.password_file", password_file, &after.password_file);
     }
 
     fn trust(&mut self, before: &Trust, after: &Trust) {

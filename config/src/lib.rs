@@ -5,6 +5,7 @@
 //! relative to the file they stand in; nothing here reads the environment or opens what a path names.
 
 mod change;
+mod database;
 mod device;
 mod error;
 mod names;
@@ -15,12 +16,13 @@ mod server;
 use std::path::{Path, PathBuf};
 
 pub use change::{Change, Effect};
+pub use database::Database;
 pub use device::{Device, Fleet, Isolation, OutputCheck};
 pub use error::{ConfigError, Mistake};
 pub use names::{AppId, DeviceId, GroupId, KeyId, NameError};
 use read::Reader;
 pub use secret::Secret;
-pub use server::{Ceremony, Database, Server, Site, Trust};
+pub use server::{Ceremony, Server, Site, Trust};
 
 /// A whole site: how it listens, what it trusts, and the devices behind it.
 #[derive(Debug, Clone)]
@@ -83,6 +85,7 @@ impl Config {
         };
         device::check_all(&devices, &reader);
         server::check_together(&site, &server, &reader);
+        database::check_together(&site, &database, &reader);
         let mistakes = reader.into_mistakes();
         if !mistakes.is_empty() {
             return Err(mistakes);

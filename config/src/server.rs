@@ -36,13 +36,6 @@ pub struct Server {
     pub shutdown_grace: Duration,
 }
 
-/// Where state lives.
-#[derive(Debug, Clone)]
-pub struct Database {
-    /// `sqlite://FILE` (relative to the configuration's folder, resolved here).
-    pub url: String,
-}
-
 /// What certificates are judged against: PEM files, each with one or more entries.
 #[derive(Debug, Clone)]
 pub struct Trust {
@@ -102,26 +95,6 @@ impl Server {
             section.mistake("http", "plain HTTP is allowed on a loopback address only");
         }
         server
-    }
-}
-
-impl Database {
-    pub(crate) fn read(section: &mut Section<'_>) -> Self {
-        let url = section.required_text("url");
-        let url = match url.strip_prefix("sqlite://") {
-            Some("") => {
-                section.mistake("url", "sqlite:// needs a file name");
-                url
-            }
-            Some(file) => format!("sqlite://{}", section.folder().join(file).display()),
-            None => {
-                if !url.is_empty() {
-                    section.mistake("url", "must begin with sqlite://");
-                }
-                url
-            }
-        };
-        Self { url }
     }
 }
 

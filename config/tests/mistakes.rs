@@ -69,7 +69,7 @@ pin_file = \"pin\"
         (3, "site.colour: unknown field"),
         (6, "server.http: plain HTTP is allowed on a loopback address only"),
         (7, "server.body_limit: must be a whole number from 1024"),
-        (10, "database.url: must begin with sqlite://"),
+        (10, "database.url: must begin with sqlite:// or be like postgres://user@host/database"),
         (13, "fleet.output_check: must be one of: always, first-use"),
         (15, "device.pin_file: is required"),
         (16, "device.id: must be 1 to 64"),

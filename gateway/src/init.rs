@@ -9,7 +9,7 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use certs_test::{LicenseKind, PrivateParts, SampleLicense, Sandbox, ServiceKey};
-use config::{AppId, GroupId, KeyId};
+use config::{AppId, Config, GroupId, KeyId};
 use formats::uscc::Uscc;
 use formats::{Certificate, license};
 use hsm_driver::provision::{ImportKey, KeyParts, ProvisionError, ProvisionOrder, provision};
@@ -20,6 +20,7 @@ use thiserror::Error;
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
+use crate::database;
 use crate::error::StartupError;
 use crate::serve::write_whole;
 
@@ -47,6 +48,8 @@ pub(crate) struct SandboxOptions {
     pub(crate) module: PathBuf,
     pub(crate) http: SocketAddr,
     pub(crate) https: SocketAddr,
+    /// An empty PostgreSQL database and the file with its password, instead of a SQLite file in the data folder.
+    pub(crate) database: Option<(String, Option<PathBuf>)>,
 }
 
 /// Seven devices at the bureau and two at the portal, as the real site has.
@@ -129,8 +132,9 @@ async fn fill(folder: &Path, data: &Path, options: &SandboxOptions) -> Result<()
     for (number, (device, group)) in DEVICES.iter().enumerate() {
         device_folder(folder, number + 1, (device, group), &sandbox, &secrets)?;
     }
-    fs::write(folder.join("gateway.toml"), configuration(options))?;
-    let store = Store::create(&format!("sqlite://{}", folder.join("gateway.db").display())).await?;
+    let file = folder.join("gateway.toml");
+    fs::write(&file, configuration(options)?)?;
+    let store = Store::create(database::access(&Config::load(&file)?.database)?).await?;
     let apps = register(&store, &sandbox, at).await?;
     let custodians = custodians(&store, at).await?;
     store.close().await;
@@ -225,14 +229,21 @@ fn import(service: &ServiceKey) -> ImportKey {
     ImportKey { label: service.id.clone(), cka_id: service.id.clone().into_bytes(), parts, extractable }
 }
 
-fn configuration(options: &SandboxOptions) -> String {
+fn configuration(options: &SandboxOptions) -> std::io::Result<String> {
+    let database = match &options.database {
+        None => "url = \"sqlite://gateway.db\"\n".to_owned(),
+        Some((url, None)) => format!("url = {url:?}\n"),
+        Some((url, Some(file))) => {
+            format!("url = {url:?}\npassword_file = {:?}\n", std::path::absolute(file)?)
+        }
+    };
     let mut text = format!(
         "# A sandbox made by `license-gateway init --sandbox`. Test only: its keys are in software, its roots in\n\
          # pki/ are trusted by nobody, and x-api-key is admitted. Paths are relative to this file.\n\n\
          [site]\nname = \"sandbox\"\nsandbox = true\n\n\
          [server]\nhttp = \"{}\"\nhttps = \"{}\"\n\
          tls_certificate = \"pki/tls/chain.pem\"\ntls_key = \"pki/private/tls.pem\"\n\n\
-         [database]\nurl = \"sqlite://gateway.db\"\n\n\
+         [database]\n{database}\n\
          [trust]\nanchors = [\"pki/roots/sm2.pem\", \"pki/roots/p256.pem\", \"pki/roots/rsa.pem\", \"pki/roots/license.pem\"]\n\
          license_anchors = [\"pki/roots/license.pem\"]\n\
          intermediates = [\"pki/issuing/sm2.pem\", \"pki/issuing/p256.pem\", \"pki/issuing/rsa.pem\", \"pki/issuing/license.pem\"]\n\
@@ -249,7 +260,7 @@ fn configuration(options: &SandboxOptions) -> String {
             number + 1,
         ));
     }
-    text
+    Ok(text)
 }
 
 /// An app and its API key, which only `sandbox.json` knows.

@@ -11,6 +11,7 @@ mod ceremony_order;
 mod cli;
 mod configuration;
 mod custodians;
+mod database;
 mod devices;
 mod edge;
 mod error;
@@ -107,6 +108,12 @@ enum Command {
         /// The sandbox's HTTPS address.
         #[arg(long, default_value = "127.0.0.1:8443")]
         https: SocketAddr,
+        /// The sandbox's database: an empty one of PostgreSQL (postgres://USER@HOST/DATABASE) instead of a file.
+        #[arg(long, requires = "sandbox")]
+        database: Option<String>,
+        /// The file with the password for it.
+        #[arg(long, requires = "database")]
+        database_password_file: Option<PathBuf>,
     },
     /// See and operate the devices of a running gateway.
     Device(cli::DeviceArguments),
@@ -156,7 +163,10 @@ pub fn run() -> ExitCode {
         Command::Init { config: Some(config), .. } => Config::load(&config)
             .map_err(StartupError::from)
             .and_then(|config| block_on(create_database(config))),
-        Command::Init { data, module, http, https, .. } => init_sandbox(data, module, http, https),
+        Command::Init { data, module, http, https, database, database_password_file, .. } => {
+            let database = database.map(|url| (url, database_password_file));
+            init_sandbox(data, module, (http, https), database)
+        }
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -171,10 +181,11 @@ pub fn run() -> ExitCode {
 fn init_sandbox(
     data: PathBuf,
     module: Option<PathBuf>,
-    http: SocketAddr,
-    https: SocketAddr,
+    (http, https): (SocketAddr, SocketAddr),
+    database: Option<(String, Option<PathBuf>)>,
 ) -> Result<(), StartupError> {
-    let options = init::SandboxOptions { data, module: module.unwrap_or_default(), http, https };
+    let module = module.unwrap_or_default();
+    let options = init::SandboxOptions { data, module, http, https, database };
     let done = block_on(init::sandbox(&options))?;
     let _ = writeln!(std::io::stdout(), "sandbox {done}: {}", options.data.display()); // a closed pipe is no failure
     Ok(())
@@ -184,14 +195,14 @@ fn init_sandbox(
 fn init_sandbox(
     data: PathBuf,
     _module: Option<PathBuf>,
-    _http: SocketAddr,
-    _https: SocketAddr,
+    _addresses: (SocketAddr, SocketAddr),
+    _database: Option<(String, Option<PathBuf>)>,
 ) -> Result<(), StartupError> {
     Err(StartupError::file(data, "this build has no sandbox"))
 }
 
 async fn create_database(config: Config) -> Result<(), StartupError> {
-    store::Store::create(&config.database.url).await?.close().await;
+    store::Store::create(database::access(&config.database)?).await?.close().await;
     Ok(())
 }
 

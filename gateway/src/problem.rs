@@ -355,6 +355,9 @@ impl Problem {
             StoreError::AuditUnavailable | StoreError::AuditTime => Self::record_unavailable(error),
             StoreError::UnsupportedUrl
             | StoreError::Open { .. }
+            | StoreError::UnfitServer { .. }
+            | StoreError::Locked
+            | StoreError::Altered { .. }
             | StoreError::SchemaTooNew { .. }
             | StoreError::Migration(_)
             | StoreError::MissingReference { .. }
@@ -434,8 +437,14 @@ impl Problem {
     }
 
     pub(crate) fn database(error: &StoreError) -> Self {
-        let title = "Database unavailable";
-        let problem = Self::unavailable("database_unavailable", title, "the database did not answer");
+        let (code, title, detail) = match error {
+            StoreError::Locked => ("data_locked", "Data locked", "no device has given the data key yet"),
+            StoreError::Altered { .. } => {
+                ("data_altered", "Data altered", "what is stored was altered outside the gateway")
+            }
+            _ => ("database_unavailable", "Database unavailable", "the database did not answer"),
+        };
+        let problem = Self::unavailable(code, title, detail);
         Self { internal: Some(with_causes(error)), ..problem }
     }
 }

@@ -22,7 +22,7 @@ use crate::listen::{Listener, Served};
 use crate::material::Material;
 use crate::metrics::Metrics;
 use crate::reload::{self, Foundation, Reloader};
-use crate::{history, routes};
+use crate::{database, history, routes};
 
 /// What the command line says beside the configuration.
 #[derive(Debug, Clone, Copy)]
@@ -60,8 +60,8 @@ pub(crate) async fn serve(path: PathBuf, read: Config, overrides: Overrides) -> 
     let hangup = signal(SignalKind::hangup())?;
     let material = Material::read(&config).map_err(StartupError::Unusable)?;
 
-    let _only_one = lock_database(&config.database.url)?;
-    let store = Store::open(&config.database.url).await?;
+    let _only_one = database::lock(&config.database)?;
+    let store = Store::open(database::access(&config.database)?).await?;
     store.migrate().await?;
     let (audit, audit_writer) = AuditLog::start(&store).await?;
     ceremonies::end_abandoned(&store, &audit).await?;
@@ -145,20 +145,6 @@ pub(crate) async fn serve(path: PathBuf, read: Config, overrides: Overrides) -> 
     let _ = std::fs::remove_file(announced); // it names a process that is about to end
     tracing::info!("stopped");
     ended
-}
-
-/// One gateway writes one audit log: a second on the same database file is refused. The lock ends with the
-/// process, however that ends.
-fn lock_database(url: &str) -> Result<Option<std::fs::File>, StartupError> {
-    let Some(file) = url.strip_prefix("sqlite://") else { return Ok(None) };
-    let path = PathBuf::from(format!("{file}.lock"));
-    let lock = std::fs::File::create(&path).map_err(|error| StartupError::file(&path, error))?;
-    match lock.try_lock() {
-        Ok(()) => Ok(Some(lock)),
-        Err(error) => {
-            Err(StartupError::file(&path, format!("another gateway runs on this database ({error})")))
-        }
-    }
 }
 
 async fn bind(address: Option<SocketAddr>) -> Result<Option<TcpListener>, StartupError> {

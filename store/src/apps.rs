@@ -6,9 +6,8 @@ use config::{AppId, GroupId, KeyId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sm3::{Digest, Sm3};
-use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
 
+use crate::database::{Row, query};
 use crate::{Store, StoreError};
 
 const APP: &str = "app";
@@ -38,7 +37,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::AlreadyExists`] when the id or the API key is taken.
     pub async fn insert_app(&self, app: &App, api_key: Option<&str>) -> Result<(), StoreError> {
-        sqlx::query(
+        query(
             "INSERT INTO apps (id, name, api_key_digest, scopes, key_ids, group_ids, fields, enabled)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
         )
@@ -58,7 +57,7 @@ impl Store {
 
     /// The app this API key belongs to, disabled ones included.
     pub async fn app_by_api_key(&self, api_key: &str) -> Result<Option<App>, StoreError> {
-        let row = sqlx::query(
+        let row = query(
             "SELECT id, name, scopes, key_ids, group_ids, fields, enabled FROM apps WHERE api_key_digest = $1",
         )
         .bind(api_key_digest(api_key))
@@ -72,7 +71,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`].
     pub async fn set_app_keys(&self, id: &AppId, keys: &BTreeSet<KeyId>) -> Result<(), StoreError> {
-        let updated = sqlx::query("UPDATE apps SET key_ids = $2 WHERE id = $1")
+        let updated = query("UPDATE apps SET key_ids = $2 WHERE id = $1")
             .bind(id.as_str())
             .bind(json_array(keys))
             .execute(self.writer())
@@ -86,7 +85,7 @@ impl Store {
     /// All apps in the order of their ids.
     pub async fn apps(&self) -> Result<Vec<App>, StoreError> {
         let rows =
-            sqlx::query("SELECT id, name, scopes, key_ids, group_ids, fields, enabled FROM apps ORDER BY id")
+            query("SELECT id, name, scopes, key_ids, group_ids, fields, enabled FROM apps ORDER BY id")
                 .fetch_all(self.readers())
                 .await?;
         rows.iter().map(app_from_row).collect()
@@ -97,7 +96,7 @@ fn api_key_digest(api_key: &str) -> Vec<u8> {
     Sm3::digest(api_key.as_bytes()).to_vec()
 }
 
-fn app_from_row(row: &SqliteRow) -> Result<App, StoreError> {
+fn app_from_row(row: &Row) -> Result<App, StoreError> {
     let id: String = row.try_get("id")?;
     let corrupt = |column| StoreError::Corrupt { what: APP, id: id.clone(), column };
     Ok(App {

@@ -10,12 +10,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 use sm3::{Digest, Sm3};
-use sqlx::sqlite::SqliteConnection;
-use sqlx::{AssertSqlSafe, Connection, Row};
+use sqlx::AssertSqlSafe;
 use time::{OffsetDateTime, UtcOffset};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use crate::database::{DedicatedConnection, query};
 use crate::{Store, StoreError};
 
 /// Most entries that may wait; the next one is refused.
@@ -194,13 +194,12 @@ impl Store {
     /// Audit entries from `from` on, at most `limit` and at most 1,000.
     pub async fn audit_entries(&self, from: u64, limit: u32) -> Result<Vec<StoredEntry>, StoreError> {
         let Ok(from) = i64::try_from(from) else { return Ok(Vec::new()) };
-        let rows = sqlx::query(
-            "SELECT idx, entry, leaf_hash FROM audit_entries WHERE idx >= $1 ORDER BY idx LIMIT $2",
-        )
-        .bind(from)
-        .bind(i64::from(limit.min(PAGE)))
-        .fetch_all(self.readers())
-        .await?;
+        let rows =
+            query("SELECT idx, entry, leaf_hash FROM audit_entries WHERE idx >= $1 ORDER BY idx LIMIT $2")
+                .bind(from)
+                .bind(i64::from(limit.min(PAGE)))
+                .fetch_all(self.readers())
+                .await?;
         rows.iter()
             .map(|row| {
                 let index: i64 = row.try_get("idx")?;
@@ -222,7 +221,7 @@ impl Store {
 struct Task {
     store: Store,
     /// Absent after a failure: the next batch opens a fresh one, which cannot hold half a transaction.
-    connection: Option<SqliteConnection>,
+    connection: Option<DedicatedConnection>,
     inserts: [(usize, Arc<str>); CHUNKS.len()],
     counters: Arc<Counters>,
 }
@@ -278,8 +277,8 @@ impl Task {
             None => self.store.dedicated_connection().await?,
         };
         // The head is read inside the transaction, so that a commit whose answer was lost leaves no gap.
-        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-        let head: i64 = sqlx::query("SELECT coalesce(max(idx) + 1, 0) FROM audit_entries")
+        let mut transaction = connection.begin_write().await?;
+        let head: i64 = query("SELECT coalesce(max(idx) + 1, 0) FROM audit_entries")
             .fetch_one(&mut *transaction)
             .await?
             .try_get(0)?;
@@ -288,7 +287,7 @@ impl Task {
         for (rows, statement) in &self.inserts {
             while rest.len() >= *rows {
                 let (chunk, after) = rest.split_at(*rows);
-                let mut insert = sqlx::query(AssertSqlSafe(statement.clone()));
+                let mut insert = query(AssertSqlSafe(statement.clone()));
                 for waiting in chunk {
                     insert = insert.bind(index).bind(&waiting.entry[..]).bind(&waiting.leaf_hash[..]);
                     index += 1;

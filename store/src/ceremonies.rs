@@ -5,11 +5,9 @@
 //! time cannot both be the last.
 
 use serde_json::Value;
-use sqlx::Row;
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use time::OffsetDateTime;
 
-use crate::keys::instant;
+use crate::database::{Connection, Row, instant, query};
 use crate::words::words;
 use crate::{Store, StoreError};
 
@@ -107,14 +105,14 @@ impl Store {
             return Err(unacceptable("it needs one custodian at least"));
         }
         let mut transaction = self.begin_write().await?;
-        let enabled: u32 = sqlx::query("SELECT count(*) FROM custodians WHERE enabled")
+        let enabled: u32 = query("SELECT count(*) FROM custodians WHERE enabled")
             .fetch_one(&mut *transaction)
             .await?
             .try_get(0)?;
         if new.needed > enabled {
             return Err(unacceptable("it needs more custodians than there are"));
         }
-        let id: i64 = sqlx::query(
+        let id: i64 = query(
             "INSERT INTO ceremonies (action, parameters, reason, begun_by, begun_at, expires_at, needed,
                  custodians, state)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'open') RETURNING id",
@@ -158,21 +156,21 @@ impl Store {
         if ceremony.state != CeremonyState::Open {
             return Err(refusal(&ceremony, ceremony.state, "only an open ceremony can be confirmed"));
         }
-        let enabled = sqlx::query("SELECT 1 FROM custodians WHERE name = $1 AND enabled")
+        let enabled = query("SELECT 1 FROM custodians WHERE name = $1 AND enabled")
             .bind(custodian)
             .fetch_optional(&mut *transaction)
             .await?;
         if enabled.is_none() {
             return Err(refusal(&ceremony, ceremony.state, "whoever confirms it is no enabled custodian"));
         }
-        sqlx::query("INSERT INTO ceremony_confirmations (ceremony, custodian, at) VALUES ($1, $2, $3)")
+        query("INSERT INTO ceremony_confirmations (ceremony, custodian, at) VALUES ($1, $2, $3)")
             .bind(id)
             .bind(custodian)
             .bind(at.unix_timestamp())
             .execute(&mut *transaction)
             .await
             .map_err(|error| StoreError::from_insert("confirmation", custodian, error))?;
-        sqlx::query(
+        query(
             "UPDATE ceremonies SET state = 'confirmed' WHERE id = $1
                  AND needed <= (SELECT count(*) FROM ceremony_confirmations WHERE ceremony = $1)",
         )
@@ -203,7 +201,7 @@ impl Store {
             transaction.commit().await?;
             return Err(refusal(&ceremony, CeremonyState::Expired, "its time has passed"));
         }
-        sqlx::query("UPDATE ceremonies SET started_at = $2 WHERE id = $1")
+        query("UPDATE ceremonies SET started_at = $2 WHERE id = $1")
             .bind(id)
             .bind(at.unix_timestamp())
             .execute(&mut *transaction)
@@ -236,7 +234,7 @@ impl Store {
             ended => return Err(refusal(&ceremony, ended, "it has ended")),
         }
         let state = if done { CeremonyState::Done } else { CeremonyState::Failed };
-        sqlx::query("UPDATE ceremonies SET state = $2, result = $3, finished_at = $4 WHERE id = $1")
+        query("UPDATE ceremonies SET state = $2, result = $3, finished_at = $4 WHERE id = $1")
             .bind(id)
             .bind(state.as_str())
             .bind(result.to_string())
@@ -258,7 +256,7 @@ impl Store {
 
     /// A ceremony by its number.
     pub async fn ceremony(&self, id: i64) -> Result<Option<Ceremony>, StoreError> {
-        let mut transaction = self.readers().begin().await?;
+        let mut transaction = self.begin_read().await?;
         match find(&mut transaction, id).await {
             Ok(ceremony) => Ok(Some(ceremony)),
             Err(StoreError::NotFound { .. }) => Ok(None),
@@ -268,13 +266,12 @@ impl Store {
 
     /// The latest ceremonies, in one state or any, newest first, at most 1,000.
     pub async fn ceremonies(&self, state: Option<CeremonyState>) -> Result<Vec<Ceremony>, StoreError> {
-        let mut transaction = self.readers().begin().await?;
-        let rows =
-            sqlx::query("SELECT * FROM ceremonies WHERE $1 IS NULL OR state = $1 ORDER BY id DESC LIMIT $2")
-                .bind(state.map(CeremonyState::as_str))
-                .bind(i64::from(PAGE))
-                .fetch_all(&mut *transaction)
-                .await?;
+        let mut transaction = self.begin_read().await?;
+        let rows = query("SELECT * FROM ceremonies WHERE $1 IS NULL OR state = $1 ORDER BY id DESC LIMIT $2")
+            .bind(state.map(CeremonyState::as_str))
+            .bind(i64::from(PAGE))
+            .fetch_all(&mut *transaction)
+            .await?;
         let mut all = Vec::with_capacity(rows.len());
         for row in &rows {
             all.push(from_row(&mut transaction, row).await?);
@@ -285,11 +282,11 @@ impl Store {
 
 /// Marks what is past its time and not begun: this one, or all.
 async fn expire(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection<'_>,
     now: OffsetDateTime,
     only: Option<i64>,
 ) -> Result<u64, sqlx::Error> {
-    let expired = sqlx::query(
+    let expired = query(
         "UPDATE ceremonies SET state = 'expired', finished_at = $1
          WHERE state IN ('open', 'confirmed') AND started_at IS NULL AND expires_at <= $1
              AND ($2 IS NULL OR id = $2)",
@@ -301,8 +298,8 @@ async fn expire(
     Ok(expired.rows_affected())
 }
 
-async fn find(connection: &mut SqliteConnection, id: i64) -> Result<Ceremony, StoreError> {
-    let row = sqlx::query("SELECT * FROM ceremonies WHERE id = $1")
+async fn find(connection: &mut Connection<'_>, id: i64) -> Result<Ceremony, StoreError> {
+    let row = query("SELECT * FROM ceremonies WHERE id = $1")
         .bind(id)
         .fetch_optional(&mut *connection)
         .await?
@@ -310,16 +307,15 @@ async fn find(connection: &mut SqliteConnection, id: i64) -> Result<Ceremony, St
     from_row(connection, &row).await
 }
 
-async fn from_row(connection: &mut SqliteConnection, row: &SqliteRow) -> Result<Ceremony, StoreError> {
+async fn from_row(connection: &mut Connection<'_>, row: &Row) -> Result<Ceremony, StoreError> {
     let id: i64 = row.try_get("id")?;
     let corrupt = |column| StoreError::Corrupt { what: CEREMONY, id: id.to_string(), column };
     let json = |text: &str, column| serde_json::from_str::<Value>(text).map_err(|_| corrupt(column));
-    let confirmations = sqlx::query(
-        "SELECT custodian, at FROM ceremony_confirmations WHERE ceremony = $1 ORDER BY custodian",
-    )
-    .bind(id)
-    .fetch_all(connection)
-    .await?;
+    let confirmations =
+        query("SELECT custodian, at FROM ceremony_confirmations WHERE ceremony = $1 ORDER BY custodian")
+            .bind(id)
+            .fetch_all(connection)
+            .await?;
     let confirmations = confirmations.iter().map(|row| {
         let at = instant(row, "at")?.ok_or_else(|| corrupt("confirmations"))?;
         Ok::<_, StoreError>(Confirmation { custodian: row.try_get("custodian")?, at })

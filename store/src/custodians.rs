@@ -5,11 +5,10 @@
 
 use argon2::password_hash::phc::PasswordHash;
 use argon2::{Argon2, PasswordHasher, PasswordVerifier};
-use sqlx::Row;
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
-use crate::keys::instant;
+use crate::database::{instant, query};
 use crate::{Store, StoreError};
 
 const CUSTODIAN: &str = "custodian";
@@ -49,15 +48,13 @@ impl Store {
         let hash: Result<PasswordHash, _> =
             self.compute(move || Argon2::default().hash_password(secret.as_bytes())).await?;
         let hash = hash.map_err(|_| unacceptable("its secret cannot be hashed"))?;
-        sqlx::query(
-            "INSERT INTO custodians (name, secret_hash, enabled, created_at) VALUES ($1, $2, TRUE, $3)",
-        )
-        .bind(name)
-        .bind(hash.to_string())
-        .bind(at.unix_timestamp())
-        .execute(self.writer())
-        .await
-        .map_err(|error| StoreError::from_insert(CUSTODIAN, name, error))?;
+        query("INSERT INTO custodians (name, secret_hash, enabled, created_at) VALUES ($1, $2, TRUE, $3)")
+            .bind(name)
+            .bind(hash.to_string())
+            .bind(at.unix_timestamp())
+            .execute(self.writer())
+            .await
+            .map_err(|error| StoreError::from_insert(CUSTODIAN, name, error))?;
         Ok(())
     }
 
@@ -66,7 +63,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`].
     pub async fn enable_custodian(&self, name: &str, enabled: bool) -> Result<(), StoreError> {
-        let updated = sqlx::query("UPDATE custodians SET enabled = $2 WHERE name = $1")
+        let updated = query("UPDATE custodians SET enabled = $2 WHERE name = $1")
             .bind(name)
             .bind(enabled)
             .execute(self.writer())
@@ -79,7 +76,7 @@ impl Store {
 
     /// All custodians in the order of their names.
     pub async fn custodians(&self) -> Result<Vec<Custodian>, StoreError> {
-        let rows = sqlx::query("SELECT name, enabled, created_at FROM custodians ORDER BY name")
+        let rows = query("SELECT name, enabled, created_at FROM custodians ORDER BY name")
             .fetch_all(self.readers())
             .await?;
         rows.iter()
@@ -98,8 +95,9 @@ impl Store {
     /// Whether this is an enabled custodian's secret. An unknown name and a disabled custodian take the same work
     /// as a wrong secret. Counting failures is the caller's part.
     pub async fn verify_custodian(&self, name: &str, secret: &str) -> Result<bool, StoreError> {
-        let row = sqlx::query("SELECT secret_hash, enabled FROM custodians WHERE name = $1")
-            .bind(name)
+        let possible = if name.contains('\0') { "" } else { name }; // no name is empty
+        let row = query("SELECT secret_hash, enabled FROM custodians WHERE name = $1")
+            .bind(possible)
             .fetch_optional(self.readers())
             .await?;
         let (hash, enabled) = match row {

@@ -1,65 +1,78 @@
 //! Opening, migrating and closing the database.
 //!
 //! SQLite takes one writer at a time, so writes go through a pool of one connection, where they wait in
-//! line instead of colliding; reads have a pool of their own, whose connections cannot write. The audit
-//! log brings its own connection (`audit.rs`).
+//! line instead of colliding. In PostgreSQL transactions that read before they write take an advisory lock, with
+//! the same effect over all gateways; single statements need none. Reads have a pool of their own, whose
+//! connections cannot write. The audit log brings its own connection (`audit.rs`).
+
+mod access;
+mod connection;
+mod query;
+mod schema;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use sqlx::migrate::Migrator;
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
-    SqliteSynchronous,
-};
-use sqlx::{ConnectOptions, Connection, Row, Sqlite, Transaction};
+use sqlx::{ConnectOptions, Connection as _};
+use time::OffsetDateTime;
 use tokio::sync::Semaphore;
+
+use access::Address;
+pub use access::DatabaseAccess;
+use connection::{AdvisoryLock, Pool};
+pub(crate) use connection::{Connection, DedicatedConnection, Transaction};
+pub(crate) use query::{Row, query};
 
 use crate::StoreError;
 
-static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
-
-const READERS: u32 = 8;
 /// Most password hashes computed at a time: each takes 19 MiB.
 const COMPUTATIONS: usize = 2;
-/// How long a statement waits for another connection's write lock.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Which of the two databases it is, for the few places where their SQL differs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// A file that one gateway has to itself.
+    Sqlite,
+    /// A server that gateways share.
+    Postgres,
+}
 
 /// The database. Clones share its connections.
 #[derive(Clone)]
 pub struct Store(Arc<Connections>);
 
 struct Connections {
-    options: SqliteConnectOptions,
-    readers: SqlitePool,
-    writer: SqlitePool,
+    address: Address,
+    readers: Pool,
+    writer: Pool,
     computing: Semaphore,
 }
 
 impl Store {
-    /// Opens the existing database at `url` (`sqlite:///path/file.db`).
+    /// Opens the database, which must exist: see [`DatabaseAccess::new`] for its address.
     ///
-    /// Refuses a schema newer than this program with [`StoreError::SchemaTooNew`]. An older schema is left
-    /// for [`Store::migrate`], which has to run before anything else.
-    pub async fn open(url: &str) -> Result<Self, StoreError> {
-        Self::connect(options(url)?).await
+    /// An older schema is left for [`Store::migrate`], which has to run before anything else.
+    ///
+    /// # Errors
+    /// [`StoreError::SchemaTooNew`] for a schema that is newer than this program; [`StoreError::UnfitServer`] for
+    /// a PostgreSQL server that would lose what it confirms; [`StoreError::Open`]; [`StoreError::UnsupportedUrl`].
+    pub async fn open(access: impl Into<DatabaseAccess>) -> Result<Self, StoreError> {
+        Self::connect(Address::of(&access.into())?).await
     }
 
-    /// Opens the database at `url`, creating the file if there is none, and migrates it.
-    pub async fn create(url: &str) -> Result<Self, StoreError> {
-        let options = options(url)?;
-        let created = options.clone().create_if_missing(true).connect().await;
-        let opening = |source| StoreError::Open { path: options.get_filename().to_owned(), source };
-        created.map_err(opening)?.close().await?;
-        let store = Self::connect(options).await?;
+    /// Opens the database and migrates it. A SQLite file that is not there is made; in PostgreSQL the database
+    /// itself is made by whoever runs the server.
+    ///
+    /// # Errors
+    /// Those of [`Store::open`] and [`Store::migrate`].
+    pub async fn create(access: impl Into<DatabaseAccess>) -> Result<Self, StoreError> {
+        let address = Address::of(&access.into())?;
+        if let Address::Sqlite(options) = &address {
+            let created = options.clone().create_if_missing(true).connect().await;
+            created.map_err(|source| address.opening(source))?.close().await?;
+        }
+        let store = Self::connect(address).await?;
         store.migrate().await?;
         Ok(store)
-    }
-
-    /// Brings the schema to the version of this program; does nothing when it is there already.
-    pub async fn migrate(&self) -> Result<(), StoreError> {
-        MIGRATIONS.run(self.writer()).await?;
-        Ok(())
     }
 
     /// Whether the database answers.
@@ -67,8 +80,17 @@ impl Store {
     /// # Errors
     /// [`StoreError::Query`] when it does not.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        sqlx::query("SELECT 1").execute(self.readers()).await?;
+        query("SELECT 1").execute(self.readers()).await?;
         Ok(())
+    }
+
+    /// Which database it is.
+    #[must_use]
+    pub fn dialect(&self) -> Dialect {
+        match &self.0.address {
+            Address::Sqlite(_) => Dialect::Sqlite,
+            Address::Postgres(_) => Dialect::Postgres,
+        }
     }
 
     /// Waits for running statements and closes every connection; clones fail from then on.
@@ -77,39 +99,39 @@ impl Store {
         self.0.writer.close().await;
     }
 
-    async fn connect(options: SqliteConnectOptions) -> Result<Self, StoreError> {
-        let opening = |source| StoreError::Open { path: options.get_filename().to_owned(), source };
-        let writer = SqlitePoolOptions::new()
-            .acquire_timeout(BUSY_TIMEOUT)
-            .max_connections(1)
-            .connect_with(options.clone())
-            .await
-            .map_err(opening)?;
-        refuse_newer_schema(&writer).await?;
-        let readers = SqlitePoolOptions::new()
-            .acquire_timeout(BUSY_TIMEOUT)
-            .max_connections(READERS)
-            .connect_with(options.clone().pragma("query_only", "ON"))
-            .await
-            .map_err(opening)?;
+    async fn connect(address: Address) -> Result<Self, StoreError> {
+        // Pools try again for as long as they may and then say only that time is up: this says why.
+        let first = DedicatedConnection::open(&address).await.map_err(|source| address.opening(source))?;
+        first.close().await?;
+        let writer = Pool::of_writers(&address).await.map_err(|source| address.opening(source))?;
+        let readers = Pool::of_readers(&address).await.map_err(|source| address.opening(source))?;
         let computing = Semaphore::new(COMPUTATIONS);
-        Ok(Store(Arc::new(Connections { options, readers, writer, computing })))
+        let store = Store(Arc::new(Connections { address, readers, writer, computing }));
+        store.refuse_unfit_server().await?;
+        store.refuse_newer_schema().await?;
+        Ok(store)
     }
 
     /// Connections for reading.
-    pub(crate) fn readers(&self) -> &SqlitePool {
+    pub(crate) fn readers(&self) -> &Pool {
         &self.0.readers
     }
 
-    /// The connection for writing.
-    pub(crate) fn writer(&self) -> &SqlitePool {
+    /// Connections for single statements that write.
+    pub(crate) fn writer(&self) -> &Pool {
         &self.0.writer
     }
 
-    /// A transaction that may write from its start: it cannot fail half-way because another writer came between
-    /// its reading and its writing.
-    pub(crate) async fn begin_write(&self) -> Result<Transaction<'static, Sqlite>, sqlx::Error> {
-        self.writer().begin_with("BEGIN IMMEDIATE").await
+    /// A transaction that reads: all its statements see one picture.
+    pub(crate) async fn begin_read(&self) -> Result<Transaction<'static>, sqlx::Error> {
+        self.readers().begin_read().await
+    }
+
+    /// A transaction for reading first and writing then: no other of these, in whichever gateway, comes between.
+    pub(crate) async fn begin_write(&self) -> Result<Transaction<'static>, sqlx::Error> {
+        let mut transaction = self.writer().begin_write().await?;
+        transaction.lock(AdvisoryLock::Write).await?;
+        Ok(transaction)
     }
 
     /// Runs a computation that takes long and much memory; no more than a few at a time.
@@ -124,37 +146,13 @@ impl Store {
     }
 
     /// A connection outside the pools, for a task that owns it.
-    pub(crate) async fn dedicated_connection(&self) -> Result<SqliteConnection, sqlx::Error> {
-        self.0.options.connect().await
+    pub(crate) async fn dedicated_connection(&self) -> Result<DedicatedConnection, sqlx::Error> {
+        DedicatedConnection::open(&self.0.address).await
     }
 }
 
-fn options(url: &str) -> Result<SqliteConnectOptions, StoreError> {
-    if !url.starts_with("sqlite://") || url.contains(":memory:") {
-        return Err(StoreError::UnsupportedUrl);
-    }
-    let options: SqliteConnectOptions = url.parse().map_err(|_| StoreError::UnsupportedUrl)?;
-    Ok(options
-        .create_if_missing(false)
-        .foreign_keys(true)
-        .busy_timeout(BUSY_TIMEOUT)
-        .journal_mode(SqliteJournalMode::Wal)
-        // In WAL mode NORMAL would lose the last commits in a power cut: what was answered must stand.
-        .synchronous(SqliteSynchronous::Full))
-}
-
-async fn refuse_newer_schema(pool: &SqlitePool) -> Result<(), StoreError> {
-    let migrated = sqlx::query("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = $1")
-        .bind(&*MIGRATIONS.table_name)
-        .fetch_optional(pool)
-        .await?;
-    if migrated.is_none() {
-        return Ok(());
-    }
-    let found: i64 = sqlx::query("SELECT coalesce(max(version), 0) FROM _sqlx_migrations")
-        .fetch_one(pool)
-        .await?
-        .try_get(0)?;
-    let known = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
-    if found > known { Err(StoreError::SchemaTooNew { found, known }) } else { Ok(()) }
+/// A time in whole seconds; none when the column is empty or beyond what a calendar has.
+pub(crate) fn instant(row: &Row, column: &str) -> Result<Option<OffsetDateTime>, sqlx::Error> {
+    let seconds: Option<i64> = row.try_get(column)?;
+    Ok(seconds.and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok()))
 }

@@ -7,10 +7,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use config::DeviceId;
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
-use sqlx::{Row, Sqlite, Transaction};
 use time::OffsetDateTime;
 
+use crate::database::{Connection, Row, query};
 use crate::{Store, StoreError};
 
 const DEVICE: &str = "history of device";
@@ -145,7 +144,7 @@ impl Store {
         step: Duration,
     ) -> Result<Vec<DeviceSpan>, StoreError> {
         let step = seconds(step).max(MINUTE);
-        let rows = sqlx::query(
+        let rows = query(
             "SELECT * FROM device_history WHERE device = $1 AND span IN (60, 900) AND start >= $2 AND start < $3
              ORDER BY start, span DESC",
         )
@@ -183,18 +182,17 @@ impl Store {
         let now = now.unix_timestamp();
         let mut done = Downsampled::default();
         let oldest = now.saturating_sub(seconds(keep_total));
-        let dropped =
-            sqlx::query("DELETE FROM device_history WHERE span IN (60, 900) AND start + span <= $1")
-                .bind(oldest)
-                .execute(self.writer())
-                .await?;
+        let dropped = query("DELETE FROM device_history WHERE span IN (60, 900) AND start + span <= $1")
+            .bind(oldest)
+            .execute(self.writer())
+            .await?;
         done.dropped = dropped.rows_affected();
         // Only whole quarters: a minute that comes late is added to its quarter in the next run.
         let limit = begin_of(now.saturating_sub(seconds(keep_minutes)), QUARTER);
         loop {
             let mut transaction = self.begin_write().await?;
             let next: Option<i64> =
-                sqlx::query("SELECT min(start) FROM device_history WHERE span = 60 AND start < $1")
+                query("SELECT min(start) FROM device_history WHERE span = 60 AND start < $1")
                     .bind(limit)
                     .fetch_one(&mut *transaction)
                     .await?
@@ -208,10 +206,10 @@ impl Store {
 }
 
 /// Moves the minutes of one quarter of an hour into its row, for each device that has some.
-async fn merge_quarter(transaction: &mut Transaction<'_, Sqlite>, start: i64) -> Result<u64, StoreError> {
+async fn merge_quarter(connection: &mut Connection<'_>, start: i64) -> Result<u64, StoreError> {
     let minutes = "span = 60 AND start >= $1 AND start < $1 + 900";
     let select = format!("SELECT * FROM device_history WHERE {minutes} ORDER BY device, start");
-    let rows = sqlx::query(sqlx::AssertSqlSafe(select)).bind(start).fetch_all(&mut **transaction).await?;
+    let rows = query(sqlx::AssertSqlSafe(select)).bind(start).fetch_all(&mut *connection).await?;
     let mut by_device: BTreeMap<String, DeviceFigures> = BTreeMap::new();
     for row in &rows {
         let device: String = row.try_get("device")?;
@@ -222,22 +220,22 @@ async fn merge_quarter(transaction: &mut Transaction<'_, Sqlite>, start: i64) ->
         }
     }
     for (device, figures) in by_device {
-        add(transaction, &device, QUARTER, start, figures).await?;
+        add(connection, &device, QUARTER, start, figures).await?;
     }
     let delete = format!("DELETE FROM device_history WHERE {minutes}");
-    let deleted = sqlx::query(sqlx::AssertSqlSafe(delete)).bind(start).execute(&mut **transaction).await?;
+    let deleted = query(sqlx::AssertSqlSafe(delete)).bind(start).execute(connection).await?;
     Ok(deleted.rows_affected())
 }
 
 /// Writes a row, or adds to the one that is there.
 async fn add(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection<'_>,
     device: &str,
     span: i64,
     start: i64,
     mut new: DeviceFigures,
 ) -> Result<(), StoreError> {
-    let there = sqlx::query("SELECT * FROM device_history WHERE device = $1 AND span = $2 AND start = $3")
+    let there = query("SELECT * FROM device_history WHERE device = $1 AND span = $2 AND start = $3")
         .bind(device)
         .bind(span)
         .bind(start)
@@ -248,7 +246,7 @@ async fn add(
         sum.merge(new);
         new = sum;
     }
-    sqlx::query(
+    query(
         "INSERT INTO device_history (device, span, start, state, seconds_in, signed, failed, errors, p50_us,
              p90_us, p99_us, max_us, max_load, lanes, worker_starts, crashes, self_test)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
@@ -282,7 +280,7 @@ async fn add(
     Ok(())
 }
 
-fn figures(row: &SqliteRow, device: &str) -> Result<DeviceFigures, StoreError> {
+fn figures(row: &Row, device: &str) -> Result<DeviceFigures, StoreError> {
     let corrupt = |column| StoreError::Corrupt { what: DEVICE, id: device.to_owned(), column };
     let count = |column| u64::try_from(row.try_get::<i64, _>(column)?).map_err(|_| corrupt(column));
     Ok(DeviceFigures {

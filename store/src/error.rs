@@ -8,16 +8,22 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The database URL names a database this build cannot speak to.
-    #[error("the database url must have the form sqlite:///path/to/file.db")]
+    #[error("the database url must have the form sqlite:///path/to/file.db or postgres://user@host/database")]
     UnsupportedUrl,
-    /// The database file could not be opened.
+    /// The database file, or the server, could not be opened.
     #[error("cannot open database {}", path.display())]
     Open {
-        /// The file named by the URL.
+        /// The file named by the URL, or the database and its server.
         path: PathBuf,
         /// What the database answered.
         #[source]
         source: sqlx::Error,
+    },
+    /// The PostgreSQL server would lose what it confirms, or cannot hold what is to be stored.
+    #[error("the PostgreSQL server cannot be used: {reason}")]
+    UnfitServer {
+        /// What is wrong with it.
+        reason: &'static str,
     },
     /// A newer release has migrated this database; running on would risk its data.
     #[error("database schema {found} is newer than this program, which knows {known}: run the newer release")]
@@ -97,6 +103,17 @@ pub enum StoreError {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// The data key is not there yet: no device has unwrapped it since the start.
+    #[error("what is stored is locked until a device has given the data key")]
+    Locked,
+    /// A stored value or row is not as this gateway wrote it, and is not used.
+    #[error("{what} {id} was altered outside the gateway")]
+    Altered {
+        /// Kind of row.
+        what: &'static str,
+        /// Its id.
+        id: String,
+    },
     /// A computation did not come to its end; the process is stopping or it panicked.
     #[error("a computation was interrupted")]
     Interrupted,
@@ -117,6 +134,9 @@ impl StoreError {
     pub(crate) fn from_insert(what: &'static str, id: &str, error: sqlx::Error) -> Self {
         use sqlx::error::ErrorKind;
         let id = id.to_owned();
+        if matches!(error, sqlx::Error::Encode(_)) {
+            return StoreError::RuleBroken { what, id, source: error };
+        }
         match error.as_database_error().map(|e| e.kind()) {
             Some(ErrorKind::UniqueViolation) => StoreError::AlreadyExists { what, id },
             Some(ErrorKind::ForeignKeyViolation) => StoreError::MissingReference { what, id },

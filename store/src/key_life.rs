@@ -5,9 +5,9 @@
 
 use config::{DeviceId, GroupId, KeyId};
 use formats::{Certificate, PublicKey};
-use sqlx::{Sqlite, Transaction};
 use time::OffsetDateTime;
 
+use crate::database::{Connection, Transaction, query};
 use crate::keys::{KEY, insert_logical, read};
 use crate::{KeyCopy, KeyPurpose, KeyRecord, KeyState, KeyVersion, Spread, Store, StoreError, WrappingKey};
 
@@ -143,7 +143,7 @@ impl Store {
             _ if found.state == KeyState::Active && device.is_some() => {}
             _ => return Err(refusal(id, found, "it takes no more copies")),
         }
-        sqlx::query(
+        query(
             "INSERT INTO key_copies (key_id, version, device, public_key, certificate_chain, created_at)
              VALUES ($1, $2, $3, $4, '', $5)
              ON CONFLICT (key_id, version, device) DO UPDATE SET public_key = excluded.public_key",
@@ -183,7 +183,7 @@ impl Store {
             .copy(device)
             .ok_or_else(|| StoreError::NotFound { what: "copy of key", id: name(id, version, device) })?;
         let public_key = check_chain(id, chain, copy.public_key.as_deref(), at)?;
-        sqlx::query(
+        query(
             "UPDATE key_copies SET certificate_chain = $4, public_key = $5
              WHERE key_id = $1 AND version = $2 AND device = $3",
         )
@@ -278,8 +278,8 @@ impl Store {
     }
 }
 
-async fn find(transaction: &mut Transaction<'_, Sqlite>, id: &KeyId) -> Result<KeyRecord, StoreError> {
-    let found = read(transaction, Some(id)).await?.pop();
+async fn find(connection: &mut Connection<'_>, id: &KeyId) -> Result<KeyRecord, StoreError> {
+    let found = read(connection, Some(id)).await?.pop();
     found.ok_or_else(|| StoreError::NotFound { what: KEY, id: id.to_string() })
 }
 
@@ -289,7 +289,7 @@ fn version_of(key: &KeyRecord, version: u32) -> Result<&KeyVersion, StoreError> 
 }
 
 async fn insert_version(
-    transaction: &mut Transaction<'_, Sqlite>,
+    connection: &mut Connection<'_>,
     (id, group): (&KeyId, &GroupId),
     number: u32,
     plan: &VersionPlan,
@@ -302,7 +302,7 @@ async fn insert_version(
         ));
     }
     let cka_id = if number == 1 { id.to_string() } else { format!("{id}#{number}") };
-    sqlx::query(
+    query(
         "INSERT INTO key_versions (key_id, group_id, version, state, spread, cka_id, wrapping_key,
              wrapping_key_version, created_at)
          VALUES ($1, $2, $3, 'pending', $4, $5, $6, $7, $8)",
@@ -315,7 +315,7 @@ async fn insert_version(
     .bind(plan.wrapping_key.as_ref().map(|key| key.id.as_str()))
     .bind(plan.wrapping_key.as_ref().map(|key| key.version))
     .bind(at)
-    .execute(&mut **transaction)
+    .execute(connection)
     .await
     .map_err(|error| StoreError::from_insert(KEY, id.as_str(), error))?;
     Ok(())
@@ -323,7 +323,7 @@ async fn insert_version(
 
 /// Sets the state and the column of times that goes with it.
 async fn set_state(
-    transaction: &mut Transaction<'_, Sqlite>,
+    connection: &mut Connection<'_>,
     id: &KeyId,
     version: u32,
     state: KeyState,
@@ -331,19 +331,19 @@ async fn set_state(
 ) -> Result<(), StoreError> {
     let update =
         format!("UPDATE key_versions SET state = $3, {column} = $4 WHERE key_id = $1 AND version = $2");
-    sqlx::query(sqlx::AssertSqlSafe(update))
+    query(sqlx::AssertSqlSafe(update))
         .bind(id.as_str())
         .bind(version)
         .bind(state.as_str())
         .bind(at.unix_timestamp())
-        .execute(&mut **transaction)
+        .execute(connection)
         .await?;
     Ok(())
 }
 
 /// Commits and answers the version as it is now.
 async fn commit(
-    mut transaction: Transaction<'_, Sqlite>,
+    mut transaction: Transaction<'_>,
     id: &KeyId,
     version: u32,
 ) -> Result<KeyVersion, StoreError> {

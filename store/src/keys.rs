@@ -10,10 +10,9 @@ use std::str::FromStr;
 use config::{DeviceId, GroupId, KeyId};
 use formats::Certificate;
 use serde::{Deserialize, Serialize};
-use sqlx::Row;
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use time::OffsetDateTime;
 
+use crate::database::{Connection, Row, instant, query};
 use crate::words::words;
 use crate::{Store, StoreError};
 
@@ -243,7 +242,7 @@ impl Store {
         let mut transaction = self.begin_write().await?;
         let name = (&key.id, &key.group);
         insert_logical(&mut transaction, name, &key.algorithm, key.purpose, &key.label, at).await?;
-        sqlx::query(
+        query(
             "INSERT INTO key_versions (key_id, group_id, version, state, spread, cka_id, created_at, activates_at)
              VALUES ($1, $2, 1, 'active', 'clone', $3, $4, $4)",
         )
@@ -259,7 +258,7 @@ impl Store {
             .ok()
             .and_then(|chain| chain.first()?.public_key().ok())
             .map(|key| key.spki_der());
-        sqlx::query(
+        query(
             "INSERT INTO key_copies (key_id, version, device, public_key, certificate_chain, created_at)
              VALUES ($1, 1, '', $2, $3, $4)",
         )
@@ -275,26 +274,26 @@ impl Store {
 
     /// All keys in the order of their ids.
     pub async fn keys(&self) -> Result<Vec<KeyRecord>, StoreError> {
-        let mut transaction = self.readers().begin().await?; // one picture, not three
+        let mut transaction = self.begin_read().await?; // one picture, not three
         read(&mut transaction, None).await
     }
 
     /// A key by its id.
     pub async fn key(&self, id: &KeyId) -> Result<Option<KeyRecord>, StoreError> {
-        let mut transaction = self.readers().begin().await?;
+        let mut transaction = self.begin_read().await?;
         Ok(read(&mut transaction, Some(id)).await?.pop())
     }
 }
 
 pub(crate) async fn insert_logical(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection<'_>,
     (id, group): (&KeyId, &GroupId),
     algorithm: &str,
     purpose: KeyPurpose,
     label: &str,
     at: i64,
 ) -> Result<(), StoreError> {
-    sqlx::query(
+    query(
         "INSERT INTO keys (id, group_id, algorithm, purpose, label, created_at) VALUES ($1, $2, $3, $4, $5, $6)",
     )
     .bind(id.as_str())
@@ -311,11 +310,11 @@ pub(crate) async fn insert_logical(
 
 /// Reads all keys, or the one with this id.
 pub(crate) async fn read(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection<'_>,
     only: Option<&KeyId>,
 ) -> Result<Vec<KeyRecord>, StoreError> {
     let only = only.map(KeyId::as_str);
-    let rows = sqlx::query(
+    let rows = query(
         "SELECT id, group_id, algorithm, purpose, label, created_at FROM keys
          WHERE $1 IS NULL OR id = $1 ORDER BY id",
     )
@@ -323,7 +322,7 @@ pub(crate) async fn read(
     .fetch_all(&mut *connection)
     .await?;
     let mut keys = rows.iter().map(key_from_row).collect::<Result<Vec<_>, _>>()?;
-    let versions = sqlx::query(
+    let versions = query(
         "SELECT key_id, version, state, spread, cka_id, wrapping_key, wrapping_key_version, created_at,
              activates_at, retires_at, destroyed_at
          FROM key_versions WHERE $1 IS NULL OR key_id = $1 ORDER BY key_id, version",
@@ -338,7 +337,7 @@ pub(crate) async fn read(
             keys[key].versions.push(version);
         }
     }
-    let copies = sqlx::query(
+    let copies = query(
         "SELECT key_id, version, device, public_key, certificate_chain, created_at FROM key_copies
          WHERE $1 IS NULL OR key_id = $1 ORDER BY key_id, version, device",
     )
@@ -356,7 +355,7 @@ pub(crate) async fn read(
     Ok(keys)
 }
 
-fn key_from_row(row: &SqliteRow) -> Result<KeyRecord, StoreError> {
+fn key_from_row(row: &Row) -> Result<KeyRecord, StoreError> {
     let id: String = row.try_get("id")?;
     let corrupt = |column| StoreError::Corrupt { what: KEY, id: id.clone(), column };
     Ok(KeyRecord {
@@ -370,7 +369,7 @@ fn key_from_row(row: &SqliteRow) -> Result<KeyRecord, StoreError> {
     })
 }
 
-fn version_from_row(row: &SqliteRow) -> Result<(String, KeyVersion), StoreError> {
+fn version_from_row(row: &Row) -> Result<(String, KeyVersion), StoreError> {
     let id: String = row.try_get("key_id")?;
     let corrupt = |column| StoreError::Corrupt { what: KEY, id: id.clone(), column };
     let wrapping_key = match row.try_get::<Option<&str>, _>("wrapping_key")? {
@@ -395,7 +394,7 @@ fn version_from_row(row: &SqliteRow) -> Result<(String, KeyVersion), StoreError>
     Ok((id, version))
 }
 
-fn copy_from_row(row: &SqliteRow) -> Result<(String, u32, KeyCopy), StoreError> {
+fn copy_from_row(row: &Row) -> Result<(String, u32, KeyCopy), StoreError> {
     let id: String = row.try_get("key_id")?;
     let corrupt = |column| StoreError::Corrupt { what: KEY, id: id.clone(), column };
     let device = match row.try_get("device")? {
@@ -409,10 +408,4 @@ fn copy_from_row(row: &SqliteRow) -> Result<(String, u32, KeyCopy), StoreError> 
         created_at: instant(row, "created_at")?.ok_or_else(|| corrupt("created_at"))?,
     };
     Ok((id, row.try_get("version")?, copy))
-}
-
-/// A time in whole seconds; none when the column is empty or beyond what a calendar has.
-pub(crate) fn instant(row: &SqliteRow, column: &str) -> Result<Option<OffsetDateTime>, sqlx::Error> {
-    let seconds: Option<i64> = row.try_get(column)?;
-    Ok(seconds.and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok()))
 }

@@ -1,5 +1,5 @@
-//! All SQL of the gateway, over SQLite: apps, keys and their life, key ceremonies, wrapped keys, what devices did,
-//! the license library and the audit log.
+//! All SQL of the gateway, over SQLite or PostgreSQL: apps, keys and their life, key ceremonies, wrapped keys, what
+//! devices did, the license library and the audit log.
 //!
 //! Invariants: what a call answered is on disk; no other crate speaks SQL; an API key is stored as its
 //! digest only, a custodian's secret as its hash; errors name rows by id and never carry their content.
@@ -15,6 +15,7 @@ mod error;
 mod key_life;
 mod keys;
 mod library;
+mod protection;
 mod words;
 mod wrapped_keys;
 
@@ -22,7 +23,7 @@ pub use apps::App;
 pub use audit::{AuditEntry, AuditLog, AuditWriter, StoredEntry, leaf_hash};
 pub use ceremonies::{Ceremony, CeremonyState, Confirmation, NewCeremony};
 pub use custodians::Custodian;
-pub use database::Store;
+pub use database::{DatabaseAccess, Dialect, Store};
 pub use device_history::{DeviceFigures, DeviceMinute, DeviceSpan, Downsampled};
 pub use error::StoreError;
 pub use key_life::{NewKey, VersionPlan};
@@ -30,4 +31,5 @@ pub use keys::{
     ExistingKey, KeyCopy, KeyPurpose, KeyRecord, KeyState, KeyVersion, Spread, UnknownPurpose, WrappingKey,
 };
 pub use library::{EntityRecord, LicenseRecord};
+pub use protection::{Cell, DataKey, DataKeys, Protection, RowImage};
 pub use wrapped_keys::WrappedKey;

@@ -5,10 +5,9 @@
 
 use formats::uscc::Uscc;
 use serde_json::{Map, Value};
-use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
 use time::OffsetDateTime;
 
+use crate::database::{Row, instant, query};
 use crate::{Store, StoreError};
 
 const ENTITY: &str = "entity";
@@ -57,7 +56,7 @@ impl Store {
     /// [`StoreError::RuleBroken`] for an unknown status code.
     pub async fn upsert_entity(&self, entity: &EntityRecord) -> Result<(), StoreError> {
         let json = |value: &Value| value.to_string();
-        sqlx::query(
+        query(
             "INSERT INTO entities (uscc, name, entity_type, status, flags, status_as_of, face)
              VALUES ($1, $2, $3, $4, $5, $6, $7)
              ON CONFLICT (uscc) DO UPDATE SET name = excluded.name, entity_type = excluded.entity_type,
@@ -79,7 +78,7 @@ impl Store {
 
     /// What the register says of this entity.
     pub async fn entity(&self, uscc: &Uscc) -> Result<Option<EntityRecord>, StoreError> {
-        let row = sqlx::query(
+        let row = query(
             "SELECT uscc, name, entity_type, status, flags, status_as_of, face FROM entities WHERE uscc = $1",
         )
         .bind(uscc.as_str())
@@ -94,14 +93,14 @@ impl Store {
     /// [`StoreError::AlreadyExists`] for a known serial, [`StoreError::MissingReference`] for an unknown
     /// entity; neither changes anything.
     pub async fn insert_license(&self, license: &LicenseRecord) -> Result<(), StoreError> {
-        let mut transaction = self.writer().begin().await?;
+        let mut transaction = self.begin_write().await?;
         if license.current {
-            sqlx::query("UPDATE licenses SET current = FALSE WHERE uscc = $1 AND current")
+            query("UPDATE licenses SET current = FALSE WHERE uscc = $1 AND current")
                 .bind(license.uscc.as_str())
                 .execute(&mut *transaction)
                 .await?;
         }
-        sqlx::query(
+        query(
             "INSERT INTO licenses (serial, uscc, certificate, not_before, not_after, current)
              VALUES ($1, $2, $3, $4, $5, $6)",
         )
@@ -120,7 +119,7 @@ impl Store {
 
     /// The entity's current license.
     pub async fn license_by_uscc(&self, uscc: &Uscc) -> Result<Option<LicenseRecord>, StoreError> {
-        let row = sqlx::query(
+        let row = query(
             "SELECT serial, uscc, certificate, not_before, not_after, current FROM licenses
              WHERE uscc = $1 AND current",
         )
@@ -132,7 +131,7 @@ impl Store {
 
     /// A license by the serial number of its certificate.
     pub async fn license_by_serial(&self, serial: &str) -> Result<Option<LicenseRecord>, StoreError> {
-        let row = sqlx::query(
+        let row = query(
             "SELECT serial, uscc, certificate, not_before, not_after, current FROM licenses WHERE serial = $1",
         )
         .bind(serial)
@@ -142,7 +141,7 @@ impl Store {
     }
 }
 
-fn entity_from_row(row: &SqliteRow) -> Result<EntityRecord, StoreError> {
+fn entity_from_row(row: &Row) -> Result<EntityRecord, StoreError> {
     let id: String = row.try_get("uscc")?;
     let corrupt = |column| StoreError::Corrupt { what: ENTITY, id: id.clone(), column };
     Ok(EntityRecord {
@@ -156,7 +155,7 @@ fn entity_from_row(row: &SqliteRow) -> Result<EntityRecord, StoreError> {
     })
 }
 
-fn license_from_row(row: &SqliteRow) -> Result<LicenseRecord, StoreError> {
+fn license_from_row(row: &Row) -> Result<LicenseRecord, StoreError> {
     let serial: String = row.try_get("serial")?;
     let corrupt = |column| StoreError::Corrupt { what: LICENSE, id: serial.clone(), column };
     Ok(LicenseRecord {
@@ -167,8 +166,4 @@ fn license_from_row(row: &SqliteRow) -> Result<LicenseRecord, StoreError> {
         current: row.try_get("current")?,
         serial,
     })
-}
-
-fn instant(row: &SqliteRow, column: &str) -> Result<Option<OffsetDateTime>, sqlx::Error> {
-    Ok(OffsetDateTime::from_unix_timestamp(row.try_get(column)?).ok())
 }

@@ -4,11 +4,9 @@
 //! knows nothing of either. A destroyed key leaves its row and loses its blob.
 
 use config::{GroupId, KeyId};
-use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
 use time::OffsetDateTime;
 
-use crate::keys::instant;
+use crate::database::{Row, instant, query};
 use crate::{Store, StoreError, WrappingKey};
 
 const WRAPPED_KEY: &str = "wrapped key";
@@ -59,7 +57,7 @@ impl Store {
     /// [`StoreError::AlreadyExists`] for a known id; [`StoreError::RuleBroken`] for an unknown algorithm, an
     /// empty owner, public key or blob.
     pub async fn insert_wrapped_key(&self, key: &WrappedKey) -> Result<(), StoreError> {
-        sqlx::query(
+        query(
             "INSERT INTO wrapped_keys (key_id, owner, group_id, wrapping_key, wrapping_key_version, algorithm,
                  public_key, blob, mac, created_at)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
@@ -82,7 +80,7 @@ impl Store {
 
     /// A wrapped key by its id, destroyed ones included.
     pub async fn wrapped_key(&self, id: &KeyId) -> Result<Option<WrappedKey>, StoreError> {
-        let row = sqlx::query("SELECT * FROM wrapped_keys WHERE key_id = $1")
+        let row = query("SELECT * FROM wrapped_keys WHERE key_id = $1")
             .bind(id.as_str())
             .fetch_optional(self.readers())
             .await?;
@@ -96,14 +94,13 @@ impl Store {
         owner: &str,
         after: Option<&KeyId>,
     ) -> Result<Vec<WrappedKey>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT * FROM wrapped_keys WHERE owner = $1 AND key_id > $2 ORDER BY key_id LIMIT $3",
-        )
-        .bind(owner)
-        .bind(after.map_or("", KeyId::as_str))
-        .bind(i64::from(PAGE))
-        .fetch_all(self.readers())
-        .await?;
+        let rows =
+            query("SELECT * FROM wrapped_keys WHERE owner = $1 AND key_id > $2 ORDER BY key_id LIMIT $3")
+                .bind(owner)
+                .bind(after.map_or("", KeyId::as_str))
+                .bind(i64::from(PAGE))
+                .fetch_all(self.readers())
+                .await?;
         rows.iter().map(wrapped_from_row).collect()
     }
 
@@ -112,11 +109,12 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`]; [`StoreError::NotAllowed`] when it is destroyed already.
     pub async fn destroy_wrapped_key(&self, id: &KeyId, at: OffsetDateTime) -> Result<(), StoreError> {
-        let destroyed = sqlx::query(
-            "UPDATE wrapped_keys SET blob = x'', destroyed_at = $2 WHERE key_id = $1 AND destroyed_at IS NULL",
+        let destroyed = query(
+            "UPDATE wrapped_keys SET blob = $3, destroyed_at = $2 WHERE key_id = $1 AND destroyed_at IS NULL",
         )
         .bind(id.as_str())
         .bind(at.unix_timestamp())
+        .bind(&[][..])
         .execute(self.writer())
         .await?;
         if destroyed.rows_affected() == 1 {
@@ -133,7 +131,7 @@ impl Store {
     }
 }
 
-fn wrapped_from_row(row: &SqliteRow) -> Result<WrappedKey, StoreError> {
+fn wrapped_from_row(row: &Row) -> Result<WrappedKey, StoreError> {
     let id: String = row.try_get("key_id")?;
     let corrupt = |column| StoreError::Corrupt { what: WRAPPED_KEY, id: id.clone(), column };
     Ok(WrappedKey {

@@ -2,22 +2,25 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod support;
+
 use config::{AppId, GroupId, KeyId};
-use sqlx::{Connection, SqliteConnection};
 use store::{App, ExistingKey, KeyPurpose, KeyRecord, KeyState, Store, StoreError};
-use tempfile::TempDir;
+use support::{Database, on_both_databases};
 use time::OffsetDateTime;
 use time::macros::datetime;
 
+on_both_databases! {
+    an_api_key_finds_its_own_app_and_nothing_else_does,
+    an_api_key_is_nowhere_in_what_is_stored,
+    a_taken_app_id_or_api_key_is_refused,
+    keys_of_every_purpose_come_back_as_they_went_in,
+    two_keys_of_a_group_cannot_share_a_cka_id,
+    an_unknown_algorithm_or_an_empty_cka_id_is_refused,
+    the_purpose_of_a_key_cannot_be_changed_even_by_sql,
+}
+
 const AT: OffsetDateTime = datetime!(2024-05-06 07:08:09 UTC);
-
-async fn store(folder: &TempDir) -> Store {
-    Store::create(&url(folder)).await.unwrap()
-}
-
-fn url(folder: &TempDir) -> String {
-    format!("sqlite://{}", folder.path().join("gateway.db").display())
-}
 
 fn app(id: &str) -> App {
     App {
@@ -43,10 +46,8 @@ fn key(id: &str, cka_id: &[u8], purpose: KeyPurpose) -> ExistingKey {
     }
 }
 
-#[tokio::test]
-async fn an_api_key_finds_its_own_app_and_nothing_else_does() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = store(&folder).await;
+async fn an_api_key_finds_its_own_app_and_nothing_else_does(database: &Database) {
+    let store = database.create().await;
     store.insert_app(&app("approval"), Some("k-approval")).await.unwrap();
     store.insert_app(&app("window"), Some("k-window")).await.unwrap();
     store.insert_app(&app("keyless"), None).await.unwrap();
@@ -59,24 +60,16 @@ async fn an_api_key_finds_its_own_app_and_nothing_else_does() {
     assert_eq!(ids, ["approval", "keyless", "window"]);
 }
 
-#[tokio::test]
-async fn an_api_key_is_nowhere_in_the_files() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = store(&folder).await;
+async fn an_api_key_is_nowhere_in_what_is_stored(database: &Database) {
+    let store = database.create().await;
     store.insert_app(&app("window"), Some("canary-3f1c99a0")).await.unwrap();
-    let mut files = 0;
-    for file in std::fs::read_dir(folder.path()).unwrap() {
-        let bytes = std::fs::read(file.unwrap().path()).unwrap();
-        assert!(!bytes.windows(15).any(|window| window == b"canary-3f1c99a0"));
-        files += usize::from(bytes.windows(6).any(|window| window == b"window"));
-    }
-    assert!(files > 0, "the app itself must be in one of the files");
+    let stored = database.contents();
+    assert!(!stored.windows(15).any(|window| window == b"canary-3f1c99a0"));
+    assert!(stored.windows(6).any(|window| window == b"window"), "the app itself must be there");
 }
 
-#[tokio::test]
-async fn a_taken_app_id_or_api_key_is_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = store(&folder).await;
+async fn a_taken_app_id_or_api_key_is_refused(database: &Database) {
+    let store = database.create().await;
     store.insert_app(&app("window"), Some("k")).await.unwrap();
     for (id, api_key) in [("window", "other"), ("other", "k")] {
         let error = store.insert_app(&app(id), Some(api_key)).await.unwrap_err();
@@ -88,10 +81,8 @@ async fn a_taken_app_id_or_api_key_is_refused() {
     assert_eq!(store.apps().await.unwrap().len(), 1);
 }
 
-#[tokio::test]
-async fn keys_of_every_purpose_come_back_as_they_went_in() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = store(&folder).await;
+async fn keys_of_every_purpose_come_back_as_they_went_in(database: &Database) {
+    let store = database.create().await;
     let mut wanted: Vec<_> =
         KeyPurpose::ALL.into_iter().enumerate().map(|(n, p)| key(p.as_str(), &[n as u8], p)).collect();
     for key in &wanted {
@@ -117,10 +108,8 @@ async fn keys_of_every_purpose_come_back_as_they_went_in() {
     assert_eq!(found.iter().map(facts).collect::<Vec<_>>(), wanted);
 }
 
-#[tokio::test]
-async fn two_keys_of_a_group_cannot_share_a_cka_id() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = store(&folder).await;
+async fn two_keys_of_a_group_cannot_share_a_cka_id(database: &Database) {
+    let store = database.create().await;
     store.insert_key(&key("first", b"1", KeyPurpose::Service), AT).await.unwrap();
     let error = store.insert_key(&key("second", b"1", KeyPurpose::Tsa), AT).await.unwrap_err();
     assert!(matches!(error, StoreError::AlreadyExists { .. }), "{error:?}");
@@ -130,10 +119,8 @@ async fn two_keys_of_a_group_cannot_share_a_cka_id() {
     store.insert_key(&elsewhere, AT).await.unwrap();
 }
 
-#[tokio::test]
-async fn an_unknown_algorithm_or_an_empty_cka_id_is_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = store(&folder).await;
+async fn an_unknown_algorithm_or_an_empty_cka_id_is_refused(database: &Database) {
+    let store = database.create().await;
     let unknown = ExistingKey { algorithm: "dsa".into(), ..key("a", b"1", KeyPurpose::Service) };
     for bad in [unknown, key("b", b"", KeyPurpose::Service)] {
         let error = store.insert_key(&bad, AT).await.unwrap_err();
@@ -141,13 +128,11 @@ async fn an_unknown_algorithm_or_an_empty_cka_id_is_refused() {
     }
 }
 
-#[tokio::test]
-async fn the_purpose_of_a_key_cannot_be_changed_even_by_sql() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = store(&folder).await;
+async fn the_purpose_of_a_key_cannot_be_changed_even_by_sql(database: &Database) {
+    let store = database.create().await;
     store.insert_key(&key("seal", b"1", KeyPurpose::Seal), AT).await.unwrap();
-    let mut raw = SqliteConnection::connect(&url(&folder)).await.unwrap();
-    let refused = sqlx::query("UPDATE keys SET purpose = 'service'").execute(&mut raw).await.unwrap_err();
+    let mut raw = database.raw().await;
+    let refused = raw.execute("UPDATE keys SET purpose = 'service'").await.unwrap_err();
     assert!(refused.to_string().contains("fixed at creation"), "{refused}");
     assert_eq!(store.keys().await.unwrap()[0].purpose, KeyPurpose::Seal);
 }

@@ -2,16 +2,22 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use sqlx::{Connection, SqliteConnection};
 use store::{AuditEntry, AuditLog, Store, StoreError, leaf_hash};
-use tempfile::TempDir;
+use support::{Database, on_both_databases};
 use time::macros::datetime;
 
-fn url(folder: &TempDir) -> String {
-    format!("sqlite://{}", folder.path().join("gateway.db").display())
+on_both_databases! {
+    two_thousand_concurrent_appends_get_dense_indices_in_far_fewer_commits,
+    the_log_goes_on_where_it_ended,
+    finishing_writes_what_waits_and_refuses_what_comes_later,
+    a_full_queue_refuses_at_once_and_loses_nothing_it_took,
+    a_failed_commit_is_an_error_to_its_waiters_and_leaves_no_gap,
+    nothing_in_the_log_can_be_changed_removed_replaced_or_skipped,
 }
 
 fn entry(request_id: impl ToString) -> AuditEntry {
@@ -29,14 +35,8 @@ fn entry(request_id: impl ToString) -> AuditEntry {
     }
 }
 
-async fn raw(folder: &TempDir) -> SqliteConnection {
-    SqliteConnection::connect(&url(folder)).await.unwrap()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn two_thousand_concurrent_appends_get_dense_indices_in_far_fewer_commits() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = Store::create(&url(&folder)).await.unwrap();
+async fn two_thousand_concurrent_appends_get_dense_indices_in_far_fewer_commits(database: &Database) {
+    let store = database.create().await;
     let (log, writer) = AuditLog::start(&store).await.unwrap();
     let appends: Vec<_> = (0..2000_u64)
         .map(|n| {
@@ -75,10 +75,8 @@ async fn an_entry_is_stored_as_canonical_json_under_its_leaf_hash() {
     assert_eq!(leaf_hash(b"abc"), <[u8; 32]>::from(<sm3::Sm3 as sm3::Digest>::digest(b"\0abc")));
 }
 
-#[tokio::test]
-async fn the_log_goes_on_where_it_ended() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = Store::create(&url(&folder)).await.unwrap();
+async fn the_log_goes_on_where_it_ended(database: &Database) {
+    let store = database.create().await;
     for index in 0..3 {
         let (log, writer) = AuditLog::start(&store).await.unwrap();
         assert_eq!(log.append(entry(index)).await.unwrap(), index);
@@ -89,13 +87,11 @@ async fn the_log_goes_on_where_it_ended() {
     assert!(store.audit_entries(u64::MAX, 10).await.unwrap().is_empty());
 }
 
-#[tokio::test]
-async fn finishing_writes_what_waits_and_refuses_what_comes_later() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = Store::create(&url(&folder)).await.unwrap();
+async fn finishing_writes_what_waits_and_refuses_what_comes_later(database: &Database) {
+    let store = database.create().await;
     let (log, writer) = AuditLog::start(&store).await.unwrap();
-    let mut blocker = raw(&folder).await;
-    let lock = blocker.begin_with("BEGIN IMMEDIATE").await.unwrap();
+    let mut blocker = database.raw().await;
+    blocker.block_writers("audit_entries").await;
     let appends: Vec<_> = (0..1000)
         .map(|n| {
             let log = log.clone();
@@ -104,7 +100,7 @@ async fn finishing_writes_what_waits_and_refuses_what_comes_later() {
         .collect();
     until(|| log.waiting() >= 1000 - 512).await;
     let finish = tokio::spawn(writer.finish());
-    lock.rollback().await.unwrap();
+    blocker.release().await;
     finish.await.unwrap();
     for append in appends {
         append.await.unwrap().unwrap();
@@ -113,13 +109,11 @@ async fn finishing_writes_what_waits_and_refuses_what_comes_later() {
     assert!(matches!(log.append(entry("late")).await, Err(StoreError::AuditUnavailable)));
 }
 
-#[tokio::test]
-async fn a_full_queue_refuses_at_once_and_loses_nothing_it_took() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = Store::create(&url(&folder)).await.unwrap();
+async fn a_full_queue_refuses_at_once_and_loses_nothing_it_took(database: &Database) {
+    let store = database.create().await;
     let (log, writer) = AuditLog::start(&store).await.unwrap();
-    let mut blocker = raw(&folder).await;
-    let lock = blocker.begin_with("BEGIN IMMEDIATE").await.unwrap();
+    let mut blocker = database.raw().await;
+    blocker.block_writers("audit_entries").await;
     let appends: Vec<_> = (0..6000)
         .map(|n| {
             let log = log.clone();
@@ -128,7 +122,7 @@ async fn a_full_queue_refuses_at_once_and_loses_nothing_it_took() {
         .collect();
     // The refused ones end while the database is still locked.
     until(|| appends.iter().filter(|append| append.is_finished()).count() >= 6000 - 4096 - 512).await;
-    lock.rollback().await.unwrap();
+    blocker.release().await;
     let mut taken = Vec::new();
     for append in appends {
         match append.await.unwrap() {
@@ -142,23 +136,25 @@ async fn a_full_queue_refuses_at_once_and_loses_nothing_it_took() {
     writer.finish().await;
 }
 
-#[tokio::test]
-async fn a_failed_commit_is_an_error_to_its_waiters_and_leaves_no_gap() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = Store::create(&url(&folder)).await.unwrap();
+async fn a_failed_commit_is_an_error_to_its_waiters_and_leaves_no_gap(database: &Database) {
+    let store = database.create().await;
     let (log, writer) = AuditLog::start(&store).await.unwrap();
     assert_eq!(log.append(entry("before")).await.unwrap(), 0);
 
-    let mut raw = raw(&folder).await;
-    sqlx::query(
-        "CREATE TRIGGER disk_full BEFORE INSERT ON audit_entries WHEN NEW.idx >= 3
-         BEGIN SELECT RAISE(ABORT, 'disk full'); END",
-    )
-    .execute(&mut raw)
-    .await
-    .unwrap();
+    let mut raw = database.raw().await;
+    let disk_full = match database {
+        Database::Sqlite(_) => {
+            "CREATE TRIGGER disk_full BEFORE INSERT ON audit_entries WHEN NEW.idx >= 3
+             BEGIN SELECT RAISE(ABORT, 'disk full'); END"
+        }
+        Database::Postgres(_) => {
+            "CREATE TRIGGER disk_full BEFORE INSERT ON audit_entries FOR EACH ROW WHEN (NEW.idx >= 3)
+             EXECUTE FUNCTION refuse('disk full')"
+        }
+    };
+    raw.execute(disk_full).await.unwrap();
     // Waiting together behind a lock, they become one batch: the rows before the failing one go with it.
-    let lock = raw.begin_with("BEGIN IMMEDIATE").await.unwrap();
+    raw.block_writers("audit_entries").await;
     let lone = tokio::spawn({
         let log = log.clone();
         async move { log.append(entry("lone")).await }
@@ -171,40 +167,54 @@ async fn a_failed_commit_is_an_error_to_its_waiters_and_leaves_no_gap() {
         })
         .collect();
     until(|| log.waiting() == 100).await;
-    lock.rollback().await.unwrap();
+    raw.release().await;
     assert_eq!(lone.await.unwrap().unwrap(), 1);
     for append in batch {
         assert!(matches!(append.await.unwrap(), Err(StoreError::AuditUnavailable)));
     }
 
-    sqlx::query("DROP TRIGGER disk_full").execute(&mut raw).await.unwrap();
+    let drop_trigger = match database {
+        Database::Sqlite(_) => "DROP TRIGGER disk_full",
+        Database::Postgres(_) => "DROP TRIGGER disk_full ON audit_entries",
+    };
+    raw.execute(drop_trigger).await.unwrap();
     assert_eq!(log.append(entry("after")).await.unwrap(), 2);
     assert_eq!(log.entries(0, 10).await.unwrap().len(), 3);
     writer.finish().await;
 }
 
-#[tokio::test]
-async fn nothing_in_the_log_can_be_changed_removed_replaced_or_skipped() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = Store::create(&url(&folder)).await.unwrap();
+async fn nothing_in_the_log_can_be_changed_removed_replaced_or_skipped(database: &Database) {
+    let store = database.create().await;
     let (log, writer) = AuditLog::start(&store).await.unwrap();
     for n in 0..3 {
         log.append(entry(n)).await.unwrap();
     }
     writer.finish().await;
     let before = store.audit_entries(0, 10).await.unwrap();
-    let mut raw = raw(&folder).await;
+    let mut raw = database.raw().await;
+    let hash = "0".repeat(64);
+    let replacing = match database {
+        // Deletes without firing triggers for deletions.
+        Database::Sqlite(_) => format!("INSERT OR REPLACE INTO audit_entries VALUES (1, x'00', x'{hash}')"),
+        Database::Postgres(_) => "TRUNCATE audit_entries".to_owned(),
+    };
     for statement in [
         "UPDATE audit_entries SET entry = x'00' WHERE idx = 1",
         "UPDATE audit_entries SET idx = 9 WHERE idx = 2",
         "DELETE FROM audit_entries WHERE idx = 2",
         "DELETE FROM audit_entries",
-        "INSERT OR REPLACE INTO audit_entries (idx, entry, leaf_hash) VALUES (1, x'00', zeroblob(32))",
-        "INSERT INTO audit_entries (idx, entry, leaf_hash) VALUES (4, x'00', zeroblob(32))",
-        "INSERT INTO audit_entries (idx, entry, leaf_hash) VALUES (-1, x'00', zeroblob(32))",
-        "INSERT INTO audit_entries (idx, entry, leaf_hash) VALUES (3, x'00', zeroblob(31))",
+        &replacing,
+        &format!(
+            "INSERT INTO audit_entries VALUES (1, x'00', x'{hash}') ON CONFLICT (idx) DO UPDATE SET entry = x'00'"
+        ),
+        &format!("INSERT INTO audit_entries (idx, entry, leaf_hash) VALUES (4, x'00', x'{hash}')"),
+        &format!("INSERT INTO audit_entries (idx, entry, leaf_hash) VALUES (-1, x'00', x'{hash}')"),
+        &format!("INSERT INTO audit_entries (idx, entry, leaf_hash) VALUES (3, x'00', x'00{hash}')"),
+        &format!(
+            "INSERT INTO audit_entries (idx, entry, leaf_hash) VALUES (3, x'', x'{hash}'), (5, x'', x'{hash}')"
+        ),
     ] {
-        assert!(sqlx::query(statement).execute(&mut raw).await.is_err(), "{statement}");
+        assert!(raw.execute(statement).await.is_err(), "{statement}");
     }
     assert_eq!(store.audit_entries(0, 10).await.unwrap(), before);
 }

@@ -2,29 +2,33 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod support;
+
 use serde_json::json;
-use sqlx::{Connection, SqliteConnection};
 use store::{Ceremony, CeremonyState, NewCeremony, Store, StoreError};
-use tempfile::TempDir;
+use support::{Database, on_both_databases};
 use time::macros::datetime;
 use time::{Duration, OffsetDateTime};
 
-const AT: OffsetDateTime = datetime!(2024-05-06 07:08:09 UTC);
-
-fn url(folder: &TempDir) -> String {
-    format!("sqlite://{}", folder.path().join("gateway.db").display())
+on_both_databases! {
+    a_ceremony_is_carried_out_once_after_enough_different_custodians_confirmed_it,
+    of_confirmations_and_starts_that_come_together_each_counts_once,
+    a_ceremony_past_its_time_is_neither_confirmed_nor_started,
+    more_custodians_than_there_are_or_none_are_refused,
+    what_was_confirmed_cannot_be_changed_even_by_sql,
+    only_an_enabled_custodian_with_the_right_secret_is_verified,
+    a_custodians_secret_is_stored_as_an_argon2id_hash_with_a_salt_of_its_own,
 }
 
+const AT: OffsetDateTime = datetime!(2024-05-06 07:08:09 UTC);
+
 /// A store with custodians who need no secret: their hashes are none.
-async fn store(folder: &TempDir, custodians: &[&str]) -> Store {
-    let store = Store::create(&url(folder)).await.unwrap();
-    let mut raw = SqliteConnection::connect(&url(folder)).await.unwrap();
+async fn store(database: &Database, custodians: &[&str]) -> Store {
+    let store = database.create().await;
+    let mut raw = database.raw().await;
     for name in custodians {
-        sqlx::query("INSERT INTO custodians VALUES ($1, 'no hash', TRUE, 0)")
-            .bind(name)
-            .execute(&mut raw)
-            .await
-            .unwrap();
+        let insert = format!("INSERT INTO custodians VALUES ('{name}', 'no hash', TRUE, 0)");
+        raw.execute(&insert).await.unwrap();
     }
     store
 }
@@ -49,10 +53,8 @@ fn state_of<T>(result: Result<T, StoreError>) -> &'static str {
     }
 }
 
-#[tokio::test]
-async fn a_ceremony_is_carried_out_once_after_enough_different_custodians_confirmed_it() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = store(&folder, &["a", "b", "c"]).await;
+async fn a_ceremony_is_carried_out_once_after_enough_different_custodians_confirmed_it(database: &Database) {
+    let store = store(database, &["a", "b", "c"]).await;
     let opened = store.open_ceremony(&new(2)).await.unwrap();
     assert_eq!((opened.state, opened.needed, opened.custodians), (CeremonyState::Open, 2, 3));
     assert_eq!(opened.parameters, new(2).parameters);
@@ -78,11 +80,9 @@ async fn a_ceremony_is_carried_out_once_after_enough_different_custodians_confir
     assert_eq!(state_of(store.finish_ceremony(id, false, &json!({}), AT).await), "done");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn of_confirmations_and_starts_that_come_together_each_counts_once() {
-    let folder = tempfile::tempdir().unwrap();
+async fn of_confirmations_and_starts_that_come_together_each_counts_once(database: &Database) {
     const NAMES: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
-    let store = store(&folder, &NAMES).await;
+    let store = store(database, &NAMES).await;
     let id = store.open_ceremony(&new(5)).await.unwrap().id;
     let confirms: Vec<_> = NAMES
         .iter()
@@ -117,10 +117,8 @@ async fn of_confirmations_and_starts_that_come_together_each_counts_once() {
     assert_eq!(started, 1);
 }
 
-#[tokio::test]
-async fn a_ceremony_past_its_time_is_neither_confirmed_nor_started() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = store(&folder, &["a", "b"]).await;
+async fn a_ceremony_past_its_time_is_neither_confirmed_nor_started(database: &Database) {
+    let store = store(database, &["a", "b"]).await;
     let late = AT + Duration::hours(1);
     let open = store.open_ceremony(&new(1)).await.unwrap().id;
     assert_eq!(state_of(store.confirm_ceremony(open, "a", late).await), "expired");
@@ -144,10 +142,8 @@ async fn a_ceremony_past_its_time_is_neither_confirmed_nor_started() {
     assert_eq!(store.ceremonies(Some(failed)).await.unwrap()[0].id, begun);
 }
 
-#[tokio::test]
-async fn more_custodians_than_there_are_or_none_are_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = store(&folder, &["a", "b"]).await;
+async fn more_custodians_than_there_are_or_none_are_refused(database: &Database) {
+    let store = store(database, &["a", "b"]).await;
     store.enable_custodian("b", false).await.unwrap();
     for needed in [0, 2] {
         let error = store.open_ceremony(&new(needed)).await.unwrap_err();
@@ -162,13 +158,11 @@ async fn more_custodians_than_there_are_or_none_are_refused() {
     assert!(matches!(unknown, StoreError::NotFound { .. }), "{unknown:?}");
 }
 
-#[tokio::test]
-async fn what_was_confirmed_cannot_be_changed_even_by_sql() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = store(&folder, &["a", "b"]).await;
+async fn what_was_confirmed_cannot_be_changed_even_by_sql(database: &Database) {
+    let store = store(database, &["a", "b"]).await;
     let id = store.open_ceremony(&new(2)).await.unwrap().id;
     store.confirm_ceremony(id, "a", AT).await.unwrap();
-    let mut raw = SqliteConnection::connect(&url(&folder)).await.unwrap();
+    let mut raw = database.raw().await;
     for statement in [
         "UPDATE ceremonies SET parameters = '{}'",
         "UPDATE ceremonies SET needed = 1",
@@ -176,14 +170,12 @@ async fn what_was_confirmed_cannot_be_changed_even_by_sql() {
         "DELETE FROM ceremony_confirmations",
         "DELETE FROM ceremonies",
     ] {
-        assert!(sqlx::query(statement).execute(&mut raw).await.is_err(), "{statement}");
+        assert!(raw.execute(statement).await.is_err(), "{statement}");
     }
 }
 
-#[tokio::test]
-async fn only_an_enabled_custodian_with_the_right_secret_is_verified() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = store(&folder, &[]).await;
+async fn only_an_enabled_custodian_with_the_right_secret_is_verified(database: &Database) {
+    let store = store(database, &[]).await;
     store.add_custodian("a", "correct horse battery", AT).await.unwrap();
     assert!(store.verify_custodian("a", "correct horse battery").await.unwrap());
     for (name, secret) in [("a", "correct horse batterz"), ("a", ""), ("b", "correct horse battery")] {
@@ -202,16 +194,13 @@ async fn only_an_enabled_custodian_with_the_right_secret_is_verified() {
     assert!(matches!(nobody, StoreError::NotFound { .. }), "{nobody:?}");
 }
 
-#[tokio::test]
-async fn a_custodians_secret_is_stored_as_an_argon2id_hash_with_a_salt_of_its_own() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = store(&folder, &[]).await;
+async fn a_custodians_secret_is_stored_as_an_argon2id_hash_with_a_salt_of_its_own(database: &Database) {
+    let store = store(database, &[]).await;
     for name in ["a", "b"] {
         store.add_custodian(name, "correct horse battery", AT).await.unwrap();
     }
-    let mut raw = SqliteConnection::connect(&url(&folder)).await.unwrap();
-    let hashes: Vec<(String,)> =
-        sqlx::query_as("SELECT secret_hash FROM custodians").fetch_all(&mut raw).await.unwrap();
-    assert!(hashes.iter().all(|(hash,)| hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$")), "{hashes:?}");
+    let mut raw = database.raw().await;
+    let hashes = raw.texts("SELECT secret_hash FROM custodians").await;
+    assert!(hashes.iter().all(|hash| hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$")), "{hashes:?}");
     assert_ne!(hashes[0], hashes[1]);
 }

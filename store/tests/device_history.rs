@@ -2,23 +2,29 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod support;
+
 use std::time::Duration;
 
 use config::DeviceId;
 use store::{DeviceFigures, DeviceMinute, DeviceSpan, Downsampled, Store, StoreError};
-use tempfile::TempDir;
+use support::{Database, on_both_databases};
 use time::OffsetDateTime;
 use time::macros::datetime;
+
+on_both_databases! {
+    a_minute_comes_back_as_it_went_in_from_its_own_device_and_time_only,
+    a_minute_that_was_cut_by_a_restart_is_added_up,
+    a_coarser_step_adds_minutes_up_and_leaves_gaps_out,
+    old_minutes_become_quarters_with_the_same_sums_and_the_oldest_go,
+    an_unknown_state_refuses_all_minutes_of_the_call,
+}
 
 const NOON: OffsetDateTime = datetime!(2024-05-06 12:00 UTC);
 const MINUTE: Duration = Duration::from_secs(60);
 const QUARTER: Duration = Duration::from_secs(900);
 const TWO_DAYS: Duration = Duration::from_secs(48 * 3600);
 const NINETY_DAYS: Duration = Duration::from_secs(90 * 24 * 3600);
-
-async fn store(folder: &TempDir) -> Store {
-    Store::create(&format!("sqlite://{}", folder.path().join("gateway.db").display())).await.unwrap()
-}
 
 fn device(id: &str) -> DeviceId {
     DeviceId::parse(id).unwrap()
@@ -50,10 +56,8 @@ async fn all(store: &Store, id: &str, step: Duration) -> Vec<DeviceSpan> {
     store.device_history(&device(id), from, to, step).await.unwrap()
 }
 
-#[tokio::test]
-async fn a_minute_comes_back_as_it_went_in_from_its_own_device_and_time_only() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = store(&folder).await;
+async fn a_minute_comes_back_as_it_went_in_from_its_own_device_and_time_only(database: &Database) {
+    let store = database.create().await;
     let mut first = minute("d1", NOON + Duration::from_secs(59), 10, 100);
     first.figures.self_test = Some("passed".into());
     let second = minute("d1", NOON + MINUTE, 20, 200);
@@ -70,10 +74,8 @@ async fn a_minute_comes_back_as_it_went_in_from_its_own_device_and_time_only() {
     assert_eq!(all(&store, "d3", MINUTE).await, []);
 }
 
-#[tokio::test]
-async fn a_minute_that_was_cut_by_a_restart_is_added_up() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = store(&folder).await;
+async fn a_minute_that_was_cut_by_a_restart_is_added_up(database: &Database) {
+    let store = database.create().await;
     let mut before = minute("d1", NOON, 30, 100);
     before.figures.seconds_in = [("ready".into(), 20)].into();
     before.figures.self_test = Some("passed".into());
@@ -96,10 +98,8 @@ async fn a_minute_that_was_cut_by_a_restart_is_added_up() {
     assert_eq!((figures.state.as_str(), figures.self_test.as_deref()), ("degraded", Some("passed")));
 }
 
-#[tokio::test]
-async fn a_coarser_step_adds_minutes_up_and_leaves_gaps_out() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = store(&folder).await;
+async fn a_coarser_step_adds_minutes_up_and_leaves_gaps_out(database: &Database) {
+    let store = database.create().await;
     let minutes: Vec<_> =
         [0, 1, 4, 5, 20].map(|n| minute("d1", NOON + n * MINUTE, u64::from(n) + 1, 100)).into();
     store.record_device_minutes(&minutes).await.unwrap();
@@ -116,10 +116,8 @@ async fn a_minute_no_signature_fell_into_does_not_shift_the_percentiles() {
     assert_eq!((busy.p50_us, busy.p90_us, busy.p99_us), (100, 200, 500));
 }
 
-#[tokio::test]
-async fn old_minutes_become_quarters_with_the_same_sums_and_the_oldest_go() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = store(&folder).await;
+async fn old_minutes_become_quarters_with_the_same_sums_and_the_oldest_go(database: &Database) {
+    let store = database.create().await;
     let ancient = NOON - NINETY_DAYS - QUARTER;
     // An hour that ends two days ago, of which the last quarter is still within the two days.
     let old = (0..60).map(|n| minute("d1", NOON - TWO_DAYS - 45 * MINUTE + n * MINUTE, 2, 100));
@@ -150,10 +148,8 @@ async fn old_minutes_become_quarters_with_the_same_sums_and_the_oldest_go() {
     assert_eq!(hours.iter().map(|hour| hour.figures.signed).sum::<u64>(), 120 + 9 + 4);
 }
 
-#[tokio::test]
-async fn an_unknown_state_refuses_all_minutes_of_the_call() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = store(&folder).await;
+async fn an_unknown_state_refuses_all_minutes_of_the_call(database: &Database) {
+    let store = database.create().await;
     let mut odd = minute("d1", NOON + MINUTE, 1, 1);
     odd.figures.state = "sleeping".into();
     let error = store.record_device_minutes(&[minute("d1", NOON, 1, 1), odd]).await.unwrap_err();

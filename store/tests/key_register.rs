@@ -2,28 +2,36 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod support;
+
 use std::sync::LazyLock;
 
 use certs_test::{Options, Sandbox};
 use config::{DeviceId, GroupId, KeyId};
 use formats::Certificate;
-use sqlx::{Connection, SqliteConnection};
+use sqlx::Connection as _;
 use store::{
     ExistingKey, KeyPurpose, KeyState, KeyVersion, NewKey, Spread, Store, StoreError, VersionPlan,
     WrappingKey,
 };
-use tempfile::TempDir;
+use support::{Database, Raw, on_both_databases};
 use time::macros::datetime;
 use time::{Duration, OffsetDateTime};
+
+on_both_databases! {
+    a_key_goes_from_pending_to_destroyed_and_nothing_of_it_is_lost,
+    a_new_version_takes_over_and_the_old_one_retires_after_the_overlap,
+    devices_that_export_nothing_have_a_copy_and_a_certificate_each,
+    a_certificate_for_another_key_expired_broken_or_out_of_order_is_not_installed,
+    what_contradicts_itself_or_is_not_there_is_refused,
+    a_wrapping_key_needs_neither_public_key_nor_certificate,
+    no_statement_deletes_a_key_or_turns_its_life_back,
+}
 
 const AT: OffsetDateTime = datetime!(2024-05-06 07:08:09 UTC);
 
 static SANDBOX: LazyLock<Sandbox> =
     LazyLock::new(|| certs_test::generate(&Options { seed: [7; 32], at: AT }).unwrap());
-
-fn url(folder: &TempDir) -> String {
-    format!("sqlite://{}", folder.path().join("gateway.db").display())
-}
 
 fn id(text: &str) -> KeyId {
     KeyId::parse(text).unwrap()
@@ -81,10 +89,8 @@ async fn ready(store: &Store, number: u32, service: &str) {
     store.install_certificate(&id("stamp"), number, None, &chain, AT).await.unwrap();
 }
 
-#[tokio::test]
-async fn a_key_goes_from_pending_to_destroyed_and_nothing_of_it_is_lost() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = Store::create(&url(&folder)).await.unwrap();
+async fn a_key_goes_from_pending_to_destroyed_and_nothing_of_it_is_lost(database: &Database) {
+    let store = database.create().await;
     let (chain, public_key) = certified("demo-sm2");
     let stamp = id("stamp");
     let plan = VersionPlan {
@@ -125,10 +131,8 @@ async fn a_key_goes_from_pending_to_destroyed_and_nothing_of_it_is_lost() {
     assert_eq!((&copy.certificate_chain, copy.public_key.as_ref()), (&chain, Some(&public_key)));
 }
 
-#[tokio::test]
-async fn a_new_version_takes_over_and_the_old_one_retires_after_the_overlap() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = Store::create(&url(&folder)).await.unwrap();
+async fn a_new_version_takes_over_and_the_old_one_retires_after_the_overlap(database: &Database) {
+    let store = database.create().await;
     let stamp = id("stamp");
     store.create_key(&new("stamp"), &cloned(), AT).await.unwrap();
     ready(&store, 1, "demo-sm2").await;
@@ -159,10 +163,8 @@ async fn a_new_version_takes_over_and_the_old_one_retires_after_the_overlap() {
     assert_eq!(states, [KeyState::Retired, KeyState::Retired, KeyState::Active]);
 }
 
-#[tokio::test]
-async fn devices_that_export_nothing_have_a_copy_and_a_certificate_each() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = Store::create(&url(&folder)).await.unwrap();
+async fn devices_that_export_nothing_have_a_copy_and_a_certificate_each(database: &Database) {
+    let store = database.create().await;
     let stamp = id("stamp");
     store.create_key(&new("stamp"), &per_device(), AT).await.unwrap();
     for (name, service) in [("d1", "demo-sm2"), ("d2", "portal-sm2")] {
@@ -185,10 +187,8 @@ async fn devices_that_export_nothing_have_a_copy_and_a_certificate_each() {
     assert_eq!(key.versions[0].copy(Some(&device("d3"))).unwrap().certificate_chain, "");
 }
 
-#[tokio::test]
-async fn a_certificate_for_another_key_expired_broken_or_out_of_order_is_not_installed() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = Store::create(&url(&folder)).await.unwrap();
+async fn a_certificate_for_another_key_expired_broken_or_out_of_order_is_not_installed(database: &Database) {
+    let store = database.create().await;
     let (chain, public_key) = certified("demo-sm2");
     let stamp = id("stamp");
     store.create_key(&new("stamp"), &cloned(), AT).await.unwrap();
@@ -216,10 +216,8 @@ async fn a_certificate_for_another_key_expired_broken_or_out_of_order_is_not_ins
     assert_eq!(untouched.versions[0].copies[0].certificate_chain, "");
 }
 
-#[tokio::test]
-async fn what_contradicts_itself_or_is_not_there_is_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = Store::create(&url(&folder)).await.unwrap();
+async fn what_contradicts_itself_or_is_not_there_is_refused(database: &Database) {
+    let store = database.create().await;
     let bare_wrap = VersionPlan { spread: Spread::Wrap, wrapping_key: None };
     assert!(unacceptable(store.create_key(&new("stamp"), &bare_wrap, AT).await).contains("wrapping key"));
     assert!(store.key(&id("stamp")).await.unwrap().is_none(), "a refused key leaves nothing behind");
@@ -242,10 +240,8 @@ async fn what_contradicts_itself_or_is_not_there_is_refused() {
     }
 }
 
-#[tokio::test]
-async fn a_wrapping_key_needs_neither_public_key_nor_certificate() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = Store::create(&url(&folder)).await.unwrap();
+async fn a_wrapping_key_needs_neither_public_key_nor_certificate(database: &Database) {
+    let store = database.create().await;
     let kek = NewKey { algorithm: "aes256".into(), purpose: KeyPurpose::Kek, ..new("sys-kek") };
     store.create_key(&kek, &cloned(), AT).await.unwrap();
     store.record_key_copy(&kek.id, 1, None, None, AT).await.unwrap();
@@ -253,10 +249,8 @@ async fn a_wrapping_key_needs_neither_public_key_nor_certificate() {
     assert_eq!(active.state, KeyState::Active);
 }
 
-#[tokio::test]
-async fn no_statement_deletes_a_key_or_turns_its_life_back() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = Store::create(&url(&folder)).await.unwrap();
+async fn no_statement_deletes_a_key_or_turns_its_life_back(database: &Database) {
+    let store = database.create().await;
     let (certificate_chain, _) = certified("demo-sm2");
     let existing = ExistingKey {
         id: id("stamp"),
@@ -270,7 +264,7 @@ async fn no_statement_deletes_a_key_or_turns_its_life_back() {
     store.insert_key(&existing, AT).await.unwrap();
     store.retire_key_version(&id("stamp"), 1, AT).await.unwrap();
     let before = store.keys().await.unwrap();
-    let mut raw = SqliteConnection::connect(&url(&folder)).await.unwrap();
+    let mut raw = database.raw().await;
     for statement in [
         "DELETE FROM keys",
         "DELETE FROM key_versions",
@@ -281,20 +275,20 @@ async fn no_statement_deletes_a_key_or_turns_its_life_back() {
         "UPDATE key_copies SET public_key = x'01'",
         "UPDATE keys SET group_id = 'portal'",
     ] {
-        assert!(sqlx::query(statement).execute(&mut raw).await.is_err(), "{statement}");
+        assert!(raw.execute(statement).await.is_err(), "{statement}");
     }
     assert_eq!(store.keys().await.unwrap(), before);
 }
 
 #[tokio::test]
 async fn keys_of_the_first_schema_become_active_versions_that_keep_their_certificates() {
-    let folder = tempfile::tempdir().unwrap();
+    let database = Database::sqlite();
     let (chain, _) = certified("demo-sm2");
     // The first migration alone, as the first release applied it.
     let first = tempfile::tempdir().unwrap();
     let name = "0001_initial.sql";
-    std::fs::copy(format!("migrations/{name}"), first.path().join(name)).unwrap();
-    let mut raw = SqliteConnection::connect(&format!("{}?mode=rwc", url(&folder))).await.unwrap();
+    std::fs::copy(format!("migrations/sqlite/{name}"), first.path().join(name)).unwrap();
+    let Raw::Sqlite(mut raw) = database.raw().await else { panic!("a SQLite file") };
     sqlx::migrate::Migrator::new(first.path()).await.unwrap().run(&mut raw).await.unwrap();
     for (key, purpose) in [("stamp", "service"), ("sys-audit", "audit")] {
         sqlx::query("INSERT INTO keys VALUES ($1, 'bureau', 'sm2', $2, $3, 'a label', $4)")
@@ -308,7 +302,7 @@ async fn keys_of_the_first_schema_become_active_versions_that_keep_their_certifi
     }
     raw.close().await.unwrap();
 
-    let store = Store::open(&url(&folder)).await.unwrap();
+    let store = Store::open(database.access()).await.unwrap();
     store.migrate().await.unwrap();
     let keys = store.keys().await.unwrap();
     assert_eq!(keys.iter().map(|key| key.id.as_str()).collect::<Vec<_>>(), ["stamp", "sys-audit"]);
@@ -318,8 +312,7 @@ async fn keys_of_the_first_schema_become_active_versions_that_keep_their_certifi
     assert_eq!(version.cka_id, b"stamp");
     assert_eq!(version.copy(None).unwrap().certificate_chain, chain);
     // Its rules came along.
-    let mut raw = SqliteConnection::connect(&url(&folder)).await.unwrap();
-    let refused = sqlx::query("UPDATE keys SET purpose = 'seal'").execute(&mut raw).await.unwrap_err();
+    let refused = database.raw().await.execute("UPDATE keys SET purpose = 'seal'").await.unwrap_err();
     assert!(refused.to_string().contains("fixed at creation"), "{refused}");
     let second = store.add_key_version(&id("stamp"), &cloned(), AT).await.unwrap();
     assert_eq!(second.cka_id, b"stamp#2");

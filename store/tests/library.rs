@@ -2,18 +2,23 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod support;
+
 use formats::uscc::Uscc;
 use serde_json::json;
 use store::{EntityRecord, LicenseRecord, Store, StoreError};
-use tempfile::TempDir;
+use support::{Database, on_both_databases};
 use time::OffsetDateTime;
 use time::macros::datetime;
 
-const AS_OF: OffsetDateTime = datetime!(2024-05-06 07:08:09 UTC);
-
-async fn store(folder: &TempDir) -> Store {
-    Store::create(&format!("sqlite://{}", folder.path().join("gateway.db").display())).await.unwrap()
+on_both_databases! {
+    an_entity_comes_back_as_it_went_in_and_a_second_upsert_replaces_it,
+    an_unknown_entity_is_none_and_an_unknown_status_code_is_refused,
+    a_new_current_license_takes_the_place_of_the_old_one,
+    a_refused_license_leaves_the_current_one_in_place,
 }
+
+const AS_OF: OffsetDateTime = datetime!(2024-05-06 07:08:09 UTC);
 
 fn entity(uscc: &str) -> EntityRecord {
     let serde_json::Value::Object(face) = json!({"name": "样例有限公司", "domicile": "西安市"})
@@ -45,10 +50,8 @@ fn license(uscc: &str, serial: &str, current: bool) -> LicenseRecord {
 const REAL: &str = "91350100M000100Y43";
 const TEST: &str = "ZZJGD1609314154606";
 
-#[tokio::test]
-async fn an_entity_comes_back_as_it_went_in_and_a_second_upsert_replaces_it() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = store(&folder).await;
+async fn an_entity_comes_back_as_it_went_in_and_a_second_upsert_replaces_it(database: &Database) {
+    let store = database.create().await;
     for uscc in [REAL, TEST] {
         let mut wanted = entity(uscc);
         store.upsert_entity(&wanted).await.unwrap();
@@ -62,10 +65,8 @@ async fn an_entity_comes_back_as_it_went_in_and_a_second_upsert_replaces_it() {
     }
 }
 
-#[tokio::test]
-async fn an_unknown_entity_is_none_and_an_unknown_status_code_is_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = store(&folder).await;
+async fn an_unknown_entity_is_none_and_an_unknown_status_code_is_refused(database: &Database) {
+    let store = database.create().await;
     let mut unknown = entity(REAL);
     unknown.status = 7;
     let error = store.upsert_entity(&unknown).await.unwrap_err();
@@ -73,10 +74,8 @@ async fn an_unknown_entity_is_none_and_an_unknown_status_code_is_refused() {
     assert_eq!(store.entity(&unknown.uscc).await.unwrap(), None);
 }
 
-#[tokio::test]
-async fn a_new_current_license_takes_the_place_of_the_old_one() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = store(&folder).await;
+async fn a_new_current_license_takes_the_place_of_the_old_one(database: &Database) {
+    let store = database.create().await;
     let owner = entity(REAL);
     store.upsert_entity(&owner).await.unwrap();
     store.insert_license(&license(REAL, "1", true)).await.unwrap();
@@ -88,10 +87,8 @@ async fn a_new_current_license_takes_the_place_of_the_old_one() {
     assert_eq!(store.license_by_serial("1").await.unwrap(), Some(license(REAL, "1", false)));
 }
 
-#[tokio::test]
-async fn a_refused_license_leaves_the_current_one_in_place() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = store(&folder).await;
+async fn a_refused_license_leaves_the_current_one_in_place(database: &Database) {
+    let store = database.create().await;
     store.upsert_entity(&entity(REAL)).await.unwrap();
     store.insert_license(&license(REAL, "old", false)).await.unwrap();
     store.insert_license(&license(REAL, "now", true)).await.unwrap();

@@ -2,18 +2,20 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod support;
+
 use config::{GroupId, KeyId};
-use sqlx::{Connection, SqliteConnection};
 use store::{Store, StoreError, WrappedKey, WrappingKey};
-use tempfile::TempDir;
+use support::{Database, on_both_databases};
 use time::OffsetDateTime;
 use time::macros::datetime;
 
-const AT: OffsetDateTime = datetime!(2024-05-06 07:08:09 UTC);
-
-fn url(folder: &TempDir) -> String {
-    format!("sqlite://{}", folder.path().join("gateway.db").display())
+on_both_databases! {
+    wrapped_keys_come_back_as_they_went_in_and_by_owner,
+    a_destroyed_key_keeps_its_row_loses_its_blob_and_stays_destroyed,
 }
+
+const AT: OffsetDateTime = datetime!(2024-05-06 07:08:09 UTC);
 
 fn id(text: &str) -> KeyId {
     KeyId::parse(text).unwrap()
@@ -34,10 +36,8 @@ fn wrapped(name: &str, owner: &str) -> WrappedKey {
     }
 }
 
-#[tokio::test]
-async fn wrapped_keys_come_back_as_they_went_in_and_by_owner() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = Store::create(&url(&folder)).await.unwrap();
+async fn wrapped_keys_come_back_as_they_went_in_and_by_owner(database: &Database) {
+    let store = database.create().await;
     for (name, owner) in [("p-2", "person-1"), ("p-1", "person-1"), ("p-3", "person-2")] {
         store.insert_wrapped_key(&wrapped(name, owner)).await.unwrap();
     }
@@ -54,10 +54,8 @@ async fn wrapped_keys_come_back_as_they_went_in_and_by_owner() {
     assert!(matches!(error, StoreError::RuleBroken { .. }), "{error:?}");
 }
 
-#[tokio::test]
-async fn a_destroyed_key_keeps_its_row_loses_its_blob_and_stays_destroyed() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = Store::create(&url(&folder)).await.unwrap();
+async fn a_destroyed_key_keeps_its_row_loses_its_blob_and_stays_destroyed(database: &Database) {
+    let store = database.create().await;
     store.insert_wrapped_key(&wrapped("p-1", "person-1")).await.unwrap();
     store.destroy_wrapped_key(&id("p-1"), AT).await.unwrap();
     let left = store.wrapped_key(&id("p-1")).await.unwrap().unwrap();
@@ -68,10 +66,10 @@ async fn a_destroyed_key_keeps_its_row_loses_its_blob_and_stays_destroyed() {
     assert!(matches!(twice, StoreError::NotAllowed { state: "destroyed", .. }), "{twice:?}");
     let unknown = store.destroy_wrapped_key(&id("p-2"), AT).await.unwrap_err();
     assert!(matches!(unknown, StoreError::NotFound { .. }), "{unknown:?}");
-    let mut raw = SqliteConnection::connect(&url(&folder)).await.unwrap();
+    let mut raw = database.raw().await;
     for statement in ["UPDATE wrapped_keys SET blob = x'01', destroyed_at = NULL", "DELETE FROM wrapped_keys"]
     {
-        assert!(sqlx::query(statement).execute(&mut raw).await.is_err(), "{statement}");
+        assert!(raw.execute(statement).await.is_err(), "{statement}");
     }
 }
 

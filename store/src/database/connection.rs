@@ -1,0 +1,168 @@
+//! Pools, connections and transactions of either database.
+
+use std::ops::{Deref, DerefMut};
+
+use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
+use sqlx::sqlite::{SqliteConnection, SqlitePool, SqlitePoolOptions};
+use sqlx::{ConnectOptions as _, Connection as _, Postgres, Sqlite};
+
+use super::access::{Address, CONNECT_TIMEOUT, LOCK_TIMEOUT};
+
+const READERS: u32 = 8;
+/// SQLite has one writer; PostgreSQL's wait for each other only where they must.
+const POSTGRES_WRITERS: u32 = 8;
+
+/// The advisory locks that gateways on one PostgreSQL take. Numbers are given once and not used again.
+#[derive(Debug, Clone, Copy)]
+#[repr(i32)]
+pub(crate) enum AdvisoryLock {
+    /// Held by a transaction that reads before it writes; what SQLite's write lock is.
+    Write = 1,
+}
+
+/// The first number of every lock, so that they do not meet another program's.
+const LOCK_SPACE: i32 = 0x4c47; // "LG"
+
+/// Connections for one use.
+pub(crate) enum Pool {
+    Sqlite(SqlitePool),
+    Postgres(PgPool),
+}
+
+impl Pool {
+    /// Connections that cannot write.
+    pub(super) async fn of_readers(address: &Address) -> Result<Self, sqlx::Error> {
+        Ok(match address {
+            Address::Sqlite(options) => {
+                let options = options.clone().pragma("query_only", "ON");
+                let pool = SqlitePoolOptions::new().acquire_timeout(LOCK_TIMEOUT).max_connections(READERS);
+                Self::Sqlite(pool.connect_with(options).await?)
+            }
+            Address::Postgres(options) => {
+                let options = options.clone().options([("default_transaction_read_only", "on")]);
+                let pool = PgPoolOptions::new().acquire_timeout(LOCK_TIMEOUT).max_connections(READERS);
+                Self::Postgres(pool.connect_with(options).await?)
+            }
+        })
+    }
+
+    /// Connections that write.
+    pub(super) async fn of_writers(address: &Address) -> Result<Self, sqlx::Error> {
+        Ok(match address {
+            Address::Sqlite(options) => {
+                let pool = SqlitePoolOptions::new().acquire_timeout(LOCK_TIMEOUT).max_connections(1);
+                Self::Sqlite(pool.connect_with(options.clone()).await?)
+            }
+            Address::Postgres(options) => {
+                let pool =
+                    PgPoolOptions::new().acquire_timeout(LOCK_TIMEOUT).max_connections(POSTGRES_WRITERS);
+                Self::Postgres(pool.connect_with(options.clone()).await?)
+            }
+        })
+    }
+
+    /// A transaction that reads: all its statements see the database as it was at the first.
+    pub(super) async fn begin_read(&self) -> Result<Transaction<'static>, sqlx::Error> {
+        Ok(Transaction(match self {
+            Self::Sqlite(pool) => Connection::Sqlite(pool.begin().await?),
+            Self::Postgres(pool) => {
+                let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+                Connection::Postgres(pool.begin_with(begin).await?)
+            }
+        }))
+    }
+
+    /// A transaction that may write from its start.
+    pub(super) async fn begin_write(&self) -> Result<Transaction<'static>, sqlx::Error> {
+        Ok(Transaction(match self {
+            Self::Sqlite(pool) => Connection::Sqlite(pool.begin_with("BEGIN IMMEDIATE").await?),
+            Self::Postgres(pool) => Connection::Postgres(pool.begin().await?),
+        }))
+    }
+
+    pub(super) async fn close(&self) {
+        match self {
+            Self::Sqlite(pool) => pool.close().await,
+            Self::Postgres(pool) => pool.close().await,
+        }
+    }
+}
+
+/// A transaction; dropping it rolls it back.
+pub(crate) struct Transaction<'c>(Connection<'c>);
+
+/// The connection of a transaction, as functions take it that are a part of one.
+pub(crate) enum Connection<'c> {
+    Sqlite(sqlx::Transaction<'c, Sqlite>),
+    Postgres(sqlx::Transaction<'c, Postgres>),
+}
+
+impl Transaction<'_> {
+    pub(crate) async fn commit(self) -> Result<(), sqlx::Error> {
+        match self.0 {
+            Connection::Sqlite(transaction) => transaction.commit().await,
+            Connection::Postgres(transaction) => transaction.commit().await,
+        }
+    }
+
+    /// Waits for an advisory lock and holds it until the transaction ends. SQLite needs none: a transaction that
+    /// may write is the only one.
+    pub(super) async fn lock(&mut self, lock: AdvisoryLock) -> Result<(), sqlx::Error> {
+        if let Connection::Postgres(transaction) = &mut self.0 {
+            sqlx::query("SELECT pg_advisory_xact_lock($1, $2)")
+                .bind(LOCK_SPACE)
+                .bind(lock as i32)
+                .execute(&mut **transaction)
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+impl<'c> Deref for Transaction<'c> {
+    type Target = Connection<'c>;
+
+    fn deref(&self) -> &Connection<'c> {
+        &self.0
+    }
+}
+
+impl<'c> DerefMut for Transaction<'c> {
+    fn deref_mut(&mut self) -> &mut Connection<'c> {
+        &mut self.0
+    }
+}
+
+/// A connection outside the pools, for a task that owns it.
+pub(crate) enum DedicatedConnection {
+    Sqlite(SqliteConnection),
+    Postgres(PgConnection),
+}
+
+impl DedicatedConnection {
+    pub(super) async fn open(address: &Address) -> Result<Self, sqlx::Error> {
+        let connecting = async {
+            match address {
+                Address::Sqlite(options) => options.connect().await.map(Self::Sqlite),
+                Address::Postgres(options) => options.connect().await.map(Self::Postgres),
+            }
+        };
+        let timed_out = |_| sqlx::Error::Io(std::io::ErrorKind::TimedOut.into());
+        tokio::time::timeout(CONNECT_TIMEOUT, connecting).await.map_err(timed_out)?
+    }
+
+    /// A transaction that may write from its start.
+    pub(crate) async fn begin_write(&mut self) -> Result<Transaction<'_>, sqlx::Error> {
+        Ok(Transaction(match self {
+            Self::Sqlite(connection) => Connection::Sqlite(connection.begin_with("BEGIN IMMEDIATE").await?),
+            Self::Postgres(connection) => Connection::Postgres(connection.begin().await?),
+        }))
+    }
+
+    pub(crate) async fn close(self) -> Result<(), sqlx::Error> {
+        match self {
+            Self::Sqlite(connection) => connection.close().await,
+            Self::Postgres(connection) => connection.close().await,
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! What is stored so that the database alone tells nobody and nobody with the database alone can change it unseen.
+//!
+//! Three uses, each with a key of its own that is derived from the site's *data key* (docs/adr/0013):
+//! - a secret or personal field is a [`sealed`](Protection::seal) cell, SM4-GCM bound to its table, column and row;
+//! - what has to be found again has an [index](Protection::index) beside it, HMAC-SM3 of the value;
+//! - a row that grants power carries a [code](Protection::code) over all of it, HMAC-SM3, checked whenever it is
+//!   loaded.
+//!
+//! Data keys have versions; every stored value names the version it was made under. They are in memory only, and
+//! only once a device has given them: until then every use is refused with [`StoreError::Locked`].
+
+mod keys;
+mod row;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, RwLock};
+
+pub use keys::{DataKey, DataKeys};
+pub use row::RowImage;
+use zeroize::Zeroizing;
+
+use crate::StoreError;
+
+/// Octets of the version at the head of each protected value, big-endian.
+const VERSION: usize = 4;
+
+/// The place of a protected value. A value that is moved to another place does not open there.
+#[derive(Debug, Clone, Copy)]
+pub struct Cell<'a> {
+    /// Its table.
+    pub table: &'static str,
+    /// Its column.
+    pub column: &'static str,
+    /// The id of its row.
+    pub row: &'a str,
+}
+
+/// The protection of one database. Clones share the keys.
+#[derive(Clone, Default)]
+pub struct Protection(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    keys: RwLock<Option<Arc<DataKeys>>>,
+    refused: AtomicU64,
+}
+
+impl std::fmt::Debug for Protection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Protection").field("unlocked", &self.is_unlocked()).finish_non_exhaustive()
+    }
+}
+
+impl Protection {
+    /// Takes the keys into use, in place of those it had.
+    pub fn unlock(&self, keys: DataKeys) {
+        *self.0.keys.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(Arc::new(keys));
+    }
+
+    /// Whether there are keys.
+    #[must_use]
+    pub fn is_unlocked(&self) -> bool {
+        self.keys().is_ok()
+    }
+
+    /// The version new values are made under.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`].
+    pub fn version(&self) -> Result<u32, StoreError> {
+        Ok(self.keys()?.newest().version())
+    }
+
+    /// Rows refused since the start because their code was not theirs.
+    #[must_use]
+    pub fn refused_rows(&self) -> u64 {
+        self.0.refused.load(Ordering::Relaxed)
+    }
+
+    /// Encrypts a value for its place.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`]; [`StoreError::Interrupted`] when the system gives no random numbers.
+    pub fn seal(&self, cell: Cell<'_>, value: &[u8]) -> Result<Vec<u8>, StoreError> {
+        let keys = self.keys()?;
+        let key = keys.newest();
+        let mut sealed = key.version().to_be_bytes().to_vec();
+        sealed.extend(key.encrypt(&additional_data(cell, key.version()), value)?);
+        Ok(sealed)
+    }
+
+    /// Decrypts the value of a place.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`]; [`StoreError::Altered`] when it was not sealed for this place, or its data key is
+    /// not there any more.
+    pub fn open(&self, cell: Cell<'_>, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, StoreError> {
+        let keys = self.keys()?;
+        let opened = split(sealed).and_then(|(version, sealed)| {
+            keys.version(version)?.decrypt(&additional_data(cell, version), sealed)
+        });
+        opened.ok_or_else(|| StoreError::Altered { what: cell.table, id: cell.row.to_owned() })
+    }
+
+    /// Whether a stored value was made under an older data key and should be written anew when its row is.
+    #[must_use]
+    pub fn is_outdated(&self, stored: &[u8]) -> bool {
+        let newest = self.version().ok();
+        split(stored).is_some_and(|(version, _)| newest.is_some_and(|newest| version != newest))
+    }
+
+    /// What a value is found by: the same for the same value in the same column, and telling nothing of it. Values
+    /// that mean the same have to be brought into one form first.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`].
+    pub fn index(
+        &self,
+        table: &'static str,
+        column: &'static str,
+        value: &[u8],
+    ) -> Result<Vec<u8>, StoreError> {
+        Ok(index_under(self.keys()?.newest(), table, column, value))
+    }
+
+    /// What a value may be found by, under every data key in use, newest first.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`].
+    pub fn indexes(
+        &self,
+        table: &'static str,
+        column: &'static str,
+        value: &[u8],
+    ) -> Result<Vec<Vec<u8>>, StoreError> {
+        Ok(self.keys()?.newest_first().map(|key| index_under(key, table, column, value)).collect())
+    }
+
+    /// The code over a row that grants power.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`].
+    pub fn code(&self, row: &RowImage) -> Result<Vec<u8>, StoreError> {
+        let keys = self.keys()?;
+        let key = keys.newest();
+        Ok([&key.version().to_be_bytes()[..], &key.row_code(row.octets())].concat())
+    }
+
+    /// Checks a row that was loaded. A row that fails is counted, and must not be used.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`]; [`StoreError::Altered`] when the row is not as this gateway wrote it.
+    pub fn check(&self, row: &RowImage, code: &[u8]) -> Result<(), StoreError> {
+        let keys = self.keys()?;
+        let right = split(code).is_some_and(|(version, code)| {
+            keys.version(version).is_some_and(|key| key.row_code_is(row.octets(), code))
+        });
+        if right {
+            return Ok(());
+        }
+        self.0.refused.fetch_add(1, Ordering::Relaxed);
+        tracing::error!(
+            table = row.table(),
+            id = row.id(),
+            "a row was altered outside the gateway; it is not used"
+        );
+        Err(StoreError::Altered { what: row.table(), id: row.id().to_owned() })
+    }
+
+    fn keys(&self) -> Result<Arc<DataKeys>, StoreError> {
+        let keys = self.0.keys.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        keys.clone().ok_or(StoreError::Locked)
+    }
+}
+
+fn split(stored: &[u8]) -> Option<(u32, &[u8])> {
+    let (version, rest) = stored.split_first_chunk::<VERSION>()?;
+    Some((u32::from_be_bytes(*version), rest))
+}
+
+fn index_under(key: &DataKey, table: &str, column: &str, value: &[u8]) -> Vec<u8> {
+    [&key.version().to_be_bytes()[..], &key.index(&[table.as_bytes(), column.as_bytes(), value])].concat()
+}
+
+/// Where a sealed value belongs and under which version: no octet can move from one part to the next.
+fn additional_data(cell: Cell<'_>, version: u32) -> Vec<u8> {
+    let mut data = version.to_be_bytes().to_vec();
+    for part in [cell.table, cell.column, cell.row] {
+        row::push(&mut data, part.as_bytes());
+    }
+    data
+}

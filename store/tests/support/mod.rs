@@ -1,0 +1,159 @@
+//! Both databases for a test: a SQLite file in a temporary folder, a database on a PostgreSQL server that the tests
+//! of one binary share.
+
+#![allow(dead_code, clippy::unwrap_used, reason = "each test file uses a part; a test fails by panicking")]
+
+#[path = "../../../tests/harness/postgres.rs"]
+mod postgres;
+
+use std::borrow::Cow;
+use std::sync::LazyLock;
+
+use config::Secret;
+pub(crate) use postgres::Postgres;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
+use store::{DatabaseAccess, Store};
+use tempfile::TempDir;
+
+/// Makes every function named a test on SQLite (`sqlite::…`) and a test on PostgreSQL (`postgres::…`).
+macro_rules! on_both_databases {
+    ($($test:ident,)*) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $test() {
+                super::$test(&crate::support::Database::sqlite()).await;
+            })*
+        }
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $test() {
+                super::$test(&crate::support::Database::postgres()).await;
+            })*
+        }
+    };
+}
+pub(crate) use on_both_databases;
+
+/// A database that no store has opened yet.
+pub(crate) enum Database {
+    Sqlite(TempDir),
+    Postgres(String),
+}
+
+/// The server of this test binary; started by whoever needs it first.
+pub(crate) fn server() -> &'static Postgres {
+    static SERVER: LazyLock<Postgres> = LazyLock::new(Postgres::start);
+    &SERVER
+}
+
+impl Database {
+    pub(crate) fn sqlite() -> Self {
+        Self::Sqlite(tempfile::tempdir().unwrap())
+    }
+
+    pub(crate) fn postgres() -> Self {
+        Self::Postgres(server().database())
+    }
+
+    pub(crate) fn is_sqlite(&self) -> bool {
+        matches!(self, Self::Sqlite(_))
+    }
+
+    pub(crate) fn url(&self) -> String {
+        match self {
+            Self::Sqlite(folder) => format!("sqlite://{}", folder.path().join("gateway.db").display()),
+            Self::Postgres(name) => server().url(name),
+        }
+    }
+
+    pub(crate) fn access(&self) -> DatabaseAccess {
+        let access = DatabaseAccess::new(self.url());
+        match self {
+            Self::Sqlite(_) => access,
+            Self::Postgres(_) => access.with_password(Secret::new(server().password().to_owned())),
+        }
+    }
+
+    /// An open store with the newest schema.
+    pub(crate) async fn create(&self) -> Store {
+        Store::create(self.access()).await.unwrap()
+    }
+
+    /// A connection beside the store's, for what no function of the store does. It makes a SQLite file.
+    pub(crate) async fn raw(&self) -> Raw {
+        match self {
+            Self::Sqlite(_) => {
+                let options: SqliteConnectOptions = self.url().parse().unwrap();
+                Raw::Sqlite(options.create_if_missing(true).connect().await.unwrap())
+            }
+            Self::Postgres(_) => {
+                let options: PgConnectOptions = self.url().parse().unwrap();
+                Raw::Postgres(options.password(server().password()).connect().await.unwrap())
+            }
+        }
+    }
+
+    /// All that is stored, as octets to look for something in.
+    pub(crate) fn contents(&self) -> Vec<u8> {
+        match self {
+            Self::Sqlite(folder) => {
+                let files = std::fs::read_dir(folder.path()).unwrap();
+                files.flat_map(|file| std::fs::read(file.unwrap().path()).unwrap()).collect()
+            }
+            Self::Postgres(name) => server().dump(name).into_bytes(),
+        }
+    }
+}
+
+/// A connection for plain SQL. Octets are written as in SQLite (`x'00'`).
+pub(crate) enum Raw {
+    Sqlite(SqliteConnection),
+    Postgres(PgConnection),
+}
+
+impl Raw {
+    pub(crate) async fn execute(&mut self, sql: &str) -> Result<(), sqlx::Error> {
+        let sql = AssertSqlSafe(self.translated(sql).into_owned());
+        match self {
+            Self::Sqlite(connection) => sqlx::raw_sql(sql).execute(connection).await.map(drop),
+            Self::Postgres(connection) => sqlx::raw_sql(sql).execute(connection).await.map(drop),
+        }
+    }
+
+    /// The texts in the first column.
+    pub(crate) async fn texts(&mut self, sql: &str) -> Vec<String> {
+        let sql = AssertSqlSafe(sql.to_owned());
+        match self {
+            Self::Sqlite(connection) => {
+                let rows = sqlx::raw_sql(sql).fetch_all(connection).await.unwrap();
+                rows.iter().map(|row| row.get(0)).collect()
+            }
+            Self::Postgres(connection) => {
+                let rows = sqlx::raw_sql(sql).fetch_all(connection).await.unwrap();
+                rows.iter().map(|row| row.get(0)).collect()
+            }
+        }
+    }
+
+    /// Keeps everybody else from writing to a table until [`Raw::release`].
+    pub(crate) async fn block_writers(&mut self, table: &str) {
+        let lock = match self {
+            Self::Sqlite(_) => "BEGIN IMMEDIATE".to_owned(),
+            Self::Postgres(_) => format!("BEGIN; LOCK TABLE {table} IN EXCLUSIVE MODE"),
+        };
+        self.execute(&lock).await.unwrap();
+    }
+
+    pub(crate) async fn release(&mut self) {
+        self.execute("ROLLBACK").await.unwrap();
+    }
+
+    fn translated<'s>(&self, sql: &'s str) -> Cow<'s, str> {
+        if matches!(self, Self::Sqlite(_)) {
+            return Cow::Borrowed(sql);
+        }
+        Cow::Owned(sql.replace("x'", "'\\x"))
+    }
+}
