@@ -21,7 +21,8 @@ use crate::problem::{Problem, ProblemCode};
 use crate::request_id;
 use crate::state::Gateway;
 
-/// Refuses at once what is more than the site allows to be worked on.
+/// Refuses at once what is more than the site allows to be worked on, and everything until what is stored is
+/// unlocked.
 pub(crate) fn bounded(routes: Router<Gateway>, gateway: &Gateway) -> Router<Gateway> {
     routes.layer(from_fn_with_state(gateway.clone(), bound))
 }
@@ -45,6 +46,9 @@ async fn bound(State(gateway): State<Gateway>, request: Request, next: Next) -> 
     // Whoever comes to see why the gateway is overloaded is let in.
     if matches!(request.extensions().get(), Some(Peer::Local(_))) {
         return next.run(request).await;
+    }
+    if gateway.store.protection().is_locked() {
+        return Problem::database(&store::StoreError::Locked).into_response();
     }
     let before = gateway.in_flight.fetch_add(1, Ordering::Relaxed);
     let _counted = InFlight(&gateway.in_flight);

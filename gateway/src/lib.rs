@@ -35,6 +35,7 @@ mod openapi;
 mod operations;
 mod probe;
 mod problem;
+mod protection;
 mod reload;
 mod replace;
 mod request_id;

@@ -27,9 +27,11 @@ pub(crate) struct Readiness {
     groups: BTreeMap<String, usize>,
     /// Whether the database answers.
     database: bool,
+    /// Whether no device has given the data key yet.
+    locked: bool,
 }
 
-/// Ready: every device had its first try, some group can sign, the database answers. One group down does not
+/// Ready: every device had its first try, some group can sign, the database answers and is unlocked. One group down does not
 /// make the gateway unready, because the other still serves.
 #[utoipa::path(
     get, path = "/readyz", tag = "operations",
@@ -42,9 +44,11 @@ pub(crate) async fn readyz(State(gateway): State<Gateway>) -> (StatusCode, Json<
     let usable = gateway.fleet.usable().into_iter();
     let groups: BTreeMap<_, _> = usable.map(|(group, count)| (group.to_string(), count)).collect();
     let database = gateway.store.ping().await.is_ok();
-    let ready = database && gateway.fleet.has_settled() && groups.values().any(|usable| *usable > 0);
+    let locked = gateway.store.protection().is_locked();
+    let ready =
+        database && !locked && gateway.fleet.has_settled() && groups.values().any(|usable| *usable > 0);
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(Readiness { ready, groups, database }))
+    (status, Json(Readiness { ready, groups, database, locked }))
 }
 
 /// Metrics in the OpenMetrics text format; for collectors on this machine only.

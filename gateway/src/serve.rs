@@ -22,7 +22,7 @@ use crate::listen::{Listener, Served};
 use crate::material::Material;
 use crate::metrics::Metrics;
 use crate::reload::{self, Foundation, Reloader};
-use crate::{database, history, routes};
+use crate::{database, history, protection, routes};
 
 /// What the command line says beside the configuration.
 #[derive(Debug, Clone, Copy)]
@@ -79,6 +79,8 @@ pub(crate) async fn serve(path: PathBuf, read: Config, overrides: Overrides) -> 
     let (limits, folder, site) = (config.server.clone(), config.folder.clone(), config.site.name.clone());
     let (tls, digests) = (material.tls.clone(), material.digests.clone());
     let (reloads, orders) = reload::orders();
+    store.protection().lock();
+    let (unlocked_log, unlocked_keys) = (audit.clone(), reloads.clone());
     let foundation = Foundation {
         store: store.clone(),
         audit,
@@ -117,6 +119,8 @@ pub(crate) async fn serve(path: PathBuf, read: Config, overrides: Overrides) -> 
     let reloader = Reloader { path, overrides, config: read, keys, desk, digests, foundation, served, grace };
     let reloading = tokio::spawn(reloader.run(orders, hangup));
     let watching = tokio::spawn(ceremonies::watch(store.clone()));
+    let unlocking =
+        tokio::spawn(protection::keep_unlocked(store.clone(), fleet, unlocked_log, unlocked_keys));
     let ended = tokio::select! {
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
@@ -130,8 +134,10 @@ pub(crate) async fn serve(path: PathBuf, read: Config, overrides: Overrides) -> 
     if finished.is_err() {
         tracing::warn!(?grace, "some requests did not finish in time");
     }
-    watching.abort();
-    let _ = watching.await;
+    for task in [watching, unlocking] {
+        task.abort();
+        let _ = task.await;
+    }
     reloading.abort(); // whoever asked for a reload has been answered, or is past the time
     let _ = reloading.await;
     let closing = async {

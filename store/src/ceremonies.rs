@@ -7,6 +7,7 @@
 use serde_json::Value;
 use time::OffsetDateTime;
 
+use crate::custodians::is_enabled;
 use crate::database::{Connection, Row, instant, query};
 use crate::words::words;
 use crate::{Store, StoreError};
@@ -156,11 +157,7 @@ impl Store {
         if ceremony.state != CeremonyState::Open {
             return Err(refusal(&ceremony, ceremony.state, "only an open ceremony can be confirmed"));
         }
-        let enabled = query("SELECT 1 FROM custodians WHERE name = $1 AND enabled")
-            .bind(custodian)
-            .fetch_optional(&mut *transaction)
-            .await?;
-        if enabled.is_none() {
+        if !is_enabled(&mut transaction, self.protection(), custodian).await? {
             return Err(refusal(&ceremony, ceremony.state, "whoever confirms it is no enabled custodian"));
         }
         query("INSERT INTO ceremony_confirmations (ceremony, custodian, at) VALUES ($1, $2, $3)")

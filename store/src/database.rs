@@ -23,6 +23,7 @@ pub(crate) use connection::{Connection, DedicatedConnection, Transaction};
 pub(crate) use query::{Row, query};
 
 use crate::StoreError;
+use crate::protection::Protection;
 
 /// Most password hashes computed at a time: each takes 19 MiB.
 const COMPUTATIONS: usize = 2;
@@ -45,6 +46,7 @@ struct Connections {
     readers: Pool,
     writer: Pool,
     computing: Semaphore,
+    protection: Protection,
 }
 
 impl Store {
@@ -93,6 +95,12 @@ impl Store {
         }
     }
 
+    /// The keys that what is stored is protected under.
+    #[must_use]
+    pub fn protection(&self) -> &Protection {
+        &self.0.protection
+    }
+
     /// Waits for running statements and closes every connection; clones fail from then on.
     pub async fn close(self) {
         self.0.readers.close().await;
@@ -106,7 +114,13 @@ impl Store {
         let writer = Pool::of_writers(&address).await.map_err(|source| address.opening(source))?;
         let readers = Pool::of_readers(&address).await.map_err(|source| address.opening(source))?;
         let computing = Semaphore::new(COMPUTATIONS);
-        let store = Store(Arc::new(Connections { address, readers, writer, computing }));
+        let store = Store(Arc::new(Connections {
+            address,
+            readers,
+            writer,
+            computing,
+            protection: Protection::default(),
+        }));
         store.refuse_unfit_server().await?;
         store.refuse_newer_schema().await?;
         Ok(store)

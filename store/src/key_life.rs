@@ -8,7 +8,8 @@ use formats::{Certificate, PublicKey};
 use time::OffsetDateTime;
 
 use crate::database::{Connection, Transaction, query};
-use crate::keys::{KEY, insert_logical, read};
+use crate::keys::{KEY, code, insert_logical, read};
+use crate::protection::{Protection, wraps_a_data_key};
 use crate::{KeyCopy, KeyPurpose, KeyRecord, KeyState, KeyVersion, Spread, Store, StoreError, WrappingKey};
 
 /// A key to be entered; its first version is pending.
@@ -87,7 +88,7 @@ impl Store {
         let since = at.unix_timestamp();
         insert_logical(&mut transaction, name, &key.algorithm, key.purpose, &key.label, since).await?;
         insert_version(&mut transaction, (&key.id, &key.group), 1, plan, since).await?;
-        commit(transaction, &key.id, 1).await
+        self.commit_key(transaction, &key.id, 1).await
     }
 
     /// Enters the next version of a key, pending; its CKA_ID is `ID#N`.
@@ -102,13 +103,13 @@ impl Store {
         at: OffsetDateTime,
     ) -> Result<KeyVersion, StoreError> {
         let mut transaction = self.begin_write().await?;
-        let key = find(&mut transaction, id).await?;
+        let key = find(&mut transaction, self.protection(), id).await?;
         if let Some(pending) = key.version_in(KeyState::Pending) {
             return Err(refusal(id, pending, "a key has one pending version at most"));
         }
         let number = key.versions.last().map_or(0, |last| last.version) + 1;
         insert_version(&mut transaction, (id, &key.group), number, plan, at.unix_timestamp()).await?;
-        commit(transaction, id, number).await
+        self.commit_key(transaction, id, number).await
     }
 
     /// Records that a device, or with none every device of the group, is to hold this copy. Recording the same
@@ -127,7 +128,7 @@ impl Store {
         at: OffsetDateTime,
     ) -> Result<KeyVersion, StoreError> {
         let mut transaction = self.begin_write().await?;
-        let key = find(&mut transaction, id).await?;
+        let key = find(&mut transaction, self.protection(), id).await?;
         let found = version_of(&key, version)?;
         check_public_key(&key, public_key)?;
         if device.is_some() != (found.spread == Spread::PerDevice) {
@@ -156,7 +157,7 @@ impl Store {
         .execute(&mut *transaction)
         .await
         .map_err(|error| StoreError::from_insert(KEY, id.as_str(), error))?;
-        commit(transaction, id, version).await
+        self.commit_key(transaction, id, version).await
     }
 
     /// Gives a copy its certificates (PEM, its own first), or newer ones.
@@ -174,7 +175,7 @@ impl Store {
         at: OffsetDateTime,
     ) -> Result<KeyVersion, StoreError> {
         let mut transaction = self.begin_write().await?;
-        let key = find(&mut transaction, id).await?;
+        let key = find(&mut transaction, self.protection(), id).await?;
         let found = version_of(&key, version)?;
         if matches!(found.state, KeyState::Retired | KeyState::Destroyed) {
             return Err(refusal(id, found, "it is out of use"));
@@ -194,7 +195,7 @@ impl Store {
         .bind(public_key)
         .execute(&mut *transaction)
         .await?;
-        commit(transaction, id, version).await
+        self.commit_key(transaction, id, version).await
     }
 
     /// Makes the pending version the one that signs. The version before it is retiring until `overlap_until`, or
@@ -211,7 +212,7 @@ impl Store {
         overlap_until: Option<OffsetDateTime>,
     ) -> Result<KeyVersion, StoreError> {
         let mut transaction = self.begin_write().await?;
-        let key = find(&mut transaction, id).await?;
+        let key = find(&mut transaction, self.protection(), id).await?;
         let found = version_of(&key, version)?;
         if found.state != KeyState::Pending {
             return Err(refusal(id, found, "only a pending version can be activated"));
@@ -230,7 +231,7 @@ impl Store {
             set_state(&mut transaction, id, before.version, state, ("retires_at", until)).await?;
         }
         set_state(&mut transaction, id, version, KeyState::Active, ("activates_at", at)).await?;
-        commit(transaction, id, version).await
+        self.commit_key(transaction, id, version).await
     }
 
     /// Takes a version out of use: a retiring one whose overlap has ended, or the active one, after which the key
@@ -245,7 +246,7 @@ impl Store {
         at: OffsetDateTime,
     ) -> Result<KeyVersion, StoreError> {
         let mut transaction = self.begin_write().await?;
-        let key = find(&mut transaction, id).await?;
+        let key = find(&mut transaction, self.protection(), id).await?;
         let found = version_of(&key, version)?;
         match found.state {
             KeyState::Active => {}
@@ -254,7 +255,7 @@ impl Store {
             _ => return Err(refusal(id, found, "only an active or retiring version can be retired")),
         }
         set_state(&mut transaction, id, version, KeyState::Retired, ("retires_at", at)).await?;
-        commit(transaction, id, version).await
+        self.commit_key(transaction, id, version).await
     }
 
     /// Records that no device holds the version any more. Its public key and certificates stay for verifiers.
@@ -268,19 +269,40 @@ impl Store {
         at: OffsetDateTime,
     ) -> Result<KeyVersion, StoreError> {
         let mut transaction = self.begin_write().await?;
-        let key = find(&mut transaction, id).await?;
+        let key = find(&mut transaction, self.protection(), id).await?;
         let found = version_of(&key, version)?;
         if !matches!(found.state, KeyState::Pending | KeyState::Retired) {
             return Err(refusal(id, found, "only a pending or retired version can be destroyed"));
         }
+        if wraps_a_data_key(&mut transaction, id, version).await? {
+            return Err(refusal(id, found, "a data key is wrapped under it"));
+        }
         set_state(&mut transaction, id, version, KeyState::Destroyed, ("destroyed_at", at)).await?;
-        commit(transaction, id, version).await
+        self.commit_key(transaction, id, version).await
+    }
+
+    /// Codes the key, commits and answers the version as it is now.
+    async fn commit_key(
+        &self,
+        mut transaction: Transaction<'_>,
+        id: &KeyId,
+        version: u32,
+    ) -> Result<KeyVersion, StoreError> {
+        code(&mut transaction, self.protection(), id).await?;
+        let key = find(&mut transaction, self.protection(), id).await?;
+        let now = version_of(&key, version)?.clone();
+        transaction.commit().await?;
+        Ok(now)
     }
 }
 
-async fn find(connection: &mut Connection<'_>, id: &KeyId) -> Result<KeyRecord, StoreError> {
+async fn find(
+    connection: &mut Connection<'_>,
+    protection: &Protection,
+    id: &KeyId,
+) -> Result<KeyRecord, StoreError> {
     let found = read(connection, Some(id)).await?.pop();
-    found.ok_or_else(|| StoreError::NotFound { what: KEY, id: id.to_string() })
+    found.ok_or_else(|| StoreError::NotFound { what: KEY, id: id.to_string() })?.judged(protection)
 }
 
 fn version_of(key: &KeyRecord, version: u32) -> Result<&KeyVersion, StoreError> {
@@ -339,18 +361,6 @@ async fn set_state(
         .execute(connection)
         .await?;
     Ok(())
-}
-
-/// Commits and answers the version as it is now.
-async fn commit(
-    mut transaction: Transaction<'_>,
-    id: &KeyId,
-    version: u32,
-) -> Result<KeyVersion, StoreError> {
-    let key = find(&mut transaction, id).await?;
-    let now = version_of(&key, version)?.clone();
-    transaction.commit().await?;
-    Ok(now)
 }
 
 fn check_public_key(key: &KeyRecord, public_key: Option<&[u8]>) -> Result<(), StoreError> {

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::database::{Connection, Row, instant, query};
+use crate::protection::{Protection, RowImage, is_protected};
 use crate::words::words;
 use crate::{Store, StoreError};
 
@@ -268,21 +269,135 @@ impl Store {
         .bind(at)
         .execute(&mut *transaction)
         .await?;
+        code(&mut transaction, self.protection(), &key.id).await?;
         transaction.commit().await?;
         Ok(())
     }
 
-    /// All keys in the order of their ids.
+    /// All keys in the order of their ids. A key that was altered outside the gateway is left out, and reported in
+    /// the log; while the store is locked nothing is judged.
     pub async fn keys(&self) -> Result<Vec<KeyRecord>, StoreError> {
         let mut transaction = self.begin_read().await?; // one picture, not three
-        read(&mut transaction, None).await
+        let rows = read(&mut transaction, None).await?;
+        Ok(rows.into_iter().filter_map(|row| row.judged(self.protection()).ok()).collect())
     }
 
     /// A key by its id.
+    ///
+    /// # Errors
+    /// [`StoreError::Altered`] when it was altered outside the gateway.
     pub async fn key(&self, id: &KeyId) -> Result<Option<KeyRecord>, StoreError> {
         let mut transaction = self.begin_read().await?;
-        Ok(read(&mut transaction, Some(id)).await?.pop())
+        let row = read(&mut transaction, Some(id)).await?.pop();
+        row.map(|row| row.judged(self.protection())).transpose()
     }
+
+    /// A key as its row says it is, for finding what opens the data key that the row would be judged with.
+    pub(crate) async fn key_unchecked(&self, id: &KeyId) -> Result<Option<KeyRecord>, StoreError> {
+        let mut transaction = self.begin_read().await?;
+        Ok(read(&mut transaction, Some(id)).await?.pop().map(|row| row.record))
+    }
+}
+
+/// A key as it is stored, with the code over it.
+pub(crate) struct KeyRow {
+    pub(crate) record: KeyRecord,
+    revision: i64,
+    code: Option<Vec<u8>>,
+}
+
+impl KeyRow {
+    /// The key, unless its code is wrong. Without a data key nothing is judged.
+    pub(crate) fn judged(self, protection: &Protection) -> Result<KeyRecord, StoreError> {
+        if protection.is_unlocked() {
+            protection
+                .check(&image(&self.record, self.revision), self.code.as_deref().unwrap_or_default())?;
+        }
+        Ok(self.record)
+    }
+}
+
+/// All of a key that says what may be done with it.
+fn image(key: &KeyRecord, revision: i64) -> RowImage {
+    let seconds = |at: OffsetDateTime| at.unix_timestamp();
+    let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+    let mut image = RowImage::new("keys", key.id.as_str(), revision)
+        .text("group", key.group.as_str())
+        .text("algorithm", &key.algorithm)
+        .text("purpose", key.purpose.as_str())
+        .text("label", &key.label)
+        .integer("created_at", seconds(key.created_at))
+        .integer("versions", number(key.versions.len()));
+    for version in &key.versions {
+        image = image
+            .integer("version", version.version.into())
+            .text("state", version.state.as_str())
+            .text("spread", version.spread.as_str())
+            .octets_or_null("cka_id", Some(&version.cka_id))
+            .text_or_null("wrapping_key", version.wrapping_key.as_ref().map(|key| key.id.as_str()))
+            .integer_or_null(
+                "wrapping_key_version",
+                version.wrapping_key.as_ref().map(|key| key.version.into()),
+            )
+            .integer("created_at", seconds(version.created_at))
+            .integer_or_null("activates_at", version.activates_at.map(seconds))
+            .integer_or_null("retires_at", version.retires_at.map(seconds))
+            .integer_or_null("destroyed_at", version.destroyed_at.map(seconds))
+            .integer("copies", number(version.copies.len()));
+        for copy in &version.copies {
+            image = image
+                .text_or_null("device", copy.device.as_ref().map(DeviceId::as_str))
+                .octets_or_null("public_key", copy.public_key.as_deref())
+                .text("certificate_chain", &copy.certificate_chain)
+                .integer("created_at", seconds(copy.created_at));
+        }
+    }
+    image
+}
+
+/// Gives a key that was written the code over it as it is now. Every function that writes a key ends with this.
+pub(crate) async fn code(
+    connection: &mut Connection<'_>,
+    protection: &Protection,
+    id: &KeyId,
+) -> Result<(), StoreError> {
+    if !protection.is_unlocked() {
+        return match is_protected(connection).await? {
+            true => Err(StoreError::Locked),
+            false => Ok(()),
+        };
+    }
+    match read(connection, Some(id)).await?.pop() {
+        Some(row) => write_code(connection, protection, &row).await,
+        None => Ok(()),
+    }
+}
+
+/// Gives every key its first code.
+pub(crate) async fn code_all(
+    connection: &mut Connection<'_>,
+    protection: &Protection,
+) -> Result<u64, StoreError> {
+    let rows = read(connection, None).await?;
+    for row in &rows {
+        write_code(connection, protection, row).await?;
+    }
+    Ok(rows.len() as u64)
+}
+
+async fn write_code(
+    connection: &mut Connection<'_>,
+    protection: &Protection,
+    row: &KeyRow,
+) -> Result<(), StoreError> {
+    let revision = row.revision + 1;
+    query("UPDATE keys SET revision = $2, code = $3 WHERE id = $1")
+        .bind(row.record.id.as_str())
+        .bind(revision)
+        .bind(protection.code(&image(&row.record, revision))?)
+        .execute(connection)
+        .await?;
+    Ok(())
 }
 
 pub(crate) async fn insert_logical(
@@ -312,10 +427,10 @@ pub(crate) async fn insert_logical(
 pub(crate) async fn read(
     connection: &mut Connection<'_>,
     only: Option<&KeyId>,
-) -> Result<Vec<KeyRecord>, StoreError> {
+) -> Result<Vec<KeyRow>, StoreError> {
     let only = only.map(KeyId::as_str);
     let rows = query(
-        "SELECT id, group_id, algorithm, purpose, label, created_at FROM keys
+        "SELECT id, group_id, algorithm, purpose, label, created_at, revision, code FROM keys
          WHERE $1 IS NULL OR id = $1 ORDER BY id",
     )
     .bind(only)
@@ -333,8 +448,8 @@ pub(crate) async fn read(
     for row in &versions {
         let (id, version) = version_from_row(row)?;
         // Foreign keys see to it that there is one.
-        if let Ok(key) = keys.binary_search_by(|key| key.id.as_str().cmp(&id)) {
-            keys[key].versions.push(version);
+        if let Ok(key) = keys.binary_search_by(|key| key.record.id.as_str().cmp(&id)) {
+            keys[key].record.versions.push(version);
         }
     }
     let copies = query(
@@ -346,8 +461,8 @@ pub(crate) async fn read(
     .await?;
     for row in &copies {
         let (id, version, copy) = copy_from_row(row)?;
-        if let Ok(key) = keys.binary_search_by(|key| key.id.as_str().cmp(&id))
-            && let Some(version) = keys[key].versions.iter_mut().find(|found| found.version == version)
+        if let Ok(key) = keys.binary_search_by(|key| key.record.id.as_str().cmp(&id))
+            && let Some(version) = keys[key].record.versions.iter_mut().find(|found| found.version == version)
         {
             version.copies.push(copy);
         }
@@ -355,10 +470,10 @@ pub(crate) async fn read(
     Ok(keys)
 }
 
-fn key_from_row(row: &Row) -> Result<KeyRecord, StoreError> {
+fn key_from_row(row: &Row) -> Result<KeyRow, StoreError> {
     let id: String = row.try_get("id")?;
     let corrupt = |column| StoreError::Corrupt { what: KEY, id: id.clone(), column };
-    Ok(KeyRecord {
+    let record = KeyRecord {
         id: KeyId::parse(&id).map_err(|_| corrupt("id"))?,
         group: GroupId::parse(row.try_get("group_id")?).map_err(|_| corrupt("group_id"))?,
         algorithm: row.try_get("algorithm")?,
@@ -366,7 +481,8 @@ fn key_from_row(row: &Row) -> Result<KeyRecord, StoreError> {
         label: row.try_get("label")?,
         created_at: instant(row, "created_at")?.ok_or_else(|| corrupt("created_at"))?,
         versions: Vec::new(),
-    })
+    };
+    Ok(KeyRow { record, revision: row.try_get("revision")?, code: row.try_get("code")? })
 }
 
 fn version_from_row(row: &Row) -> Result<(String, KeyVersion), StoreError> {

@@ -31,5 +31,7 @@ pub use keys::{
     ExistingKey, KeyCopy, KeyPurpose, KeyRecord, KeyState, KeyVersion, Spread, UnknownPurpose, WrappingKey,
 };
 pub use library::{EntityRecord, LicenseRecord};
-pub use protection::{Cell, DataKey, DataKeys, Protection, RowImage};
+pub use protection::{
+    Cell, DataKey, DataKeys, DeviceKey, DeviceSecrets, Protection, RowImage, UnlockError, Unlocked,
+};
 pub use wrapped_keys::WrappedKey;

@@ -9,12 +9,15 @@
 //! Data keys have versions; every stored value names the version it was made under. They are in memory only, and
 //! only once a device has given them: until then every use is refused with [`StoreError::Locked`].
 
+mod data_keys;
 mod keys;
 mod row;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 
+pub use data_keys::{DeviceKey, DeviceSecrets, UnlockError, Unlocked};
+pub(crate) use data_keys::{is_protected, wraps_a_data_key};
 pub use keys::{DataKey, DataKeys};
 pub use row::RowImage;
 use zeroize::Zeroizing;
@@ -42,6 +45,8 @@ pub struct Protection(Arc<Shared>);
 #[derive(Default)]
 struct Shared {
     keys: RwLock<Option<Arc<DataKeys>>>,
+    /// There is a data key, and it is not here.
+    locked: AtomicBool,
     refused: AtomicU64,
 }
 
@@ -55,9 +60,29 @@ impl Protection {
     /// Takes the keys into use, in place of those it had.
     pub fn unlock(&self, keys: DataKeys) {
         *self.0.keys.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(Arc::new(keys));
+        self.0.locked.store(false, Ordering::Release);
     }
 
-    /// Whether there are keys.
+    /// Has what is stored count as locked until the keys are here, or [`Store::unlock`](crate::Store::unlock) finds
+    /// that there are none.
+    pub fn lock(&self) {
+        let is_here = self.is_unlocked();
+        self.0.locked.store(!is_here, Ordering::Release);
+    }
+
+    /// Has what is stored count as never protected.
+    pub(crate) fn release(&self) {
+        self.0.locked.store(false, Ordering::Release);
+    }
+
+    /// Whether the keys have to come before anything is done.
+    #[must_use]
+    pub fn is_locked(&self) -> bool {
+        self.0.locked.load(Ordering::Acquire)
+    }
+
+    /// Whether there are keys. Without any, what is stored is either [locked](Self::is_locked) or has never been
+    /// protected.
     #[must_use]
     pub fn is_unlocked(&self) -> bool {
         self.keys().is_ok()
@@ -69,6 +94,11 @@ impl Protection {
     /// [`StoreError::Locked`].
     pub fn version(&self) -> Result<u32, StoreError> {
         Ok(self.keys()?.newest().version())
+    }
+
+    /// Whether the key of this version is here.
+    pub(crate) fn has(&self, version: u32) -> bool {
+        self.keys().is_ok_and(|keys| keys.version(version).is_some())
     }
 
     /// Rows refused since the start because their code was not theirs.

@@ -27,7 +27,9 @@ async fn store(database: &Database, custodians: &[&str]) -> Store {
     let store = database.create().await;
     let mut raw = database.raw().await;
     for name in custodians {
-        let insert = format!("INSERT INTO custodians VALUES ('{name}', 'no hash', TRUE, 0)");
+        let insert = format!(
+            "INSERT INTO custodians (name, secret_hash, enabled, created_at) VALUES ('{name}', 'no hash', TRUE, 0)"
+        );
         raw.execute(&insert).await.unwrap();
     }
     store

@@ -5,6 +5,7 @@ use sqlx::migrate::Migrator;
 use super::connection::DedicatedConnection;
 use super::{Store, query};
 use crate::StoreError;
+use crate::protection::is_protected;
 
 static SQLITE: Migrator = sqlx::migrate!("./migrations/sqlite");
 static POSTGRES: Migrator = sqlx::migrate!("./migrations/postgres");
@@ -29,6 +30,9 @@ impl Store {
                 sqlx::query("SET lock_timeout = 0").execute(&mut connection).await?;
                 POSTGRES.run_direct(None, &mut connection, false).await?;
             }
+        }
+        if is_protected(&mut *self.begin_read().await?).await? {
+            self.protection().lock();
         }
         Ok(())
     }

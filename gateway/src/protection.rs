@@ -1,0 +1,132 @@
+//! Unlocking what is stored: the data key is asked of the devices until one gives it, and again whenever the key in
+//! the devices has a new version.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hsm_driver::{Answer, Fleet, HsmError, Order, State};
+use store::{AuditEntry, AuditLog, DeviceKey, DeviceSecrets, Store, StoreError, Unlocked};
+use time::OffsetDateTime;
+use zeroize::Zeroizing;
+
+use crate::error::with_causes;
+use crate::reload::Reloads;
+
+/// How long to wait after a failure: devices that come up should not be waited for.
+const WAIT: Duration = Duration::from_millis(100);
+/// Failures between two lines in the log.
+const SAY_EVERY: u32 = 100;
+/// How often to look whether the key in the devices has a new version.
+const ROUND: Duration = Duration::from_secs(5);
+
+/// The devices of a fleet as they serve the store.
+struct Devices<'f>(&'f Fleet);
+
+impl DeviceSecrets for Devices<'_> {
+    async fn derive(&self, key: &DeviceKey, text: &str, agreed: bool) -> Result<Zeroizing<[u8; 32]>, String> {
+        let mut given: Option<Zeroizing<[u8; 32]>> = None;
+        let mut last = format!("no device of {} is running", key.group);
+        for device in self.0.status() {
+            // A quarantined device gave a wrong result once.
+            if device.group != key.group || device.state == State::Quarantined {
+                continue;
+            }
+            let order = Order::Derive { cka_id: key.cka_id.clone(), text: text.to_owned() };
+            match self.0.order(&device.id, order, self.0.deadline()).await {
+                Ok(Answer::Octets(octets)) => {
+                    let octets = Zeroizing::new(octets);
+                    let Ok(secret) = <[u8; 32]>::try_from(&octets[..]).map(Zeroizing::new) else {
+                        last = format!("{} gave {} octets", device.id, octets.len());
+                        continue;
+                    };
+                    match &given {
+                        Some(first) if **first != *secret => {
+                            return Err(format!(
+                                "{} gives another secret than a device before it",
+                                device.id
+                            ));
+                        }
+                        _ => given = Some(secret),
+                    }
+                    if !agreed {
+                        break;
+                    }
+                }
+                Ok(_) => last = format!("{} gave another answer", device.id),
+                // A device without a worker, or without the key, is no reason against the others.
+                Err(error @ HsmError::NotRunning { .. }) => last = error.to_string(),
+                Err(error) => last = with_causes(&error),
+            }
+        }
+        given.ok_or(last)
+    }
+}
+
+/// Unlocks the store as soon as a device lets it, until when it counts as locked, and follows the key in the devices from then on. Runs until it is
+/// dropped.
+pub(crate) async fn keep_unlocked(store: Store, fleet: Arc<Fleet>, audit: AuditLog, reloads: Reloads) {
+    let (mut failures, mut last) = (0_u32, None);
+    loop {
+        match store.unlock(&Devices(&fleet), OffsetDateTime::now_utc()).await {
+            Ok(done) => {
+                let is_news = last.replace(done.clone()).as_ref() != Some(&done);
+                if is_news && let Err(error) = follow(&done, &audit, &reloads).await {
+                    tracing::error!(error = %with_causes(&error), "what was done with the data key is not on record");
+                }
+                failures = 0;
+                tokio::time::sleep(ROUND).await;
+            }
+            Err(error) => {
+                failures = failures.wrapping_add(1);
+                if failures % SAY_EVERY == 0 {
+                    tracing::error!(error = %with_causes(&error), "what is stored stays locked");
+                }
+                tokio::time::sleep(WAIT).await;
+            }
+        }
+    }
+}
+
+/// Says what was done, and has what was loaded without judging loaded anew.
+async fn follow(done: &Unlocked, audit: &AuditLog, reloads: &Reloads) -> Result<(), StoreError> {
+    match done {
+        Unlocked::Unprotected => {
+            tracing::warn!("no key of the devices (sys-…, kek, hmac-sha256) protects what is stored");
+            return Ok(());
+        }
+        Unlocked::Opened => tracing::info!("what is stored is unlocked"),
+        Unlocked::Created { under, rows } => {
+            tracing::info!(key = %under.id, version = under.version, rows, "a data key was made");
+            record(audit, "data_key.create", &under.id, format!("{rows} rows coded")).await?;
+        }
+        Unlocked::Rewrapped { under } => {
+            tracing::info!(key = %under.id, version = under.version, "the data keys were wrapped anew");
+            record(audit, "data_key.rewrap", &under.id, format!("version {}", under.version)).await?;
+        }
+    }
+    if let Err(error) = reloads.keys().await {
+        tracing::error!(%error, "the keys were not judged anew");
+    }
+    Ok(())
+}
+
+async fn record(
+    audit: &AuditLog,
+    action: &str,
+    key: &config::KeyId,
+    subject: String,
+) -> Result<(), StoreError> {
+    let entry = AuditEntry {
+        action: action.to_owned(),
+        actor: "gateway".to_owned(),
+        at: OffsetDateTime::now_utc(),
+        device: None,
+        input_digest: None,
+        key: Some(key.to_string()),
+        outcome: "ok".to_owned(),
+        request_id: format!("{:032x}", fastrand::u128(..)),
+        result_digest: None,
+        subject: Some(subject),
+    };
+    audit.append(entry).await.map(drop)
+}
