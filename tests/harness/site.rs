@@ -11,7 +11,8 @@ use serde_json::Value;
 
 use crate::built::{gateway, hsm_sim};
 use crate::foreign::Foreign;
-use crate::http::Caller;
+use crate::http::{Answer, Caller};
+use crate::postgres::Postgres;
 use crate::processes::{Worker, signal, workers};
 use crate::scratch::Ran;
 use crate::wait::eventually;
@@ -67,11 +68,25 @@ impl Folder {
         folder
     }
 
+    /// A new sandbox that keeps its state in a database of its own on a PostgreSQL server.
+    pub fn init_on(server: &Postgres) -> Self {
+        let root = tempfile::tempdir().expect("a temporary folder");
+        let folder = Self { root, environment: Vec::new() };
+        let mut command = folder.init_command();
+        command.args(["--database", &server.url(&server.database()), "--database-password-file"]);
+        Ran::of(command.arg(server.password_file())).expect("license-gateway init --sandbox --database");
+        folder
+    }
+
     /// Runs `init` on the folder as it is.
     pub fn init_again(&self) {
+        Ran::of(&mut self.init_command()).expect("license-gateway init --sandbox");
+    }
+
+    fn init_command(&self) -> Command {
         let mut command = Command::new(gateway());
         command.args(["init", "--sandbox", "--data"]).arg(self.data()).arg("--module").arg(hsm_sim());
-        Ran::of(&mut command).expect("license-gateway init --sandbox");
+        command
     }
 
     /// The data folder.
@@ -113,6 +128,11 @@ impl Folder {
 
     /// Starts the gateway with more options.
     pub fn serve_with(self, options: &[&str]) -> Site {
+        self.serve_until(options, |answer| answer.status == 200)
+    }
+
+    /// Starts the gateway and waits until `/readyz` answers as it is wanted.
+    pub fn serve_until(self, options: &[&str], wanted: impl Fn(&Answer) -> bool) -> Site {
         let listening = self.data().join("listening.json");
         let _ = std::fs::remove_file(&listening);
         let mut process = Process::start(&self, options);
@@ -123,10 +143,10 @@ impl Folder {
         let address = |name: &str| addresses[name].as_str().expect("listening.json names it").to_owned();
         let base = format!("http://{}", address("http"));
         let anybody = Caller::new(&base, None);
-        eventually("/readyz answers 200", START, || {
+        eventually("/readyz answers as it should", START, || {
             process.expect_running(&self.log());
             let answer = anybody.try_send("GET", "/readyz", &[], None).ok()?;
-            (answer.status == 200).then_some(())
+            wanted(&answer).then_some(())
         });
         let sandbox = std::fs::read(self.data().join("sandbox.json")).expect("sandbox.json is there");
         let sandbox: Value = serde_json::from_slice(&sandbox).expect("sandbox.json is JSON");
