@@ -338,13 +338,21 @@ impl Attempts {
     }
 }
 
-/// Ends ceremonies that a gateway that stopped had begun or was about to: how far the devices got is for another
-/// ceremony to find out.
-pub(crate) async fn end_abandoned(store: &Store, audit: &AuditLog) -> Result<(), StoreError> {
-    for ceremony in store.ceremonies(Some(CeremonyState::Confirmed)).await? {
+/// Ends ceremonies that a gateway that stopped had begun: how far the devices got is for another ceremony to find out.
+/// Of several gateways that look one ends it.
+pub(crate) async fn end_abandoned(
+    store: &Store,
+    audit: &AuditLog,
+    joined_at: OffsetDateTime,
+) -> Result<(), StoreError> {
+    let now = OffsetDateTime::now_utc();
+    for ceremony in store.abandoned_ceremonies(joined_at, now).await? {
         let at = OffsetDateTime::now_utc();
         let result = json!({"error": "the gateway stopped before it was carried out"});
-        store.finish_ceremony(ceremony.id, false, &result, at).await?;
+        match store.finish_ceremony(ceremony.id, false, &result, at).await {
+            Err(StoreError::NotAllowed { .. }) => continue, // another gateway was faster
+            ended => drop(ended?),
+        }
         let entry = AuditEntry {
             action: "ceremony.finish".to_owned(),
             actor: "gateway".to_owned(),

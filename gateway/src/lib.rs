@@ -38,6 +38,7 @@ mod problem;
 mod protection;
 mod reload;
 mod replace;
+mod replicas;
 mod request_id;
 mod routes;
 mod serve;

@@ -6,6 +6,8 @@ use axum::extract::State;
 use config::DeviceId;
 use hsm_driver::{CheckOutcome, HsmError, SelfTest, State as DeviceState};
 use serde::{Deserialize, Serialize};
+use store::Hold;
+use time::OffsetDateTime;
 use utoipa::ToSchema;
 
 use crate::auth::{Authenticated, Scope};
@@ -207,9 +209,21 @@ impl Act {
     async fn perform(self, gateway: &Gateway, device: &DeviceId) -> Result<DeviceState, Problem> {
         let fleet = &gateway.fleet;
         match self {
-            Self::Drain => Ok(fleet.drain(device)?),
-            Self::Maintain => Ok(fleet.maintain(device)?),
-            Self::Resume => Ok(fleet.resume(device)?),
+            Self::Drain => {
+                let state = fleet.drain(device)?;
+                hold(gateway, device, Hold::Draining).await?;
+                Ok(state)
+            }
+            Self::Maintain => {
+                let state = fleet.maintain(device)?;
+                hold(gateway, device, Hold::Maintenance).await?;
+                Ok(state)
+            }
+            Self::Resume => {
+                let state = fleet.resume(device)?;
+                gateway.store.release_device(device).await.map_err(|error| Problem::database(&error))?;
+                Ok(state)
+            }
             Self::Restart => {
                 fleet.restart(device).await?;
                 state(gateway, device)
@@ -229,6 +243,12 @@ impl Act {
             }
         }
     }
+}
+
+/// Has every gateway on the database keep a device out of service, also after a restart.
+pub(crate) async fn hold(gateway: &Gateway, device: &DeviceId, hold: Hold) -> Result<(), Problem> {
+    let held = gateway.store.hold_device(device, hold, OffsetDateTime::now_utc()).await;
+    held.map_err(|error| Problem::database(&error))
 }
 
 /// The checks that failed.

@@ -5,13 +5,13 @@ use axum::extract::State;
 use config::{DeviceId, GroupId};
 use hsm_driver::{SecretKind, SecretSpec, Spread, State as DeviceState};
 use serde::{Deserialize, Serialize};
-use store::{KeyPurpose, KeyState};
+use store::{Hold, KeyPurpose, KeyState};
 use utoipa::ToSchema;
 
 use crate::auth::Authenticated;
 use crate::body::{Faults, JsonBody, Segment};
 use crate::devices::{known_device, record};
-use crate::maintenance::{admit_for, state};
+use crate::maintenance::{admit_for, hold, state};
 use crate::problem::{Problem, ProblemDocument};
 use crate::state::Gateway;
 
@@ -86,6 +86,7 @@ pub(crate) async fn replace_device(
             && state(&gateway, old)? != DeviceState::Quarantined
         {
             gateway.fleet.maintain(old)?;
+            hold(&gateway, old, Hold::Maintenance).await?;
         }
         Ok::<_, Problem>(gateway.fleet.take_in(device, &secrets, &wrapping).await?)
     };

@@ -9,6 +9,7 @@ use hsm_driver::{Fleet, WorkerCommand};
 use serde::Serialize;
 use signing::SystemDesk;
 use store::{AuditLog, Store};
+use time::OffsetDateTime;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -22,7 +23,7 @@ use crate::listen::{Listener, Served};
 use crate::material::Material;
 use crate::metrics::Metrics;
 use crate::reload::{self, Foundation, Reloader};
-use crate::{database, history, protection, routes};
+use crate::{database, history, protection, replicas, routes};
 
 /// What the command line says beside the configuration.
 #[derive(Debug, Clone, Copy)]
@@ -63,8 +64,9 @@ pub(crate) async fn serve(path: PathBuf, read: Config, overrides: Overrides) -> 
     let _only_one = database::lock(&config.database)?;
     let store = Store::open(database::access(&config.database)?).await?;
     store.migrate().await?;
+    let membership = store.join(&config.audit.replica, OffsetDateTime::now_utc()).await?;
     let (audit, audit_writer) = AuditLog::start(&store).await?;
-    ceremonies::end_abandoned(&store, &audit).await?;
+    ceremonies::end_abandoned(&store, &audit, membership.joined_at()).await?;
     let keys = reload::key_ring(&store).await?;
     let worker = WorkerCommand {
         program: PathBuf::from("/proc/self/exe"),
@@ -81,6 +83,7 @@ pub(crate) async fn serve(path: PathBuf, read: Config, overrides: Overrides) -> 
     let (reloads, orders) = reload::orders();
     store.protection().lock();
     let (unlocked_log, unlocked_keys) = (audit.clone(), reloads.clone());
+    let (living_log, followed_keys) = (audit.clone(), reloads.clone());
     let foundation = Foundation {
         store: store.clone(),
         audit,
@@ -108,6 +111,8 @@ pub(crate) async fn serve(path: PathBuf, read: Config, overrides: Overrides) -> 
     let (stop, stopping) = watch::channel(false);
     let history = history::keep(Arc::clone(&fleet), store.clone(), stopping.clone());
     let history = tokio::spawn(history);
+    let living = replicas::keep_alive(membership, store.clone(), living_log, stopping.clone());
+    let (living, following_fleet) = (tokio::spawn(living), Arc::clone(&fleet));
     let mut listeners = tokio::task::JoinSet::new();
     for (socket, tls) in [(http, false), (https, true)] {
         let Some(socket) = socket else { continue };
@@ -121,6 +126,7 @@ pub(crate) async fn serve(path: PathBuf, read: Config, overrides: Overrides) -> 
     let watching = tokio::spawn(ceremonies::watch(store.clone()));
     let unlocking =
         tokio::spawn(protection::keep_unlocked(store.clone(), fleet, unlocked_log, unlocked_keys));
+    let following = tokio::spawn(replicas::follow(store.clone(), following_fleet, followed_keys));
     let ended = tokio::select! {
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
@@ -134,7 +140,7 @@ pub(crate) async fn serve(path: PathBuf, read: Config, overrides: Overrides) -> 
     if finished.is_err() {
         tracing::warn!(?grace, "some requests did not finish in time");
     }
-    for task in [watching, unlocking] {
+    for task in [watching, unlocking, following] {
         task.abort();
         let _ = task.await;
     }
@@ -142,6 +148,7 @@ pub(crate) async fn serve(path: PathBuf, read: Config, overrides: Overrides) -> 
     let _ = reloading.await;
     let closing = async {
         let _ = history.await; // it writes what it has and ends
+        let _ = living.await;
         audit_writer.finish().await;
         store.close().await;
     };

@@ -198,9 +198,10 @@ impl Store {
             transaction.commit().await?;
             return Err(refusal(&ceremony, CeremonyState::Expired, "its time has passed"));
         }
-        query("UPDATE ceremonies SET started_at = $2 WHERE id = $1")
+        query("UPDATE ceremonies SET started_at = $2, carried_by = $3 WHERE id = $1")
             .bind(id)
             .bind(at.unix_timestamp())
+            .bind(self.replica())
             .execute(&mut *transaction)
             .await?;
         let now = find(&mut transaction, id).await?;
@@ -249,6 +250,37 @@ impl Store {
         let expired = expire(&mut transaction, now, None).await?;
         transaction.commit().await?;
         Ok(expired)
+    }
+
+    /// Ceremonies that this replica had begun to carry out before it joined, and those begun by replicas that give no
+    /// sign of life: nobody goes on with them. A confirmed ceremony that nobody has begun is not among them.
+    pub async fn abandoned_ceremonies(
+        &self,
+        joined_at: OffsetDateTime,
+        now: OffsetDateTime,
+    ) -> Result<Vec<Ceremony>, StoreError> {
+        let alive = self.replicas(now).await?;
+        let mut transaction = self.begin_read().await?;
+        let rows = query(
+            "SELECT * FROM ceremonies WHERE state = 'confirmed' AND started_at IS NOT NULL ORDER BY id LIMIT $1",
+        )
+        .bind(i64::from(PAGE))
+        .fetch_all(&mut *transaction)
+        .await?;
+        let mut abandoned = Vec::new();
+        for row in &rows {
+            let ceremony = from_row(&mut transaction, row).await?;
+            let by: Option<String> = row.try_get("carried_by")?;
+            let is_carried = match by.as_deref() {
+                None => false, // begun by a release that knew no replicas
+                Some(name) if Some(name) == self.replica() => ceremony.started_at >= Some(joined_at),
+                Some(name) => alive.iter().any(|replica| replica == name),
+            };
+            if !is_carried {
+                abandoned.push(ceremony);
+            }
+        }
+        Ok(abandoned)
     }
 
     /// A ceremony by its number.

@@ -10,7 +10,7 @@ mod connection;
 mod query;
 mod schema;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use sqlx::{ConnectOptions, Connection as _};
 use time::OffsetDateTime;
@@ -18,8 +18,8 @@ use tokio::sync::Semaphore;
 
 use access::Address;
 pub use access::DatabaseAccess;
-use connection::{AdvisoryLock, Pool};
-pub(crate) use connection::{Connection, DedicatedConnection, Transaction};
+use connection::AdvisoryLock;
+pub(crate) use connection::{Connection, DedicatedConnection, Pool, Transaction};
 pub(crate) use query::{Row, query};
 
 use crate::StoreError;
@@ -47,6 +47,8 @@ struct Connections {
     writer: Pool,
     computing: Semaphore,
     protection: Protection,
+    /// The name this gateway has joined under.
+    replica: OnceLock<String>,
 }
 
 impl Store {
@@ -101,6 +103,17 @@ impl Store {
         &self.0.protection
     }
 
+    /// The name this gateway has among those on the database; none before [`Store::join`].
+    #[must_use]
+    pub fn replica(&self) -> Option<&str> {
+        self.0.replica.get().map(String::as_str)
+    }
+
+    /// Notes the name. The first one stays.
+    pub(crate) fn named(&self, replica: &str) {
+        let _ = self.0.replica.set(replica.to_owned());
+    }
+
     /// Waits for running statements and closes every connection; clones fail from then on.
     pub async fn close(self) {
         self.0.readers.close().await;
@@ -120,6 +133,7 @@ impl Store {
             writer,
             computing,
             protection: Protection::default(),
+            replica: OnceLock::new(),
         }));
         store.refuse_unfit_server().await?;
         store.refuse_newer_schema().await?;

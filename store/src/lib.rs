@@ -16,6 +16,7 @@ mod key_life;
 mod keys;
 mod library;
 mod protection;
+mod replicas;
 mod words;
 mod wrapped_keys;
 
@@ -34,4 +35,5 @@ pub use library::{EntityRecord, LicenseRecord};
 pub use protection::{
     Cell, DataKey, DataKeys, DeviceKey, DeviceSecrets, Protection, RowImage, UnlockError, Unlocked,
 };
+pub use replicas::{Change, Changes, Hold, Membership};
 pub use wrapped_keys::WrappedKey;

@@ -78,6 +78,22 @@ impl Folder {
         folder
     }
 
+    /// The folder of another gateway on the database and the devices of a site.
+    pub fn beside(site: &Site, replica: &str) -> Self {
+        let root = tempfile::tempdir().expect("a temporary folder");
+        let folder = Self { root, environment: Vec::new() };
+        std::fs::create_dir(folder.data()).expect("a folder can be made");
+        for shared in ["hsm", "pki"] {
+            std::os::unix::fs::symlink(site.data().join(shared), folder.data().join(shared)).expect("a link");
+        }
+        std::fs::copy(site.data().join("sandbox.json"), folder.data().join("sandbox.json"))
+            .expect("it is there");
+        let text = std::fs::read_to_string(site.config()).expect("gateway.toml is there");
+        assert!(!text.contains("[audit]"), "{text}");
+        std::fs::write(folder.config(), format!("{text}\n[audit]\nreplica = {replica:?}\n")).expect("a file");
+        folder
+    }
+
     /// Runs `init` on the folder as it is.
     pub fn init_again(&self) {
         Ran::of(&mut self.init_command()).expect("license-gateway init --sandbox");

@@ -20,6 +20,7 @@ mod probe;
 mod protection;
 mod reload;
 mod replace;
+mod replicas;
 mod requirements;
 mod restart;
 mod signing;

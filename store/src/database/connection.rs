@@ -22,6 +22,8 @@ pub(crate) enum AdvisoryLock {
 
 /// The first number of every lock, so that they do not meet another program's.
 const LOCK_SPACE: i32 = 0x4c47; // "LG"
+/// The same for locks of replicas' names.
+const NAME_SPACE: i32 = 0x4c48;
 
 /// Connections for one use.
 pub(crate) enum Pool {
@@ -157,6 +159,26 @@ impl DedicatedConnection {
             Self::Sqlite(connection) => Connection::Sqlite(connection.begin_with("BEGIN IMMEDIATE").await?),
             Self::Postgres(connection) => Connection::Postgres(connection.begin().await?),
         }))
+    }
+
+    /// Takes a name's lock for as long as the connection is there; false if somebody else has it. A SQLite file has
+    /// one gateway, which locks the file itself.
+    pub(crate) async fn try_hold(&mut self, name: &str) -> Result<bool, sqlx::Error> {
+        match self {
+            Self::Sqlite(_) => Ok(true),
+            Self::Postgres(connection) => {
+                let lock = "SELECT pg_try_advisory_lock($1, hashtext($2))";
+                sqlx::query_scalar(lock).bind(NAME_SPACE).bind(name).fetch_one(connection).await
+            }
+        }
+    }
+
+    /// Whether the other end answers.
+    pub(crate) async fn is_alive(&mut self) -> bool {
+        match self {
+            Self::Sqlite(_) => true,
+            Self::Postgres(connection) => connection.ping().await.is_ok(),
+        }
     }
 
     pub(crate) async fn close(self) -> Result<(), sqlx::Error> {
