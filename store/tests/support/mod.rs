@@ -95,6 +95,14 @@ impl Database {
         }
     }
 
+    /// Ends every session on the database, as an administrator can.
+    pub(crate) fn cut_connections(&self) {
+        let Self::Postgres(name) = self else { return };
+        let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()
+                   AND pid <> pg_backend_pid()";
+        server().query(name, end);
+    }
+
     /// All that is stored, as octets to look for something in.
     pub(crate) fn contents(&self) -> Vec<u8> {
         match self {
