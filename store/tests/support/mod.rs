@@ -3,6 +3,7 @@
 
 #![allow(dead_code, clippy::unwrap_used, reason = "each test file uses a part; a test fails by panicking")]
 
+#[allow(unreachable_pub, reason = "another crate's file, where it is public")]
 #[path = "../../../tests/harness/postgres.rs"]
 mod postgres;
 
