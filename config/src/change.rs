@@ -66,9 +66,10 @@ impl Changes {
     }
 
     fn site(&mut self, before: &Site, after: &Site) {
-        let Site { name, sandbox } = before;
+        let Site { name, sandbox, replica } = before;
         self.field(Effect::Live, "site.name", name, &after.name);
         self.field(Effect::Restart, "site.sandbox", sandbox, &after.sandbox);
+        self.field(Effect::Restart, "site.replica", replica, &after.replica);
     }
 
     fn server(&mut self, before: &Server, after: &Server) {

@@ -11,6 +11,8 @@ pub struct Site {
     pub name: String,
     /// Test identities, `x-api-key` and plain HTTP are admitted; never true where real licenses are judged.
     pub sandbox: bool,
+    /// This gateway's name among those on the same database: 1 to 64 characters. Default `gateway`.
+    pub replica: String,
 }
 
 /// Listeners and the limits of a request.
@@ -61,8 +63,17 @@ impl Site {
         Self {
             name: section.text("name").unwrap_or("license-gateway").to_owned(),
             sandbox: section.boolean("sandbox", false),
+            replica: replica(section),
         }
     }
+}
+
+fn replica(section: &mut Section<'_>) -> String {
+    let name = section.text("replica").unwrap_or("gateway");
+    if !(1..=64).contains(&name.chars().count()) || name.chars().any(char::is_control) {
+        section.mistake("replica", "must be 1 to 64 characters");
+    }
+    name.to_owned()
 }
 
 impl Server {

@@ -64,7 +64,7 @@ pub(crate) async fn serve(path: PathBuf, read: Config, overrides: Overrides) -> 
     let _only_one = database::lock(&config.database)?;
     let store = Store::open(database::access(&config.database)?).await?;
     store.migrate().await?;
-    let membership = store.join(&config.audit.replica, OffsetDateTime::now_utc()).await?;
+    let membership = store.join(&config.site.replica, OffsetDateTime::now_utc()).await?;
     let (audit, audit_writer) = AuditLog::start(&store).await?;
     ceremonies::end_abandoned(&store, &audit, membership.joined_at()).await?;
     let keys = reload::key_ring(&store).await?;

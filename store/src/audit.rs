@@ -15,7 +15,7 @@ use time::{OffsetDateTime, UtcOffset};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::database::{DedicatedConnection, query};
+use crate::database::{AdvisoryLock, DedicatedConnection, query};
 use crate::{Store, StoreError};
 
 /// Most entries that may wait; the next one is refused.
@@ -277,7 +277,7 @@ impl Task {
             None => self.store.dedicated_connection().await?,
         };
         // The head is read inside the transaction, so that a commit whose answer was lost leaves no gap.
-        let mut transaction = connection.begin_write().await?;
+        let mut transaction = connection.begin_write(AdvisoryLock::AuditLog).await?;
         let head: i64 = query("SELECT coalesce(max(idx) + 1, 0) FROM audit_entries")
             .fetch_one(&mut *transaction)
             .await?

@@ -18,8 +18,7 @@ use tokio::sync::Semaphore;
 
 use access::Address;
 pub use access::DatabaseAccess;
-use connection::AdvisoryLock;
-pub(crate) use connection::{Connection, DedicatedConnection, Pool, Transaction};
+pub(crate) use connection::{AdvisoryLock, Connection, DedicatedConnection, Pool, Transaction};
 pub(crate) use query::{Row, query};
 
 use crate::StoreError;

@@ -89,8 +89,9 @@ impl Folder {
         std::fs::copy(site.data().join("sandbox.json"), folder.data().join("sandbox.json"))
             .expect("it is there");
         let text = std::fs::read_to_string(site.config()).expect("gateway.toml is there");
-        assert!(!text.contains("[audit]"), "{text}");
-        std::fs::write(folder.config(), format!("{text}\n[audit]\nreplica = {replica:?}\n")).expect("a file");
+        assert!(text.contains("[site]\n"), "{text}");
+        let text = text.replace("[site]\n", &format!("[site]\nreplica = {replica:?}\n"));
+        std::fs::write(folder.config(), text).expect("a file");
         folder
     }
 

@@ -37,7 +37,7 @@ fn becomes(site: &Site, device: &str, state: &str) {
 }
 
 #[test]
-fn each_signs_into_a_log_of_its_own_and_a_drain_at_one_drains_at_both() {
+fn each_signs_and_records_and_a_drain_at_one_drains_at_both() {
     let pair = pair();
     for site in [&pair.first, &pair.second] {
         for _ in 0..5 {
