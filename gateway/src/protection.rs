@@ -62,23 +62,24 @@ impl DeviceSecrets for Devices<'_> {
     }
 }
 
-/// Unlocks the store as soon as a device lets it, until when it counts as locked, and follows the key in the devices from then on. Runs until it is
-/// dropped.
+/// Unlocks the store as soon as a device lets it, until when it counts as locked, and follows the key in the devices
+/// from then on. Runs until it is dropped.
 pub(crate) async fn keep_unlocked(store: Store, fleet: Arc<Fleet>, audit: AuditLog, reloads: Reloads) {
     let (mut failures, mut last) = (0_u32, None);
     loop {
         match store.unlock(&Devices(&fleet), OffsetDateTime::now_utc()).await {
+            Ok(done) if last.as_ref() == Some(&done) => tokio::time::sleep(ROUND).await,
             Ok(done) => {
-                let is_news = last.replace(done.clone()).as_ref() != Some(&done);
-                if is_news && let Err(error) = follow(&done, &audit, &reloads).await {
-                    tracing::error!(error = %with_causes(&error), "what was done with the data key is not on record");
+                while let Err(error) = follow(&done, &audit, &reloads).await {
+                    tracing::error!(%error, "what is stored stays locked");
+                    tokio::time::sleep(WAIT * 10).await;
                 }
-                failures = 0;
-                tokio::time::sleep(ROUND).await;
+                store.protection().release();
+                (failures, last) = (0, Some(done));
             }
             Err(error) => {
                 failures = failures.wrapping_add(1);
-                if failures % SAY_EVERY == 0 {
+                if failures.is_multiple_of(SAY_EVERY) {
                     tracing::error!(error = %with_causes(&error), "what is stored stays locked");
                 }
                 tokio::time::sleep(WAIT).await;
@@ -87,26 +88,24 @@ pub(crate) async fn keep_unlocked(store: Store, fleet: Arc<Fleet>, audit: AuditL
     }
 }
 
-/// Says what was done, and has what was loaded without judging loaded anew.
-async fn follow(done: &Unlocked, audit: &AuditLog, reloads: &Reloads) -> Result<(), StoreError> {
-    match done {
+/// Puts on record what was done, and has what was loaded without judging loaded again.
+async fn follow(done: &Unlocked, audit: &AuditLog, reloads: &Reloads) -> Result<(), String> {
+    let recorded = match done {
         Unlocked::Unprotected => {
             tracing::warn!("no key of the devices (sys-…, kek, hmac-sha256) protects what is stored");
             return Ok(());
         }
-        Unlocked::Opened => tracing::info!("what is stored is unlocked"),
+        Unlocked::Opened => Ok(()),
         Unlocked::Created { under, rows } => {
-            tracing::info!(key = %under.id, version = under.version, rows, "a data key was made");
-            record(audit, "data_key.create", &under.id, format!("{rows} rows coded")).await?;
+            record(audit, "data_key.create", &under.id, format!("{rows} rows coded")).await
         }
         Unlocked::Rewrapped { under } => {
-            tracing::info!(key = %under.id, version = under.version, "the data keys were wrapped anew");
-            record(audit, "data_key.rewrap", &under.id, format!("version {}", under.version)).await?;
+            record(audit, "data_key.rewrap", &under.id, format!("version {}", under.version)).await
         }
-    }
-    if let Err(error) = reloads.keys().await {
-        tracing::error!(%error, "the keys were not judged anew");
-    }
+    };
+    recorded.map_err(|error| with_causes(&error))?;
+    reloads.keys().await.map_err(|error| with_causes(&error))?;
+    tracing::info!(?done, "what is stored is unlocked");
     Ok(())
 }
 

@@ -45,7 +45,7 @@ pub struct Protection(Arc<Shared>);
 #[derive(Default)]
 struct Shared {
     keys: RwLock<Option<Arc<DataKeys>>>,
-    /// There is a data key, and it is not here.
+    /// Nothing may be done yet by what is stored.
     locked: AtomicBool,
     refused: AtomicU64,
 }
@@ -60,22 +60,21 @@ impl Protection {
     /// Takes the keys into use, in place of those it had.
     pub fn unlock(&self, keys: DataKeys) {
         *self.0.keys.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(Arc::new(keys));
-        self.0.locked.store(false, Ordering::Release);
     }
 
-    /// Has what is stored count as locked until the keys are here, or [`Store::unlock`](crate::Store::unlock) finds
-    /// that there are none.
+    /// Has what is stored count as locked until [`release`](Self::release): what is loaded before the keys are here
+    /// cannot be judged.
     pub fn lock(&self) {
-        let is_here = self.is_unlocked();
-        self.0.locked.store(!is_here, Ordering::Release);
+        self.0.locked.store(!self.is_unlocked(), Ordering::Release);
     }
 
-    /// Has what is stored count as never protected.
-    pub(crate) fn release(&self) {
+    /// Has what is stored count as open: the keys are here, or there are none, and what was loaded without them has
+    /// been loaded again.
+    pub fn release(&self) {
         self.0.locked.store(false, Ordering::Release);
     }
 
-    /// Whether the keys have to come before anything is done.
+    /// Whether nothing may be done yet by what is stored.
     #[must_use]
     pub fn is_locked(&self) -> bool {
         self.0.locked.load(Ordering::Acquire)

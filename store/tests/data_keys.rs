@@ -99,6 +99,8 @@ async fn the_first_unlock_makes_a_data_key_and_codes_what_is_there(database: &Da
     let again = reopened(database).await;
     assert!(again.protection().is_locked());
     assert_eq!(again.unlock(&Devices(1), AT).await.unwrap(), Unlocked::Opened);
+    assert!(again.protection().is_locked(), "whoever loaded something before has to load it again first");
+    again.protection().release();
     assert!(!again.protection().is_locked());
     assert_eq!(&**again.protection().open(CELL, &sealed).unwrap(), b"canary-5d0f");
     // What is written now has its code at once.

@@ -109,10 +109,7 @@ impl Store {
         let newest = self.newest_device_key().await?;
         let mut stored = self.wrapped_data_keys().await?;
         if stored.is_empty() {
-            let Some(newest) = newest else {
-                self.protection().release();
-                return Ok(Unlocked::Unprotected);
-            };
+            let Some(newest) = newest else { return Ok(Unlocked::Unprotected) };
             if let Some(rows) = self.create_data_key(devices, &newest, at).await? {
                 return Ok(Unlocked::Created { under: newest.key, rows });
             }
