@@ -109,9 +109,9 @@ impl Store {
         let newest = self.newest_device_key().await?;
         let mut stored = self.wrapped_data_keys().await?;
         if stored.is_empty() {
-            let Some(newest) = newest else { return Ok(Unlocked::Unprotected) };
-            if let Some(rows) = self.create_data_key(devices, &newest, at).await? {
-                return Ok(Unlocked::Created { under: newest.key, rows });
+            let Some(newest) = &newest else { return Ok(Unlocked::Unprotected) };
+            if let Some(rows) = self.create_data_key(devices, newest, at).await? {
+                return Ok(Unlocked::Created { under: newest.key.clone(), rows });
             }
             stored = self.wrapped_data_keys().await?; // another gateway was faster
         }
