@@ -98,6 +98,7 @@ pub(crate) struct Metrics {
     device_keys_missing: Family<DeviceLabel, Gauge>,
     device_failures: Family<DeviceLabel, Gauge>,
     device_worker_starts: Family<DeviceLabel, Gauge>,
+    rows_refused: Gauge,
     audit_entries: Gauge,
     audit_commits: Gauge,
 }
@@ -141,6 +142,7 @@ impl Metrics {
             device_keys_missing: Family::default(),
             device_failures: Family::default(),
             device_worker_starts: Family::default(),
+            rows_refused: Gauge::default(),
             audit_entries: Gauge::default(),
             audit_commits: Gauge::default(),
         };
@@ -201,6 +203,11 @@ impl Metrics {
             "device_worker_starts",
             "Worker processes started",
             metrics.device_worker_starts.clone(),
+        );
+        registry.register(
+            "rows_refused",
+            "Loads of rows that were altered outside the gateway, since start",
+            metrics.rows_refused.clone(),
         );
         registry.register("audit_entries", "Entries written since start", metrics.audit_entries.clone());
         registry.register("audit_commits", "Durable writes since start", metrics.audit_commits.clone());
@@ -289,6 +296,7 @@ impl Metrics {
             self.path_memory.get_or_create(&label).set(whole(memory.bytes as u64));
         }
         self.in_flight.set(whole(gateway.in_flight.load(Ordering::Relaxed) as u64));
+        self.rows_refused.set(whole(gateway.store.protection().refused_rows()));
         self.audit_entries.set(whole(gateway.audit.appended()));
         self.audit_commits.set(whole(gateway.audit.commits()));
         let mut text = String::new();

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use config::KeyId;
 use hsm_driver::{Answer, Fleet, HsmError, Order, State};
 use store::{AuditEntry, AuditLog, DeviceKey, DeviceSecrets, Store, StoreError, Unlocked};
 use time::OffsetDateTime;
@@ -68,7 +69,14 @@ pub(crate) async fn keep_unlocked(store: Store, fleet: Arc<Fleet>, audit: AuditL
     let (mut failures, mut last) = (0_u32, None);
     loop {
         match store.unlock(&Devices(&fleet), OffsetDateTime::now_utc()).await {
-            Ok(done) if last.as_ref() == Some(&done) => tokio::time::sleep(ROUND).await,
+            Ok(done) if last.as_ref() == Some(&done) => {
+                for row in store.protection().newly_altered() {
+                    if let Err(error) = record(&audit, "row.altered", None, "refused", row).await {
+                        tracing::error!(error = %with_causes(&error), "an altered row is not on record");
+                    }
+                }
+                tokio::time::sleep(ROUND).await;
+            }
             Ok(done) => {
                 while let Err(error) = follow(&done, &audit, &reloads).await {
                     tracing::error!(%error, "what is stored stays locked");
@@ -97,10 +105,11 @@ async fn follow(done: &Unlocked, audit: &AuditLog, reloads: &Reloads) -> Result<
         }
         Unlocked::Opened => Ok(()),
         Unlocked::Created { under, rows } => {
-            record(audit, "data_key.create", &under.id, format!("{rows} rows coded")).await
+            record(audit, "data_key.create", Some(&under.id), "ok", format!("{rows} rows coded")).await
         }
         Unlocked::Rewrapped { under } => {
-            record(audit, "data_key.rewrap", &under.id, format!("version {}", under.version)).await
+            record(audit, "data_key.rewrap", Some(&under.id), "ok", format!("version {}", under.version))
+                .await
         }
     };
     recorded.map_err(|error| with_causes(&error))?;
@@ -112,7 +121,8 @@ async fn follow(done: &Unlocked, audit: &AuditLog, reloads: &Reloads) -> Result<
 async fn record(
     audit: &AuditLog,
     action: &str,
-    key: &config::KeyId,
+    key: Option<&KeyId>,
+    outcome: &str,
     subject: String,
 ) -> Result<(), StoreError> {
     let entry = AuditEntry {
@@ -121,8 +131,8 @@ async fn record(
         at: OffsetDateTime::now_utc(),
         device: None,
         input_digest: None,
-        key: Some(key.to_string()),
-        outcome: "ok".to_owned(),
+        key: key.map(KeyId::to_string),
+        outcome: outcome.to_owned(),
         request_id: format!("{:032x}", fastrand::u128(..)),
         result_digest: None,
         subject: Some(subject),

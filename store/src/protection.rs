@@ -13,8 +13,9 @@ mod data_keys;
 mod keys;
 mod row;
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 pub use data_keys::{DeviceKey, DeviceSecrets, UnlockError, Unlocked};
 pub(crate) use data_keys::{is_protected, wraps_a_data_key};
@@ -24,6 +25,8 @@ use zeroize::Zeroizing;
 
 use crate::StoreError;
 
+/// Most altered rows that are told apart; further ones are counted only.
+const MOST_ALTERED: usize = 1000;
 /// Octets of the version at the head of each protected value, big-endian.
 const VERSION: usize = 4;
 
@@ -48,6 +51,14 @@ struct Shared {
     /// Nothing may be done yet by what is stored.
     locked: AtomicBool,
     refused: AtomicU64,
+    altered: Mutex<Altered>,
+}
+
+/// Rows that were refused, by table and id: each is reported once.
+#[derive(Default)]
+struct Altered {
+    known: BTreeSet<String>,
+    unreported: Vec<String>,
 }
 
 impl std::fmt::Debug for Protection {
@@ -59,7 +70,7 @@ impl std::fmt::Debug for Protection {
 impl Protection {
     /// Takes the keys into use, in place of those it had.
     pub fn unlock(&self, keys: DataKeys) {
-        *self.0.keys.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(Arc::new(keys));
+        *self.0.keys.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(keys));
     }
 
     /// Has what is stored count as locked until [`release`](Self::release): what is loaded before the keys are here
@@ -104,6 +115,12 @@ impl Protection {
     #[must_use]
     pub fn refused_rows(&self) -> u64 {
         self.0.refused.load(Ordering::Relaxed)
+    }
+
+    /// The rows refused since the last call that had not been refused before, as table and id.
+    #[must_use]
+    pub fn newly_altered(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.altered.lock().unwrap_or_else(PoisonError::into_inner).unreported)
     }
 
     /// Encrypts a value for its place.
@@ -188,16 +205,18 @@ impl Protection {
             return Ok(());
         }
         self.0.refused.fetch_add(1, Ordering::Relaxed);
-        tracing::error!(
-            table = row.table(),
-            id = row.id(),
-            "a row was altered outside the gateway; it is not used"
-        );
+        let mut altered = self.0.altered.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = format!("{} {}", row.table(), row.id());
+        if altered.known.len() < MOST_ALTERED && altered.known.insert(name.clone()) {
+            tracing::error!(row = name, "a row was altered outside the gateway; it is not used");
+            altered.unreported.push(name);
+        }
+        drop(altered);
         Err(StoreError::Altered { what: row.table(), id: row.id().to_owned() })
     }
 
     fn keys(&self) -> Result<Arc<DataKeys>, StoreError> {
-        let keys = self.0.keys.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let keys = self.0.keys.read().unwrap_or_else(PoisonError::into_inner);
         keys.clone().ok_or(StoreError::Locked)
     }
 }

@@ -5,7 +5,7 @@
 mod support;
 
 use config::{AppId, GroupId, KeyId};
-use store::{App, ExistingKey, KeyPurpose, KeyRecord, KeyState, Store, StoreError};
+use store::{App, ExistingKey, KeyPurpose, KeyRecord, KeyState, StoreError};
 use support::{Database, on_both_databases};
 use time::OffsetDateTime;
 use time::macros::datetime;

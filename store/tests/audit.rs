@@ -7,7 +7,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use store::{AuditEntry, AuditLog, Store, StoreError, leaf_hash};
+use store::{AuditEntry, AuditLog, StoreError, leaf_hash};
 use support::{Database, on_both_databases};
 use time::macros::datetime;
 

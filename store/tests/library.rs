@@ -6,7 +6,7 @@ mod support;
 
 use formats::uscc::Uscc;
 use serde_json::json;
-use store::{EntityRecord, LicenseRecord, Store, StoreError};
+use store::{EntityRecord, LicenseRecord, StoreError};
 use support::{Database, on_both_databases};
 use time::OffsetDateTime;
 use time::macros::datetime;

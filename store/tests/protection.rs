@@ -122,6 +122,8 @@ fn a_row_that_was_changed_anywhere_is_refused_and_counted() {
     }
     assert!(altered(protection.check(&good, &code[..35])) && altered(protection.check(&good, b"")));
     assert_eq!(protection.refused_rows(), changed.len() as u64 + 2);
+    assert_eq!(protection.newly_altered(), ["accounts op-2", "accounts op-1", "apps op-1"], "each once");
+    assert!(protection.newly_altered().is_empty());
 }
 
 #[test]

@@ -5,7 +5,7 @@
 mod support;
 
 use config::{GroupId, KeyId};
-use store::{Store, StoreError, WrappedKey, WrappingKey};
+use store::{StoreError, WrappedKey, WrappingKey};
 use support::{Database, on_both_databases};
 use time::OffsetDateTime;
 use time::macros::datetime;
