@@ -1,15 +1,16 @@
 //! OCSP responses (RFC 6960) as a source of revocation beside CRLs. [`chain`](crate::chain) judges by them.
 
 use const_oid::ObjectIdentifier;
-use der::asn1::{AnyRef, OctetStringRef};
-use der::{Decode, Header, Reader, SliceReader, Tag, TagNumber, Tagged};
+use der::asn1::{Any, AnyRef, OctetString, OctetStringRef};
+use der::{Decode, Encode, Header, Reader, SliceReader, Tag, TagNumber, Tagged};
 use sm2_verify::Verifier;
+use spki::AlgorithmIdentifierOwned;
 use time::OffsetDateTime;
 use x509_cert::ext::Extension;
 use x509_cert::ext::pkix::CrlReason;
 use x509_ocsp::{
-    BasicOcspResponse, CertId, CertStatus, OcspGeneralizedTime, OcspResponseStatus, ResponderId,
-    SingleResponse,
+    BasicOcspResponse, CertId, CertStatus, OcspGeneralizedTime, OcspRequest, OcspResponseStatus, ResponderId,
+    SingleResponse, TbsRequest,
 };
 
 use crate::error::FormatError;
@@ -101,6 +102,11 @@ impl OcspResponse {
         &self.certificates
     }
 
+    /// The serial numbers of the certificates that it speaks of, with repetitions.
+    pub(crate) fn serials(&self) -> impl Iterator<Item = &[u8]> {
+        self.basic.tbs_response_data.responses.iter().map(|one| one.cert_id.serial_number.as_bytes())
+    }
+
     /// The nonce of the request it answers, if it repeats one (RFC 6960, 4.4.1).
     ///
     /// # Errors
@@ -167,6 +173,55 @@ impl OcspResponse {
     pub(crate) fn critical_extension(&self) -> Option<ObjectIdentifier> {
         critical(self.basic.tbs_response_data.response_extensions.as_deref())
     }
+}
+
+/// By which hash function a request names the issuer (RFC 6960, 4.1.1). No secret depends on it: a responder may know
+/// one only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IssuerHash {
+    /// SHA-1, which every responder knows (RFC 5019, 2.1.1).
+    #[default]
+    Sha1,
+    /// SHA-256 (RFC 9654's profile of today).
+    Sha256,
+    /// SM3, for responders of national systems.
+    Sm3,
+}
+
+/// A request for the status of `certificate`, issued by `issuer` (RFC 6960, 4.1), in DER; unsigned. A `nonce` is of 32
+/// octets (RFC 9654, 2.1).
+///
+/// # Errors
+/// [`FormatError::Malformed`] for what cannot be written in DER.
+pub fn request(
+    certificate: &Certificate,
+    issuer: &Certificate,
+    hash: IssuerHash,
+    nonce: Option<&[u8; 32]>,
+) -> Result<Vec<u8>, FormatError> {
+    let failed = |error| FormatError::der("OCSP request", error);
+    let (oid, digest): (_, fn(&[u8]) -> Vec<u8>) = match hash {
+        IssuerHash::Sha1 => (oid::SHA1, sha1),
+        IssuerHash::Sha256 => (oid::SHA256, |message| HashAlgorithm::Sha256.digest(message)),
+        IssuerHash::Sm3 => (oid::SM3, |message| HashAlgorithm::Sm3.digest(message)),
+    };
+    let octets = |octets: &[u8]| OctetString::new(octets).map_err(failed);
+    let id = CertId {
+        hash_algorithm: AlgorithmIdentifierOwned { oid, parameters: Some(Any::null()) },
+        issuer_name_hash: octets(&digest(certificate.issuer_der()))?,
+        issuer_key_hash: octets(&digest(key_bits(issuer)))?,
+        serial_number: certificate.inner().tbs_certificate.serial_number.clone(),
+    };
+    let nonce = match nonce {
+        None => None,
+        Some(nonce) => {
+            let value = octets(&octets(nonce)?.to_der().map_err(failed)?)?;
+            Some(vec![Extension { extn_id: oid::OCSP_NONCE, critical: false, extn_value: value }])
+        }
+    };
+    let asked = vec![x509_ocsp::Request { req_cert: id, single_request_extensions: None }];
+    let tbs_request = TbsRequest { request_list: asked, request_extensions: nonce, ..TbsRequest::default() };
+    OcspRequest { tbs_request, optional_signature: None }.to_der().map_err(failed)
 }
 
 /// One SingleResponse (RFC 6960, 4.2.1).

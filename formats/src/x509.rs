@@ -239,6 +239,7 @@ pub struct Crl {
     /// A critical extension of an entry that is not known here.
     critical_entry_extension: Option<const_oid::ObjectIdentifier>,
     signed_by: OnceLock<PublicKey>,
+    digest: OnceLock<[u8; 32]>,
 }
 
 impl PartialEq for Crl {
@@ -268,9 +269,16 @@ impl Crl {
             .flat_map(|entry| entry.crl_entry_extensions.iter().flatten())
             .find(|e| e.critical && !matches!(e.extn_id, oid::CRL_REASON | oid::INVALIDITY_DATE))
             .map(|extension| extension.extn_id);
-        let signed_by = OnceLock::new();
-        let der = der.to_vec();
-        Ok(Self { der, signed, issuer_name, inner, by_serial, critical_entry_extension, signed_by })
+        Ok(Self {
+            der: der.to_vec(),
+            signed,
+            issuer_name,
+            inner,
+            by_serial,
+            critical_entry_extension,
+            signed_by: OnceLock::new(),
+            digest: OnceLock::new(),
+        })
     }
 
     /// Reads the one `X509 CRL` block in `text`.
@@ -307,6 +315,38 @@ impl Crl {
     /// The parsed structure.
     pub fn inner(&self) -> &CertificateList {
         &self.inner
+    }
+
+    /// Its issuer's name (RFC 4514).
+    pub fn issuer(&self) -> String {
+        self.inner.tbs_cert_list.issuer.to_string()
+    }
+
+    /// Its number (RFC 5280, 5.2.3), big-endian without leading zeros, if it has one that can be read.
+    pub fn number(&self) -> Option<Vec<u8>> {
+        let number: der::asn1::UintRef<'_> = self.extension(oid::CRL_NUMBER).ok().flatten()?;
+        Some(number.as_bytes().to_vec())
+    }
+
+    /// How many entries it has.
+    pub fn len(&self) -> usize {
+        self.by_serial.len()
+    }
+
+    /// Does it list nothing?
+    pub fn is_empty(&self) -> bool {
+        self.by_serial.is_empty()
+    }
+
+    /// The SHA-256 of its octets; made once, as CRLs may be long.
+    pub(crate) fn digest(&self) -> &[u8; 32] {
+        use aws_lc_rs::digest::{SHA256, digest};
+        let make = || {
+            let mut octets = [0; 32];
+            octets.copy_from_slice(digest(&SHA256, &self.der).as_ref());
+            octets
+        };
+        self.digest.get_or_init(make)
     }
 
     /// Checks its signature with an issuer's key.

@@ -10,8 +10,8 @@ use std::process::Command;
 use const_oid::ObjectIdentifier;
 use der::asn1::{BitString, GeneralizedTime, Null, OctetString};
 use der::{Decode, Encode};
-use formats::chain::{RevocationPolicy, TrustStore, Usage, validate};
-use formats::ocsp::OcspResponse;
+use formats::chain::{OcspStatus, RevocationMode, RevocationPolicy, TrustStore, Usage, validate};
+use formats::ocsp::{IssuerHash, OcspResponse, request};
 use formats::scheme::HashAlgorithm;
 use formats::{Certificate, FormatError, Judgement, Verdict, oid};
 use pki::{Authority, CrlPlan, Key, NOW, Plan, codes};
@@ -315,7 +315,10 @@ fn crls_and_answers_stand_in_for_each_other() {
         let crls = vec![root.crl(&crl)];
         let store = TrustStore::new(vec![root.certificate.clone()], Vec::new(), crls)
             .with_ocsp(vec![response(answer)])
-            .with_revocation(RevocationPolicy { required: true, max_age: None });
+            .with_revocation(RevocationPolicy {
+                mode: RevocationMode::Required,
+                ..RevocationPolicy::default()
+            });
         validate(&leaf(&root), &[], &store, Usage::DocumentSigning, NOW)
     };
     let early = datetime!(2026-05-01 8:00 UTC);
@@ -402,6 +405,67 @@ fn responses_of_openssl_are_read_and_believed() {
                 assert!(judged.findings[0].detail.contains(reason), "{judged:?}");
                 assert!(judged.findings[0].detail.contains("2026-05-01T08:00:00Z"), "{judged:?}");
             }
+        }
+    }
+}
+
+#[test]
+fn an_overdue_answer_counts_for_the_grace_and_says_so() {
+    let root = root();
+    let answer = Answer { next_update: Some(NOW - Duration::HOUR), ..Answer::good() };
+    let response = answer.about(&leaf(&root), &root.certificate, &root);
+    let judge = |grace| {
+        let policy = RevocationPolicy { grace, ..RevocationPolicy::default() };
+        let trust = trust(&root, vec![response.clone()]).with_revocation(policy);
+        validate(&leaf(&root), &[], &trust, Usage::DocumentSigning, NOW)
+    };
+    assert_judged(&judge(Duration::HOUR), Verdict::Valid, &["ocsp_overdue"]);
+    assert_judged(&judge(Duration::minutes(59)), Verdict::Indeterminate, &["ocsp_stale"]);
+}
+
+#[test]
+fn an_answer_is_taken_from_whom_may_give_it_and_about_what_was_asked() {
+    let root = root();
+    let leaf = leaf(&root);
+    let store = trust(&root, Vec::new());
+    let word =
+        |response: &OcspResponse, of: &Certificate| store.answer_of(response, of, &root.certificate, NOW);
+    let good = Answer::good().about(&leaf, &root.certificate, &root);
+    let taken = word(&good, &leaf).unwrap();
+    assert_eq!((taken.status, taken.this_update), (OcspStatus::Good, NOW - Duration::HOUR));
+    assert_eq!(taken.next_update, Some(NOW + Duration::HOUR));
+    let revoked = Answer { status: revoked(NOW, CrlReason::Superseded), ..Answer::good() };
+    let revoked = revoked.about(&leaf, &root.certificate, &root);
+    assert_eq!(word(&revoked, &leaf).unwrap().status, OcspStatus::Revoked);
+    let unknown = Answer { status: CertStatus::unknown(), ..Answer::good() };
+    let unknown = unknown.about(&leaf, &root.certificate, &root);
+    assert_eq!(word(&unknown, &leaf).unwrap().status, OcspStatus::Unknown);
+
+    let code = |response: &OcspResponse, of: &Certificate| word(response, of).unwrap_err().code;
+    let other = root.issue(&Plan { serial: 5, ..Plan::leaf("CN=Other") }, &Key::sm2(5));
+    assert_eq!(code(&good, &other), "ocsp_status_unknown");
+    let spoilt = Answer::good().spoilt_about(&leaf, &root.certificate, &root, true);
+    assert_eq!(code(&spoilt, &leaf), "ocsp_signature_invalid");
+    let critical = Answer { critical_extension: true, ..Answer::good() };
+    assert_eq!(code(&critical.about(&leaf, &root.certificate, &root), &leaf), "ocsp_not_supported");
+}
+
+#[test]
+fn openssl_reads_requests_with_and_without_a_nonce() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = root();
+    for (hash, name) in [(IssuerHash::Sha1, "sha1"), (IssuerHash::Sha256, "sha256"), (IssuerHash::Sm3, "sm3")]
+    {
+        for nonce in [None, Some(&[0xa5; 32])] {
+            let file = folder.path().join("request.der");
+            std::fs::write(&file, request(&leaf(&root), &root.certificate, hash, nonce).unwrap()).unwrap();
+            let shown =
+                Command::new("openssl").args(["ocsp", "-req_text", "-reqin"]).arg(&file).output().unwrap();
+            let text = String::from_utf8_lossy(&shown.stdout).into_owned();
+            assert!(shown.status.success(), "{text}{}", String::from_utf8_lossy(&shown.stderr));
+            assert!(text.contains(&format!("Hash Algorithm: {name}")), "{text}");
+            assert!(text.contains("Serial Number: 1267"), "{text}");
+            assert_eq!(text.contains("OCSP Nonce"), nonce.is_some(), "{text}");
         }
     }
 }

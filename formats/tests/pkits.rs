@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use const_oid::ObjectIdentifier;
-use formats::chain::{PolicyRequirements, RevocationPolicy, TrustStore, Usage, validate};
+use formats::chain::{PolicyRequirements, RevocationMode, RevocationPolicy, TrustStore, Usage, validate};
 use formats::{Certificate, Crl, FormatError, Judgement, Verdict};
 use serde::Deserialize;
 use time::macros::datetime;
@@ -72,7 +72,7 @@ fn material(case: &Case, pki: &BTreeMap<&str, String>) -> Result<(Certificate, T
         .collect();
     let policy = |dotted: &String| ObjectIdentifier::new(dotted).unwrap();
     let trust = TrustStore::new(vec![anchor], intermediates, crls)
-        .with_revocation(RevocationPolicy { required: true, max_age: None })
+        .with_revocation(RevocationPolicy { mode: RevocationMode::Required, ..RevocationPolicy::default() })
         .with_policies(PolicyRequirements {
             acceptable: case.user_initial_policy_set.iter().map(policy).collect(),
             explicit: case.initial_explicit_policy,

@@ -6,7 +6,8 @@ mod pki;
 
 use std::sync::LazyLock;
 
-use formats::chain::{RevocationPolicy, TrustStore, Usage, validate};
+use formats::chain::{RevocationMode, RevocationPolicy, TrustStore, Usage, validate};
+use formats::ocsp::OcspResponse;
 use formats::{Certificate, Verdict};
 use pki::{CrlPlan, Key, NOW, Plan};
 use proptest::prelude::*;
@@ -57,7 +58,8 @@ static SITE: LazyLock<Site> = LazyLock::new(|| {
     let open = crl(datetime!(2026-05-28 0:00 UTC), None, vec![gone]);
     let of_root = root.crl(&CrlPlan::fresh());
     let store = |crls| TrustStore::new(vec![root.certificate.clone()], vec![old.certificate.clone()], crls);
-    let strict = |max_age| RevocationPolicy { required: true, max_age };
+    let strict =
+        |max_age| RevocationPolicy { mode: RevocationMode::Required, max_age, ..RevocationPolicy::default() };
     let stores = vec![
         store(vec![]),
         store(vec![first.clone(), of_root.clone()]),
@@ -148,8 +150,10 @@ fn a_memory_is_of_one_store_alone() {
     assert_eq!(judge(&trusting).verdict, Verdict::Valid);
     assert_eq!(judge(&trusting.clone()).verdict, Verdict::Valid);
     assert_eq!(trusting.memory().hits, 1, "a copy of a store is the same store");
-    let stricter = trusting.clone().with_revocation(RevocationPolicy { required: true, max_age: None });
+    let stricter = trusting
+        .clone()
+        .with_revocation(RevocationPolicy { mode: RevocationMode::Required, ..RevocationPolicy::default() });
     assert_eq!(judge(&stricter).verdict, Verdict::Indeterminate);
-    assert_eq!(judge(&trusting.with_ocsp(Vec::new())).verdict, Verdict::Valid);
+    assert_eq!(judge(&trusting.with_ocsp(Vec::<OcspResponse>::new())).verdict, Verdict::Valid);
     assert_eq!(judge(&TrustStore::default()).verdict, Verdict::Indeterminate);
 }

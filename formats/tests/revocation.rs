@@ -5,7 +5,7 @@
 mod pki;
 
 use der::Encode;
-use formats::chain::{RevocationPolicy, TrustStore, Usage, validate};
+use formats::chain::{PolicyRequirements, RevocationMode, RevocationPolicy, TrustStore, Usage, validate};
 use formats::{Certificate, Crl, Judgement, Verdict, oid};
 use pki::{Authority, CrlPlan, Key, NOW, Plan, codes};
 use time::macros::datetime;
@@ -277,13 +277,103 @@ fn a_site_may_require_revocation_information_and_limit_its_age() {
         validate(&leaf(&root), &[], &trust, Usage::DocumentSigning, NOW)
     };
     let fresh = || vec![root.crl(&CrlPlan::fresh())];
-    let required = RevocationPolicy { required: true, max_age: None };
+    let required = RevocationPolicy { mode: RevocationMode::Required, ..RevocationPolicy::default() };
     assert_judged(&judge(Vec::new(), required), Verdict::Indeterminate, &["revocation_unknown"]);
     assert_judged(&judge(fresh(), required), Verdict::Valid, &[]);
     // The CRL is of 60 hours before, and promises its successor later.
-    let hours = |hours| RevocationPolicy { required: true, max_age: Some(time::Duration::hours(hours)) };
+    let hours = |hours| RevocationPolicy {
+        mode: RevocationMode::Required,
+        max_age: Some(time::Duration::hours(hours)),
+        ..RevocationPolicy::default()
+    };
     assert_judged(&judge(fresh(), hours(60)), Verdict::Valid, &[]);
     assert_judged(&judge(fresh(), hours(59)), Verdict::Indeterminate, &["crl_stale"]);
+}
+
+#[test]
+fn an_overdue_crl_counts_for_the_grace_and_says_so() {
+    let root = root();
+    let judge = |grace: time::Duration, max_age, plan: CrlPlan| {
+        let policy = RevocationPolicy { mode: RevocationMode::Required, max_age, grace };
+        let trust = TrustStore::new(vec![root.certificate.clone()], Vec::new(), vec![root.crl(&plan)]);
+        validate(&leaf(&root), &[], &trust.with_revocation(policy), Usage::DocumentSigning, NOW)
+    };
+    let hour = time::Duration::HOUR;
+    let overdue = || CrlPlan { next_update: Some(NOW - hour), ..CrlPlan::fresh() };
+    assert_judged(&judge(hour, None, overdue()), Verdict::Valid, &["crl_overdue"]);
+    let just_before = hour - time::Duration::SECOND;
+    assert_judged(&judge(just_before, None, overdue()), Verdict::Indeterminate, &["crl_stale"]);
+    // Neither the site's limit of age nor a revocation is softened.
+    assert_judged(&judge(hour, Some(59 * hour), overdue()), Verdict::Indeterminate, &["crl_stale"]);
+    let revoked = vec![(SERIAL, datetime!(2026-05-01 8:00 UTC), REASON)];
+    let listed = CrlPlan { revoked, ..overdue() };
+    assert_judged(&judge(hour, None, listed), Verdict::Invalid, &["revoked"]);
+}
+
+#[test]
+fn a_site_may_do_without_revocation() {
+    let root = root();
+    let listed =
+        CrlPlan { revoked: vec![(SERIAL, datetime!(2026-05-01 8:00 UTC), REASON)], ..CrlPlan::fresh() };
+    let off = RevocationPolicy { mode: RevocationMode::Off, ..RevocationPolicy::default() };
+    let trust = TrustStore::new(vec![root.certificate.clone()], Vec::new(), vec![root.crl(&listed)]);
+    let judged = validate(&leaf(&root), &[], &trust.with_revocation(off), Usage::DocumentSigning, NOW);
+    assert_judged(&judged, Verdict::Valid, &["revocation_not_checked"]);
+}
+
+#[test]
+fn whatever_changes_judgements_changes_the_generation() {
+    let (root, other) = (root(), Plan::authority("CN=Other").root(Key::sm2(2)));
+    let certificates = |authorities: &[&Authority]| -> Vec<Certificate> {
+        authorities.iter().map(|authority| authority.certificate.clone()).collect()
+    };
+    let store = |anchors: &[&Authority], intermediates: &[&Authority], crls: Vec<Crl>| {
+        TrustStore::new(certificates(anchors), certificates(intermediates), crls)
+    };
+    let shared = std::sync::Arc::new(root.crl(&CrlPlan::fresh()));
+    let base = || store(&[&root], &[&other], vec![Crl::clone(&shared)]);
+    let policies = PolicyRequirements { inhibit_any: true, ..PolicyRequirements::default() };
+    let policy = |policy: RevocationPolicy| base().with_revocation(policy).generation();
+    let grace = RevocationPolicy { grace: time::Duration::SECOND, ..RevocationPolicy::default() };
+    let aged = RevocationPolicy { max_age: Some(time::Duration::SECOND), ..RevocationPolicy::default() };
+    let off = RevocationPolicy { mode: RevocationMode::Off, ..RevocationPolicy::default() };
+    let newer = root.crl(&CrlPlan { this_update: datetime!(2026-05-31 0:00 UTC), ..CrlPlan::fresh() });
+    let all = [
+        TrustStore::default().generation(),
+        base().generation(),
+        store(&[&root, &other], &[], vec![Crl::clone(&shared)]).generation(),
+        store(&[&other], &[&root], vec![Crl::clone(&shared)]).generation(),
+        base().with_crls([newer]).generation(),
+        base().with_crls(Vec::<Crl>::new()).generation(),
+        base().with_policies(policies).generation(),
+        policy(grace),
+        policy(aged),
+        policy(off),
+    ];
+    let different: std::collections::BTreeSet<_> = all.iter().collect();
+    assert_eq!(different.len(), all.len(), "{all:?}");
+    assert_eq!(base().generation(), base().with_crls([std::sync::Arc::clone(&shared)]).generation());
+    let asked_before = base();
+    let before = asked_before.generation();
+    assert_ne!(asked_before.with_revocation(off).generation(), before, "what was made once is made anew");
+}
+
+#[test]
+fn a_crl_is_taken_from_whom_has_signed_it_and_may() {
+    let root = root();
+    let trust = TrustStore::new(vec![root.certificate.clone()], Vec::new(), Vec::new());
+    let refused = |trust: &TrustStore, crl: &Crl| trust.signer_of(crl).unwrap_err().code;
+    assert_eq!(trust.signer_of(&root.crl(&CrlPlan::fresh())).unwrap(), &root.certificate);
+    let spoiled = root.crl(&CrlPlan { spoiled_signature: true, ..CrlPlan::fresh() });
+    assert_eq!(refused(&trust, &spoiled), "crl_signature_invalid");
+    let namesake = Plan::authority("CN=Root").root(Key::sm2(9)).crl(&CrlPlan::fresh());
+    assert_eq!(refused(&trust, &namesake), "crl_signature_invalid");
+    let stranger = Plan::authority("CN=Stranger").root(Key::sm2(9)).crl(&CrlPlan::fresh());
+    assert_eq!(refused(&trust, &stranger), "crl_signature_invalid");
+    let plan = Plan { key_usage: Some(KeyUsages::KeyCertSign.into()), ..Plan::authority("CN=Root") };
+    let other = plan.root(Key::sm2(1));
+    let trust = TrustStore::new(vec![other.certificate.clone()], Vec::new(), Vec::new());
+    assert_eq!(refused(&trust, &other.crl(&CrlPlan::fresh())), "crl_signature_invalid");
 }
 
 #[test]

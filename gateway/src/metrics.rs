@@ -289,7 +289,9 @@ impl Metrics {
             self.device_failures.get_or_create(&label).set(whole(device.failed));
             self.device_worker_starts.get_or_create(&label).set(whole(device.worker_starts));
         }
-        for (name, trust) in [("documents", &gateway.documents), ("licenses", gateway.licenses.trust())] {
+        for (name, trust) in
+            [("documents", gateway.documents.current()), ("licenses", gateway.licenses.trust())]
+        {
             let (label, memory) = (Trust { trust: name }, trust.memory());
             self.paths_remembered.get_or_create(&label).set(whole(memory.hits));
             self.paths_judged.get_or_create(&label).set(whole(memory.misses));

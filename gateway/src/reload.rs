@@ -15,7 +15,7 @@ use thiserror::Error;
 use time::OffsetDateTime;
 use tokio::signal::unix::Signal;
 use tokio::sync::{mpsc, oneshot, watch};
-use verify_front::LicenseFront;
+use verify_front::{LicenseFront, TrustInForce};
 
 use crate::auth::Apps;
 use crate::ceremonies::Attempts;
@@ -158,8 +158,12 @@ impl Foundation {
     pub(crate) fn gateway(&self, config: Config, keys: &Arc<KeyRing>, material: Material) -> Gateway {
         Gateway::new(Parts {
             desk: SigningDesk::new(Arc::clone(keys), Arc::clone(&self.fleet), self.audit.clone()),
-            licenses: LicenseFront::new(self.store.clone(), material.licenses, config.site.sandbox),
-            documents: material.documents,
+            licenses: LicenseFront::new(
+                self.store.clone(),
+                Arc::new(TrustInForce::new(material.licenses)),
+                config.site.sandbox,
+            ),
+            documents: Arc::new(TrustInForce::new(material.documents)),
             store: self.store.clone(),
             audit: self.audit.clone(),
             apps: Arc::clone(&self.apps),

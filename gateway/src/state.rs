@@ -2,11 +2,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use config::Config;
-use formats::chain::TrustStore;
 use hsm_driver::Fleet;
 use signing::{SigningDesk, SystemDesk};
 use store::{AuditLog, Store};
-use verify_front::LicenseFront;
+use verify_front::{LicenseFront, TrustInForce};
 
 use crate::auth::Apps;
 use crate::ceremonies::Attempts;
@@ -29,7 +28,7 @@ pub(crate) struct Parts {
     /// Signs with the site's own keys.
     pub(crate) system: SystemDesk,
     /// What documents are judged against.
-    pub(crate) documents: TrustStore,
+    pub(crate) documents: Arc<TrustInForce>,
     pub(crate) licenses: LicenseFront,
     /// Where batches are judged.
     pub(crate) judging: Arc<Judging>,

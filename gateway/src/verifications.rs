@@ -86,7 +86,7 @@ pub(crate) async fn post_verification(
     caller.with(Scope::Verifications)?;
     // A SignedData may hold many signers: off the threads that keep the devices fed.
     let (judging, now) = (gateway.clone(), OffsetDateTime::now_utc());
-    let judge = move || Judge::new(&judging.documents, &judging.judging, now).one(&request);
+    let judge = move || Judge::new(&judging.documents.current(), &judging.judging, now).one(&request);
     let judged = tokio::task::spawn_blocking(judge).await;
     let answer = judged.map_err(|_| Problem::panicked())??;
     gateway.metrics.judged("signature", answer.answer.judgement.verdict);
@@ -131,7 +131,8 @@ pub(crate) async fn post_verification_batch(
 }
 
 fn judge_items(gateway: &Gateway, items: &[Item], now: OffsetDateTime, request_id: &str) -> Answers {
-    let judge = Judge::new(&gateway.documents, &gateway.judging, now);
+    let documents = gateway.documents.current();
+    let judge = Judge::new(&documents, &gateway.judging, now);
     let mut answers = Answers::default();
     judge.items(items, |verified| {
         if let Ok(verified) = &verified {

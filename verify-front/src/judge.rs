@@ -59,14 +59,16 @@ pub(crate) struct Holder {
 }
 
 /// What can be found of a license that its authority did issue.
-const OF_ISSUED: [&str; 13] = [
+const OF_ISSUED: [&str; 15] = [
     "expired",
     "not_yet_valid",
     "revoked",
     "revoked_later",
     "revocation_not_checked",
     "revocation_unknown",
+    "crl_overdue",
     "crl_stale",
+    "ocsp_overdue",
     "ocsp_stale",
     "ocsp_status_unknown",
     "test_identity",

@@ -8,6 +8,9 @@ mod error;
 mod face;
 mod judge;
 mod status;
+mod trust;
+
+use std::sync::Arc;
 
 use formats::chain::TrustStore;
 use formats::license::LicenseReport;
@@ -20,23 +23,25 @@ pub use face::{FaceAnswer, FieldGrant};
 use judge::Holder;
 pub use judge::{LicenseAnswer, LicenseSummary, LicenseType};
 pub use status::StatusAnswer;
+pub use trust::TrustInForce;
 
 /// License verification and library look-ups over one store and one set of trust anchors.
 pub struct LicenseFront {
     store: Store,
-    trust: TrustStore,
+    trust: Arc<TrustInForce>,
     sandbox: bool,
 }
 
 impl LicenseFront {
     /// `sandbox` admits test enterprises (`ZZJGD…`); a production site never sets it.
-    pub fn new(store: Store, trust: TrustStore, sandbox: bool) -> Self {
+    pub fn new(store: Store, trust: Arc<TrustInForce>, sandbox: bool) -> Self {
         Self { store, trust, sandbox }
     }
 
-    /// What licenses are judged against.
-    pub fn trust(&self) -> &TrustStore {
-        &self.trust
+    /// What licenses are judged against now.
+    #[must_use]
+    pub fn trust(&self) -> Arc<TrustStore> {
+        self.trust.current()
     }
 
     /// Judges a license at a time: its form, chain, validity and revocation, then its holder's standing and
@@ -57,7 +62,9 @@ impl LicenseFront {
     #[must_use]
     pub fn examine(&self, license: &[u8], kind: LicenseType, at: OffsetDateTime) -> LicenseReport {
         match kind {
-            LicenseType::Certificate => formats::license::judge(license, &self.trust, at, self.sandbox),
+            LicenseType::Certificate => {
+                formats::license::judge(license, &self.trust.current(), at, self.sandbox)
+            }
         }
     }
 

@@ -4,6 +4,7 @@
 use der::Decode;
 use der::asn1::GeneralizedTime;
 use der::flagset::FlagSet;
+use sm2_verify::Verifier;
 use time::OffsetDateTime;
 use x509_cert::crl::RevokedCert;
 use x509_cert::ext::pkix::crl::dp::{DistributionPoint, IssuingDistributionPoint, Reasons};
@@ -12,20 +13,17 @@ use x509_cert::ext::pkix::{
     AuthorityKeyIdentifier, BasicConstraints, CrlDistributionPoints, CrlReason, KeyUsage,
 };
 
-use super::revocation::{Word, is_fresh};
+use super::revocation::{Freshness, Word, freshness};
 use super::search::{Search, is_key_of};
 use super::{JudgedTime, rules, stamp, subject_of};
 use crate::error::FormatError;
 use crate::name::FoldedName;
 use crate::oid;
-use crate::verdict::Verdict;
+use crate::verdict::{Finding, Verdict};
 use crate::x509::{Certificate, Crl, moment, time_of};
 
 /// How deep paths of CRLs' signers may need other CRLs' signers.
 const MAX_SIGNERS_SOUGHT: usize = 2;
-
-/// Why a CRL cannot be used: a finding's code and detail.
-type Objection = (&'static str, String);
 
 type CoveredReasons = FlagSet<Reasons>;
 
@@ -52,9 +50,9 @@ pub(super) fn ask<'a>(search: &mut Search<'a>, path: &[&'a Certificate], word: &
                 let is_delta = crl.is_delta();
                 usable.push(Usable { crl, reasons, is_delta });
             }),
-            Err(detail) => Err(Some(("crl_not_supported", detail))),
+            Err(detail) => Err(Some(Finding { code: "crl_not_supported", detail })),
         };
-        if let Err(Some((code, detail))) = told {
+        if let Err(Some(Finding { code, detail })) = told {
             word.obstacles.indeterminate(code, format!("a CRL of {}: {detail}", subject_of(issuer)));
         }
     }
@@ -73,7 +71,7 @@ fn read(
     word: &mut Word,
 ) {
     let serial = certificate.inner().tbs_certificate.serial_number.as_bytes();
-    let (mut covered, mut fresh) = (CoveredReasons::default(), false);
+    let (mut covered, mut overdue, mut fresh) = (CoveredReasons::default(), CoveredReasons::default(), false);
     for Usable { crl, reasons, is_delta } in usable {
         let told = crl.this_update();
         let mut held = false;
@@ -98,23 +96,35 @@ fn read(
             word.not_held(told);
         }
         let (policy, next) = (search.trust.revocation, crl.next_update());
-        if is_fresh(policy, told, next, None, search.at) && lists_after_expiry(crl, certificate, search.at) {
+        let freshness = freshness(policy, told, next, None, search.at);
+        if freshness != Freshness::Stale && lists_after_expiry(crl, certificate, search.at) {
             fresh = true;
-            covered |= *reasons;
+            let reliable = if freshness == Freshness::Fresh { &mut covered } else { &mut overdue };
+            *reliable |= *reasons;
         }
     }
     if covered == all_reasons() {
         word.good = true;
+    } else if covered | overdue == all_reasons() {
+        word.in_grace.note("crl_overdue", newest(usable, issuer).unwrap_or_default());
     } else if fresh {
         let detail = format!("the CRLs of {} do not cover all reasons", subject_of(issuer));
         word.obstacles.indeterminate("revocation_unknown", detail);
     } else if usable.iter().all(|usable| usable.is_delta) {
         let detail = format!("of {} there are delta CRLs only, not their base", subject_of(issuer));
         word.obstacles.indeterminate("crl_not_supported", detail);
-    } else if let Some(newest) = usable.iter().filter(|u| !u.is_delta).map(|u| u.crl.this_update()).max() {
-        let detail = format!("the newest CRL of {} is of {}", subject_of(issuer), stamp(newest));
+    } else if let Some(detail) = newest(usable, issuer) {
         word.obstacles.indeterminate("crl_stale", detail);
     }
+}
+
+/// Of when the newest CRL is, deltas apart.
+fn newest(usable: &[Usable<'_>], issuer: &Certificate) -> Option<String> {
+    let newest = usable.iter().filter(|u| !u.is_delta).max_by_key(|u| u.crl.this_update())?.crl;
+    let due = newest
+        .next_update()
+        .map_or(String::new(), |next| format!(", its successor was due at {}", stamp(next)));
+    Some(format!("the newest CRL of {} is of {}{due}", subject_of(issuer), stamp(newest.this_update())))
 }
 
 fn all_reasons() -> CoveredReasons {
@@ -246,7 +256,7 @@ fn signer_objection<'a>(
     search: &mut Search<'a>,
     crl: &Crl,
     path: &[&'a Certificate],
-) -> Result<(), Option<Objection>> {
+) -> Result<(), Option<Finding>> {
     let &[_, issuer, ..] = path else { return Err(None) };
     let Some(&anchor) = path.last() else { return Err(None) };
     let authority: Option<AuthorityKeyIdentifier> =
@@ -272,27 +282,12 @@ fn try_signer<'a>(
     candidate: &'a Certificate,
     issuer: &Certificate,
     anchor: &'a Certificate,
-) -> Result<(), Objection> {
-    const INVALID: &str = "crl_signature_invalid";
-    let may_sign = candidate
-        .extension::<KeyUsage>(oid::KEY_USAGE)
-        .is_ok_and(|usage| usage.is_none_or(|usage| usage.crl_sign()));
-    if !may_sign {
-        return Err((INVALID, format!("the key of {} is not for signing CRLs", subject_of(candidate))));
-    }
-    let verifier = &search.trust.verifier;
-    candidate.key().and_then(|key| crl.verify_signature_with(key, Some(verifier))).map_err(|error| {
-        match error {
-            FormatError::UnsupportedAlgorithm(_) | FormatError::UnsupportedKey(_) => {
-                ("crl_not_supported", error.to_string())
-            }
-            _ => (INVALID, error.to_string()),
-        }
-    })?;
+) -> Result<(), Finding> {
+    check_signature(crl, candidate, &search.trust.verifier)?;
     if candidate == issuer || candidate == anchor {
         return Ok(());
     }
-    let no_path = || (INVALID, format!("no valid path to its signer {}", subject_of(candidate)));
+    let no_path = || signature_invalid(format!("no valid path to its signer {}", subject_of(candidate)));
     if search.seeking.len() == MAX_SIGNERS_SOUGHT {
         return Err(no_path());
     }
@@ -303,6 +298,42 @@ fn try_signer<'a>(
     judgement.merge(inner.judge(candidate));
     search.steps_left = inner.steps_left;
     if judgement.verdict == Verdict::Valid { Ok(()) } else { Err(no_path()) }
+}
+
+fn signature_invalid(detail: String) -> Finding {
+    Finding { code: "crl_signature_invalid", detail }
+}
+
+/// Has `candidate` signed the CRL, and may it sign CRLs?
+pub(super) fn check_signature(
+    crl: &Crl,
+    candidate: &Certificate,
+    verifier: &Verifier,
+) -> Result<(), Finding> {
+    let may_sign = candidate
+        .extension::<KeyUsage>(oid::KEY_USAGE)
+        .is_ok_and(|usage| usage.is_none_or(|usage| usage.crl_sign()));
+    if !may_sign {
+        return Err(signature_invalid(format!(
+            "the key of {} is not for signing CRLs",
+            subject_of(candidate)
+        )));
+    }
+    candidate.key().and_then(|key| crl.verify_signature_with(key, Some(verifier))).map_err(
+        |error| match error {
+            FormatError::UnsupportedAlgorithm(_) | FormatError::UnsupportedKey(_) => {
+                Finding { code: "crl_not_supported", detail: error.to_string() }
+            }
+            _ => signature_invalid(error.to_string()),
+        },
+    )
+}
+
+/// Does the CRL's authorityKeyIdentifier speak of the key of `candidate`, or leave that open?
+pub(super) fn may_be_by(crl: &Crl, candidate: &Certificate) -> bool {
+    let authority: Option<AuthorityKeyIdentifier> =
+        crl.extension(oid::AUTHORITY_KEY_IDENTIFIER).ok().flatten();
+    crl.issuer_name() == candidate.subject_name() && is_key_of(authority.as_ref(), candidate)
 }
 
 /// The reason, and the time from which on the key or certificate is suspected to be bad.

@@ -13,13 +13,14 @@
 //! |---|---|
 //! | invalid | `not_yet_valid` `expired` `revoked` `issuer_signature_invalid` `key_usage_not_permitted` `not_a_ca` `path_length_exceeded` `name_not_permitted` `policy_not_permitted` `algorithm_mismatch` `unknown_critical_extension` `malformed` |
 //! | indeterminate | `no_path` `unsupported_algorithm` `revocation_unknown` `crl_signature_invalid` `crl_not_supported` `crl_stale` `ocsp_signature_invalid` `ocsp_not_supported` `ocsp_stale` `ocsp_status_unknown` |
-//! | note | `revocation_not_checked` `revoked_later` |
+//! | note | `revocation_not_checked` `revoked_later` `crl_overdue` `ocsp_overdue` |
 //!
 //! # Revocation
 //!
 //! CRLs and OCSP responses are of one rank: whichever says "revoked" is believed, and one that is fresh and
 //! does not say so is enough. A certificate is revoked from the time of revocation on, or from an earlier
-//! invalidityDate. A hold counts only while the newest CRL or response tells of it.
+//! invalidityDate. A hold counts only while the newest CRL or response tells of it. What is past its nextUpdate is
+//! stale; within the grace of [`RevocationPolicy`] it still counts, with a note (`crl_overdue`, `ocsp_overdue`).
 //!
 //! A CRL must be direct; it counts for the certificates and reasons that its issuingDistributionPoint names.
 //! Indirect ones are refused by name (`crl_not_supported`). Deltas count for what they list, which they can
@@ -46,6 +47,7 @@
 //! is one second of validity.
 
 mod crl;
+mod generation;
 mod memory;
 mod names;
 mod ocsp;
@@ -53,11 +55,12 @@ mod policies;
 mod revocation;
 mod rules;
 mod search;
+mod source;
 mod span;
 mod usage;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use sm2_verify::Verifier;
 use time::format_description::well_known::Rfc3339;
@@ -69,8 +72,11 @@ use crate::ocsp::OcspResponse;
 use crate::verdict::Judgement;
 use crate::x509::{Certificate, Crl};
 
+pub use generation::Generation;
 pub use memory::MemoryUse;
+use ocsp::Answers;
 pub use policies::PolicyRequirements;
+pub use source::{OcspAnswer, OcspStatus};
 pub use usage::Usage;
 pub(crate) use usage::may_sign_documents;
 
@@ -86,49 +92,77 @@ pub const MAX_SIGNATURE_CHECKS: usize = 64;
 pub struct TrustStore {
     anchors: Vec<Certificate>,
     intermediates: Vec<Certificate>,
-    crls: Vec<Crl>,
-    ocsp: Vec<OcspResponse>,
+    crls: Vec<Arc<Crl>>,
+    ocsp: Answers,
     policies: PolicyRequirements,
     revocation: RevocationPolicy,
     /// Shared by all that is judged: authorities' keys soon have their tables of multiples.
     verifier: Arc<Verifier>,
     /// Of what was judged against this store: one with anything else in it has another.
     memory: Arc<Memory>,
+    /// Made when it is first asked for.
+    generation: OnceLock<Generation>,
+}
+
+/// Whether revocation is asked about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RevocationMode {
+    /// A certificate whose revocation cannot be looked up is left undecided (`revocation_unknown`).
+    Required,
+    /// Where nothing is known of a certificate's revocation, that is noted (`revocation_not_checked`).
+    #[default]
+    WhenKnown,
+    /// It is not, and that is noted (`revocation_not_checked`).
+    Off,
 }
 
 /// What is asked of revocation information.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RevocationPolicy {
-    /// Is a certificate whose revocation cannot be looked up left undecided (`revocation_unknown`)?
-    /// Otherwise that is noted (`revocation_not_checked`).
-    pub required: bool,
+    /// Whether it is asked.
+    pub mode: RevocationMode,
     /// How old a CRL or OCSP response may be at the time judged for, whatever its nextUpdate promises.
     pub max_age: Option<Duration>,
+    /// How long past its nextUpdate a CRL or OCSP response still counts, which is noted.
+    pub grace: Duration,
 }
 
 impl TrustStore {
     /// Anchors are trusted because the caller says so; intermediates only help to build paths; CRLs
     /// count for the authorities that signed them.
     pub fn new(anchors: Vec<Certificate>, intermediates: Vec<Certificate>, crls: Vec<Crl>) -> Self {
-        Self { anchors, intermediates, crls, ..Self::default() }
+        Self { anchors, intermediates, ..Self::default() }.with_crls(crls)
+    }
+
+    /// With these CRLs in place of those before; they may be shared with other stores.
+    #[must_use]
+    pub fn with_crls(self, crls: impl IntoIterator<Item: Into<Arc<Crl>>>) -> Self {
+        let crls = crls.into_iter().map(Into::into).collect();
+        Self { crls, ..self.changed() }
     }
 
     /// With OCSP responses, which count for those who may give them.
     #[must_use]
-    pub fn with_ocsp(self, ocsp: Vec<OcspResponse>) -> Self {
-        Self { ocsp, memory: self.memory.emptied(), ..self }
+    pub fn with_ocsp(self, ocsp: impl IntoIterator<Item: Into<Arc<OcspResponse>>>) -> Self {
+        let ocsp = Answers::new(ocsp.into_iter().map(Into::into).collect());
+        Self { ocsp, ..self.changed() }
     }
 
     /// With certificate policies that paths must be valid for.
     #[must_use]
     pub fn with_policies(self, policies: PolicyRequirements) -> Self {
-        Self { policies, memory: self.memory.emptied(), ..self }
+        Self { policies, ..self.changed() }
     }
 
     /// With what is asked of revocation information.
     #[must_use]
     pub fn with_revocation(self, revocation: RevocationPolicy) -> Self {
-        Self { revocation, memory: self.memory.emptied(), ..self }
+        Self { revocation, ..self.changed() }
+    }
+
+    /// About to hold something else: nothing is known of that yet.
+    fn changed(self) -> Self {
+        Self { generation: OnceLock::new(), memory: self.memory.emptied(), ..self }
     }
 
     /// With the tables of `verifier` in place of its own.
@@ -153,8 +187,13 @@ impl TrustStore {
         &self.verifier
     }
 
+    /// What tells this store's content from another's.
+    pub fn generation(&self) -> Generation {
+        *self.generation.get_or_init(|| Generation::of(self))
+    }
+
     /// Anchors, then intermediates.
-    pub(crate) fn certificates(&self) -> impl Iterator<Item = &Certificate> {
+    pub fn certificates(&self) -> impl Iterator<Item = &Certificate> {
         self.anchors.iter().chain(&self.intermediates)
     }
 }

@@ -1,8 +1,11 @@
 //! What OCSP responses say about a certificate (RFC 6960, 3.2).
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use x509_cert::ext::pkix::{CrlReason, ExtendedKeyUsage, KeyUsage};
 
-use super::revocation::{AGE_OF_OPEN_RESPONSE, Word, is_fresh};
+use super::revocation::{AGE_OF_OPEN_RESPONSE, Freshness, Word, freshness};
 use super::search::Search;
 use super::{JudgedTime, crl, rules, stamp, subject_of};
 use crate::ocsp::{OcspResponse, Status};
@@ -10,12 +13,45 @@ use crate::oid;
 use crate::verdict::Verdict;
 use crate::x509::Certificate;
 
+/// OCSP responses, found by the serial numbers they speak of: there may be one for each of thousands of certificates.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Answers {
+    all: Vec<Arc<OcspResponse>>,
+    by_serial: HashMap<Vec<u8>, Vec<usize>>,
+}
+
+impl Answers {
+    pub(super) fn new(all: Vec<Arc<OcspResponse>>) -> Self {
+        let mut by_serial: HashMap<Vec<u8>, Vec<usize>> = HashMap::new();
+        for (place, response) in all.iter().enumerate() {
+            for serial in response.serials() {
+                let places = by_serial.entry(serial.to_vec()).or_default();
+                if places.last() != Some(&place) {
+                    places.push(place);
+                }
+            }
+        }
+        Self { all, by_serial }
+    }
+
+    pub(super) fn iter(&self) -> impl ExactSizeIterator<Item = &Arc<OcspResponse>> {
+        self.all.iter()
+    }
+
+    /// Those that speak of certificates with this serial number, in their order.
+    fn with_serial(&self, serial: &[u8]) -> impl Iterator<Item = &OcspResponse> {
+        let places = self.by_serial.get(serial).map_or(&[][..], Vec::as_slice);
+        places.iter().map(|&place| &*self.all[place])
+    }
+}
+
 /// Lets the responses speak about the first certificate of `path`, which goes on to its issuer and the
 /// anchor.
 pub(super) fn ask<'a>(search: &mut Search<'a>, path: &[&'a Certificate], word: &mut Word) {
     let &[certificate, issuer, ..] = path else { return };
     let trust = search.trust;
-    for response in &trust.ocsp {
+    let serial = certificate.inner().tbs_certificate.serial_number.as_bytes();
+    for response in trust.ocsp.with_serial(serial) {
         let mut responses = response.about(certificate, issuer).peekable();
         if responses.peek().is_none() {
             continue;
@@ -47,13 +83,11 @@ pub(super) fn ask<'a>(search: &mut Search<'a>, path: &[&'a Certificate], word: &
                 Status::Good => {
                     word.not_held(told);
                     let next = one.next_update();
-                    if is_fresh(trust.revocation, told, next, Some(AGE_OF_OPEN_RESPONSE), search.at) {
-                        word.good = true;
-                    } else {
-                        word.obstacles.indeterminate(
-                            "ocsp_stale",
-                            format!("the OCSP response for {subject} is of {}", stamp(told)),
-                        );
+                    let detail = || format!("the OCSP response for {subject} is of {}", stamp(told));
+                    match freshness(trust.revocation, told, next, Some(AGE_OF_OPEN_RESPONSE), search.at) {
+                        Freshness::Fresh => word.good = true,
+                        Freshness::InGrace => word.in_grace.note("ocsp_overdue", detail()),
+                        Freshness::Stale => word.obstacles.indeterminate("ocsp_stale", detail()),
                     }
                 }
             }
@@ -62,7 +96,7 @@ pub(super) fn ask<'a>(search: &mut Search<'a>, path: &[&'a Certificate], word: &
 }
 
 /// The issuer signs itself, or whom it has certified for that (RFC 6960, 4.2.2.2).
-fn check_signature<'a>(
+pub(super) fn check_signature<'a>(
     search: &mut Search<'a>,
     response: &'a OcspResponse,
     path: &[&'a Certificate],

@@ -4,7 +4,7 @@ use time::{Duration, OffsetDateTime};
 use x509_cert::ext::pkix::CrlReason;
 
 use super::search::Search;
-use super::{JudgedTime, RevocationPolicy, crl, ocsp, stamp, subject_of};
+use super::{JudgedTime, RevocationMode, RevocationPolicy, crl, ocsp, stamp, subject_of};
 use crate::verdict::Judgement;
 use crate::x509::Certificate;
 
@@ -23,6 +23,8 @@ pub(super) struct Word {
     not_held: Option<OffsetDateTime>,
     /// Did fresh sources that cover all reasons not tell of a revocation?
     pub(super) good: bool,
+    /// What is noted when sources that count only by the policy's grace did not tell of one.
+    pub(super) in_grace: Judgement,
     /// Why sources could not be used.
     pub(super) obstacles: Judgement,
 }
@@ -51,13 +53,20 @@ impl Word {
 
     /// Did no source speak about the certificate at all?
     fn is_silent(&self) -> bool {
-        self.revocation().is_none() && !self.good && self.obstacles.findings.is_empty()
+        let nothing_noted = self.in_grace.findings.is_empty() && self.obstacles.findings.is_empty();
+        self.revocation().is_none() && !self.good && nothing_noted
     }
 }
 
 /// Judges every certificate of `path` below the anchor.
 pub(super) fn judge<'a>(search: &mut Search<'a>, path: &[&'a Certificate]) -> Judgement {
     let mut judgement = Judgement::new();
+    if search.trust.revocation.mode == RevocationMode::Off {
+        if path.len() > 1 {
+            judgement.note("revocation_not_checked", "the policy is not to ask about revocation");
+        }
+        return judgement;
+    }
     let mut unchecked = Vec::new();
     for position in 0..path.len() - 1 {
         let certificate = path[position];
@@ -72,7 +81,7 @@ pub(super) fn judge<'a>(search: &mut Search<'a>, path: &[&'a Certificate]) -> Ju
     }
     if !unchecked.is_empty() {
         let of_whom = unchecked.join(", ");
-        if search.trust.revocation.required {
+        if search.trust.revocation.mode == RevocationMode::Required {
             judgement.indeterminate("revocation_unknown", format!("no CRL or OCSP response for {of_whom}"));
         } else {
             judgement.note("revocation_not_checked", format!("no CRL for {of_whom}"));
@@ -91,21 +100,38 @@ fn conclude(judgement: &mut Judgement, certificate: &Certificate, word: Word, at
         // That it was revoked afterwards is a source's word that it was not before.
         Some((_, detail)) => judgement.note("revoked_later", detail),
         None if word.good => {}
+        None if !word.in_grace.findings.is_empty() => judgement.merge(word.in_grace),
         None => judgement.merge(word.obstacles),
     }
 }
 
-/// May a source be relied on at `at` for what it does not say?
-pub(super) fn is_fresh(
+/// How far a source may be relied on for what it does not say.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Freshness {
+    Fresh,
+    /// Past its nextUpdate, within the policy's grace.
+    InGrace,
+    Stale,
+}
+
+/// How far a source may be relied on at `at`.
+pub(super) fn freshness(
     policy: RevocationPolicy,
     this_update: OffsetDateTime,
     next_update: Option<OffsetDateTime>,
     age_without_next_update: Option<Duration>,
     at: &JudgedTime,
-) -> bool {
+) -> Freshness {
     let limit = policy.max_age.or(age_without_next_update.filter(|_| next_update.is_none()));
-    next_update.is_none_or(|next| !at.is_after(next))
-        && limit.is_none_or(|limit| !at.is_after(this_update.saturating_add(limit)))
+    if limit.is_some_and(|limit| at.is_after(this_update.saturating_add(limit))) {
+        return Freshness::Stale;
+    }
+    match next_update {
+        Some(next) if !at.is_after(next) => Freshness::Fresh,
+        Some(next) if at.is_after(next.saturating_add(policy.grace)) => Freshness::Stale,
+        Some(_) => Freshness::InGrace,
+        None => Freshness::Fresh,
+    }
 }
 
 /// The names of RFC 5280, 5.3.1.
