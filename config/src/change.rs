@@ -5,7 +5,7 @@
 
 use std::fmt::{self, Debug};
 
-use crate::{Ceremony, Config, Database, Device, Fleet, Server, Site, Trust};
+use crate::{Ceremony, Config, Database, Device, Fetch, Fleet, Server, Site, Trust, TrustRules};
 
 /// Whether a running gateway can take a change over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,11 +102,46 @@ impl Changes {
     }
 
     fn trust(&mut self, before: &Trust, after: &Trust) {
-        let Trust { anchors, license_anchors, intermediates, crls } = before;
+        let Trust {
+            anchors,
+            license_anchors,
+            intermediates,
+            crls,
+            poll,
+            documents,
+            licenses,
+            fetch,
+            crl_sources,
+            ocsp_sources,
+        } = before;
         self.field(Effect::Live, "trust.anchors", anchors, &after.anchors);
         self.field(Effect::Live, "trust.license_anchors", license_anchors, &after.license_anchors);
         self.field(Effect::Live, "trust.intermediates", intermediates, &after.intermediates);
         self.field(Effect::Live, "trust.crls", crls, &after.crls);
+        self.field(Effect::Live, "trust.poll_ms", poll, &after.poll);
+        self.trust_rules("trust.documents", documents, &after.documents);
+        self.trust_rules("trust.licenses", licenses, &after.licenses);
+        self.fetch(fetch, &after.fetch);
+        self.field(Effect::Live, "trust.crl", crl_sources, &after.crl_sources);
+        self.field(Effect::Live, "trust.ocsp", ocsp_sources, &after.ocsp_sources);
+    }
+
+    fn trust_rules(&mut self, section: &str, before: &TrustRules, after: &TrustRules) {
+        let TrustRules { revocation, max_age, grace, policies } = before;
+        self.field(Effect::Live, &format!("{section}.revocation"), revocation, &after.revocation);
+        self.field(Effect::Live, &format!("{section}.max_age_ms"), max_age, &after.max_age);
+        self.field(Effect::Live, &format!("{section}.grace_ms"), grace, &after.grace);
+        self.field(Effect::Live, &format!("{section}.policies"), policies, &after.policies);
+    }
+
+    fn fetch(&mut self, before: &Fetch, after: &Fetch) {
+        let Fetch { folder, proxy, tls_anchors, timeout, retry, crl_limit } = before;
+        self.field(Effect::Live, "trust.fetch.folder", folder, &after.folder);
+        self.field(Effect::Live, "trust.fetch.proxy", proxy, &after.proxy);
+        self.field(Effect::Live, "trust.fetch.tls_anchors", tls_anchors, &after.tls_anchors);
+        self.field(Effect::Live, "trust.fetch.timeout_ms", timeout, &after.timeout);
+        self.field(Effect::Live, "trust.fetch.retry_ms", retry, &after.retry);
+        self.field(Effect::Live, "trust.fetch.crl_limit", crl_limit, &after.crl_limit);
     }
 
     fn ceremony(&mut self, before: &Ceremony, after: &Ceremony) {

@@ -12,6 +12,7 @@ mod names;
 mod read;
 mod secret;
 mod server;
+mod trust;
 
 use std::path::{Path, PathBuf};
 
@@ -22,7 +23,8 @@ pub use error::{ConfigError, Mistake};
 pub use names::{AppId, DeviceId, GroupId, KeyId, NameError};
 use read::Reader;
 pub use secret::Secret;
-pub use server::{Ceremony, Server, Site, Trust};
+pub use server::{Ceremony, Server, Site};
+pub use trust::{CrlSource, Fetch, OcspHash, OcspSource, PolicyId, Revocation, SourceUrl, Trust, TrustRules};
 
 /// A whole site: how it listens, what it trusts, and the devices behind it.
 #[derive(Debug, Clone)]

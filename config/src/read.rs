@@ -72,7 +72,10 @@ impl<'r> Section<'r> {
         let (at, table) = match found {
             Some((at, DeValue::Table(table))) => (at, Some(table)),
             Some((at, other)) => {
-                self.reader.mistake_at(at, format!("{name}: must be a table, not {}", other.type_str()));
+                self.reader.mistake_at(
+                    at,
+                    format!("{}: must be a table, not {}", self.path(name), other.type_str()),
+                );
                 (at, None)
             }
             None => (self.at, None),
@@ -92,16 +95,20 @@ impl<'r> Section<'r> {
     ) -> Vec<(usize, T)> {
         let Some((at, value)) = self.value(name) else { return Vec::new() };
         let DeValue::Array(items) = value else {
-            self.reader
-                .mistake_at(at, format!("{name}: must be [[{name}]] tables, not {}", value.type_str()));
+            self.reader.mistake_at(
+                at,
+                format!("{0}: must be [[{0}]] tables, not {1}", self.path(name), value.type_str()),
+            );
             return Vec::new();
         };
         let mut list = Vec::new();
         for item in items.iter() {
             let at = item.span().start;
             let DeValue::Table(table) = item.get_ref() else {
-                self.reader
-                    .mistake_at(at, format!("{name}: must be a table, not {}", item.get_ref().type_str()));
+                self.reader.mistake_at(
+                    at,
+                    format!("{}: must be a table, not {}", self.path(name), item.get_ref().type_str()),
+                );
                 continue;
             };
             let mut section = Section {
@@ -139,6 +146,11 @@ impl<'r> Section<'r> {
 
     pub(crate) fn mistake(&self, field: &str, message: &str) {
         let at = self.table.and_then(|table| table.get(field)).map_or(self.at, |value| value.span().start);
+        self.reader.mistake_at(at, format!("{}: {message}", self.path(field)));
+    }
+
+    /// A mistake in a table further down, which begins at `at`.
+    pub(crate) fn mistake_at(&self, at: usize, field: &str, message: &str) {
         self.reader.mistake_at(at, format!("{}: {message}", self.path(field)));
     }
 
@@ -232,12 +244,18 @@ impl<'r> Section<'r> {
     }
 
     pub(crate) fn files(&mut self, name: &'static str) -> Vec<PathBuf> {
+        let names = self.strings(name, "file names");
+        names.into_iter().map(|name| self.reader.folder.join(name)).collect()
+    }
+
+    /// A list of texts; `what` says in the plural what they are.
+    pub(crate) fn strings(&mut self, name: &'static str, what: &str) -> Vec<String> {
         let Some((_, value)) = self.value(name) else { return Vec::new() };
         let texts = value.as_array().map(|items| items.iter().map(|item| item.get_ref().as_str()));
         match texts.and_then(|texts| texts.collect::<Option<Vec<_>>>()) {
-            Some(texts) => texts.into_iter().map(|text| self.reader.folder.join(text)).collect(),
+            Some(texts) => texts.into_iter().map(str::to_owned).collect(),
             None => {
-                self.mistake(name, "must be a list of file names");
+                self.mistake(name, &format!("must be a list of {what}"));
                 Vec::new()
             }
         }

@@ -38,19 +38,6 @@ pub struct Server {
     pub shutdown_grace: Duration,
 }
 
-/// What certificates are judged against: PEM files, each with one or more entries.
-#[derive(Debug, Clone)]
-pub struct Trust {
-    /// Roots for documents.
-    pub anchors: Vec<PathBuf>,
-    /// Roots for licenses: apart, because whoever may sign documents may not issue licenses.
-    pub license_anchors: Vec<PathBuf>,
-    /// Issuing certificates that callers need not send.
-    pub intermediates: Vec<PathBuf>,
-    /// Certificate revocation lists.
-    pub crls: Vec<PathBuf>,
-}
-
 /// How keys are made and ended.
 #[derive(Debug, Clone)]
 pub struct Ceremony {
@@ -106,17 +93,6 @@ impl Server {
             section.mistake("http", "plain HTTP is allowed on a loopback address only");
         }
         server
-    }
-}
-
-impl Trust {
-    pub(crate) fn read(section: &mut Section<'_>) -> Self {
-        Self {
-            anchors: section.files("anchors"),
-            license_anchors: section.files("license_anchors"),
-            intermediates: section.files("intermediates"),
-            crls: section.files("crls"),
-        }
     }
 }
 

@@ -48,6 +48,19 @@ fn limits_devices_and_trust_change_live() {
     let live = |field: &str| vec![(field.to_owned(), Effect::Live)];
     assert_eq!(after("[server]\n", "[server]\nbody_limit = 4096\n"), live("server.body_limit"));
     assert_eq!(after("[database]", "[trust]\nanchors = [\"a.pem\"]\n[database]"), live("trust.anchors"));
+    for (text, field) in [
+        ("[trust]\npoll_ms = 0", "trust.poll_ms"),
+        ("[trust.documents]\nrevocation = \"off\"", "trust.documents.revocation"),
+        ("[trust.licenses]\ngrace_ms = 5", "trust.licenses.grace_ms"),
+        ("[trust.licenses]\nmax_age_ms = 5", "trust.licenses.max_age_ms"),
+        ("[trust.documents]\npolicies = [\"1.2.3\"]", "trust.documents.policies"),
+        ("[trust.fetch]\nproxy = \"http://proxy.example:3128\"", "trust.fetch.proxy"),
+        ("[trust.fetch]\ntimeout_ms = 500", "trust.fetch.timeout_ms"),
+        ("[[trust.crl]]\nurl = \"http://crl.example/\"", "trust.crl"),
+        ("[[trust.ocsp]]\nurl = \"http://ocsp.example/\"\nissuer = \"i\"", "trust.ocsp"),
+    ] {
+        assert_eq!(after("[database]", &format!("{text}\n[database]")), live(field), "{text}");
+    }
     assert_eq!(after("[database]", "[fleet]\nqueue = 7\n[database]"), live("fleet.queue"));
     assert_eq!(after("id = \"d2\"\n", "id = \"d2\"\nlanes = 3\n"), live("device d2"));
     let swapped = after("id = \"d2\"", "id = \"d3\"");

@@ -109,3 +109,81 @@ fn relative_paths_are_taken_from_the_files_folder() {
     assert_eq!(config.database.url, "sqlite:///site/x.db");
     assert_eq!(config.devices[0].pin_file, Path::new("/site/p"));
 }
+
+#[test]
+fn mistakes_about_trust_and_its_sources_come_with_their_lines() {
+    let text = "\
+[trust]
+anchors = \"roots\"
+poll_ms = 3_600_001
+
+[trust.documents]
+revocation = \"sometimes\"
+policies = [\"1.2.156.1\", \"policy\"]
+max_age_ms = -1
+
+[trust.licenses]
+grace = 5
+
+[trust.fetch]
+proxy = \"https://proxy.example\"
+timeout_ms = 1
+
+[[trust.crl]]
+url = \"ldap://directory.example/\"
+
+[[trust.crl]]
+url = \"https://crl.example/a.crl\"
+
+[[trust.crl]]
+url = \"http://crl.example/b.crl\"
+
+[[trust.crl]]
+url = \"http://crl.example/b.crl\"
+refresh_ms = 1
+
+[[trust.ocsp]]
+url = \"http://user:secret@ocsp.example/\"
+hash = \"md5\"
+seen = 10_001
+
+[server]
+https = \"127.0.0.1:1\"
+tls_certificate = \"c\"
+tls_key = \"k\"
+
+[database]
+url = \"sqlite://x.db\"
+
+[[device]]
+id = \"d1\"
+group = \"g\"
+module = \"m\"
+token = \"t\"
+pin_file = \"p\"
+";
+    let found = mistakes(text);
+    let expect = [
+        (2, "trust.anchors: must be a list of file names"),
+        (3, "trust.poll_ms: must be a whole number from 0 to 3600000"),
+        (6, "trust.documents.revocation: must be one of: required, when-known, off"),
+        (7, "trust.documents.policies: must be object identifiers"),
+        (8, "trust.documents.max_age_ms: must be a whole number"),
+        (11, "trust.licenses.grace: unknown field"),
+        (14, "trust.fetch.proxy: must begin with http://"),
+        (15, "trust.fetch.timeout_ms: must be a whole number from 100"),
+        (18, "trust.crl.url: must begin with http:// or https://"),
+        (20, "trust.crl.url: https needs trust.fetch.tls_anchors"),
+        (26, "trust.crl.url: http://crl.example/b.crl is used twice"),
+        (28, "trust.crl.refresh_ms: must be a whole number from 50"),
+        (30, "trust.ocsp.issuer: is required"),
+        (31, "trust.ocsp.url: must not hold a user name or password"),
+        (32, "trust.ocsp.hash: must be one of: sha1, sha256, sm3"),
+        (33, "trust.ocsp.seen: must be a whole number from 0 to 10000"),
+    ];
+    for ((line, message), (expected_line, expected)) in found.iter().zip(expect) {
+        assert_eq!((*line, message.starts_with(expected)), (expected_line, true), "{line}: {message}");
+    }
+    assert_eq!(found.len(), expect.len(), "{found:#?}");
+    assert!(!format!("{found:?}").contains("secret"), "{found:?}");
+}
