@@ -1,6 +1,6 @@
 //! Object identifiers this crate reads and writes, by the names their standards give them.
 
-use const_oid::ObjectIdentifier;
+pub use const_oid::ObjectIdentifier;
 
 const fn oid(dotted: &str) -> ObjectIdentifier {
     ObjectIdentifier::new_unwrap(dotted)

@@ -377,6 +377,19 @@ impl Crl {
         &self.issuer_name
     }
 
+    /// Do both speak of the same certificates and reasons, so that the newer one is all that counts for what they do
+    /// not list?
+    pub fn is_of_same_scope(&self, other: &Self) -> bool {
+        let scope = |crl: &Self| {
+            let ids = [oid::ISSUING_DISTRIBUTION_POINT, oid::AUTHORITY_KEY_IDENTIFIER];
+            let extensions = crl.inner.tbs_cert_list.crl_extensions.as_deref().unwrap_or_default();
+            let value =
+                |id| extensions.iter().find(|e| e.extn_id == id).map(|e| e.extn_value.as_bytes().to_vec());
+            (ids.map(value), crl.is_delta())
+        };
+        self.issuer_name == other.issuer_name && scope(self) == scope(other)
+    }
+
     /// Does it list only what has changed since another CRL (RFC 5280, 5.2.4)?
     pub(crate) fn is_delta(&self) -> bool {
         let extensions = self.inner.tbs_cert_list.crl_extensions.as_deref().unwrap_or_default();

@@ -45,6 +45,7 @@ mod serve;
 mod signatures;
 mod state;
 mod tls;
+mod trust;
 mod verifications;
 
 use std::io::Write;
@@ -123,6 +124,8 @@ enum Command {
     Key(Box<cli::KeyArguments>),
     /// Have a running gateway read its configuration anew; one with a mistake changes nothing.
     Reload(cli::Target),
+    /// Show what a running gateway judges certificates by, and how its sources of revocations are doing.
+    Trust(cli::Target),
     /// Judge files offline: exit code 0 all valid, 1 some not, 2 unreadable or wrong usage.
     Verify(offline::VerifyArguments),
     /// Check unified social credit codes (GB 32100), layer by layer.
@@ -151,6 +154,7 @@ pub fn run() -> ExitCode {
         Command::Device(arguments) => return cli::device(arguments),
         Command::Key(arguments) => return cli::key(*arguments),
         Command::Reload(target) => return cli::reload(&target),
+        Command::Trust(target) => return cli::trust(&target),
         Command::Verify(arguments) => return offline::verify(arguments),
         Command::Uscc(arguments) => return offline::uscc(arguments),
         Command::CertId(arguments) => return offline::cert_id(arguments),

@@ -58,7 +58,8 @@ pub(crate) async fn post_license_verify(
 ) -> Result<Json<Value>, Problem> {
     caller.with(Scope::Licenses)?;
     let (license, kind, at) = request.check(OffsetDateTime::now_utc())?;
-    let answer = gateway.licenses.judge(&license, kind, at).await?;
+    let report = examine(&gateway, &license, kind, at);
+    let answer = gateway.licenses.complete(report).await?;
     if let Some(face) = answer.status.as_ref().and(answer.face.as_ref()) {
         record_read(&gateway, &caller, "license.verify", &face.uscc, true).await?;
     }
@@ -111,7 +112,7 @@ pub(crate) async fn post_license_verify_batch(
             let item = |item: &Item| {
                 let request: LicenseRequest = body::parse(item.get().as_bytes())?;
                 let (license, kind, at) = request.check(now)?;
-                Ok(judging.licenses.examine(&license, kind, at))
+                Ok(examine(&judging, &license, kind, at))
             };
             chunk.iter().map(item).collect()
         };
@@ -140,6 +141,15 @@ pub(crate) async fn post_license_verify_batch(
     }
     drop(batch.place);
     Ok(batch::answer(&[answers]))
+}
+
+/// What a license proves by itself; whether it is revoked may be asked about later.
+fn examine(gateway: &Gateway, license: &[u8], kind: LicenseType, at: OffsetDateTime) -> LicenseReport {
+    let report = gateway.licenses.examine(license, kind, at);
+    if let Some(certificate) = &report.certificate {
+        gateway.trust.met(certificate);
+    }
+    report
 }
 
 /// DER from PEM text or base64. What is in a PEM armour that cannot be opened is judged as it stands: a

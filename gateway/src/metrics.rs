@@ -12,8 +12,10 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+use time::OffsetDateTime;
 
 use crate::state::Gateway;
+use crate::trust::TrustKeeper;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Request {
@@ -73,6 +75,27 @@ struct DeviceStateLabel {
     state: &'static str,
 }
 
+/// A revocation list in force: its issuer, and the address it was fetched from or `files`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CrlLabel {
+    issuer: String,
+    source: String,
+}
+
+/// A configured source of revocations.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SourceLabel {
+    kind: &'static str,
+    url: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SourceOutcome {
+    kind: &'static str,
+    url: String,
+    outcome: &'static str,
+}
+
 type Timing = Family<Route, Histogram, fn() -> Histogram>;
 
 pub(crate) struct Metrics {
@@ -101,6 +124,12 @@ pub(crate) struct Metrics {
     rows_refused: Gauge,
     audit_entries: Gauge,
     audit_commits: Gauge,
+    crl_age: Family<CrlLabel, Gauge>,
+    crl_due: Family<CrlLabel, Gauge>,
+    fetches: Family<SourceOutcome, Gauge>,
+    fetch_failures: Family<SourceLabel, Gauge>,
+    fetch_success: Family<SourceLabel, Gauge>,
+    trust_files_refused: Gauge,
 }
 
 const STATES: [(State, &str); 7] = [
@@ -145,6 +174,12 @@ impl Metrics {
             rows_refused: Gauge::default(),
             audit_entries: Gauge::default(),
             audit_commits: Gauge::default(),
+            crl_age: Family::default(),
+            crl_due: Family::default(),
+            fetches: Family::default(),
+            fetch_failures: Family::default(),
+            fetch_success: Family::default(),
+            trust_files_refused: Gauge::default(),
         };
         let registry = &mut metrics.registry;
         registry.register("http_requests", "Requests answered", metrics.requests.clone());
@@ -211,7 +246,73 @@ impl Metrics {
         );
         registry.register("audit_entries", "Entries written since start", metrics.audit_entries.clone());
         registry.register("audit_commits", "Durable writes since start", metrics.audit_commits.clone());
+        metrics.register_trust();
         metrics
+    }
+
+    fn register_trust(&mut self) {
+        let registry = &mut self.registry;
+        registry.register(
+            "crl_age_seconds",
+            "Time since the revocation list in force was issued",
+            self.crl_age.clone(),
+        );
+        registry.register(
+            "crl_due_seconds",
+            "Time until its successor is due; negative when it is overdue",
+            self.crl_due.clone(),
+        );
+        registry.register(
+            "revocation_fetches",
+            "Attempts at a source of revocations, by outcome",
+            self.fetches.clone(),
+        );
+        registry.register(
+            "revocation_fetch_failures",
+            "Attempts in a row that failed, up to now",
+            self.fetch_failures.clone(),
+        );
+        registry.register(
+            "revocation_fetch_success_timestamp_seconds",
+            "When the source last answered well",
+            self.fetch_success.clone(),
+        );
+        registry.register(
+            "trust_files_refused",
+            "Trust files that could not be used when they were last looked at",
+            self.trust_files_refused.clone(),
+        );
+    }
+
+    /// What is known of trust at `now`; sources that are gone leave no stale figures.
+    fn read_trust(&self, trust: &TrustKeeper, now: OffsetDateTime) {
+        self.crl_age.clear();
+        self.crl_due.clear();
+        self.fetches.clear();
+        self.fetch_failures.clear();
+        self.fetch_success.clear();
+        for crl in trust.crls(now) {
+            let source = crl.url.unwrap_or_else(|| "files".to_owned());
+            let label = CrlLabel { issuer: crl.issuer, source };
+            self.crl_age.get_or_create(&label).set((now - crl.this_update).whole_seconds());
+            if let Some(next) = crl.next_update {
+                self.crl_due.get_or_create(&label).set((next - now).whole_seconds());
+            }
+        }
+        for source in trust.sources() {
+            let (kind, url) = (source.kind, source.url);
+            for (outcome, count) in source.counts {
+                let label = SourceOutcome { kind, url: url.clone(), outcome };
+                self.fetches.get_or_create(&label).set(i64::try_from(count).unwrap_or(i64::MAX));
+            }
+            let label = SourceLabel { kind, url };
+            self.fetch_failures.get_or_create(&label).set(i64::from(source.failures));
+            if let Some(at) = source.last_success {
+                self.fetch_success.get_or_create(&label).set(at.unix_timestamp());
+            }
+        }
+        let refused = i64::try_from(trust.refused_files()).unwrap_or(i64::MAX);
+        self.trust_files_refused.set(refused);
     }
 
     pub(crate) fn answered(&self, route: &str, method: &'static str, status: u16, took: Duration) {
@@ -301,6 +402,7 @@ impl Metrics {
         self.rows_refused.set(whole(gateway.store.protection().refused_rows()));
         self.audit_entries.set(whole(gateway.audit.appended()));
         self.audit_commits.set(whole(gateway.audit.commits()));
+        self.read_trust(&gateway.trust, OffsetDateTime::now_utc());
         let mut text = String::new();
         // Writing to a String cannot fail.
         encode(&mut text, &self.registry).unwrap_or_default();

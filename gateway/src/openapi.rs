@@ -10,7 +10,7 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
 
 use crate::{
     ceremonies, configuration, custodians, devices, faults, history, identifiers, key_register, keys,
-    licenses, maintenance, operations, problem, replace, signatures, verifications,
+    licenses, maintenance, operations, problem, replace, signatures, trust, verifications,
 };
 
 #[derive(OpenApi)]
@@ -43,6 +43,7 @@ use crate::{
         history::device_history,
         faults::put_fault,
         configuration::post_reload,
+        trust::overview::get_trust,
         key_register::list_register,
         key_register::get_registered,
         key_register::post_csr,

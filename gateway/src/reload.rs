@@ -15,7 +15,7 @@ use thiserror::Error;
 use time::OffsetDateTime;
 use tokio::signal::unix::Signal;
 use tokio::sync::{mpsc, oneshot, watch};
-use verify_front::{LicenseFront, TrustInForce};
+use verify_front::LicenseFront;
 
 use crate::auth::Apps;
 use crate::ceremonies::Attempts;
@@ -27,6 +27,7 @@ use crate::metrics::Metrics;
 use crate::routes;
 use crate::serve::Overrides;
 use crate::state::{Gateway, Parts};
+use crate::trust::TrustKeeper;
 
 /// Why a new configuration was not taken over. The old one stays.
 #[derive(Debug, Error)]
@@ -151,19 +152,17 @@ pub(crate) struct Foundation {
     pub(crate) in_flight: Arc<AtomicUsize>,
     pub(crate) attempts: Arc<Attempts>,
     pub(crate) reloads: Reloads,
+    pub(crate) trust: Arc<TrustKeeper>,
 }
 
 impl Foundation {
     /// A gateway by this configuration.
-    pub(crate) fn gateway(&self, config: Config, keys: &Arc<KeyRing>, material: Material) -> Gateway {
+    pub(crate) fn gateway(&self, config: Config, keys: &Arc<KeyRing>) -> Gateway {
         Gateway::new(Parts {
             desk: SigningDesk::new(Arc::clone(keys), Arc::clone(&self.fleet), self.audit.clone()),
-            licenses: LicenseFront::new(
-                self.store.clone(),
-                Arc::new(TrustInForce::new(material.licenses)),
-                config.site.sandbox,
-            ),
-            documents: Arc::new(TrustInForce::new(material.documents)),
+            licenses: LicenseFront::new(self.store.clone(), self.trust.licenses(), config.site.sandbox),
+            documents: self.trust.documents(),
+            trust: Arc::clone(&self.trust),
             store: self.store.clone(),
             audit: self.audit.clone(),
             apps: Arc::clone(&self.apps),
@@ -306,9 +305,12 @@ impl Reloader {
         };
         changes.extend(done.not_ready.iter().map(|device| format!("device {device} is not ready yet")));
         let effective = self.overrides.applied_to(config.clone());
-        let (limits, tls, digests) =
-            (effective.server.clone(), material.tls.clone(), material.digests.clone());
-        let gateway = self.foundation.gateway(effective, &keys, material);
+        let Material { tls, trust, digests } = material;
+        let limits = effective.server.clone();
+        if let Err(error) = self.foundation.trust.take(effective.trust.clone(), trust).await {
+            changes.push(format!("revocations are not fetched: {}", with_causes(&error)));
+        }
+        let gateway = self.foundation.gateway(effective, &keys);
         self.desk = gateway.desk.clone();
         self.foundation.system.replace_keys(Arc::clone(&keys));
         self.served.replace(routes::router(gateway), tls, &limits);
@@ -338,8 +340,15 @@ impl Reloader {
         let keys = key_ring(&self.foundation.store).await.map_err(ReloadError::Register)?;
         let specs = keys.specs();
         let mut changes: Vec<_> = live.iter().map(Change::to_string).collect();
+        let trust_now = self.foundation.trust.files();
         let files = self.digests.changes_to(&material.digests);
-        changes.extend(files.into_iter().map(|field| format!("{field} read anew: the content differs")));
+        let trust_files = trust_now.digests().changes_to(material.trust.digests());
+        changes.extend(
+            files
+                .into_iter()
+                .chain(trust_files)
+                .map(|field| format!("{field} read anew: the content differs")),
+        );
         changes.extend(key_changes(&self.keys, &keys));
         Ok(Next { config, keys, specs, material, changes })
     }

@@ -7,7 +7,7 @@ use crate::problem::Problem;
 use crate::state::Gateway;
 use crate::{
     ceremonies, configuration, custodians, devices, edge, faults, history, identifiers, key_register, keys,
-    licenses, maintenance, openapi, operations, replace, signatures, verifications,
+    licenses, maintenance, openapi, operations, replace, signatures, trust, verifications,
 };
 
 pub(crate) fn router(gateway: Gateway) -> Router {
@@ -34,6 +34,7 @@ pub(crate) fn router(gateway: Gateway) -> Router {
         .route("/v1/devices/{id}/history", get(history::device_history))
         .route("/v1/devices/{id}/fault", put(faults::put_fault))
         .route("/v1/admin/config:reload", post(configuration::post_reload))
+        .route("/v1/trust", get(trust::overview::get_trust))
         .route("/v1/admin/keys", get(key_register::list_register))
         .route("/v1/admin/keys/{id}", get(key_register::get_registered))
         .route("/v1/admin/keys/{id}/csr", post(key_register::post_csr))

@@ -23,6 +23,7 @@ use crate::listen::{Listener, Served};
 use crate::material::Material;
 use crate::metrics::Metrics;
 use crate::reload::{self, Foundation, Reloader};
+use crate::trust::TrustKeeper;
 use crate::{database, history, protection, replicas, routes};
 
 /// What the command line says beside the configuration.
@@ -79,7 +80,8 @@ pub(crate) async fn serve(path: PathBuf, read: Config, overrides: Overrides) -> 
     let https = bind(config.server.https).await?;
     let admin = AdminSocket::bind(&config.folder)?;
     let (limits, folder, site) = (config.server.clone(), config.folder.clone(), config.site.name.clone());
-    let (tls, digests) = (material.tls.clone(), material.digests.clone());
+    let Material { tls, trust, digests } = material;
+    let trust = TrustKeeper::start(config.trust.clone(), trust, audit.clone()).await?;
     let (reloads, orders) = reload::orders();
     store.protection().lock();
     let (unlocked_log, unlocked_keys) = (audit.clone(), reloads.clone());
@@ -95,8 +97,9 @@ pub(crate) async fn serve(path: PathBuf, read: Config, overrides: Overrides) -> 
         in_flight: Arc::default(),
         attempts: Arc::default(),
         reloads,
+        trust: Arc::clone(&trust),
     };
-    let gateway = foundation.gateway(config, &keys, material);
+    let gateway = foundation.gateway(config, &keys);
     let desk = gateway.desk.clone();
     let router = routes::router(gateway);
     let served = Arc::new(Served::new(router, tls, &limits));
@@ -127,6 +130,7 @@ pub(crate) async fn serve(path: PathBuf, read: Config, overrides: Overrides) -> 
     let unlocking =
         tokio::spawn(protection::keep_unlocked(store.clone(), fleet, unlocked_log, unlocked_keys));
     let following = tokio::spawn(replicas::follow(store.clone(), following_fleet, followed_keys));
+    let looking = tokio::spawn(Arc::clone(&trust).watch());
     let ended = tokio::select! {
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
@@ -140,7 +144,8 @@ pub(crate) async fn serve(path: PathBuf, read: Config, overrides: Overrides) -> 
     if finished.is_err() {
         tracing::warn!(?grace, "some requests did not finish in time");
     }
-    for task in [watching, unlocking, following] {
+    trust.stop();
+    for task in [watching, unlocking, following, looking] {
         task.abort();
         let _ = task.await;
     }

@@ -12,6 +12,7 @@ use crate::ceremonies::Attempts;
 use crate::judging::Judging;
 use crate::metrics::Metrics;
 use crate::reload::Reloads;
+use crate::trust::TrustKeeper;
 
 /// What handlers share. Each takes from it only what it needs. It never changes: a reload makes the next one, and
 /// a request is answered whole by the one it began with.
@@ -30,6 +31,8 @@ pub(crate) struct Parts {
     /// What documents are judged against.
     pub(crate) documents: Arc<TrustInForce>,
     pub(crate) licenses: LicenseFront,
+    /// Keeps both up to date.
+    pub(crate) trust: Arc<TrustKeeper>,
     /// Where batches are judged.
     pub(crate) judging: Arc<Judging>,
     pub(crate) metrics: Arc<Metrics>,

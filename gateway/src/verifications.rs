@@ -5,8 +5,8 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
-use formats::Algorithm;
 use formats::chain::TrustStore;
+use formats::{Algorithm, Certificate};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use signing::{
@@ -23,6 +23,7 @@ use crate::input::{FORMS, Form, InputBody, algorithm, signer_id};
 use crate::judging::Judging;
 use crate::problem::{Problem, ProblemDocument};
 use crate::state::Gateway;
+use crate::trust::TrustKeeper;
 
 /// A signature to be judged.
 #[derive(Deserialize, ToSchema)]
@@ -86,7 +87,10 @@ pub(crate) async fn post_verification(
     caller.with(Scope::Verifications)?;
     // A SignedData may hold many signers: off the threads that keep the devices fed.
     let (judging, now) = (gateway.clone(), OffsetDateTime::now_utc());
-    let judge = move || Judge::new(&judging.documents.current(), &judging.judging, now).one(&request);
+    let judge = move || {
+        let documents = judging.documents.current();
+        Judge::new(&documents, &judging.judging, now).telling(&judging.trust).one(&request)
+    };
     let judged = tokio::task::spawn_blocking(judge).await;
     let answer = judged.map_err(|_| Problem::panicked())??;
     gateway.metrics.judged("signature", answer.answer.judgement.verdict);
@@ -132,7 +136,7 @@ pub(crate) async fn post_verification_batch(
 
 fn judge_items(gateway: &Gateway, items: &[Item], now: OffsetDateTime, request_id: &str) -> Answers {
     let documents = gateway.documents.current();
-    let judge = Judge::new(&documents, &gateway.judging, now);
+    let judge = Judge::new(&documents, &gateway.judging, now).telling(&gateway.trust);
     let mut answers = Answers::default();
     judge.items(items, |verified| {
         if let Ok(verified) = &verified {
@@ -189,11 +193,18 @@ pub(crate) struct Judge<'g> {
     trust: &'g TrustStore,
     judging: &'g Judging,
     now: OffsetDateTime,
+    /// Who is told of the certificates that come.
+    keeper: Option<&'g TrustKeeper>,
 }
 
 impl<'g> Judge<'g> {
     pub(crate) fn new(trust: &'g TrustStore, judging: &'g Judging, now: OffsetDateTime) -> Self {
-        Self { trust, judging, now }
+        Self { trust, judging, now, keeper: None }
+    }
+
+    /// The same; `keeper` is told of the certificates that come, which it may ask about later.
+    fn telling(self, keeper: &'g TrustKeeper) -> Self {
+        Self { keeper: Some(keeper), ..self }
     }
 
     /// Judges items of a batch; each has its answer, in their order.
@@ -266,9 +277,24 @@ impl<'g> Judge<'g> {
                 None => Ok(verify_cms(self.trust, order.signed_data())),
             };
             let answer = answer.map_err(|error| Problem::not_judgeable(&error))?;
+            self.tell(order, &answer);
             Ok(self.verified(order, answer))
         };
         orders.iter().map(judge).collect()
+    }
+
+    /// The signers' certificates may be asked about later.
+    fn tell(&self, order: &Order, answer: &VerificationAnswer) {
+        let Some(keeper) = self.keeper.filter(|keeper| keeper.asks_about_callers()) else { return };
+        match &order.kind {
+            Kind::Raw { signer, .. } => signer.certificate().into_iter().for_each(|found| keeper.met(found)),
+            Kind::SignedData { .. } => {
+                let texts = answer.signers.iter().filter_map(|signer| signer.certificate.as_deref());
+                for certificate in texts.filter_map(|pem| Certificate::from_pem(pem).ok()) {
+                    keeper.met(&certificate);
+                }
+            }
+        }
     }
 
     fn verified(&self, order: &Order, answer: VerificationAnswer) -> Verified {

@@ -114,6 +114,12 @@ pub struct TimestampAnswer {
 }
 
 impl Signer {
+    /// The certificate, unless it is a bare key.
+    #[must_use]
+    pub fn certificate(&self) -> Option<&Certificate> {
+        self.certificate.as_ref().map(|(certificate, _)| certificate)
+    }
+
     /// A certificate: it is judged too.
     #[must_use]
     pub fn of_certificate(certificate: Certificate) -> Self {

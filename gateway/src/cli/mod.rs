@@ -4,6 +4,7 @@ mod client;
 mod devices;
 mod keys;
 mod table;
+mod trust;
 
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ use thiserror::Error;
 
 pub(crate) use devices::DeviceArguments;
 pub(crate) use keys::KeyArguments;
+pub(crate) use trust::trust;
 
 use crate::admin;
 use client::Client;
