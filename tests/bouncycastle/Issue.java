@@ -54,6 +54,7 @@ import org.bouncycastle.util.CollectionStore;
  *   <li>{@code ca.pem, signer.pem, raw.sig}: root, signing certificate, DER SM2 signature over CONTENT
  *   <li>{@code cms-FAMILY-FORM.der}: FAMILY rfc5652 or gbt35275, FORM attached or detached
  *   <li>{@code license-KIND.der}: KIND good, expired, altered or wrong-uscc
+ *   <li>word of revocations, see {@link Revocations}
  * </ul>
  */
 public final class Issue {
@@ -75,6 +76,7 @@ public final class Issue {
         X509CertificateHolder certificate = signer(ca.getPrivate(), signer);
         pem(folder.resolve("ca.pem"), root);
         pem(folder.resolve("signer.pem"), certificate);
+        Revocations.write(folder, ca, root, certificate);
 
         Signature raw = Signature.getInstance("SM3withSM2", "BC");
         raw.initSign(signer.getPrivate());
@@ -99,17 +101,17 @@ public final class Issue {
         Files.write(folder.resolve("license-altered.der"), altered(good));
     }
 
-    private static KeyPair keyPair() throws Exception {
+    static KeyPair keyPair() throws Exception {
         KeyPairGenerator generator = KeyPairGenerator.getInstance("EC", "BC");
         generator.initialize(new ECGenParameterSpec("sm2p256v1"));
         return generator.generateKeyPair();
     }
 
-    private static ContentSigner sm2(PrivateKey key) throws Exception {
+    static ContentSigner sm2(PrivateKey key) throws Exception {
         return new JcaContentSignerBuilder("SM3withSM2").setProvider("BC").build(key);
     }
 
-    private static X509v3CertificateBuilder builder(BigInteger serial, Date until, X500Name subject, KeyPair key) {
+    static X509v3CertificateBuilder builder(BigInteger serial, Date until, X500Name subject, KeyPair key) {
         Date since = Date.from(NOW.minus(Duration.ofDays(10)));
         SubjectPublicKeyInfo info = SubjectPublicKeyInfo.getInstance(key.getPublic().getEncoded());
         return new X509v3CertificateBuilder(CA, serial, since, until, subject, info);
@@ -207,7 +209,7 @@ public final class Issue {
         return copy;
     }
 
-    private static void pem(Path file, X509CertificateHolder certificate) throws Exception {
+    static void pem(Path file, X509CertificateHolder certificate) throws Exception {
         String body = java.util.Base64.getMimeEncoder(64, new byte[] {'\n'}).encodeToString(certificate.getEncoded());
         Files.writeString(file, "-----BEGIN CERTIFICATE-----\n" + body + "\n-----END CERTIFICATE-----\n");
     }

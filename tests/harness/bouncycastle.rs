@@ -21,7 +21,7 @@ impl BouncyCastle {
         let sources = repository().join("tests/bouncycastle");
         let mut javac = Command::new("javac");
         javac.args(["-nowarn", "-Xlint:none", "-encoding", "UTF-8", "-cp", JARS, "-d"]).arg(&classes);
-        javac.args(["Issue.java", "Verify.java"].map(|source| sources.join(source)));
+        javac.args(["Issue.java", "Revocations.java", "Verify.java"].map(|source| sources.join(source)));
         Ran::of(&mut javac).expect("javac compiles tests/bouncycastle");
         Self { classes }
     }

@@ -6,6 +6,7 @@
 //! Invariants: whatever is missing fails the test, nothing is skipped; every wait has a bound; whatever was started
 //! is stopped, also when the test process is killed.
 
+mod authority;
 mod bouncycastle;
 mod built;
 mod foreign;
@@ -14,8 +15,10 @@ mod postgres;
 mod processes;
 mod scratch;
 mod site;
+mod source;
 mod wait;
 
+pub use authority::Authority;
 pub use bouncycastle::BouncyCastle;
 pub use built::{gateway, hsm_sim, repository, update_snapshots};
 pub use foreign::Foreign;
@@ -24,4 +27,5 @@ pub use postgres::Postgres;
 pub use processes::{Worker, alive, signal};
 pub use scratch::{Ran, Scratch};
 pub use site::{Folder, Shared, Site, shared};
+pub use source::{Reply, Source};
 pub use wait::eventually;

@@ -4,7 +4,7 @@ use serde_json::Value;
 use tests::{Answer, Caller, repository, shared, update_snapshots};
 
 /// Every call of the HTTP contract, built or not, with a value for each parameter.
-const CONTRACT: [(&str, &str, &str); 51] = [
+const CONTRACT: [(&str, &str, &str); 52] = [
     ("POST", "/v1/signatures", "/v1/signatures"),
     ("POST", "/v1/signatures:batch", "/v1/signatures:batch"),
     ("POST", "/v1/verifications", "/v1/verifications"),
@@ -30,6 +30,7 @@ const CONTRACT: [(&str, &str, &str); 51] = [
     ("PUT", "/v1/devices/{id}/fault", "/v1/devices/none/fault"),
     ("GET", "/v1/devices/{id}/history", "/v1/devices/none/history"),
     ("POST", "/v1/admin/config:reload", "/v1/admin/config:reload"),
+    ("GET", "/v1/trust", "/v1/trust"),
     ("GET", "/v1/admin/keys", "/v1/admin/keys"),
     ("GET", "/v1/admin/keys/{id}", "/v1/admin/keys/demo-sm2"),
     ("POST", "/v1/admin/keys/{id}/csr", "/v1/admin/keys/none/csr"),

@@ -1,0 +1,152 @@
+//! A certificate authority run by OpenSSL: it issues, revokes, writes CRLs and answers OCSP.
+
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard};
+
+use serde_json::{Value, json};
+
+use crate::http::base64;
+use crate::scratch::Scratch;
+
+/// The authority and its folder: `ca.pem` and, of each certificate, `NAME.pem` and `NAME.key`.
+pub struct Authority {
+    scratch: Scratch,
+    /// OpenSSL takes its index away for a moment when it writes a new one.
+    index: Mutex<()>,
+}
+
+const CONFIGURATION: &str = "\
+[req]
+distinguished_name = name
+prompt = no
+[name]
+CN = unused
+[ca]
+default_ca = here
+[here]
+database = index.txt
+serial = serial
+new_certs_dir = .
+certificate = ca.pem
+private_key = ca.key
+default_md = sha256
+policy = any
+default_days = 30
+crlnumber = crlnumber
+unique_subject = no
+copy_extensions = none
+[any]
+commonName = supplied
+[root]
+basicConstraints = critical,CA:TRUE
+keyUsage = critical,keyCertSign,cRLSign
+subjectKeyIdentifier = hash
+[leaf]
+basicConstraints = CA:FALSE
+keyUsage = critical,digitalSignature,nonRepudiation
+subjectKeyIdentifier = hash
+authorityKeyIdentifier = keyid
+[responder]
+basicConstraints = CA:FALSE
+keyUsage = critical,digitalSignature
+extendedKeyUsage = OCSPSigning
+noCheck = ignored
+authorityKeyIdentifier = keyid
+[list]
+authorityKeyIdentifier = keyid
+";
+
+const KEY: &str = "genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out";
+
+impl Authority {
+    /// An authority of this name, with a responder for OCSP.
+    pub fn new(name: &str) -> Self {
+        let scratch = Scratch::new();
+        scratch.write("ca.cnf", CONFIGURATION);
+        scratch.write("index.txt", "");
+        scratch.write("serial", "1000\n");
+        scratch.write("crlnumber", "01\n");
+        scratch.openssl(&format!("{KEY} ca.key")).expect("a key");
+        let root = "req -x509 -new -key ca.key -days 60 -config ca.cnf -extensions root -out ca.pem";
+        scratch.openssl(&format!("{root} -subj /CN={name}")).expect("a root");
+        let authority = Self { scratch, index: Mutex::default() };
+        authority.issue_for("responder", "responder");
+        authority
+    }
+
+    /// Its root's file.
+    pub fn root(&self) -> PathBuf {
+        self.scratch.path().join("ca.pem")
+    }
+
+    fn locked(&self) -> MutexGuard<'_, ()> {
+        self.index.lock().expect("OpenSSL did its work before")
+    }
+
+    /// A certificate for signing documents.
+    pub fn issue(&self, name: &str) {
+        self.issue_for(name, "leaf");
+    }
+
+    fn issue_for(&self, name: &str, extensions: &str) {
+        self.scratch.openssl(&format!("{KEY} {name}.key")).expect("a key");
+        let request = format!("req -new -key {name}.key -config ca.cnf -subj /CN={name} -out {name}.csr");
+        self.scratch.openssl(&request).expect("a request");
+        let _index = self.locked();
+        let issue = format!(
+            "ca -batch -config ca.cnf -notext -in {name}.csr -extensions {extensions} -out {name}.pem"
+        );
+        self.scratch.openssl(&issue).expect("a certificate");
+    }
+
+    /// Revokes a certificate; lists and answers of later on tell of it.
+    pub fn revoke(&self, name: &str) {
+        let _index = self.locked();
+        let reason = "-crl_reason keyCompromise";
+        self.scratch
+            .openssl(&format!("ca -config ca.cnf -revoke {name}.pem {reason}"))
+            .expect("a revocation");
+    }
+
+    /// A CRL of now, in DER.
+    pub fn crl(&self) -> Vec<u8> {
+        self.crl_with("-crlhours 2")
+    }
+
+    /// A CRL by more options of `openssl ca`, in DER.
+    pub fn crl_with(&self, options: &str) -> Vec<u8> {
+        let _index = self.locked();
+        let list = format!("ca -config ca.cnf -gencrl -crlexts list {options} -out list.pem");
+        self.scratch.openssl(&list).expect("a CRL");
+        self.scratch.openssl("crl -in list.pem -outform DER -out list.der").expect("the CRL in DER");
+        self.scratch.read("list.der")
+    }
+
+    /// The answer to an OCSP request, good for two hours.
+    pub fn answer(&self, request: &[u8]) -> Vec<u8> {
+        let _index = self.locked();
+        self.scratch.write("request", request);
+        let signer = "-index index.txt -CA ca.pem -rsigner responder.pem -rkey responder.key -rmd sha256";
+        let files = "-reqin request -respout response -nmin 120";
+        self.scratch.openssl(&format!("ocsp {signer} {files}")).expect("an answer");
+        self.scratch.read("response")
+    }
+
+    /// The text of a PEM file in its folder.
+    pub fn pem(&self, name: &str) -> String {
+        String::from_utf8(self.scratch.read(&format!("{name}.pem"))).expect("PEM is text")
+    }
+
+    /// What to ask of `/v1/verifications` about a signature by `name`.
+    pub fn verification(&self, name: &str) -> Value {
+        self.scratch.write("content", b"signed elsewhere");
+        let sign = format!("dgst -sha256 -sign {name}.key -out {name}.sig content");
+        self.scratch.openssl(&sign).expect("a signature");
+        json!({
+            "algorithm": "ecdsa-p256-sha256",
+            "input": {"data": base64(b"signed elsewhere")},
+            "signature": base64(&self.scratch.read(&format!("{name}.sig"))),
+            "certificate": self.pem(name),
+        })
+    }
+}
