@@ -14,6 +14,7 @@ use tracing::info;
 
 use crate::error::AttemptError;
 use crate::frame::{AnswerFrame, TokenFacts, monotonic};
+use crate::group_load::{GroupLoad, Level, Raised};
 use crate::health::{Event, Health, State};
 use crate::key::Algorithm;
 use crate::line::{Line, Refused};
@@ -78,7 +79,10 @@ pub(crate) struct Job {
     pub(crate) deadline: Instant,
     pub(crate) submitted: Instant,
     pub(crate) reply: oneshot::Sender<Result<Vec<u8>, AttemptError>>,
+    /// Taken when it leaves the queue.
+    pub(crate) waiting: Option<Raised>,
     _load: LoadGuard,
+    _group_load: Raised,
 }
 
 /// What a supervisor is told beside work.
@@ -141,6 +145,7 @@ pub(crate) struct Device {
     pub(crate) control: mpsc::Sender<Control>,
     copies: ArcSwap<Vec<Arc<Copy>>>,
     load: AtomicUsize,
+    group_load: GroupLoad,
     health: Mutex<Health>,
     /// Much slower than its group: asked last, and shown as degraded.
     ejected: AtomicBool,
@@ -162,6 +167,10 @@ pub(crate) struct Device {
     pub(crate) worker_starts: AtomicU64,
     /// Workers that ended without being told to, or never came up.
     pub(crate) crashes: AtomicU64,
+    /// Signatures by keys from outside for which the session still had the key.
+    pub(crate) wrapped_hits: AtomicU64,
+    /// Those for which it had to be unwrapped.
+    pub(crate) wrapped_misses: AtomicU64,
     pub(crate) worker_pid: AtomicU32,
     pub(crate) facts: Mutex<Option<TokenFacts>>,
     pub(crate) last_error: Mutex<Option<String>>,
@@ -176,6 +185,7 @@ impl Device {
     pub(crate) fn new(
         config: config::Device,
         settings: Arc<config::Fleet>,
+        group_load: GroupLoad,
     ) -> (Arc<Self>, mpsc::Receiver<Control>) {
         let (control, receiver) = mpsc::channel(CONTROLS);
         let device = Self {
@@ -186,6 +196,7 @@ impl Device {
             control,
             copies: ArcSwap::default(),
             load: AtomicUsize::new(0),
+            group_load,
             health: Mutex::new(Health::new()),
             ejected: AtomicBool::new(false),
             record: Mutex::new(Record::new(Instant::now())),
@@ -201,6 +212,8 @@ impl Device {
             samples: AtomicU64::new(0),
             worker_starts: AtomicU64::new(0),
             crashes: AtomicU64::new(0),
+            wrapped_hits: AtomicU64::new(0),
+            wrapped_misses: AtomicU64::new(0),
             worker_pid: AtomicU32::new(0),
             facts: Mutex::new(None),
             last_error: Mutex::new(None),
@@ -218,8 +231,15 @@ impl Device {
     ) -> Result<oneshot::Receiver<Result<Vec<u8>, AttemptError>>, AttemptError> {
         let (reply, receiver) = oneshot::channel();
         self.load.fetch_add(1, Ordering::Relaxed);
-        let job =
-            Job { task, deadline, submitted: Instant::now(), reply, _load: LoadGuard(Arc::clone(self)) };
+        let job = Job {
+            task,
+            deadline,
+            submitted: Instant::now(),
+            reply,
+            waiting: Some(Level::raise(&self.group_load.waiting)),
+            _load: LoadGuard(Arc::clone(self)),
+            _group_load: Level::raise(&self.group_load.load),
+        };
         match self.line.try_push(caller.clone(), job) {
             Ok(None) => Ok(receiver),
             Ok(Some(Evicted(other))) => {
@@ -277,6 +297,8 @@ impl Device {
         let now = Instant::now();
         let mut record = lock(&self.record);
         let lane = usize::from(answer.lane);
+        // One that got its session late is known from its first answer on.
+        self.lanes.fetch_max(lane + 1, Ordering::Relaxed);
         if record.lanes.len() <= lane {
             record.lanes.resize(lane + 1, LaneFigures::default());
         }
@@ -417,6 +439,12 @@ impl Device {
     pub(crate) fn note_busy(&self) -> Option<Event> {
         let in_a_row = self.busy.fetch_add(1, Ordering::Relaxed) + 1;
         (in_a_row >= BUSY_IN_A_ROW).then_some(Event::Failure)
+    }
+
+    /// Counts a signature by a key from outside: the session still had the key, or it was unwrapped.
+    pub(crate) fn note_unwrapping(&self, kept: bool) {
+        let counter = if kept { &self.wrapped_hits } else { &self.wrapped_misses };
+        counter.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn note_success(&self) {

@@ -62,9 +62,7 @@ impl Supervisor {
     /// Feeds the worker until it is lost. Credit of 1.25 × lanes bounds what a worker can take with it.
     pub(crate) async fn feed(&mut self, worker: &mut Worker) -> Ended {
         let device = Arc::clone(&self.device);
-        let lanes = device.lanes();
-        let credit = lanes + lanes.div_ceil(4);
-        let mut jobs = Vec::with_capacity(credit);
+        let mut jobs = Vec::new();
         // Ids below were used while proving.
         let mut outbox =
             Outbox { in_flight: HashMap::new(), bytes: Vec::new(), next_id: 1 << 32, failed_probes: 0 };
@@ -74,6 +72,8 @@ impl Supervisor {
         sweep.set_missed_tick_behavior(MissedTickBehavior::Skip);
         probe.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
+            let lanes = device.lanes();
+            let credit = lanes + lanes.div_ceil(4);
             let room = credit.saturating_sub(outbox.in_flight.len());
             let write = if outbox.bytes.is_empty() { Interest::READABLE } else { Interest::WRITABLE };
             tokio::select! {
@@ -132,7 +132,8 @@ impl Supervisor {
         }
     }
 
-    fn send(&self, outbox: &mut Outbox, job: Job) {
+    fn send(&self, outbox: &mut Outbox, mut job: Job) {
+        drop(job.waiting.take());
         let now = Instant::now();
         if job.deadline <= now {
             let _ = job.reply.send(Err(AttemptError::TimedOut)); // nobody waits for it any more
@@ -279,7 +280,10 @@ impl Supervisor {
                     self.device.observe(done.sent.elapsed(), job.submitted.elapsed());
                 }
                 let result = match outcome {
-                    Ok(Answer::Octets(signature)) => Ok(signature),
+                    Ok(Answer::SignedWrapped { signature, kept }) => {
+                        self.device.note_unwrapping(kept);
+                        Ok(signature)
+                    }
                     Ok(_) => Err(AttemptError::WrongResult),
                     Err(OrderFailure { function, rv }) => {
                         Err(AttemptError::Call { function: Cow::Owned(function), rv })

@@ -9,13 +9,14 @@ use arc_swap::ArcSwap;
 use config::{AppId, DeviceId, GroupId, KeyId};
 use serde::Serialize;
 use sm2_verify::{Verifier, VerifierOptions};
-use tokio::sync::{Mutex, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::device::{Control, Device, KeyState, WorkerCommand};
 use crate::dialect::Dialect;
 use crate::errand::{Errand, What};
 use crate::error::HsmError;
+use crate::group_load::GroupLoad;
 use crate::health::{Event, State};
 use crate::key::{Algorithm, Checker, KeySpec, PublicKey};
 use crate::order::{Answer, KeyKind, Order, OrderFailure};
@@ -93,6 +94,8 @@ pub struct Fleet {
     /// Held while the plan is being changed.
     change: Mutex<()>,
     supervisors: std::sync::Mutex<JoinSet<()>>,
+    /// Of every group there has been.
+    group_loads: std::sync::Mutex<BTreeMap<GroupId, GroupLoad>>,
 }
 
 impl Fleet {
@@ -117,9 +120,9 @@ impl Fleet {
             command: command.clone(),
             change: Mutex::default(),
             supervisors: std::sync::Mutex::default(),
+            group_loads: std::sync::Mutex::default(),
         };
-        let made: Vec<_> =
-            devices.iter().map(|device| Device::new(device.clone(), Arc::clone(&settings))).collect();
+        let made: Vec<_> = devices.iter().map(|device| fleet.device_of(device, &settings)).collect();
         let plan = Plan::new(settings, made.iter().map(|(device, _)| Arc::clone(device)).collect(), keys);
         fleet.plan.store(Arc::new(plan));
         for ((device, control), dialect) in made.into_iter().zip(dialects) {
@@ -127,6 +130,21 @@ impl Fleet {
         }
         crate::device::lock(&fleet.supervisors).spawn(watch(Arc::clone(&fleet.plan)));
         Ok(fleet)
+    }
+
+    /// A device that is new to the fleet and has no supervisor yet.
+    fn device_of(
+        &self,
+        config: &config::Device,
+        settings: &Arc<config::Fleet>,
+    ) -> (Arc<Device>, mpsc::Receiver<Control>) {
+        let load = self.group_load(&config.group);
+        Device::new(config.clone(), Arc::clone(settings), load)
+    }
+
+    /// A group's figures.
+    pub(crate) fn group_load(&self, group: &GroupId) -> GroupLoad {
+        crate::device::lock(&self.group_loads).entry(group.clone()).or_default().clone()
     }
 
     fn supervise(&self, supervisor: Supervisor) {
@@ -173,7 +191,7 @@ impl Fleet {
                 members.push(Arc::clone(same));
                 continue;
             }
-            let (device, control) = Device::new(config.clone(), Arc::clone(&settings));
+            let (device, control) = self.device_of(config, &settings);
             match old {
                 Some(old) => {
                     device.inherit(old);

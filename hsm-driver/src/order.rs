@@ -204,6 +204,13 @@ pub enum Answer {
     },
     /// A signature as the device gave it, or what [`Order::Derive`] gave.
     Octets(Vec<u8>),
+    /// A signature by a key that lives outside.
+    SignedWrapped {
+        /// As the device gave it.
+        signature: Vec<u8>,
+        /// Whether the session still had the key from an earlier use; else it was unwrapped for this one.
+        kept: bool,
+    },
     /// The objects there are.
     Objects(Vec<KeyObject>),
     /// What was computed.
@@ -227,6 +234,9 @@ impl fmt::Debug for Answer {
         match self {
             Self::Keys { first, found } => write!(f, "Keys({} from {first})", found.len()),
             Self::Octets(octets) => write!(f, "Octets({})", octets.len()),
+            Self::SignedWrapped { signature, kept } => {
+                write!(f, "SignedWrapped({} octets, kept: {kept})", signature.len())
+            }
             Self::Objects(objects) => f.debug_tuple("Objects").field(objects).finish(),
             Self::KnownAnswers(answers) => f.debug_tuple("KnownAnswers").field(answers).finish(),
             Self::PublicKey(key) => f.debug_tuple("PublicKey").field(key).finish(),

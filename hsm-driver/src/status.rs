@@ -51,6 +51,10 @@ pub struct DeviceStatus {
     pub worker_starts: u64,
     /// Workers that ended without being told to, or never came up.
     pub crashes: u64,
+    /// Signatures by keys that live outside for which the session still had the unwrapped key.
+    pub wrapped_hits: u64,
+    /// Those for which the key had to be unwrapped.
+    pub wrapped_misses: u64,
     /// Whether it is much slower than its group, so that it is asked last.
     pub slow: bool,
     /// Process id of the worker, 0 while there is none.
@@ -63,6 +67,21 @@ pub struct DeviceStatus {
     pub token: Option<TokenFacts>,
     /// The keys of its group.
     pub keys: Vec<KeyStatus>,
+}
+
+/// How much a group has to do.
+#[derive(Debug, Clone, Serialize)]
+pub struct GroupStatus {
+    /// The group.
+    pub id: GroupId,
+    /// Attempts in flight and waiting.
+    pub load: usize,
+    /// The most of them at one time since the start.
+    pub load_peak: usize,
+    /// Attempts waiting.
+    pub queued: usize,
+    /// The most of them at one time since the start.
+    pub queued_peak: usize,
 }
 
 /// What one session of a device's worker has done.
@@ -136,6 +155,23 @@ impl Fleet {
         self.plan().devices.iter().map(|device| device_status(device)).collect()
     }
 
+    /// How much each group has to do, in the order of their names.
+    #[must_use]
+    pub fn groups(&self) -> Vec<GroupStatus> {
+        let plan = self.plan();
+        let status = |id: &GroupId| {
+            let figures = self.group_load(id);
+            GroupStatus {
+                id: id.clone(),
+                load: figures.load.now(),
+                load_peak: figures.load.peak(),
+                queued: figures.waiting.now(),
+                queued_peak: figures.waiting.peak(),
+            }
+        };
+        plan.groups.keys().map(status).collect()
+    }
+
     /// Each device's figures since the start, in the site's order.
     #[must_use]
     pub fn totals(&self) -> Vec<DeviceTotals> {
@@ -196,6 +232,8 @@ fn device_status(device: &Device) -> DeviceStatus {
         failed: device.failed.load(Ordering::Relaxed),
         worker_starts: device.worker_starts.load(Ordering::Relaxed),
         crashes: device.crashes.load(Ordering::Relaxed),
+        wrapped_hits: device.wrapped_hits.load(Ordering::Relaxed),
+        wrapped_misses: device.wrapped_misses.load(Ordering::Relaxed),
         slow: device.is_ejected(),
         worker_pid: device.worker_pid.load(Ordering::Relaxed),
         last_error: device.last_error(),

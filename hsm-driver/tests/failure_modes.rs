@@ -176,7 +176,7 @@ async fn mode_10_a_pin_that_is_refused_later_is_tried_once_and_never_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn mode_12_a_device_with_fewer_sessions_than_asked_for_works_with_those() {
+async fn mode_12_a_device_with_fewer_sessions_than_asked_for_works_with_those_until_it_gives_more() {
     let workshop = Workshop::new();
     let keys = || vec![import("demo-sm2", "demo-sm2")];
     let devices = [
@@ -189,6 +189,13 @@ async fn mode_12_a_device_with_fewer_sessions_than_asked_for_works_with_those() 
     let pair = Pair { workshop, fleet };
     assert_eq!(pair.d1().lanes, 2);
     pair.until_d1_signs().await;
+    pair.mend_d1();
+    let started = Instant::now();
+    while pair.d1().lanes < 6 {
+        assert!(started.elapsed() < Duration::from_secs(20), "the limit is gone: {:#?}", pair.d1());
+        tokio::join!(pair.sign(4), pair.sign(4), pair.sign(4), pair.sign(4));
+    }
+    assert_eq!(pair.d1().worker_starts, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,17 +13,14 @@ use hsm_driver::{
     Algorithm, Answer, Ask, CheckOutcome, Fleet, HsmError, KeyKind, KeySpec, KeyState, Order, SecretKind,
     State, WrappedKey,
 };
-use support::{Workshop, import, settings, spec, start, state, until, until_ready};
+use support::{
+    LIMIT, Workshop, import, settings, share_secret, spec, start, state, tell, until, until_ready,
+};
 
-const LIMIT: Duration = Duration::from_secs(20);
 const WRAPPING: &[u8] = b"sys-kek";
 
 fn id(device: &str) -> DeviceId {
     device.parse().unwrap()
-}
-
-async fn tell(fleet: &Fleet, device: &str, order: Order) -> Answer {
-    fleet.order(&id(device), order, LIMIT).await.unwrap()
 }
 
 fn algorithm(kind: KeyKind) -> Algorithm {
@@ -32,20 +29,6 @@ fn algorithm(kind: KeyKind) -> Algorithm {
         KeyKind::P256 => Algorithm::EcdsaP256,
         KeyKind::Rsa2048 => Algorithm::RsaPss,
     }
-}
-
-/// A secret key made in d1 and sent to d2 under d2's transport key.
-async fn share_secret(fleet: &Fleet, cka_id: &[u8], kind: SecretKind) {
-    let (cka_id, label) = (cka_id.to_vec(), "secret".to_owned());
-    tell(fleet, "d1", Order::GenerateSecret { cka_id: cka_id.clone(), label: label.clone(), kind }).await;
-    let transport = b"transport".to_vec();
-    let Answer::PublicKey(public) = tell(fleet, "d2", Order::Transport { cka_id: transport.clone() }).await
-    else {
-        panic!("no transport key")
-    };
-    let order = Order::WrapFor { cka_id: cka_id.clone(), transport: public };
-    let Answer::Wrapped { blob, .. } = tell(fleet, "d1", order).await else { panic!("not wrapped") };
-    tell(fleet, "d2", Order::Install { blob, transport, cka_id, label, kind }).await;
 }
 
 async fn pair_of(devices: [config::Device; 2]) -> Fleet {
@@ -122,6 +105,9 @@ async fn wrapped(fleet: &Fleet, kind: KeyKind) {
         used.insert(fleet.sign_wrapped(&key, ask).await.unwrap().device);
     }
     assert_eq!(used.len(), 2, "{used:?}");
+    let (hits, misses) =
+        fleet.status().iter().fold((0, 0), |sum, d| (sum.0 + d.wrapped_hits, sum.1 + d.wrapped_misses));
+    assert!(misses >= 2 && hits > misses, "unwrapped once by each session: {hits} and {misses}");
     // The key of somebody else in this one's place is found by its signature, and costs no device its place.
     let other = fleet.generate_wrapped(&name, &group, kind, WRAPPING).await.unwrap();
     let mixed = WrappedKey { blob: other.blob, ..key.clone() };
@@ -140,7 +126,7 @@ async fn keys_are_made_spread_wrapped_and_destroyed_in_simulated_devices_of_ever
         let workshop = Workshop::new();
         let devices = ["d1", "d2"].map(|d| workshop.simulated_in(dialect, d, "bureau", keys()));
         let fleet = pair_of(devices.clone()).await;
-        share_secret(&fleet, WRAPPING, SecretKind::Wrapping).await;
+        share_secret(&fleet, ["d1", "d2"], WRAPPING, SecretKind::Wrapping).await;
         spread(&fleet, &devices, KeyKind::Sm2).await;
         wrapped(&fleet, KeyKind::Sm2).await;
         if dialect == "standard" {
@@ -157,7 +143,7 @@ async fn keys_are_made_spread_wrapped_and_destroyed_in_softhsm2() {
     let workshop = Workshop::new();
     let devices = ["d1", "d2"].map(|device| workshop.softhsm(device, "bureau", keys()));
     let fleet = pair_of(devices.clone()).await;
-    share_secret(&fleet, WRAPPING, SecretKind::Wrapping).await;
+    share_secret(&fleet, ["d1", "d2"], WRAPPING, SecretKind::Wrapping).await;
     spread(&fleet, &devices, KeyKind::P256).await;
     wrapped(&fleet, KeyKind::P256).await;
     wrapped(&fleet, KeyKind::Rsa2048).await;
@@ -171,14 +157,14 @@ async fn keys_are_made_spread_wrapped_and_destroyed_in_softhsm2() {
 async fn a_mac_key_derives_the_same_in_every_device_and_differs_by_text() {
     let workshop = Workshop::new();
     let fleet = pair_of(["d1", "d2"].map(|device| workshop.simulated(device, "bureau", keys()))).await;
-    share_secret(&fleet, b"sys-mac", SecretKind::Mac).await;
+    share_secret(&fleet, ["d1", "d2"], b"sys-mac", SecretKind::Mac).await;
     let derive = |text: &str| Order::Derive { cka_id: b"sys-mac".to_vec(), text: text.to_owned() };
     let one = tell(&fleet, "d1", derive("wrapped keys")).await;
     assert_eq!(one, tell(&fleet, "d2", derive("wrapped keys")).await);
     assert_ne!(one, tell(&fleet, "d1", derive("wrapped keys 2")).await);
     assert!(matches!(&one, Answer::Octets(octets) if octets.len() == 32));
     // It wraps nothing, and the wrapping key derives nothing.
-    share_secret(&fleet, WRAPPING, SecretKind::Wrapping).await;
+    share_secret(&fleet, ["d1", "d2"], WRAPPING, SecretKind::Wrapping).await;
     let order = Order::GenerateWrapped { kind: KeyKind::Sm2, wrapping: b"sys-mac".to_vec() };
     assert!(fleet.order(&id("d1"), order, LIMIT).await.is_err());
     let order = Order::Derive { cka_id: WRAPPING.to_vec(), text: "x".to_owned() };
@@ -191,7 +177,7 @@ async fn more_wrapped_keys_than_a_session_keeps_all_go_on_signing_and_no_object_
     let devices = ["d1", "d2"].map(|device| workshop.simulated(device, "bureau", keys()));
     let small = config::Fleet { wrapped_cache: 3, ..settings() };
     let fleet = pair_of(devices.clone()).await;
-    share_secret(&fleet, WRAPPING, SecretKind::Wrapping).await;
+    share_secret(&fleet, ["d1", "d2"], WRAPPING, SecretKind::Wrapping).await;
     let report = fleet.reconfigure(&small, &devices, vec![spec("demo-p256", "bureau")]).await.unwrap();
     assert_eq!(report.replaced.len(), 2);
     until_ready(&fleet).await;

@@ -141,10 +141,26 @@ impl<'s> Lane<'s> {
             Err(rv) if rv.refuses_pin() => return Err(StartError::PinRefused { rv }),
             Err(rv) => return Err(call((Function::Login, rv))),
         }
+        self.find_keys(session).map_err(call)
+    }
+
+    /// Opens a session beside those that work already, whose login holds for it too, and finds the keys. The PIN is
+    /// not shown: should the login be lost, the first request sees to it as in any lane.
+    pub(super) fn join(&mut self) -> Result<(), Failure> {
+        let session = self.session()?;
+        let found = self.find_keys(session);
+        if found.is_err() {
+            let _ = self.shared.module.close_session(session); // it is given up either way
+            self.forget_session();
+        }
+        found
+    }
+
+    fn find_keys(&mut self, session: SessionHandle) -> Result<(), Failure> {
         for key in 0..self.shared.key_count() {
             match self.handle(session, key) {
                 Ok(_) | Err((_, ReturnValue(sys::CKR_KEY_HANDLE_INVALID))) => {}
-                Err(failure) => return Err(call(failure)),
+                Err(failure) => return Err(failure),
             }
         }
         Ok(())

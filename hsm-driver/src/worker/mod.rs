@@ -13,8 +13,9 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
-use std::time::Instant;
+use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
+use std::thread::Scope;
+use std::time::{Duration, Instant};
 
 use cryptoki_sys as sys;
 use lane::{Lane, Shared};
@@ -103,6 +104,9 @@ struct Channel {
     reading: Mutex<Reading>,
     writing: Mutex<Writing>,
     out: UnixStream,
+    /// Whether a lane saw the end of the stream.
+    ended: Mutex<bool>,
+    ending: Condvar,
 }
 
 enum Next<T> {
@@ -117,7 +121,20 @@ impl Channel {
     fn new(stream: UnixStream) -> io::Result<Self> {
         let out = stream.try_clone()?;
         let reading = Mutex::new(Reading { stream, buffer: FrameBuffer::default() });
-        Ok(Self { reading, writing: Mutex::new(Writing { waiting: Vec::new(), busy: false }), out })
+        let writing = Mutex::new(Writing { waiting: Vec::new(), busy: false });
+        Ok(Self { reading, writing, out, ended: Mutex::new(false), ending: Condvar::new() })
+    }
+
+    fn end(&self) {
+        *self.ended.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.ending.notify_all();
+    }
+
+    /// Waits; true at once if there is nothing more to come.
+    fn ends_within(&self, wait: Duration) -> bool {
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.ending.wait_timeout_while(ended, wait, |ended| !*ended);
+        *waited.unwrap_or_else(PoisonError::into_inner).0
     }
 
     /// The next frame that `parse` makes something of. One lane reads and the rest wait for it; who reads gives
@@ -229,7 +246,8 @@ fn serve(stream: UnixStream, care: &Care, alone: bool) -> io::Result<()> {
             }
         }
         if let Some((keys, waiting)) = started {
-            channel.start_answer(&StartAnswer::Ok(Started { token: facts, lanes: waiting.len() }));
+            let given = waiting.len();
+            channel.start_answer(&StartAnswer::Ok(Started { token: facts, lanes: given }));
             let mut keys = keys.into_iter();
             for size in sizes {
                 channel.start_answer(&keys.by_ref().take(size).collect::<Vec<_>>());
@@ -237,9 +255,38 @@ fn serve(stream: UnixStream, care: &Care, alone: bool) -> io::Result<()> {
             for go in waiting {
                 let _ = go.send(()); // a lane that ended meanwhile reads no requests
             }
+            if given < shared.order.lanes {
+                open_late(scope, given, &shared, &channel, care);
+            }
         }
     });
     Ok(())
+}
+
+/// How often a session is asked for that the device did not give.
+const ASK_AGAIN_EVERY: Duration = Duration::from_secs(5);
+
+/// A lane whose session the device did not give at the start asks again from time to time. Once it works, the next
+/// one asks.
+fn open_late<'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    number: usize,
+    shared: &'scope Shared,
+    channel: &'scope Channel,
+    care: &'scope Care,
+) {
+    scope.spawn(move || {
+        let mut lane = Lane::new(shared);
+        while care.watch(|| lane.join()).is_err() {
+            if channel.ends_within(ASK_AGAIN_EVERY) {
+                return;
+            }
+        }
+        if number + 1 < shared.order.lanes {
+            open_late(scope, number + 1, shared, channel, care);
+        }
+        work(u8::try_from(number).unwrap_or(u8::MAX), &mut lane, channel, care);
+    });
 }
 
 fn work(number: u8, lane: &mut Lane<'_>, channel: &Channel, care: &Care) {
@@ -260,7 +307,7 @@ fn work(number: u8, lane: &mut Lane<'_>, channel: &Channel, care: &Care) {
             }
             Next::Frame(Asked::Order { id, order }) => obey(lane, channel, id, &order),
             Next::Idle => {}
-            Next::End => return,
+            Next::End => return channel.end(),
         }
     }
 }

@@ -44,9 +44,9 @@ impl Lane<'_> {
             Order::Sign { cka_id, algorithm, digest } => {
                 self.mended(|lane| lane.sign_by_id(cka_id, *algorithm, digest)).map(Answer::Octets)
             }
-            Order::SignWrapped { blob, kind, wrapping, algorithm, digest } => self
-                .mended(|lane| lane.sign_wrapped((blob, *kind), wrapping, *algorithm, digest))
-                .map(Answer::Octets),
+            Order::SignWrapped { blob, kind, wrapping, algorithm, digest } => {
+                self.mended(|lane| lane.sign_wrapped((blob, *kind), wrapping, *algorithm, digest))
+            }
             Order::Inventory => self.mended(Self::inventory),
             Order::KnownAnswers => self.mended(Self::known_answers),
             Order::Random { octets } => self.mended(|lane| {
@@ -316,7 +316,8 @@ impl Lane<'_> {
         wrapping: &[u8],
         algorithm: Algorithm,
         digest: &[u8; 32],
-    ) -> Done<Vec<u8>> {
+    ) -> Done<Answer> {
+        let answer = |kept| move |signature| Answer::SignedWrapped { signature, kept };
         let session = self.session()?;
         if let Some(handle) = self.unwrapped(blob) {
             match self.sign_with(session, handle, algorithm, digest) {
@@ -325,7 +326,7 @@ impl Lane<'_> {
                     rv: ReturnValue(sys::CKR_KEY_HANDLE_INVALID | sys::CKR_OBJECT_HANDLE_INVALID),
                     ..
                 }) => self.forget_unwrapped(blob),
-                other => return other,
+                other => return other.map(answer(true)),
             }
         }
         let module = self.module();
@@ -335,7 +336,7 @@ impl Lane<'_> {
         let handle =
             module.unwrap(session, &WRAP, wrapping, blob, &template).map_err(failed("C_UnwrapKey"))?;
         self.keep_unwrapped(session, blob, handle);
-        self.sign_with(session, handle, algorithm, digest)
+        self.sign_with(session, handle, algorithm, digest).map(answer(false))
     }
 
     fn private_template(&self, kind: KeyKind) -> Done<Template> {

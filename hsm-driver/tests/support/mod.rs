@@ -13,7 +13,8 @@ use certs_test::{Options, PrivateParts};
 use config::{AppId, DeviceId, GroupId, KeyId};
 use hsm_driver::provision::{ImportKey, KeyParts, ProvisionOrder, provision};
 use hsm_driver::{
-    Algorithm, Ask, Dialect, Fleet, HsmError, KeySpec, PublicKey, Signed, State, WorkerCommand,
+    Algorithm, Answer, Ask, Dialect, Fleet, HsmError, KeySpec, Order, PublicKey, SecretKind, Signed, State,
+    WorkerCommand,
 };
 
 pub(crate) const PIN: &str = "12345678";
@@ -216,6 +217,28 @@ pub(crate) async fn sign(
 ) -> Result<Signed, HsmError> {
     let caller = AppId::parse("test").unwrap();
     fleet.sign(Ask { caller: &caller, key, algorithm, digest, deadline: None }).await
+}
+
+/// How long an order may take.
+pub(crate) const LIMIT: Duration = Duration::from_secs(20);
+
+/// Has one device do something, which it must.
+pub(crate) async fn tell(fleet: &Fleet, device: &str, order: Order) -> Answer {
+    fleet.order(&device.parse().unwrap(), order, LIMIT).await.unwrap()
+}
+
+/// A secret key made in one device and sent to the other under that one's transport key.
+pub(crate) async fn share_secret(fleet: &Fleet, [from, to]: [&str; 2], cka_id: &[u8], kind: SecretKind) {
+    let (cka_id, label) = (cka_id.to_vec(), "secret".to_owned());
+    tell(fleet, from, Order::GenerateSecret { cka_id: cka_id.clone(), label: label.clone(), kind }).await;
+    let transport = b"transport".to_vec();
+    let Answer::PublicKey(public) = tell(fleet, to, Order::Transport { cka_id: transport.clone() }).await
+    else {
+        panic!("no transport key")
+    };
+    let order = Order::WrapFor { cka_id: cka_id.clone(), transport: public };
+    let Answer::Wrapped { blob, .. } = tell(fleet, from, order).await else { panic!("not wrapped") };
+    tell(fleet, to, Order::Install { blob, transport, cka_id, label, kind }).await;
 }
 
 pub(crate) fn state(fleet: &Fleet, device: &str) -> State {
