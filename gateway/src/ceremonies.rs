@@ -18,7 +18,7 @@ use utoipa::ToSchema;
 use zeroize::Zeroizing;
 
 use crate::auth::{Authenticated, Scope};
-use crate::body::{JsonBody, Segment};
+use crate::body::{Faults, JsonBody, Segment};
 use crate::ceremony_order::CeremonyRequest;
 use crate::keys::SOON;
 use crate::problem::{Problem, ProblemDocument};
@@ -300,6 +300,42 @@ pub(crate) async fn confirm_ceremony(
         tokio::spawn(work.in_current_span()).await.map_err(|_| Problem::panicked())??;
     let ceremony = CeremonyResponse::new(ceremony, OffsetDateTime::now_utc());
     Ok(Json(ConfirmResponse { ceremony, taken_over, request_id }))
+}
+
+/// Why a ceremony is called off.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CallOffRequest {
+    /// For the record: 1 to 500 characters.
+    reason: String,
+}
+
+/// Call a ceremony off that has not begun to be carried out. It ends as `failed`, and what it was to do stays undone.
+#[utoipa::path(
+    post, path = "/v1/admin/ceremonies/{id}/call-off", tag = "administration", request_body = CallOffRequest,
+    params(("id" = String, Path, description = "its number")),
+    responses(
+        (status = 200, description = "`failed`; its `result` says by whom and why it was called off", body = CeremonyResponse),
+        (status = 404, description = "`unknown_ceremony`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 409, description = "`ceremony_expired`, `ceremony_not_open`", body = ProblemDocument, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn call_off_ceremony(
+    caller: Authenticated,
+    State(gateway): State<Gateway>,
+    Segment(id): Segment,
+    JsonBody(request): JsonBody<CallOffRequest>,
+) -> Result<Json<CeremonyResponse>, Problem> {
+    admit(&caller)?;
+    let (id, by) = (number(&id)?, operator(caller.actor()));
+    let mut faults = Faults::default();
+    let reason = crate::input::reason(&mut faults, &request.reason);
+    let reason = faults.into_result(reason)?.to_owned();
+    let at = by.at;
+    // In a task of its own: a caller that hangs up does not keep it off the record.
+    let work = async move { ceremonies(&gateway).call_off(&by, id, &reason).await };
+    let ended = tokio::spawn(work.in_current_span()).await.map_err(|_| Problem::panicked())??;
+    Ok(Json(CeremonyResponse::new(ended, at)))
 }
 
 /// Counts confirmations that were tried in a custodian's name since one had the right secret.

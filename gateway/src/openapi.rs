@@ -52,6 +52,7 @@ use crate::{
         ceremonies::list_ceremonies,
         ceremonies::get_ceremony,
         ceremonies::confirm_ceremony,
+        ceremonies::call_off_ceremony,
         custodians::list_custodians,
         custodians::add_custodian,
         custodians::disable_custodian,

@@ -260,13 +260,18 @@ impl<D: KeyDevices> KeyCeremonies<D> {
         Ok(confirmed)
     }
 
-    /// Ends a ceremony that has not been carried out.
+    /// Ends a ceremony that nobody has begun to carry out.
     ///
     /// # Errors
-    /// [`CeremonyError::Store`]: see [`Store::finish_ceremony`].
-    pub async fn call_off(&self, by: &Operator, ceremony: i64) -> Result<Ceremony, CeremonyError> {
-        let result = json!({"error": "called off"});
-        let ended = self.store.finish_ceremony(ceremony, false, &result, by.at).await?;
+    /// [`CeremonyError::Store`]: see [`Store::call_off_ceremony`].
+    pub async fn call_off(
+        &self,
+        by: &Operator,
+        ceremony: i64,
+        reason: &str,
+    ) -> Result<Ceremony, CeremonyError> {
+        let result = json!({"error": "called off", "by": by.name, "reason": reason});
+        let ended = self.store.call_off_ceremony(ceremony, &result, by.at).await?;
         self.record(by, "ceremony.finish", &ended, "called_off").await?;
         Ok(ended)
     }

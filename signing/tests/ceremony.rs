@@ -161,7 +161,8 @@ async fn sign(desk: &SigningDesk) -> u32 {
         format: SignatureFormat::Raw,
         signer_id: b"1234567812345678".to_vec(),
     };
-    let caller = Caller { app: app(), request_id: "r-8".into(), at: OffsetDateTime::now_utc() };
+    let caller =
+        Caller { app: app(), request_id: "r-8".into(), at: OffsetDateTime::now_utc(), deadline: None };
     let receipt = desk.sign(&caller, order).await.unwrap();
     let key = receipt.certificate.unwrap().public_key().unwrap();
     key.verify_message(Algorithm::EcdsaP256Sha256, b"", b"document", &receipt.signature).unwrap();
@@ -341,7 +342,7 @@ async fn nothing_happens_without_the_custodians_and_all_of_it_is_on_record() {
     let early = bureau.ceremonies.carry_out(&by("operator"), opened.id).await;
     assert!(matches!(early, Err(CeremonyError::Store(StoreError::NotAllowed { .. }))), "{early:?}");
     assert_eq!(bureau.holders("stamp").await, 0);
-    bureau.ceremonies.call_off(&by("operator"), opened.id).await.unwrap();
+    bureau.ceremonies.call_off(&by("operator"), opened.id, "a test").await.unwrap();
     let late = bureau.ceremonies.confirm(&by("custodian-b"), opened.id, SECRET).await;
     assert!(matches!(late, Err(CeremonyError::Store(StoreError::NotAllowed { .. }))), "{late:?}");
 

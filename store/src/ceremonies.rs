@@ -209,7 +209,37 @@ impl Store {
         Ok(now)
     }
 
-    /// Ends a ceremony: done after it was started, failed from open and confirmed too, as when it is called off.
+    /// Ends a ceremony as failed that nobody has begun to carry out.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`]; [`StoreError::NotAllowed`] when it has ended, is being carried out or its time has
+    /// passed.
+    pub async fn call_off_ceremony(
+        &self,
+        id: i64,
+        result: &Value,
+        at: OffsetDateTime,
+    ) -> Result<Ceremony, StoreError> {
+        let mut transaction = self.begin_write().await?;
+        let ceremony = find(&mut transaction, id).await?;
+        match ceremony.state {
+            CeremonyState::Open | CeremonyState::Confirmed => {}
+            ended => return Err(refusal(&ceremony, ended, "it has ended")),
+        }
+        if ceremony.started_at.is_some() {
+            return Err(refusal(&ceremony, ceremony.state, "it is being carried out"));
+        }
+        if ceremony.expires_at <= at {
+            expire(&mut transaction, at, Some(id)).await?;
+            transaction.commit().await?;
+            return Err(refusal(&ceremony, CeremonyState::Expired, "its time has passed"));
+        }
+        let now = end(&mut transaction, id, CeremonyState::Failed, result, at).await?;
+        transaction.commit().await?;
+        Ok(now)
+    }
+
+    /// Ends a ceremony: done after it was started, failed from open and confirmed too, as after a gateway stopped.
     ///
     /// # Errors
     /// [`StoreError::NotFound`]; [`StoreError::NotAllowed`] when it has ended, or is to be done without having
@@ -232,14 +262,7 @@ impl Store {
             ended => return Err(refusal(&ceremony, ended, "it has ended")),
         }
         let state = if done { CeremonyState::Done } else { CeremonyState::Failed };
-        query("UPDATE ceremonies SET state = $2, result = $3, finished_at = $4 WHERE id = $1")
-            .bind(id)
-            .bind(state.as_str())
-            .bind(result.to_string())
-            .bind(at.unix_timestamp())
-            .execute(&mut *transaction)
-            .await?;
-        let now = find(&mut transaction, id).await?;
+        let now = end(&mut transaction, id, state, result, at).await?;
         transaction.commit().await?;
         Ok(now)
     }
@@ -307,6 +330,23 @@ impl Store {
         }
         Ok(all)
     }
+}
+
+async fn end(
+    connection: &mut Connection<'_>,
+    id: i64,
+    state: CeremonyState,
+    result: &Value,
+    at: OffsetDateTime,
+) -> Result<Ceremony, StoreError> {
+    query("UPDATE ceremonies SET state = $2, result = $3, finished_at = $4 WHERE id = $1")
+        .bind(id)
+        .bind(state.as_str())
+        .bind(result.to_string())
+        .bind(at.unix_timestamp())
+        .execute(&mut *connection)
+        .await?;
+    find(connection, id).await
 }
 
 /// Marks what is past its time and not begun: this one, or all.

@@ -193,8 +193,8 @@ fn a_key_lives_from_its_ceremony_to_its_end_and_every_step_is_recorded() {
     ceremonies.sign_and_verify("license-sm2");
 
     ceremonies.succeed(json!({"act": "retire", "key": "license-sm2", "version": 3}));
-    let refused = ceremonies.sign("license-sm2").expect(404).json();
-    assert_eq!(refused["code"], "unknown_key", "{refused}");
+    let refused = ceremonies.sign("license-sm2").expect(409).json();
+    assert_eq!(refused["code"], "key_not_active", "{refused}");
     ceremonies.succeed(json!({"act": "destroy", "key": "license-sm2", "version": 3}));
     assert!(ceremonies.key("license-sm2")["versions"][2]["copies"][0]["held_by"] == json!([]));
     let again = ceremonies.hold(json!({"act": "destroy", "key": "license-sm2", "version": 3}));
@@ -259,6 +259,38 @@ fn two_different_custodians_with_their_own_secrets_are_needed_in_time() {
     assert_eq!(over["code"], "ceremony_not_open");
     let copies = ceremonies.key("k")["versions"][0]["copies"].clone();
     assert_eq!(copies.as_array().unwrap().len(), 7, "each device has its own: {copies}");
+}
+
+#[test]
+fn a_ceremony_that_is_called_off_is_confirmed_by_nobody() {
+    let ceremonies = Ceremonies::start();
+    let ceremony = ceremonies.open(&json!({"act": "create", "key": "k", "group": "bureau",
+        "algorithm": "p256", "purpose": "service", "spread": "per-device", "reason": "a test"}));
+    ceremonies.confirm(ceremony, 0).expect(200);
+    let path = |id: i64| format!("/v1/admin/ceremonies/{id}/call-off");
+    let why = json!({"reason": "the wrong group"});
+    ceremonies.site.app().post(&path(ceremony), &why).expect(403);
+    let unexplained = ceremonies.operator.post(&path(ceremony), &json!({"reason": " "})).expect(422).json();
+    assert_eq!(unexplained["errors"][0]["field"], "reason", "{unexplained}");
+    let unknown = ceremonies.operator.post(&path(9_999), &why).expect(404).json();
+    assert_eq!(unknown["code"], "unknown_ceremony");
+
+    let ended = ceremonies.operator.post(&path(ceremony), &why).expect(200).json();
+    assert_eq!((&ended["state"], &ended["result"]["error"]), (&json!("failed"), &json!("called off")));
+    assert_eq!(ended["result"]["reason"], "the wrong group", "{ended}");
+    assert_eq!(ended["result"]["by"], "sandbox-operations", "{ended}");
+    for late in [ceremonies.confirm(ceremony, 1), ceremonies.operator.post(&path(ceremony), &why)] {
+        assert_eq!(late.expect(409).json()["code"], "ceremony_not_open");
+    }
+    ceremonies.operator.get("/v1/admin/keys/k").expect(404);
+    let recorded = ceremonies.recorded("ceremony.finish");
+    let said: Vec<_> = recorded.iter().map(|entry| (&entry["actor"], &entry["outcome"])).collect();
+    assert_eq!(said, [(&json!("sandbox-operations"), &json!("called_off"))]);
+
+    let done = ceremonies.hold(json!({"act": "create", "key": "k", "group": "bureau", "algorithm": "p256",
+        "purpose": "service", "spread": "per-device"}));
+    let over = ceremonies.operator.post(&path(done["id"].as_i64().unwrap()), &why).expect(409).json();
+    assert_eq!(over["code"], "ceremony_not_open", "what was done is done: {over}");
 }
 
 #[test]

@@ -39,6 +39,7 @@ const CONTRACT: [(&str, &str, &str); 52] = [
     ("GET", "/v1/admin/ceremonies", "/v1/admin/ceremonies"),
     ("GET", "/v1/admin/ceremonies/{id}", "/v1/admin/ceremonies/0"),
     ("POST", "/v1/admin/ceremonies/{id}/confirm", "/v1/admin/ceremonies/0/confirm"),
+    ("POST", "/v1/admin/ceremonies/{id}/call-off", "/v1/admin/ceremonies/0/call-off"),
     ("GET", "/v1/admin/custodians", "/v1/admin/custodians"),
     ("POST", "/v1/admin/custodians", "/v1/admin/custodians"),
     ("POST", "/v1/admin/custodians/{name}/disable", "/v1/admin/custodians/none/disable"),

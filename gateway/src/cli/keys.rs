@@ -137,6 +137,16 @@ enum KeyCommand {
         #[command(flatten)]
         target: Target,
     },
+    /// Call a ceremony off that has not begun to be carried out.
+    CallOff {
+        /// The ceremony's number.
+        ceremony: u64,
+        /// Why, for the record: 1 to 500 characters.
+        #[arg(long)]
+        reason: String,
+        #[command(flatten)]
+        target: Target,
+    },
     /// The latest ceremonies, or one of them.
     Ceremonies {
         /// A ceremony's number.
@@ -233,6 +243,7 @@ impl KeyArguments {
             | KeyCommand::Show { target, .. }
             | KeyCommand::Csr { target, .. }
             | KeyCommand::Confirm { target, .. }
+            | KeyCommand::CallOff { target, .. }
             | KeyCommand::Ceremonies { target, .. } => target,
             KeyCommand::Create { ceremony, .. }
             | KeyCommand::Next { ceremony, .. }
@@ -292,6 +303,7 @@ impl KeyArguments {
                 let answer = confirm(&mut client, ceremony, &custodian, &secret).await?;
                 tell(&answer, &target)
             }
+            KeyCommand::CallOff { ceremony, reason, target } => call_off(ceremony, &reason, &target).await,
             KeyCommand::Ceremonies { ceremony: Some(ceremony), target } => {
                 let path = format!("/v1/admin/ceremonies/{ceremony}");
                 let answer = target.connect().await?.call(Method::GET, &path, None).await?;
@@ -349,6 +361,17 @@ async fn confirm(
 ) -> Result<Value, CliError> {
     let path = format!("/v1/admin/ceremonies/{ceremony}/confirm");
     client.call(Method::POST, &path, Some(&json!({"custodian": custodian, "secret": secret}))).await
+}
+
+async fn call_off(ceremony: u64, reason: &str, target: &Target) -> Result<(), CliError> {
+    let path = format!("/v1/admin/ceremonies/{ceremony}/call-off");
+    let body = json!({"reason": reason});
+    let answer = target.connect().await?.call(Method::POST, &path, Some(&body)).await?;
+    print(target.json, &answer, |out| {
+        let what = format!("{} {}", text(&answer["action"]), text(&answer["parameters"]["key"]));
+        writeln!(out, "ceremony {ceremony} ({}) is called off", table::plain(&what))
+    });
+    Ok(())
 }
 
 /// How a ceremony stands and what to do next; one that failed is a failure.
