@@ -10,6 +10,9 @@ pub enum SigningError {
     /// No such key.
     #[error("no key {0}")]
     UnknownKey(KeyId),
+    /// The key has no version that signs: it was not put to use yet, or is out of use.
+    #[error("key {0} has no active version")]
+    NotActive(KeyId),
     /// The key exists and is not one that callers may sign with.
     #[error("key {0} is not for callers")]
     NotAServiceKey(KeyId),
@@ -57,6 +60,7 @@ impl SigningError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::UnknownKey(_) | Self::Device(HsmError::UnknownKey { .. }) => "unknown_key",
+            Self::NotActive(_) => "key_not_active",
             Self::NotAServiceKey(_) => "key_not_permitted",
             Self::NoSystemKey(_) => "system_key_missing",
             Self::KeyNotInGroup { .. } => "key_not_in_group",

@@ -75,7 +75,17 @@ pub struct Expiring {
 #[derive(Debug, Default)]
 pub struct KeyRing {
     keys: BTreeMap<KeyId, SigningKey>,
+    idle: BTreeMap<KeyId, IdleKey>,
     specs: Vec<KeySpec>,
+}
+
+/// A key of the register that cannot sign now.
+#[derive(Debug)]
+struct IdleKey {
+    group: GroupId,
+    purpose: KeyPurpose,
+    /// Whether it should be able to: it has an active version, which cannot be used.
+    broken: bool,
 }
 
 /// What the devices' driver calls a copy: `ID` for the first version where all devices hold the same, `ID.vN` for
@@ -94,7 +104,7 @@ pub fn driver_key(id: &KeyId, version: u32, device: Option<&DeviceId>) -> Result
 impl KeyRing {
     /// Reads the register. A copy that cannot sign, such as one without the certificate that its purpose demands,
     /// costs that copy only: it is left out and answered as a [`SigningError::Register`] that names its key. A key
-    /// without a copy that can sign is not in the ring, and neither are symmetric keys.
+    /// without a copy that can sign is in the ring by its name only, and symmetric keys are not.
     #[must_use]
     pub fn load(records: Vec<KeyRecord>) -> (Self, Vec<SigningError>) {
         let mut loading = Loading::default();
@@ -104,13 +114,41 @@ impl KeyRing {
         (loading.ring, loading.left_out)
     }
 
-    /// A key by name.
+    /// A key that can sign, by name.
     #[must_use]
     pub fn get(&self, id: &KeyId) -> Option<&SigningKey> {
         self.keys.get(id)
     }
 
-    /// All keys, by name.
+    /// Behind which wall a key lives, also one that cannot sign now.
+    #[must_use]
+    pub fn group(&self, id: &KeyId) -> Option<&GroupId> {
+        let signing = self.keys.get(id).map(|key| &key.group);
+        signing.or_else(|| self.idle.get(id).map(|key| &key.group))
+    }
+
+    /// A key that callers may sign with.
+    ///
+    /// # Errors
+    /// [`SigningError::UnknownKey`], [`SigningError::NotAServiceKey`], [`SigningError::NotActive`], and
+    /// [`SigningError::Register`] for one whose active version cannot be used.
+    pub fn service_key(&self, id: &KeyId) -> Result<&SigningKey, SigningError> {
+        let (signing, idle) = (self.keys.get(id), self.idle.get(id));
+        let purpose = signing.map(|key| key.purpose).or(idle.map(|key| key.purpose));
+        if purpose.is_some_and(|purpose| purpose != KeyPurpose::Service) {
+            return Err(SigningError::NotAServiceKey(id.clone()));
+        }
+        signing.ok_or_else(|| match idle {
+            None => SigningError::UnknownKey(id.clone()),
+            Some(IdleKey { broken: false, .. }) => SigningError::NotActive(id.clone()),
+            Some(IdleKey { broken: true, .. }) => {
+                let reason = "no copy of its active version can be used".to_owned();
+                SigningError::Register { key: id.clone(), reason }
+            }
+        })
+    }
+
+    /// All keys that can sign, by name.
     pub fn iter(&self) -> impl Iterator<Item = &SigningKey> {
         self.keys.values()
     }
@@ -221,6 +259,10 @@ impl Loading {
                 earlier: versions,
             };
             self.ring.keys.insert(key.id.clone(), key);
+        } else {
+            let broken = record.version_in(KeyState::Active).is_some();
+            let idle = IdleKey { group: record.group.clone(), purpose: record.purpose, broken };
+            self.ring.idle.insert(record.id.clone(), idle);
         }
     }
 

@@ -91,6 +91,17 @@ fn a_key_no_copy_of_which_can_sign_is_left_out_and_the_others_stay() {
     assert_eq!(reasons.len(), 2, "an ended key and a secret key are no fault: {reasons:?}");
     assert!(reasons[0].contains("broken") && reasons[0].contains("another public key"), "{reasons:?}");
     assert!(reasons[1].contains("empty") && reasons[1].contains("no device holds it"), "{reasons:?}");
+
+    for (key, code) in [
+        ("broken", "key_register_broken"),
+        ("empty", "key_register_broken"),
+        ("ended", "key_not_active"),
+        ("none", "unknown_key"),
+    ] {
+        assert_eq!(ring.service_key(&key_id(key)).unwrap_err().code(), code, "{key}");
+        assert_eq!(ring.group(&key_id(key)).is_some(), key != "none", "{key}");
+    }
+    assert_eq!(ring.service_key(&key_id("stamp")).unwrap().id, key_id("stamp"));
 }
 
 #[test]
