@@ -80,6 +80,7 @@ impl Changes {
             tls_key,
             body_limit,
             read_timeout,
+            request_deadline,
             max_in_flight,
             max_connections,
             shutdown_grace,
@@ -90,15 +91,18 @@ impl Changes {
         self.field(Effect::Live, "server.tls_key", tls_key, &after.tls_key);
         self.field(Effect::Live, "server.body_limit", body_limit, &after.body_limit);
         self.field(Effect::Live, "server.read_timeout_ms", read_timeout, &after.read_timeout);
+        self.field(Effect::Live, "server.request_deadline_ms", request_deadline, &after.request_deadline);
         self.field(Effect::Live, "server.max_in_flight", max_in_flight, &after.max_in_flight);
         self.field(Effect::Live, "server.max_connections", max_connections, &after.max_connections);
         self.field(Effect::Live, "server.shutdown_grace_ms", shutdown_grace, &after.shutdown_grace);
     }
 
     fn database(&mut self, before: &Database, after: &Database) {
-        let Database { url, password_file } = before;
+        let Database { url, password_file, slow_statement } = before;
         self.field(Effect::Restart, "database.url", url, &after.url);
         self.field(Effect::Restart, "database.password_file", password_file, &after.password_file);
+        let name = "database.slow_statement_ms";
+        self.field(Effect::Restart, name, slow_statement, &after.slow_statement);
     }
 
     fn trust(&mut self, before: &Trust, after: &Trust) {

@@ -1,5 +1,6 @@
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use url::{Host, Url};
 
@@ -16,6 +17,8 @@ pub struct Database {
     pub url: String,
     /// The file with the password for PostgreSQL, on one line; without one the server must not ask for any.
     pub password_file: Option<PathBuf>,
+    /// A statement, or a wait for a connection, that takes longer is counted and logged. Default 500 ms.
+    pub slow_statement: Duration,
 }
 
 impl Database {
@@ -40,7 +43,8 @@ impl Database {
         if password_file.is_some() && url.starts_with(SQLITE) {
             section.mistake("password_file", "is for postgres:// only");
         }
-        Self { url, password_file }
+        let slow_statement = section.milliseconds("slow_statement_ms", 500, 1..=60_000);
+        Self { url, password_file, slow_statement }
     }
 
     /// Whether it is a server that several gateways can share, rather than a file of one gateway's own.

@@ -30,6 +30,8 @@ pub struct Server {
     pub body_limit: usize,
     /// How long a client may take to send a request's head and body, each. Default 10 s.
     pub read_timeout: Duration,
+    /// How long a request may take once it is here, whatever it waits for; operators' acts apart. Default 10 s.
+    pub request_deadline: Duration,
     /// Requests being worked on at once; one more is answered 503 at once. Default 4,096.
     pub max_in_flight: usize,
     /// Open connections; one more waits until another closes. Default 10,000.
@@ -73,6 +75,7 @@ impl Server {
             body_limit: usize::try_from(section.integer("body_limit", 1 << 20, 1024..=64 << 20))
                 .unwrap_or(1 << 20),
             read_timeout: section.milliseconds("read_timeout_ms", 10_000, 100..=600_000),
+            request_deadline: section.milliseconds("request_deadline_ms", 10_000, 100..=600_000),
             max_in_flight: usize::try_from(section.integer("max_in_flight", 4096, 1..=1_000_000))
                 .unwrap_or(4096),
             max_connections: usize::try_from(section.integer("max_connections", 10_000, 1..=1_000_000))

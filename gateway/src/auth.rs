@@ -101,6 +101,7 @@ impl Authenticated {
             app: self.app.id.clone(),
             request_id: crate::request_id::current(),
             at: OffsetDateTime::now_utc(),
+            deadline: crate::deadline::current(),
         }
     }
 }

@@ -260,6 +260,11 @@ impl Problem {
         Self::unavailable("overloaded", "Overloaded", "the gateway works on as many requests as it may")
     }
 
+    pub(crate) fn too_late() -> Self {
+        let detail = "the request could not be answered in its time";
+        Self::unavailable("deadline_exceeded", "Deadline exceeded", detail)
+    }
+
     pub(crate) fn panicked() -> Self {
         Self::internal("internal_error", "a handler panicked")
     }
@@ -270,6 +275,11 @@ impl From<SigningError> for Problem {
         let code = error.code();
         match &error {
             SigningError::UnknownKey(key) => Self::unknown_key(key.as_str()),
+            SigningError::NotActive(_) => {
+                let fault = Fault::new("key", code, error.to_string());
+                let problem = Self::new(StatusCode::CONFLICT, code, "Key not active", fault.detail.clone());
+                Self { errors: vec![fault], ..problem }
+            }
             SigningError::NotAServiceKey(key) => Self::key_not_permitted(key),
             SigningError::KeyNotInGroup { .. } => {
                 Self::faults(vec![Fault::new("group", code, error.to_string())])

@@ -6,8 +6,9 @@ use axum::routing::{get, post, put};
 use crate::problem::Problem;
 use crate::state::Gateway;
 use crate::{
-    ceremonies, configuration, custodians, devices, edge, faults, history, identifiers, key_register, keys,
-    licenses, maintenance, openapi, operations, replace, signatures, trust, verifications,
+    ceremonies, configuration, custodians, deadline, devices, edge, faults, history, identifiers,
+    key_register, keys, licenses, maintenance, openapi, operations, replace, signatures, trust,
+    verifications,
 };
 
 pub(crate) fn router(gateway: Gateway) -> Router {
@@ -24,6 +25,12 @@ pub(crate) fn router(gateway: Gateway) -> Router {
         .route("/v1/keys/{id}", get(keys::get_key))
         .route("/v1/devices", get(devices::list_devices))
         .route("/v1/devices/{id}", get(devices::get_device))
+        .route("/v1/devices/{id}/history", get(history::device_history))
+        .route("/v1/trust", get(trust::overview::get_trust))
+        .route("/v1/admin/keys", get(key_register::list_register))
+        .route("/v1/admin/keys/{id}", get(key_register::get_registered));
+    // What operators do to devices, keys and the site takes its time and is not to be broken off.
+    let acts = Router::new()
         .route("/v1/devices/{id}/drain", post(maintenance::drain_device))
         .route("/v1/devices/{id}/maintain", post(maintenance::maintain_device))
         .route("/v1/devices/{id}/resume", post(maintenance::resume_device))
@@ -31,17 +38,14 @@ pub(crate) fn router(gateway: Gateway) -> Router {
         .route("/v1/devices/{id}/restart", post(maintenance::restart_device))
         .route("/v1/devices/{id}/self-test", post(maintenance::test_device))
         .route("/v1/devices/{id}/replace", post(replace::replace_device))
-        .route("/v1/devices/{id}/history", get(history::device_history))
         .route("/v1/devices/{id}/fault", put(faults::put_fault))
         .route("/v1/admin/config:reload", post(configuration::post_reload))
-        .route("/v1/trust", get(trust::overview::get_trust))
-        .route("/v1/admin/keys", get(key_register::list_register))
-        .route("/v1/admin/keys/{id}", get(key_register::get_registered))
         .route("/v1/admin/keys/{id}/csr", post(key_register::post_csr))
         .route("/v1/admin/apps/{id}/keys", put(key_register::put_app_keys))
         .route("/v1/admin/ceremonies", get(ceremonies::list_ceremonies).post(ceremonies::open_ceremony))
         .route("/v1/admin/ceremonies/{id}", get(ceremonies::get_ceremony))
         .route("/v1/admin/ceremonies/{id}/confirm", post(ceremonies::confirm_ceremony))
+        .route("/v1/admin/ceremonies/{id}/call-off", post(ceremonies::call_off_ceremony))
         .route("/v1/admin/custodians", get(custodians::list_custodians).post(custodians::add_custodian))
         .route("/v1/admin/custodians/{name}/disable", post(custodians::disable_custodian))
         .route("/v1/admin/custodians/{name}/enable", post(custodians::enable_custodian));
@@ -51,7 +55,7 @@ pub(crate) fn router(gateway: Gateway) -> Router {
         .route("/metrics", get(operations::get_metrics))
         .route("/openapi.json", get(openapi::get_openapi))
         .route("/docs", get(openapi::get_docs));
-    let routes = edge::bounded(business, &gateway)
+    let routes = edge::bounded(deadline::limited(business, &gateway).merge(acts), &gateway)
         .merge(operations)
         .fallback(async || Problem::not_found())
         .method_not_allowed_fallback(async || Problem::method_not_allowed());

@@ -71,8 +71,9 @@ pub(crate) struct SignatureResponse {
     post, path = "/v1/signatures", tag = "signatures", request_body = SignatureRequest,
     responses(
         (status = 201, description = "signed, verified and recorded", body = SignatureResponse),
+        (status = 409, description = "`key_not_active`: no version of the key signs now", body = ProblemDocument, content_type = "application/problem+json"),
         (status = "4XX", description = "refused; see `code`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, description = "no device could do it now; see Retry-After", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, description = "no device could do it now or in time; see Retry-After", body = ProblemDocument, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn post_signature(
@@ -83,8 +84,8 @@ pub(crate) async fn post_signature(
     let app = caller.with(Scope::Signatures)?;
     let order = request.check()?;
     let keys = gateway.desk.keys();
-    let key = keys.get(&order.key).ok_or_else(|| Problem::unknown_key(order.key.as_str()))?;
-    permit(app, key)?;
+    let group = keys.group(&order.key).ok_or_else(|| Problem::unknown_key(order.key.as_str()))?;
+    permit(app, &order.key, group)?;
     let (algorithm, key) = (order.algorithm, order.key.clone());
     let caller = caller.caller();
     // In a task of its own: a caller that hangs up does not keep what its key did off the record.
@@ -105,11 +106,11 @@ pub(crate) async fn post_signature(
 }
 
 /// Whether the app may sign with the key: named by id or through its group.
-fn permit(app: &App, key: &signing::SigningKey) -> Result<(), Problem> {
-    if app.keys.contains(&key.id) || app.groups.contains(&key.group) {
+fn permit(app: &App, key: &KeyId, group: &GroupId) -> Result<(), Problem> {
+    if app.keys.contains(key) || app.groups.contains(group) {
         Ok(())
     } else {
-        Err(Problem::key_not_permitted(&key.id))
+        Err(Problem::key_not_permitted(key))
     }
 }
 

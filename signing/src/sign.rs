@@ -10,7 +10,7 @@ use formats::cms::{self, Content, Family, Pending, SignedDataPlan};
 use formats::scheme::HashAlgorithm;
 use formats::{Algorithm, Certificate, FormatError};
 use hsm_driver::{Ask, Fleet, HsmError, Signed};
-use store::{AuditEntry, AuditLog, KeyPurpose};
+use store::{AuditEntry, AuditLog};
 use time::OffsetDateTime;
 
 use crate::{KeyRing, SigningCopy, SigningError, SigningKey};
@@ -73,6 +73,8 @@ pub struct Caller {
     pub request_id: String,
     /// The time of the request.
     pub at: OffsetDateTime,
+    /// When nobody waits for the answer any more; devices are asked until then at most.
+    pub deadline: Option<Instant>,
 }
 
 /// A signature that verified and is on record.
@@ -141,7 +143,8 @@ impl SigningDesk {
             })?;
             Ok(Turn { copy, algorithm: order.algorithm, digest: prepared.digest(), prepared })
         };
-        let (turn, signed) = in_turn(&self.fleet, &caller.app, first, copies, prepare).await?;
+        let (turn, signed) =
+            in_turn(&self.fleet, &caller.app, caller.deadline, first, copies, prepare).await?;
         self.record(caller, &order, key, turn.copy, turn.prepared, signed).await
     }
 
@@ -220,10 +223,7 @@ impl SigningDesk {
 }
 
 fn admit<'k>(ring: &'k KeyRing, order: &SignOrder) -> Result<&'k SigningKey, SigningError> {
-    let key = ring.get(&order.key).ok_or_else(|| SigningError::UnknownKey(order.key.clone()))?;
-    if key.purpose != KeyPurpose::Service {
-        return Err(SigningError::NotAServiceKey(key.id.clone()));
-    }
+    let key = ring.service_key(&order.key)?;
     if let Some(group) = order.group.as_ref().filter(|group| **group != key.group) {
         return Err(SigningError::KeyNotInGroup { key: key.id.clone(), group: group.clone() });
     }
@@ -251,15 +251,18 @@ pub(crate) struct Turn<'k, P> {
     pub(crate) prepared: P,
 }
 
-/// Asks one copy after another within the site's deadline until one signed, or the last one asked failed.
+/// Asks one copy after another until one signed or the last one asked failed; within the site's deadline, and not
+/// after `until`.
 pub(crate) async fn in_turn<'k, C, P>(
     fleet: &Fleet,
     caller: &AppId,
+    until: Option<Instant>,
     first: C,
     mut others: impl Iterator<Item = C>,
     prepare: impl Fn(C) -> Result<Turn<'k, P>, SigningError>,
 ) -> Result<(Turn<'k, P>, Result<Signed, HsmError>), SigningError> {
-    let deadline = Instant::now() + fleet.deadline();
+    let latest = Instant::now() + fleet.deadline();
+    let deadline = until.map_or(latest, |until| until.min(latest));
     let mut candidate = first;
     loop {
         let turn = prepare(candidate)?;

@@ -82,7 +82,7 @@ impl SystemDesk {
         let mut usable = usable.into_iter();
         // Where none is usable, the first one's refusal says what is wrong.
         let begin = usable.next().unwrap_or((*first, first.shown()));
-        let (turn, signed) = in_turn(&self.fleet, &self.name, begin, usable, |(key, copy)| {
+        let (turn, signed) = in_turn(&self.fleet, &self.name, None, begin, usable, |(key, copy)| {
             let algorithm = algorithm(key, &copy.public_key)?;
             let digest = copy.public_key.digest(algorithm, DEFAULT_SIGNER_ID, &message(key, copy))?;
             Ok(Turn { copy, algorithm, digest, prepared: key })

@@ -37,7 +37,7 @@ fn order(input: Input) -> SignOrder {
 }
 
 async fn sign(desk: &SigningDesk, input: Input) -> Result<Receipt, SigningError> {
-    let caller = Caller { app: app(), request_id: "r-1".into(), at: AT };
+    let caller = Caller { app: app(), request_id: "r-1".into(), at: AT, deadline: None };
     desk.sign(&caller, order(input)).await
 }
 
