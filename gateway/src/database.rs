@@ -11,7 +11,7 @@ use crate::error::StartupError;
 
 /// The address with its password, which is read at each start.
 pub(crate) fn access(database: &Database) -> Result<DatabaseAccess, StartupError> {
-    let access = DatabaseAccess::new(&database.url);
+    let access = DatabaseAccess::new(&database.url).with_slow_statements(database.slow_statement);
     match &database.password_file {
         Some(path) => Ok(access.with_password(first_line(path)?)),
         None => Ok(access),

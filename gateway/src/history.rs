@@ -289,6 +289,8 @@ mod tests {
                 failed: signed / 10,
                 worker_starts: starts,
                 crashes: starts - 1,
+                wrapped_hits: 0,
+                wrapped_misses: 0,
                 slow: false,
                 worker_pid: 1,
                 last_error: None,

@@ -12,6 +12,7 @@ mod cli;
 mod configuration;
 mod custodians;
 mod database;
+mod deadline;
 mod devices;
 mod edge;
 mod error;
@@ -161,10 +162,11 @@ pub fn run() -> ExitCode {
         Command::HsmProbe => return hsm_driver::probe::run(),
         Command::CheckConfig { file } => Config::load(&file).map(|_| ()).map_err(StartupError::from),
         Command::Serve { config, http, https, log, log_filter } => {
-            logging::start(log, &log_filter);
+            let slow = logging::start(log, &log_filter);
+            let overrides = serve::Overrides { http, https };
             Config::load(&config)
                 .map_err(StartupError::from)
-                .and_then(|read| block_on(serve::serve(config, read, serve::Overrides { http, https })))
+                .and_then(|read| block_on(serve::serve(config, read, overrides, slow)))
         }
         Command::Init { config: Some(config), .. } => Config::load(&config)
             .map_err(StartupError::from)

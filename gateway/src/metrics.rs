@@ -1,5 +1,6 @@
 //! Counters and gauges in a registry of their own: nothing global, no personal data, no caller-made labels.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use time::OffsetDateTime;
 
+use crate::logging::Slow;
 use crate::state::Gateway;
 use crate::trust::TrustKeeper;
 
@@ -96,6 +98,16 @@ struct SourceOutcome {
     outcome: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct GroupLabel {
+    group: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PoolLabel {
+    pool: &'static str,
+}
+
 type Timing = Family<Route, Histogram, fn() -> Histogram>;
 
 pub(crate) struct Metrics {
@@ -130,6 +142,18 @@ pub(crate) struct Metrics {
     fetch_failures: Family<SourceLabel, Gauge>,
     fetch_success: Family<SourceLabel, Gauge>,
     trust_files_refused: Gauge,
+    audit_waiting: Gauge,
+    wrapped_hits: Family<DeviceLabel, Gauge>,
+    wrapped_misses: Family<DeviceLabel, Gauge>,
+    group_load: Family<GroupLabel, Gauge>,
+    group_load_peak: Family<GroupLabel, Gauge>,
+    group_queue: Family<GroupLabel, Gauge>,
+    group_queue_peak: Family<GroupLabel, Gauge>,
+    pool_size: Family<PoolLabel, Gauge>,
+    pool_in_use: Family<PoolLabel, Gauge>,
+    slow_statements: Gauge,
+    slow_acquires: Gauge,
+    slow: Arc<Slow>,
 }
 
 const STATES: [(State, &str); 7] = [
@@ -147,7 +171,7 @@ fn timing() -> Histogram {
 }
 
 impl Metrics {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(slow: Arc<Slow>) -> Self {
         let mut metrics = Self {
             registry: Registry::with_prefix("license_gateway"),
             requests: Family::default(),
@@ -180,6 +204,18 @@ impl Metrics {
             fetch_failures: Family::default(),
             fetch_success: Family::default(),
             trust_files_refused: Gauge::default(),
+            audit_waiting: Gauge::default(),
+            wrapped_hits: Family::default(),
+            wrapped_misses: Family::default(),
+            group_load: Family::default(),
+            group_load_peak: Family::default(),
+            group_queue: Family::default(),
+            group_queue_peak: Family::default(),
+            pool_size: Family::default(),
+            pool_in_use: Family::default(),
+            slow_statements: Gauge::default(),
+            slow_acquires: Gauge::default(),
+            slow,
         };
         let registry = &mut metrics.registry;
         registry.register("http_requests", "Requests answered", metrics.requests.clone());
@@ -247,6 +283,7 @@ impl Metrics {
         registry.register("audit_entries", "Entries written since start", metrics.audit_entries.clone());
         registry.register("audit_commits", "Durable writes since start", metrics.audit_commits.clone());
         metrics.register_trust();
+        metrics.register_capacity();
         metrics
     }
 
@@ -315,6 +352,44 @@ impl Metrics {
         self.trust_files_refused.set(refused);
     }
 
+    fn register_capacity(&mut self) {
+        let registry = &mut self.registry;
+        let mut by_device = |name, help, gauge: &Family<DeviceLabel, Gauge>| {
+            registry.register(name, help, gauge.clone());
+        };
+        by_device(
+            "device_wrapped_hits",
+            "Signatures by keys from outside that the session still had unwrapped",
+            &self.wrapped_hits,
+        );
+        by_device(
+            "device_wrapped_misses",
+            "Signatures by keys from outside that had to be unwrapped first",
+            &self.wrapped_misses,
+        );
+        for (name, help, gauge) in [
+            ("group_load", "Attempts in flight and waiting", &self.group_load),
+            ("group_load_peak", "The most of them at one time since the start", &self.group_load_peak),
+            ("group_queue", "Attempts waiting", &self.group_queue),
+            ("group_queue_peak", "The most of them at one time since the start", &self.group_queue_peak),
+        ] {
+            registry.register(name, help, gauge.clone());
+        }
+        registry.register("audit_waiting", "Entries waiting to be written", self.audit_waiting.clone());
+        registry.register("database_pool_size", "Open connections", self.pool_size.clone());
+        registry.register("database_pool_in_use", "Connections at work", self.pool_in_use.clone());
+        registry.register(
+            "database_slow_statements",
+            "Statements since the start that took longer than the site's threshold",
+            self.slow_statements.clone(),
+        );
+        registry.register(
+            "database_slow_acquires",
+            "Waits for a connection since the start that took longer than that",
+            self.slow_acquires.clone(),
+        );
+    }
+
     pub(crate) fn answered(&self, route: &str, method: &'static str, status: u16, took: Duration) {
         self.requests.get_or_create(&Request { route: route.to_owned(), method, status }).inc();
         self.duration.get_or_create(&Route { route: route.to_owned() }).observe(took.as_secs_f64());
@@ -338,6 +413,30 @@ impl Metrics {
         self.judged.get_or_create(&Judged { what, verdict }).inc();
     }
 
+    /// How much groups and database have to do.
+    fn take_capacity(&self, gateway: &Gateway) {
+        let whole = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+        for gauge in [&self.group_load, &self.group_load_peak, &self.group_queue, &self.group_queue_peak] {
+            gauge.clear();
+        }
+        for group in gateway.fleet.groups() {
+            let label = GroupLabel { group: group.id.to_string() };
+            self.group_load.get_or_create(&label).set(whole(group.load));
+            self.group_load_peak.get_or_create(&label).set(whole(group.load_peak));
+            self.group_queue.get_or_create(&label).set(whole(group.queued));
+            self.group_queue_peak.get_or_create(&label).set(whole(group.queued_peak));
+        }
+        for figures in gateway.store.pools() {
+            let label = PoolLabel { pool: figures.pool };
+            self.pool_size.get_or_create(&label).set(i64::from(figures.size));
+            self.pool_in_use.get_or_create(&label).set(i64::from(figures.in_use));
+        }
+        let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        self.slow_statements.set(count(self.slow.statements()));
+        self.slow_acquires.set(count(self.slow.acquires()));
+        self.audit_waiting.set(whole(gateway.audit.waiting()));
+    }
+
     pub(crate) fn render(&self, gateway: &Gateway) -> String {
         let whole = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         // Gone devices, and codes, leave no stale figures.
@@ -353,6 +452,8 @@ impl Metrics {
             &self.device_keys_missing,
             &self.device_failures,
             &self.device_worker_starts,
+            &self.wrapped_hits,
+            &self.wrapped_misses,
         ] {
             gauge.clear();
         }
@@ -389,6 +490,8 @@ impl Metrics {
             self.device_latency.get_or_create(&label).set(device.latency_us as f64 / 1e6);
             self.device_failures.get_or_create(&label).set(whole(device.failed));
             self.device_worker_starts.get_or_create(&label).set(whole(device.worker_starts));
+            self.wrapped_hits.get_or_create(&label).set(whole(device.wrapped_hits));
+            self.wrapped_misses.get_or_create(&label).set(whole(device.wrapped_misses));
         }
         for (name, trust) in
             [("documents", gateway.documents.current()), ("licenses", gateway.licenses.trust())]
@@ -398,6 +501,7 @@ impl Metrics {
             self.paths_judged.get_or_create(&label).set(whole(memory.misses));
             self.path_memory.get_or_create(&label).set(whole(memory.bytes as u64));
         }
+        self.take_capacity(gateway);
         self.in_flight.set(whole(gateway.in_flight.load(Ordering::Relaxed) as u64));
         self.rows_refused.set(whole(gateway.store.protection().refused_rows()));
         self.audit_entries.set(whole(gateway.audit.appended()));

@@ -20,6 +20,7 @@ use crate::ceremonies;
 use crate::error::StartupError;
 use crate::judging::Judging;
 use crate::listen::{Listener, Served};
+use crate::logging::Slow;
 use crate::material::Material;
 use crate::metrics::Metrics;
 use crate::reload::{self, Foundation, Reloader};
@@ -51,7 +52,12 @@ struct Listening {
 }
 
 /// Serves the configuration read from `path` until SIGTERM or SIGINT; SIGHUP has it read again.
-pub(crate) async fn serve(path: PathBuf, read: Config, overrides: Overrides) -> Result<(), StartupError> {
+pub(crate) async fn serve(
+    path: PathBuf,
+    read: Config,
+    overrides: Overrides,
+    slow: Arc<Slow>,
+) -> Result<(), StartupError> {
     let config = overrides.applied_to(read.clone());
     if let Some(address) = config.server.http.filter(|address| !address.ip().is_loopback()) {
         let source = std::io::Error::new(std::io::ErrorKind::InvalidInput, "plain HTTP is for loopback only");
@@ -93,7 +99,7 @@ pub(crate) async fn serve(path: PathBuf, read: Config, overrides: Overrides) -> 
         fleet: Arc::clone(&fleet),
         system: SystemDesk::new(Arc::clone(&keys), Arc::clone(&fleet)),
         judging: Arc::new(Judging::new(std::thread::available_parallelism().map_or(1, usize::from))),
-        metrics: Arc::new(Metrics::new()),
+        metrics: Arc::new(Metrics::new(slow)),
         in_flight: Arc::default(),
         attempts: Arc::default(),
         reloads,

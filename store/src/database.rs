@@ -11,6 +11,7 @@ mod query;
 mod schema;
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use sqlx::{ConnectOptions, Connection as _};
 use time::OffsetDateTime;
@@ -18,6 +19,7 @@ use tokio::sync::Semaphore;
 
 use access::Address;
 pub use access::DatabaseAccess;
+pub use connection::PoolFigures;
 pub(crate) use connection::{AdvisoryLock, Connection, DedicatedConnection, Pool, Transaction};
 pub(crate) use query::{Row, query};
 
@@ -59,7 +61,8 @@ impl Store {
     /// [`StoreError::SchemaTooNew`] for a schema that is newer than this program; [`StoreError::UnfitServer`] for
     /// a PostgreSQL server that would lose what it confirms; [`StoreError::Open`]; [`StoreError::UnsupportedUrl`].
     pub async fn open(access: impl Into<DatabaseAccess>) -> Result<Self, StoreError> {
-        Self::connect(Address::of(&access.into())?).await
+        let access = access.into();
+        Self::connect(Address::of(&access)?, access.slow).await
     }
 
     /// Opens the database and migrates it. A SQLite file that is not there is made; in PostgreSQL the database
@@ -68,12 +71,13 @@ impl Store {
     /// # Errors
     /// Those of [`Store::open`] and [`Store::migrate`].
     pub async fn create(access: impl Into<DatabaseAccess>) -> Result<Self, StoreError> {
-        let address = Address::of(&access.into())?;
+        let access = access.into();
+        let address = Address::of(&access)?;
         if let Address::Sqlite(options) = &address {
             let created = options.clone().create_if_missing(true).connect().await;
             created.map_err(|source| address.opening(source))?.close().await?;
         }
-        let store = Self::connect(address).await?;
+        let store = Self::connect(address, access.slow).await?;
         store.migrate().await?;
         Ok(store)
     }
@@ -119,12 +123,18 @@ impl Store {
         self.0.writer.close().await;
     }
 
-    async fn connect(address: Address) -> Result<Self, StoreError> {
+    /// How its connections are used now.
+    #[must_use]
+    pub fn pools(&self) -> [PoolFigures; 2] {
+        [self.readers().figures("read"), self.writer().figures("write")]
+    }
+
+    async fn connect(address: Address, slow: Duration) -> Result<Self, StoreError> {
         // Pools try again for as long as they may and then say only that time is up: this says why.
         let first = DedicatedConnection::open(&address).await.map_err(|source| address.opening(source))?;
         first.close().await?;
-        let writer = Pool::of_writers(&address).await.map_err(|source| address.opening(source))?;
-        let readers = Pool::of_readers(&address).await.map_err(|source| address.opening(source))?;
+        let writer = Pool::of_writers(&address, slow).await.map_err(|source| address.opening(source))?;
+        let readers = Pool::of_readers(&address, slow).await.map_err(|source| address.opening(source))?;
         let computing = Semaphore::new(COMPUTATIONS);
         let store = Store(Arc::new(Connections {
             address,

@@ -24,7 +24,7 @@ pub use apps::App;
 pub use audit::{AuditEntry, AuditLog, AuditWriter, StoredEntry, leaf_hash};
 pub use ceremonies::{Ceremony, CeremonyState, Confirmation, NewCeremony};
 pub use custodians::Custodian;
-pub use database::{DatabaseAccess, Dialect, Store};
+pub use database::{DatabaseAccess, Dialect, PoolFigures, Store};
 pub use device_history::{DeviceFigures, DeviceMinute, DeviceSpan, Downsampled};
 pub use error::StoreError;
 pub use key_life::{NewKey, VersionPlan};

@@ -1,5 +1,6 @@
 //! The documents' examples do what the documents say.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
@@ -95,6 +96,71 @@ fn make_try_notices_a_gateway_that_is_not_there() {
     let mut shell = shell(&shared().site, &scratch);
     let ran = Ran::of(shell.arg(script).env("BASE", "http://127.0.0.1:9"));
     assert!(!ran.ok, "{}", ran.text);
+}
+
+/// The words of code's form that stand between two marks.
+fn words(text: &str, mark: char) -> BTreeSet<String> {
+    let word = |part: &&str| {
+        part.starts_with(|first: char| first.is_ascii_lowercase())
+            && part.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+    };
+    text.split(mark).skip(1).step_by(2).filter(word).map(str::to_owned).collect()
+}
+
+/// A source file without its tests.
+fn source(path: &str) -> String {
+    let text = std::fs::read_to_string(repository().join(path)).unwrap();
+    text.split("#[cfg(test)]").next().unwrap().to_owned()
+}
+
+/// What stands between two texts; all of the rest if the second does not come.
+fn part<'t>(text: &'t str, begin: &str, end: &str) -> &'t str {
+    let from = text.find(begin).unwrap_or_else(|| panic!("no {begin:?}"));
+    let rest = &text[from + begin.len()..];
+    &rest[..rest.find(end).unwrap_or(rest.len())]
+}
+
+#[test]
+fn every_code_of_a_problem_is_in_the_reference_and_no_other() {
+    let operations = std::fs::read_to_string(repository().join("docs/operations.md")).unwrap();
+    let table = part(&operations, "\n### Codes", "\n## ");
+    let rows = table.lines().filter(|line| line.starts_with("| `"));
+    let told: BTreeSet<String> = rows.flat_map(|row| words(row.split(" | ").next().unwrap(), '`')).collect();
+
+    let mut given: BTreeSet<String> = words(&source("gateway/src/problem.rs"), '"');
+    given.retain(|word| word.contains('_') && word != "signer_id");
+    given.insert("overloaded".to_owned());
+    for file in ["signing/src/error.rs", "gateway/src/reload.rs"] {
+        given.extend(words(part(&source(file), "fn code(&self)", "\n    }\n"), '"'));
+    }
+    assert!(given.len() > 60, "the codes are still where this test looks: {given:?}");
+    let missing: Vec<_> = given.difference(&told).collect();
+    assert!(missing.is_empty(), "docs/operations.md, Codes, lacks {missing:?}");
+    let stale: Vec<_> = told.difference(&given).collect();
+    assert!(stale.is_empty(), "docs/operations.md, Codes, has {stale:?}, which nothing gives");
+}
+
+#[test]
+fn every_metric_is_described_once() {
+    let metrics = shared().site.stranger(None).get("/metrics").expect(200).text();
+    let names = metrics.lines().filter_map(|line| line.strip_prefix("# HELP license_gateway_"));
+    let exposed: BTreeSet<_> = names.map(|line| line.split(' ').next().unwrap()).collect();
+    assert!(exposed.len() > 20, "{metrics}");
+    let operations = std::fs::read_to_string(repository().join("docs/operations.md")).unwrap();
+    let table = part(&operations, "\n## Metrics", "\n## ");
+    let rows = table.lines().filter(|line| line.starts_with("| `"));
+    let told: Vec<String> = rows.flat_map(|row| words(row.split(" | ").next().unwrap(), '`')).collect();
+    for name in &exposed {
+        let described = told.iter().filter(|told| told.strip_suffix("_total").unwrap_or(told) == *name);
+        assert_eq!(described.count(), 1, "{name} in the table of metrics: {told:?}");
+    }
+    // One that has no sample yet is not exposed.
+    let source = source("gateway/src/metrics.rs");
+    let stale: Vec<_> = told
+        .iter()
+        .filter(|name| !source.contains(&format!("\"{}\"", name.strip_suffix("_total").unwrap_or(name))))
+        .collect();
+    assert!(stale.is_empty(), "docs/operations.md, Metrics, has {stale:?}, which nothing counts");
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! What operators see: health, metrics, logs; and what nobody may see in them.
 
+use std::process::Command;
+
 use serde_json::{Value, json};
-use tests::{Answer, Folder, Site, base64, shared};
+use tests::{Answer, Folder, Ran, Site, base64, shared};
 
 fn sign(site: &Site, data: &str) -> Answer {
     let body = json!({"key": "demo-sm2", "algorithm": "sm2-sm3", "input": {"data": base64(data.as_bytes())}});
@@ -43,6 +45,40 @@ fn a_signature_a_verdict_and_a_refusal_are_counted() {
     site.app().post("/v1/signatures", &body).expect(404);
     let after = count();
     assert_eq!([0, 1, 2, 3].map(|at| after[at] - before[at]), [2.0, 2.0, 1.0, 1.0]);
+}
+
+#[test]
+fn what_the_database_and_a_group_have_to_do_is_measured() {
+    let folder = Folder::init();
+    folder.configure("[database]\n", "[database]\nslow_statement_ms = 1\n");
+    let site = folder.serve();
+    sign(&site, "counted");
+    let one = |name: &str, labels: &[&str]| counted(&site, &format!("license_gateway_{name}"), labels);
+    assert!(one("database_pool_size", &["pool=\"read\""]) >= 1.0);
+    assert!(one("database_pool_size", &["pool=\"write\""]) >= 1.0);
+    assert!(
+        one("database_pool_in_use", &["pool=\"write\""]) <= one("database_pool_size", &["pool=\"write\""])
+    );
+    assert!(one("group_load_peak", &["group=\"bureau\""]) >= 1.0);
+    assert!(one("group_queue_peak", &["group=\"bureau\""]) >= 1.0);
+    assert_eq!(one("group_load_peak", &["group=\"portal\""]), 0.0);
+    assert_eq!(one("device_wrapped_hits", &[]) + one("device_wrapped_misses", &[]), 0.0);
+
+    // A day of d2 that takes longer to read than a millisecond: each minute brings ten thousand blanks.
+    let rows = "WITH RECURSIVE minute(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM minute WHERE n < 1400)
+        INSERT INTO device_history SELECT 'd2', 60, (unixepoch() / 60 - n) * 60, 'ready', '{\"ready\":60}', 0, 0,
+        printf('{%10000s}', ''), 0, 0, 0, 0, 0, 8, 0, 0, NULL FROM minute";
+    let mut sqlite = Command::new("sqlite3");
+    Ran::of(sqlite.arg("-cmd").arg(".timeout 20000").arg(site.data().join("gateway.db")).arg(rows))
+        .expect("sqlite3 writes history");
+    let before = one("database_slow_statements", &[]);
+    site.app_number(2).get("/v1/devices/d2/history").expect(200);
+    assert!(one("database_slow_statements", &[]) > before);
+    let log = site.log();
+    let line = log.split("slow statement").nth(1).expect("it is logged, too");
+    assert!(line.contains("slow_threshold"), "{line}");
+    let told = log.lines().any(|line| line.contains("FROM device_history"));
+    assert!(told && !log.contains("'d2'"), "the statement and no value: {log}");
 }
 
 #[test]

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use config::Secret;
+use log::LevelFilter;
+use sqlx::ConnectOptions;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 
@@ -11,6 +13,8 @@ use crate::StoreError;
 
 /// How long a statement waits for what another connection has locked.
 pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+/// A statement that takes longer is logged, if the site says nothing else.
+const SLOW: Duration = Duration::from_millis(500);
 /// How long connecting may take.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -29,19 +33,28 @@ const SESSION: [(&str, &str); 4] = [
 pub struct DatabaseAccess {
     url: String,
     password: Option<Secret<String>>,
+    pub(super) slow: Duration,
 }
 
 impl DatabaseAccess {
     /// `sqlite:///path/file.db`, or `postgres://user@host:port/database` with libpq's `sslmode` and `sslrootcert`.
     #[must_use]
     pub fn new(url: impl Into<String>) -> Self {
-        Self { url: url.into(), password: None }
+        Self { url: url.into(), password: None, slow: SLOW }
     }
 
     /// The password of the user that a `postgres://` address names.
     #[must_use]
     pub fn with_password(mut self, password: Secret<String>) -> Self {
         self.password = Some(password);
+        self
+    }
+
+    /// From how long on a statement is logged as a warning of the target `sqlx::query`, and a wait for a connection
+    /// of `sqlx::pool::acquire`; neither shows values.
+    #[must_use]
+    pub fn with_slow_statements(mut self, slow: Duration) -> Self {
+        self.slow = slow;
         self
     }
 }
@@ -83,12 +96,16 @@ impl Address {
                     .busy_timeout(LOCK_TIMEOUT)
                     .journal_mode(SqliteJournalMode::Wal)
                     // In WAL mode NORMAL would lose the last commits in a power cut: what was answered must stand.
-                    .synchronous(SqliteSynchronous::Full),
+                    .synchronous(SqliteSynchronous::Full)
+                    .log_slow_statements(LevelFilter::Warn, access.slow),
             ));
         }
         if url.starts_with("postgres://") || url.starts_with("postgresql://") {
             let options: PgConnectOptions = url.parse().map_err(|_| StoreError::UnsupportedUrl)?;
-            let options = options.application_name("license-gateway").options(SESSION);
+            let options = options
+                .application_name("license-gateway")
+                .options(SESSION)
+                .log_slow_statements(LevelFilter::Warn, access.slow);
             return Ok(Self::Postgres(match &access.password {
                 Some(password) => options.password(password.expose()),
                 None => options,

@@ -1,6 +1,7 @@
 //! Pools, connections and transactions of either database.
 
 use std::ops::{Deref, DerefMut};
+use std::time::Duration;
 
 use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnection, SqlitePool, SqlitePoolOptions};
@@ -27,6 +28,17 @@ const LOCK_SPACE: i32 = 0x4c47; // "LG"
 /// The same for locks of replicas' names.
 const NAME_SPACE: i32 = 0x4c48;
 
+/// How the connections of a pool are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolFigures {
+    /// `read` or `write`.
+    pub pool: &'static str,
+    /// Connections that are open.
+    pub size: u32,
+    /// Of them those at work.
+    pub in_use: u32,
+}
+
 /// Connections for one use.
 pub(crate) enum Pool {
     Sqlite(SqlitePool),
@@ -35,34 +47,55 @@ pub(crate) enum Pool {
 
 impl Pool {
     /// Connections that cannot write.
-    pub(super) async fn of_readers(address: &Address) -> Result<Self, sqlx::Error> {
+    pub(super) async fn of_readers(address: &Address, slow: Duration) -> Result<Self, sqlx::Error> {
         Ok(match address {
             Address::Sqlite(options) => {
                 let options = options.clone().pragma("query_only", "ON");
-                let pool = SqlitePoolOptions::new().acquire_timeout(LOCK_TIMEOUT).max_connections(READERS);
+                let pool = SqlitePoolOptions::new()
+                    .acquire_timeout(LOCK_TIMEOUT)
+                    .acquire_slow_threshold(slow)
+                    .max_connections(READERS);
                 Self::Sqlite(pool.connect_with(options).await?)
             }
             Address::Postgres(options) => {
                 let options = options.clone().options([("default_transaction_read_only", "on")]);
-                let pool = PgPoolOptions::new().acquire_timeout(LOCK_TIMEOUT).max_connections(READERS);
+                let pool = PgPoolOptions::new()
+                    .acquire_timeout(LOCK_TIMEOUT)
+                    .acquire_slow_threshold(slow)
+                    .max_connections(READERS);
                 Self::Postgres(pool.connect_with(options).await?)
             }
         })
     }
 
     /// Connections that write.
-    pub(super) async fn of_writers(address: &Address) -> Result<Self, sqlx::Error> {
+    pub(super) async fn of_writers(address: &Address, slow: Duration) -> Result<Self, sqlx::Error> {
         Ok(match address {
             Address::Sqlite(options) => {
-                let pool = SqlitePoolOptions::new().acquire_timeout(LOCK_TIMEOUT).max_connections(1);
+                let pool = SqlitePoolOptions::new()
+                    .acquire_timeout(LOCK_TIMEOUT)
+                    .acquire_slow_threshold(slow)
+                    .max_connections(1);
                 Self::Sqlite(pool.connect_with(options.clone()).await?)
             }
             Address::Postgres(options) => {
-                let pool =
-                    PgPoolOptions::new().acquire_timeout(LOCK_TIMEOUT).max_connections(POSTGRES_WRITERS);
+                let pool = PgPoolOptions::new()
+                    .acquire_timeout(LOCK_TIMEOUT)
+                    .acquire_slow_threshold(slow)
+                    .max_connections(POSTGRES_WRITERS);
                 Self::Postgres(pool.connect_with(options.clone()).await?)
             }
         })
+    }
+
+    /// How they are used now.
+    pub(super) fn figures(&self, pool: &'static str) -> PoolFigures {
+        let (size, idle) = match self {
+            Self::Sqlite(pool) => (pool.size(), pool.num_idle()),
+            Self::Postgres(pool) => (pool.size(), pool.num_idle()),
+        };
+        let in_use = size.saturating_sub(u32::try_from(idle).unwrap_or(u32::MAX));
+        PoolFigures { pool, size, in_use }
     }
 
     /// A transaction that reads: all its statements see the database as it was at the first.
