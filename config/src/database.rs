@@ -117,7 +117,8 @@ pub(crate) fn check_together(site: &Site, database: &Database, reader: &Reader<'
     }
     let mode = url.query_pairs().find(|(name, _)| name == "sslmode").map(|(_, mode)| mode.into_owned());
     let verified = matches!(mode.as_deref(), Some("verify-ca" | "verify-full"));
-    if !verified && !(site.sandbox && mode.is_some()) {
+    let accepted = verified || (site.sandbox && mode.is_some());
+    if !accepted {
         let message = "database.url: a server on another machine needs sslmode=verify-full (or verify-ca)";
         reader.mistake_at(0, message.to_owned());
     }

@@ -158,9 +158,9 @@ async fn a_new_version_of_the_key_in_the_devices_takes_the_data_key_over(databas
 
 async fn a_key_that_was_altered_by_sql_is_not_used(database: &Database) {
     let changes = [
-        "UPDATE key_copies SET certificate_chain = 'x' WHERE key_id = 'stamp'",
+        "UPDATE key_copies SET certificate_chain = 'other' WHERE key_id = 'stamp'",
         "UPDATE key_versions SET retires_at = 1 WHERE key_id = 'stamp'",
-        "UPDATE keys SET label = 'x' WHERE id = 'stamp'",
+        "UPDATE keys SET label = 'other' WHERE id = 'stamp'",
         "UPDATE keys SET code = NULL WHERE id = 'stamp'",
         "INSERT INTO key_copies (key_id, version, device, certificate_chain, created_at)
          VALUES ('stamp', 1, 'd9', '', 0)",
