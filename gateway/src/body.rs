@@ -18,6 +18,7 @@ use serde::{Deserialize, Deserializer};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::batch;
 use crate::problem::{Fault, Problem};
 use crate::state::Gateway;
 
@@ -78,7 +79,17 @@ pub(crate) fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, Problem> {
         .map_err(|error| Problem::faults(vec![Fault::new("query", "invalid_query", error.body_text())]))
 }
 
-async fn read(body: Body, limit: usize, timeout: Duration) -> Result<Bytes, Problem> {
+/// The most octets that a body on a route may have.
+pub(crate) fn limit(route: &str, server: &config::Server) -> usize {
+    if batch::is_batch(route) {
+        server.body_limit.saturating_mul(batch::BODY_FACTOR)
+    } else {
+        server.body_limit
+    }
+}
+
+/// A body whole: of at most `limit` octets, within `timeout`.
+pub(crate) async fn read(body: Body, limit: usize, timeout: Duration) -> Result<Bytes, Problem> {
     match tokio::time::timeout(timeout, Limited::new(body, limit).collect()).await {
         Err(_) => Err(Problem::body_timeout()),
         Ok(Ok(body)) => Ok(body.to_bytes()),

@@ -18,6 +18,7 @@ mod edge;
 mod error;
 mod faults;
 mod history;
+mod idempotency;
 mod identifiers;
 #[cfg(feature = "sandbox")]
 mod init;

@@ -54,6 +54,11 @@ struct Trust {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Outcome {
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct DeviceLabel {
     device: String,
     group: String,
@@ -120,6 +125,7 @@ pub(crate) struct Metrics {
     paths_remembered: Family<Trust, Gauge>,
     paths_judged: Family<Trust, Gauge>,
     path_memory: Family<Trust, Gauge>,
+    idempotency: Family<Outcome, Counter>,
     in_flight: Gauge<i64, AtomicI64>,
     device_state: Family<DeviceStateLabel, Gauge>,
     device_load: Family<DeviceLabel, Gauge>,
@@ -182,6 +188,7 @@ impl Metrics {
             paths_remembered: Family::default(),
             paths_judged: Family::default(),
             path_memory: Family::default(),
+            idempotency: Family::default(),
             in_flight: Gauge::default(),
             device_state: Family::default(),
             device_load: Family::default(),
@@ -237,6 +244,11 @@ impl Metrics {
             "path_memory_bytes",
             "Octets of judgements on certificate paths remembered",
             metrics.path_memory.clone(),
+        );
+        registry.register(
+            "idempotency",
+            "Requests with an idempotency key, by what came of them",
+            metrics.idempotency.clone(),
         );
         registry.register("http_requests_in_flight", "Requests being worked on", metrics.in_flight.clone());
         registry.register("device_state", "1 for the state a device is in", metrics.device_state.clone());
@@ -401,6 +413,11 @@ impl Metrics {
 
     pub(crate) fn signed(&self, device: &str, algorithm: &'static str) {
         self.signatures.get_or_create(&Signature { device: device.to_owned(), algorithm }).inc();
+    }
+
+    /// A request with an idempotency key was `carried_out`, `replayed` or `refused`.
+    pub(crate) fn idempotency(&self, outcome: &'static str) {
+        self.idempotency.get_or_create(&Outcome { outcome }).inc();
     }
 
     pub(crate) fn judged(&self, what: &'static str, verdict: Verdict) {

@@ -2,15 +2,18 @@
 
 use std::sync::LazyLock;
 
-use axum::http::header;
+use axum::http::{Method, header};
 use axum::response::{Html, IntoResponse};
 use bytes::Bytes;
 use utoipa::OpenApi;
+use utoipa::openapi::Required;
+use utoipa::openapi::path::{ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
 
 use crate::{
-    ceremonies, configuration, custodians, devices, faults, history, identifiers, key_register, keys,
-    licenses, maintenance, operations, problem, replace, signatures, trust, verifications,
+    ceremonies, configuration, custodians, devices, faults, history, idempotency, identifiers, key_register,
+    keys, licenses, maintenance, operations, problem, replace, signatures, trust, verifications,
 };
 
 #[derive(OpenApi)]
@@ -64,7 +67,7 @@ use crate::{
         get_docs,
     ),
     components(schemas(problem::ProblemDocument, problem::Fault)),
-    modifiers(&SandboxKey),
+    modifiers(&SandboxKey, &IdempotencyKey),
 )]
 struct Document;
 
@@ -85,6 +88,32 @@ impl utoipa::Modify for SandboxKey {
             for operation in [&mut item.get, &mut item.post, &mut item.put].into_iter().flatten() {
                 let needed = utoipa::openapi::SecurityRequirement::new("api_key", Vec::<String>::new());
                 operation.security = Some(vec![needed]);
+            }
+        }
+    }
+}
+
+/// The header of requests that are carried out once.
+struct IdempotencyKey;
+
+impl utoipa::Modify for IdempotencyKey {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let text = ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).max_length(Some(255));
+        let header = ParameterBuilder::new()
+            .name("Idempotency-Key")
+            .parameter_in(ParameterIn::Header)
+            .required(Required::False)
+            .description(Some(
+                "Made by the caller, one for each act: the request is carried out once, and sent again within 24 hours \
+                 gets the same answer with `idempotency-replayed: true`.",
+            ))
+            .schema(Some(text))
+            .build();
+        for (path, item) in &mut document.paths.paths {
+            if let Some(operation) = &mut item.post
+                && idempotency::applies(&Method::POST, path)
+            {
+                operation.parameters.get_or_insert_default().push(header.clone());
             }
         }
     }

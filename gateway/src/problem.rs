@@ -256,6 +256,34 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "license_unknown", "License unknown", detail)
     }
 
+    pub(crate) fn idempotency_mismatch() -> Self {
+        let detail = "another request came under this idempotency key";
+        Self::new(StatusCode::CONFLICT, "idempotency_mismatch", "Another request", detail)
+    }
+
+    pub(crate) fn idempotency_in_progress() -> Self {
+        let detail = "the request under this idempotency key is still being carried out";
+        let title = "Being carried out";
+        Self {
+            retry_after: Some(1),
+            ..Self::new(StatusCode::CONFLICT, "idempotency_in_progress", title, detail)
+        }
+    }
+
+    pub(crate) fn idempotency_unresolved(began: &str) -> Self {
+        let detail = format!(
+            "request {began} was begun under this idempotency key and broke off; the audit log and the state of what \
+             it was about tell how far it came"
+        );
+        Self::new(StatusCode::CONFLICT, "idempotency_unresolved", "Outcome unknown", detail)
+    }
+
+    pub(crate) fn idempotency_answer_not_kept(done: &str) -> Self {
+        let detail =
+            format!("request {done} did this; its answer is not kept, for it held a secret or was too large");
+        Self::new(StatusCode::CONFLICT, "idempotency_answer_not_kept", "Done before", detail)
+    }
+
     pub(crate) fn overloaded() -> Self {
         Self::unavailable("overloaded", "Overloaded", "the gateway works on as many requests as it may")
     }

@@ -20,6 +20,7 @@ use verify_front::LicenseFront;
 use crate::auth::Apps;
 use crate::ceremonies::Attempts;
 use crate::error::with_causes;
+use crate::idempotency::Instance;
 use crate::judging::Judging;
 use crate::listen::Served;
 use crate::material::{Digests, Material, Unusable};
@@ -151,6 +152,7 @@ pub(crate) struct Foundation {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) in_flight: Arc<AtomicUsize>,
     pub(crate) attempts: Arc<Attempts>,
+    pub(crate) instance: Instance,
     pub(crate) reloads: Reloads,
     pub(crate) trust: Arc<TrustKeeper>,
 }
@@ -172,6 +174,7 @@ impl Foundation {
             metrics: Arc::clone(&self.metrics),
             in_flight: Arc::clone(&self.in_flight),
             attempts: Arc::clone(&self.attempts),
+            instance: self.instance.clone(),
             reloads: self.reloads.clone(),
             config,
         })

@@ -1,13 +1,14 @@
 //! All URLs on one screen.
 
 use axum::Router;
+use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post, put};
 
 use crate::problem::Problem;
 use crate::state::Gateway;
 use crate::{
-    ceremonies, configuration, custodians, deadline, devices, edge, faults, history, identifiers,
-    key_register, keys, licenses, maintenance, openapi, operations, replace, signatures, trust,
+    ceremonies, configuration, custodians, deadline, devices, edge, faults, history, idempotency,
+    identifiers, key_register, keys, licenses, maintenance, openapi, operations, replace, signatures, trust,
     verifications,
 };
 
@@ -48,7 +49,8 @@ pub(crate) fn router(gateway: Gateway) -> Router {
         .route("/v1/admin/ceremonies/{id}/call-off", post(ceremonies::call_off_ceremony))
         .route("/v1/admin/custodians", get(custodians::list_custodians).post(custodians::add_custodian))
         .route("/v1/admin/custodians/{name}/disable", post(custodians::disable_custodian))
-        .route("/v1/admin/custodians/{name}/enable", post(custodians::enable_custodian));
+        .route("/v1/admin/custodians/{name}/enable", post(custodians::enable_custodian))
+        .route_layer(from_fn_with_state(gateway.clone(), idempotency::once));
     let operations = Router::new()
         .route("/livez", get(operations::livez))
         .route("/readyz", get(operations::readyz))

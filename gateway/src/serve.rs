@@ -18,6 +18,7 @@ use crate::admin::AdminSocket;
 use crate::auth::Apps;
 use crate::ceremonies;
 use crate::error::StartupError;
+use crate::idempotency::{self, Instance};
 use crate::judging::Judging;
 use crate::listen::{Listener, Served};
 use crate::logging::Slow;
@@ -102,6 +103,7 @@ pub(crate) async fn serve(
         metrics: Arc::new(Metrics::new(slow)),
         in_flight: Arc::default(),
         attempts: Arc::default(),
+        instance: Instance::new(),
         reloads,
         trust: Arc::clone(&trust),
     };
@@ -137,6 +139,7 @@ pub(crate) async fn serve(
         tokio::spawn(protection::keep_unlocked(store.clone(), fleet, unlocked_log, unlocked_keys));
     let following = tokio::spawn(replicas::follow(store.clone(), following_fleet, followed_keys));
     let looking = tokio::spawn(Arc::clone(&trust).watch());
+    let forgetting = tokio::spawn(idempotency::forget(store.clone()));
     let ended = tokio::select! {
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
@@ -151,7 +154,7 @@ pub(crate) async fn serve(
         tracing::warn!(?grace, "some requests did not finish in time");
     }
     trust.stop();
-    for task in [watching, unlocking, following, looking] {
+    for task in [watching, unlocking, following, looking, forgetting] {
         task.abort();
         let _ = task.await;
     }

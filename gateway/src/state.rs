@@ -9,6 +9,7 @@ use verify_front::{LicenseFront, TrustInForce};
 
 use crate::auth::Apps;
 use crate::ceremonies::Attempts;
+use crate::idempotency::Instance;
 use crate::judging::Judging;
 use crate::metrics::Metrics;
 use crate::reload::Reloads;
@@ -40,6 +41,8 @@ pub(crate) struct Parts {
     pub(crate) in_flight: Arc<AtomicUsize>,
     /// Confirmations that were tried in custodians' names.
     pub(crate) attempts: Arc<Attempts>,
+    /// In whose name idempotency keys are held.
+    pub(crate) instance: Instance,
     /// Where a reload is asked for.
     pub(crate) reloads: Reloads,
 }

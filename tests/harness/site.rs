@@ -189,6 +189,13 @@ impl Site {
         (folder, status)
     }
 
+    /// Ends the gateway with SIGKILL; gives back the folder as that left it.
+    pub fn kill(self) -> Folder {
+        let Self { mut process, folder, .. } = self;
+        process.child.kill().and_then(|()| process.child.wait()).expect("the gateway can be killed");
+        folder
+    }
+
     /// The first app of the sandbox: business scopes, all service keys.
     pub fn app(&self) -> &Caller {
         &self.app

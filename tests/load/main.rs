@@ -4,6 +4,7 @@
 
 mod bench;
 mod connection;
+mod crash;
 mod fault;
 mod fleet;
 mod generator;
@@ -49,6 +50,8 @@ enum Task {
     Bench(bench::Options),
     /// Break devices under load, on a site of its own, and see that nothing wrong or lost comes of it.
     Soak(soak::Options),
+    /// Kill the gateway under load again and again and see that nothing is lost or done twice.
+    Crash(crash::Options),
     /// A bare HTTP server to compare with.
     #[command(hide = true)]
     Echo {
@@ -107,6 +110,7 @@ fn main() -> ExitCode {
     let done = match (cli.task, cli.load) {
         (Some(Task::Bench(options)), _) => told_what_to_test().and_then(|()| bench::bench(&options)),
         (Some(Task::Soak(options)), _) => told_what_to_test().and_then(|()| soak::soak(&options)),
+        (Some(Task::Crash(options)), _) => told_what_to_test().and_then(|()| crash::crash(&options)),
         (Some(Task::Echo { answer_octets }), _) => reference::echo(answer_octets),
         (Some(Task::DirectSign(order)), _) => reference::direct_sign(&order),
         (Some(Task::DirectVerify { seconds }), _) => reference::direct_verify(seconds),

@@ -1,0 +1,266 @@
+//! `Idempotency-Key`: a request that changes something is carried out once, however often it is sent.
+//!
+//! The key belongs to its caller and the route, and the first request that comes under it settles what it stands for:
+//! target and body. A request that has a key runs to its end even if its sender goes away, so that who asks again
+//! learns what came of it. A second one waits for the first. What was refused is not kept: nothing was done.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{FromRequestParts, MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http_body_util::{BodyExt, Limited};
+use sm3::{Digest, Sm3};
+use store::{Claim, Claimed, IdempotencyId, KeptAnswer, LARGEST_ANSWER, Store};
+use time::OffsetDateTime;
+use tracing::Instrument;
+
+use crate::auth::Authenticated;
+use crate::body;
+use crate::problem::{Fault, Problem};
+use crate::request_id;
+use crate::state::Gateway;
+
+/// Name of the header.
+pub(crate) const HEADER: &str = "idempotency-key";
+/// Marks an answer that was given before.
+pub(crate) const REPLAYED: &str = "idempotency-replayed";
+/// Fields of an answer that belong to it; the others are made for each sending.
+const KEPT_FIELDS: [HeaderName; 4] =
+    [header::CONTENT_TYPE, header::CONTENT_DISPOSITION, header::ETAG, header::LOCATION];
+/// POST routes that change nothing: to do them again is no harm, and their answers are not kept.
+pub(crate) const HARMLESS: [&str; 5] = [
+    "/v1/identifiers:check",
+    "/v1/licenses:verify",
+    "/v1/licenses:verify-batch",
+    "/v1/verifications",
+    "/v1/verifications:batch",
+];
+/// Routes whose handlers keep the answer in the transaction that puts the act on record: with no answer kept, nothing
+/// is on record and nothing left the gateway, so that a request that was interrupted may be carried out anew.
+const ATOMIC: [&str; 1] = ["/v1/signatures"];
+/// How often a waiting request looks whether the first one is done.
+const LOOKS: [u64; 5] = [10, 20, 40, 80, 160];
+/// Longer than a request may take beyond the devices' deadline.
+const MARGIN: Duration = Duration::from_secs(6);
+
+/// How often keys whose time is over are removed; some thousand each time.
+const SWEEP: Duration = Duration::from_secs(10);
+
+/// The run of this gateway that holds keys.
+#[derive(Debug, Clone)]
+pub(crate) struct Instance(Arc<str>);
+
+impl Instance {
+    pub(crate) fn new() -> Self {
+        Self(format!("{:032x}", fastrand::u128(..)).into())
+    }
+}
+
+/// In the extensions of a request that holds a key: its handler can keep the answer with the record of the act.
+#[derive(Clone)]
+pub(crate) struct Held(pub(crate) Arc<Claim>);
+
+/// In the extensions of an answer that its handler has kept.
+#[derive(Clone)]
+pub(crate) struct Kept;
+
+/// Removes keys whose time is over, until it is dropped.
+pub(crate) async fn forget(store: Store) {
+    let mut tick = tokio::time::interval(SWEEP);
+    loop {
+        tick.tick().await;
+        if let Err(error) = store.forget_idempotency(OffsetDateTime::now_utc()).await {
+            tracing::warn!(%error, "idempotency keys whose time is over could not be removed");
+        }
+    }
+}
+
+/// Whether an `Idempotency-Key` has a meaning for these requests.
+pub(crate) fn applies(method: &Method, route: &str) -> bool {
+    method == Method::POST && !HARMLESS.contains(&route)
+}
+
+/// Carries a request out that has no key, or whose key is new; answers any other from what is known of its key.
+pub(crate) async fn once(State(gateway): State<Gateway>, request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str).to_owned();
+    if !request.headers().contains_key(HEADER) || !applies(request.method(), &route) {
+        return next.run(request).await;
+    }
+    match claim(&gateway, route, request).await {
+        Ok(Mine { request, claim }) => carry_out(gateway, claim, request, next).await,
+        Err(Settled::Answer(answer)) => {
+            gateway.metrics.idempotency("replayed");
+            replay(answer)
+        }
+        Err(Settled::Refused(problem)) => {
+            gateway.metrics.idempotency("refused");
+            problem.into_response()
+        }
+    }
+}
+
+/// A request to be carried out, and the claim that lets it.
+struct Mine {
+    request: Request,
+    claim: Arc<Claim>,
+}
+
+/// What a request gets that is not carried out.
+enum Settled {
+    Answer(KeptAnswer),
+    Refused(Problem),
+}
+
+impl From<Problem> for Settled {
+    fn from(problem: Problem) -> Self {
+        Self::Refused(problem)
+    }
+}
+
+async fn claim(gateway: &Gateway, route: String, request: Request) -> Result<Mine, Settled> {
+    let key = key(request.headers())?;
+    let (mut parts, body) = request.into_parts();
+    let caller = Authenticated::from_request_parts(&mut parts, gateway).await?;
+    let server = &gateway.config.server;
+    let body = body::read(body, body::limit(&route, server), server.read_timeout).await?;
+    let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
+    let fingerprint = Sm3::new()
+        .chain_update(parts.method.as_str())
+        .chain_update([0])
+        .chain_update(target)
+        .chain_update([0])
+        .chain_update(&body)
+        .finalize();
+    let claim = Claim {
+        repeatable: ATOMIC.contains(&route.as_str()),
+        id: IdempotencyId { actor: caller.actor(), route: format!("{} {route}", parts.method), key },
+        fingerprint: fingerprint.into(),
+        request_id: request_id::current(),
+        instance: gateway.instance.0.to_string(),
+        holder: format!("{:032x}", fastrand::u128(..)),
+    };
+    let mut looks = LOOKS.into_iter().chain(std::iter::repeat(LOOKS[LOOKS.len() - 1]));
+    let waiting_until = tokio::time::Instant::now() + gateway.fleet.deadline() + MARGIN;
+    loop {
+        let claimed =
+            gateway.store.claim_idempotency(&claim).await.map_err(|error| Problem::database(&error))?;
+        match claimed {
+            Claimed::Ours => break,
+            Claimed::Answered(answer) => return Err(Settled::Answer(answer)),
+            Claimed::Mismatch => return Err(Problem::idempotency_mismatch().into()),
+            Claimed::Unresolved(began) => return Err(Problem::idempotency_unresolved(&began).into()),
+            Claimed::Running if tokio::time::Instant::now() >= waiting_until => {
+                return Err(Problem::idempotency_in_progress().into());
+            }
+            Claimed::Running => {
+                tokio::time::sleep(Duration::from_millis(looks.next().unwrap_or(160))).await;
+            }
+        }
+    }
+    let claim = Arc::new(claim);
+    parts.extensions.insert(Held(Arc::clone(&claim)));
+    Ok(Mine { request: Request::from_parts(parts, Body::from(body)), claim })
+}
+
+/// The key: 1 to 255 visible characters, in quotation marks (RFC 8941 string, as the draft of the header has it) or
+/// without.
+fn key(headers: &HeaderMap) -> Result<String, Problem> {
+    let wrong = |code, detail| Problem::faults(vec![Fault::new(HEADER, code, detail)]);
+    let mut values = headers.get_all(HEADER).iter();
+    let (value, second) = (values.next(), values.next());
+    if second.is_some() {
+        return Err(wrong("header_repeated", "must be there once"));
+    }
+    let text = value.and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let bare = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text);
+    let visible = |octet: u8| octet.is_ascii_graphic() && !matches!(octet, b'"' | b'\\' | b',');
+    if (1..=255).contains(&bare.len()) && bare.bytes().all(visible) {
+        Ok(bare.to_owned())
+    } else {
+        Err(wrong("header_malformed", "must be 1 to 255 visible ASCII characters without \" \\ and comma"))
+    }
+}
+
+/// Runs a request to its end, whoever still waits for it, and keeps its answer.
+async fn carry_out(gateway: Gateway, claim: Arc<Claim>, request: Request, next: Next) -> Response {
+    let settle = async move {
+        let response = next.run(request).await;
+        settle(&gateway, &claim, response).await
+    };
+    let running = tokio::spawn(request_id::scope(request_id::current(), settle).in_current_span());
+    match running.await {
+        Ok(response) => response,
+        // What it had done by then nobody knows: the key stays as it is.
+        Err(_) => Problem::panicked().into_response(),
+    }
+}
+
+/// Keeps an answer, or gives the key back where nothing was done.
+async fn settle(gateway: &Gateway, claim: &Claim, response: Response) -> Response {
+    if response.extensions().get::<Kept>().is_some() {
+        gateway.metrics.idempotency("carried_out");
+        return response;
+    }
+    if is_refusal(response.status(), claim.repeatable) {
+        if let Err(error) = gateway.store.release_idempotency(claim).await {
+            tracing::warn!(%error, "an idempotency key could not be given back; it is free when its lease ends");
+        }
+        return response;
+    }
+    gateway.metrics.idempotency("carried_out");
+    let (parts, body) = response.into_parts();
+    let secret = parts.headers.get(header::CACHE_CONTROL).is_some_and(|value| value == "no-store");
+    let body = match Limited::new(body, usize::MAX).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(_) => return Problem::panicked().into_response(),
+    };
+    let kept = if secret || body.len() > LARGEST_ANSWER {
+        let again = Problem::idempotency_answer_not_kept(&claim.request_id).into_response();
+        of_response(again).await
+    } else {
+        KeptAnswer { status: parts.status.as_u16(), headers: fields(&parts.headers), body: body.to_vec() }
+    };
+    match gateway.store.keep_answer(claim, &kept).await {
+        Ok(true) => {}
+        // The act is done and on record, and the key cannot be taken for another: the answer may leave.
+        Ok(false) => tracing::warn!("an answer took longer than its idempotency key is held"),
+        Err(error) => tracing::warn!(%error, "an answer could not be kept under its idempotency key"),
+    }
+    Response::from_parts(parts, Body::from(body))
+}
+
+/// Whether an answer says that nothing was done. An error of the server's own leaves it open, except where whatever
+/// was done is kept with its record.
+fn is_refusal(status: StatusCode, repeatable: bool) -> bool {
+    status.is_client_error()
+        || matches!(status, StatusCode::SERVICE_UNAVAILABLE)
+        || (repeatable && status.is_server_error())
+}
+
+/// The fields of an answer that are kept with it.
+pub(crate) fn fields(headers: &HeaderMap) -> Vec<(String, String)> {
+    let kept = headers.iter().filter(|(name, _)| KEPT_FIELDS.contains(name));
+    kept.filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned()))).collect()
+}
+
+async fn of_response(response: Response) -> KeptAnswer {
+    let (parts, body) = response.into_parts();
+    let body = body.collect().await.map(|body| body.to_bytes().to_vec()).unwrap_or_default();
+    KeptAnswer { status: parts.status.as_u16(), headers: fields(&parts.headers), body }
+}
+
+fn replay(answer: KeptAnswer) -> Response {
+    let mut response = Response::new(Body::from(answer.body));
+    *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
+    for (name, value) in answer.headers {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+    response
+}
