@@ -12,7 +12,8 @@ use axum::extract::{FromRequestParts, MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http_body_util::{BodyExt, Limited};
+use http_body_util::BodyExt;
+use serde::Serialize;
 use sm3::{Digest, Sm3};
 use store::{Claim, Claimed, IdempotencyId, KeptAnswer, LARGEST_ANSWER, Store};
 use time::OffsetDateTime;
@@ -214,7 +215,7 @@ async fn settle(gateway: &Gateway, claim: &Claim, response: Response) -> Respons
     gateway.metrics.idempotency("carried_out");
     let (parts, body) = response.into_parts();
     let secret = parts.headers.get(header::CACHE_CONTROL).is_some_and(|value| value == "no-store");
-    let body = match Limited::new(body, usize::MAX).collect().await {
+    let body = match body.collect().await {
         Ok(body) => body.to_bytes(),
         Err(_) => return Problem::panicked().into_response(),
     };
@@ -245,6 +246,14 @@ fn is_refusal(status: StatusCode, repeatable: bool) -> bool {
 pub(crate) fn fields(headers: &HeaderMap) -> Vec<(String, String)> {
     let kept = headers.iter().filter(|(name, _)| KEPT_FIELDS.contains(name));
     kept.filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned()))).collect()
+}
+
+/// The answer 201 with a JSON body, as it is kept.
+pub(crate) fn created<T: Serialize>(body: &T) -> KeptAnswer {
+    // What is answered is made of texts and numbers, which is always JSON.
+    let body = serde_json::to_vec(body).unwrap_or_default();
+    let headers = vec![(header::CONTENT_TYPE.to_string(), "application/json".to_owned())];
+    KeptAnswer { status: StatusCode::CREATED.as_u16(), headers, body }
 }
 
 async fn of_response(response: Response) -> KeptAnswer {

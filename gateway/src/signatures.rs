@@ -1,21 +1,23 @@
 //! `POST /v1/signatures`.
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use config::{GroupId, KeyId};
 use formats::Algorithm;
 use formats::cms::Family;
 use serde::{Deserialize, Serialize};
-use signing::{Input, SignOrder, SignatureFormat};
+use signing::{Input, Keep, Receipt, SignOrder, SignatureFormat};
 use store::App;
 use tracing::Instrument;
 use utoipa::ToSchema;
 
 use crate::auth::{Authenticated, Scope};
 use crate::body::{Faults, JsonBody, Object};
+use crate::idempotency::{self, Held, Kept};
 use crate::input::{FORMS, Form, InputBody, algorithm, signer_id};
 use crate::problem::{Problem, ProblemDocument};
 use crate::state::Gateway;
@@ -78,31 +80,56 @@ pub(crate) struct SignatureResponse {
 )]
 pub(crate) async fn post_signature(
     caller: Authenticated,
+    held: Option<Extension<Held>>,
     State(gateway): State<Gateway>,
     JsonBody(request): JsonBody<SignatureRequest>,
-) -> Result<(StatusCode, Json<SignatureResponse>), Problem> {
+) -> Result<Response, Problem> {
     let app = caller.with(Scope::Signatures)?;
     let order = request.check()?;
     let keys = gateway.desk.keys();
     let group = keys.group(&order.key).ok_or_else(|| Problem::unknown_key(order.key.as_str()))?;
     permit(app, &order.key, group)?;
-    let (algorithm, key) = (order.algorithm, order.key.clone());
+    let algorithm = order.algorithm;
     let caller = caller.caller();
+    let answer = Answer { algorithm, key: order.key.clone(), request_id: caller.request_id.clone() };
+    let kept = held.is_some();
+    let keep = held.map(|Extension(Held(claim))| {
+        let answer = answer.clone();
+        Keep { claim, answer: Box::new(move |receipt| idempotency::created(&answer.of(receipt))) }
+    });
     // In a task of its own: a caller that hangs up does not keep what its key did off the record.
-    let (desk, on_behalf) = (gateway.desk.clone(), caller.clone());
-    let signing = tokio::spawn(async move { desk.sign(&on_behalf, order).await }.in_current_span());
+    let (desk, on_behalf) = (gateway.desk.clone(), caller);
+    let signing =
+        tokio::spawn(async move { desk.sign_keeping(&on_behalf, order, keep).await }.in_current_span());
     let receipt = signing.await.map_err(|_| Problem::panicked())??;
     gateway.metrics.signed(receipt.device.as_str(), algorithm.name());
-    let response = SignatureResponse {
-        signature: STANDARD.encode(&receipt.signature),
-        algorithm,
-        key,
-        device: receipt.device.to_string(),
-        certificate: receipt.certificate.as_ref().map(formats::Certificate::to_pem),
-        audit_index: receipt.audit_index,
-        request_id: caller.request_id,
-    };
-    Ok((StatusCode::CREATED, Json(response)))
+    let mut response = (StatusCode::CREATED, Json(answer.of(&receipt))).into_response();
+    if kept {
+        response.extensions_mut().insert(Kept);
+    }
+    Ok(response)
+}
+
+/// The part of an answer that is known before the signature.
+#[derive(Clone)]
+struct Answer {
+    algorithm: Algorithm,
+    key: KeyId,
+    request_id: String,
+}
+
+impl Answer {
+    fn of(&self, receipt: &Receipt) -> SignatureResponse {
+        SignatureResponse {
+            signature: STANDARD.encode(&receipt.signature),
+            algorithm: self.algorithm,
+            key: self.key.clone(),
+            device: receipt.device.to_string(),
+            certificate: receipt.certificate.as_ref().map(formats::Certificate::to_pem),
+            audit_index: receipt.audit_index,
+            request_id: self.request_id.clone(),
+        }
+    }
 }
 
 /// Whether the app may sign with the key: named by id or through its group.

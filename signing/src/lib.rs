@@ -17,7 +17,7 @@ pub use ceremony::{CeremonyError, KeyAct, KeyCeremonies, KeyDevices, Operator};
 pub use error::SigningError;
 pub use keys::{Expiring, KeyRing, SigningCopy, SigningKey, SigningVersion, driver_key};
 pub use report::{Judged, validation_report};
-pub use sign::{Caller, Input, Receipt, SignOrder, SignatureFormat, SigningDesk};
+pub use sign::{Caller, Input, Keep, Receipt, SignOrder, SignatureFormat, SigningDesk};
 pub use system::{SystemDesk, SystemSignature};
 pub use verify::{
     CmsVerification, RawVerification, Signer, SignerSummary, TimestampAnswer, VerificationAnswer, verify_cms,

@@ -10,7 +10,7 @@ use formats::cms::{self, Content, Family, Pending, SignedDataPlan};
 use formats::scheme::HashAlgorithm;
 use formats::{Algorithm, Certificate, FormatError};
 use hsm_driver::{Ask, Fleet, HsmError, Signed};
-use store::{AuditEntry, AuditLog};
+use store::{AuditEntry, AuditLog, Claim, Keeping, KeptAnswer};
 use time::OffsetDateTime;
 
 use crate::{KeyRing, SigningCopy, SigningError, SigningKey};
@@ -92,6 +92,21 @@ pub struct Receipt {
     pub audit_index: u64,
 }
 
+/// How the answer to a request that holds an idempotency key is kept.
+pub struct Keep {
+    /// The claim that holds the key.
+    pub claim: Arc<Claim>,
+    /// Makes the answer of the receipt.
+    pub answer: Box<dyn FnOnce(&Receipt) -> KeptAnswer + Send>,
+}
+
+/// Who ordered what, and how the answer is kept.
+struct Commission<'c> {
+    caller: &'c Caller,
+    order: &'c SignOrder,
+    keep: Option<Keep>,
+}
+
 /// Signs with the site's keys. Clones share the keys.
 #[derive(Clone)]
 pub struct SigningDesk {
@@ -129,6 +144,20 @@ impl SigningDesk {
     /// See [`SigningError`]. A refusal by the devices is on record too; whether the caller may use the key
     /// was decided before.
     pub async fn sign(&self, caller: &Caller, order: SignOrder) -> Result<Receipt, SigningError> {
+        self.sign_keeping(caller, order, None).await
+    }
+
+    /// Signs as [`SigningDesk::sign`] does; the answer to the request is kept in the transaction that records the
+    /// signature.
+    ///
+    /// # Errors
+    /// See [`SigningDesk::sign`]; then nothing is kept.
+    pub async fn sign_keeping(
+        &self,
+        caller: &Caller,
+        order: SignOrder,
+        keep: Option<Keep>,
+    ) -> Result<Receipt, SigningError> {
         let ring = self.keys();
         let key = admit(&ring, &order)?;
         let mut copies = self.candidates(key, &order).into_iter();
@@ -145,7 +174,8 @@ impl SigningDesk {
         };
         let (turn, signed) =
             in_turn(&self.fleet, &caller.app, caller.deadline, first, copies, prepare).await?;
-        self.record(caller, &order, key, turn.copy, turn.prepared, signed).await
+        let commission = Commission { caller, order: &order, keep };
+        self.record(commission, key, turn.copy, turn.prepared, signed).await
     }
 
     /// The copies to ask, in turn: those that some device can serve, beginning anywhere so that their devices share
@@ -164,8 +194,7 @@ impl SigningDesk {
     /// Puts what came of an order on record and answers it.
     async fn record(
         &self,
-        caller: &Caller,
-        order: &SignOrder,
+        Commission { caller, order, keep }: Commission<'_>,
         key: &SigningKey,
         copy: &SigningCopy,
         prepared: Prepared,
@@ -204,21 +233,27 @@ impl SigningDesk {
                 return Err(error);
             }
         };
-        let audit_index = self
-            .audit
-            .append(AuditEntry {
-                device: Some(signed.device.to_string()),
-                result_digest: Some(hex::encode(HashAlgorithm::Sm3.digest(&signature))),
-                ..entry
-            })
-            .await?;
-        Ok(Receipt {
+        let entry = AuditEntry {
+            device: Some(signed.device.to_string()),
+            result_digest: Some(hex::encode(HashAlgorithm::Sm3.digest(&signature))),
+            ..entry
+        };
+        let receipt = Receipt {
             signature,
             device: signed.device,
             version: key.current.version,
             certificate: copy.chain.first().cloned(),
-            audit_index,
-        })
+            audit_index: 0, // nobody sees it before it is known
+        };
+        let keeping = keep.map(|Keep { claim, answer }| {
+            let receipt = receipt.clone();
+            Keeping {
+                claim,
+                answer: Box::new(move |audit_index| answer(&Receipt { audit_index, ..receipt })),
+            }
+        });
+        let audit_index = self.audit.append_keeping(entry, keeping).await?;
+        Ok(Receipt { audit_index, ..receipt })
     }
 }
 

@@ -16,7 +16,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::database::{AdvisoryLock, DedicatedConnection, query};
-use crate::{Store, StoreError};
+use crate::idempotency::keep_in;
+use crate::{Claim, KeptAnswer, Store, StoreError};
 
 /// Most entries that may wait; the next one is refused.
 const QUEUE: usize = 4096;
@@ -115,7 +116,16 @@ struct Counters {
 struct Waiting {
     entry: Vec<u8>,
     leaf_hash: [u8; 32],
+    keeping: Option<Keeping>,
     answer: oneshot::Sender<u64>,
+}
+
+/// The answer to a request that holds an idempotency key, to be kept with the entry about what it did.
+pub struct Keeping {
+    /// The claim that holds the key.
+    pub claim: Arc<Claim>,
+    /// Makes the answer; it is given the entry's index.
+    pub answer: Box<dyn FnOnce(u64) -> KeptAnswer + Send>,
 }
 
 impl AuditLog {
@@ -146,9 +156,22 @@ impl AuditLog {
     /// [`StoreError::AuditUnavailable`] at once when the queue is full or the log has stopped, when the commit
     /// failed, and when it took more than five seconds: then the entry may still be written.
     pub async fn append(&self, entry: AuditEntry) -> Result<u64, StoreError> {
+        self.append_keeping(entry, None).await
+    }
+
+    /// Appends an entry and keeps the answer to the request that it is about: both are durable, or neither is there.
+    ///
+    /// # Errors
+    /// As for [`AuditLog::append`], and [`StoreError::AuditUnavailable`] too when the request does not hold its
+    /// idempotency key any more: another one does, and will answer.
+    pub async fn append_keeping(
+        &self,
+        entry: AuditEntry,
+        keeping: Option<Keeping>,
+    ) -> Result<u64, StoreError> {
         let entry = entry.canonical_json()?;
         let (answer, index) = oneshot::channel();
-        let waiting = Waiting { leaf_hash: leaf_hash(&entry), entry, answer };
+        let waiting = Waiting { leaf_hash: leaf_hash(&entry), entry, keeping, answer };
         self.queue.try_send(waiting).map_err(|_| StoreError::AuditUnavailable)?;
         match tokio::time::timeout(LONGEST_WAIT, index).await {
             Ok(Ok(index)) => Ok(index),
@@ -254,6 +277,7 @@ impl Task {
 
     /// Writes a batch and answers it; on failure the waiters learn it by their dropped channels.
     async fn write(&mut self, batch: &mut Vec<Waiting>) {
+        let entries = batch.len();
         match self.commit(batch).await {
             Ok(first) => {
                 self.counters.commits.fetch_add(1, Ordering::Relaxed);
@@ -264,14 +288,15 @@ impl Task {
                 }
             }
             Err(error) => {
-                tracing::error!(%error, entries = batch.len(), "audit commit failed");
+                tracing::error!(%error, entries, "audit commit failed");
                 batch.clear();
             }
         }
     }
 
-    /// Makes a batch durable and answers the index of its first entry.
-    async fn commit(&mut self, batch: &[Waiting]) -> Result<u64, sqlx::Error> {
+    /// Makes a batch durable and answers the index of its first entry. Entries about requests that do not hold their
+    /// idempotency keys any more are taken out of the batch.
+    async fn commit(&mut self, batch: &mut Vec<Waiting>) -> Result<u64, sqlx::Error> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => self.store.dedicated_connection().await?,
@@ -282,8 +307,20 @@ impl Task {
             .fetch_one(&mut *transaction)
             .await?
             .try_get(0)?;
+        let first = u64::try_from(head).map_err(|error| sqlx::Error::Decode(error.into()))?;
+        for mut waiting in std::mem::take(batch) {
+            if let Some(Keeping { claim, answer }) = waiting.keeping.take()
+                && !keep_in(&mut transaction, &claim, &answer(first + batch.len() as u64)).await?
+            {
+                tracing::warn!(
+                    "what a request did is not recorded: it does not hold its idempotency key any more"
+                );
+                continue;
+            }
+            batch.push(waiting);
+        }
         let mut index = head;
-        let mut rest = batch;
+        let mut rest = &batch[..];
         for (rows, statement) in &self.inserts {
             while rest.len() >= *rows {
                 let (chunk, after) = rest.split_at(*rows);
@@ -298,7 +335,7 @@ impl Task {
         }
         transaction.commit().await?;
         self.connection = Some(connection);
-        u64::try_from(head).map_err(|error| sqlx::Error::Decode(error.into()))
+        Ok(first)
     }
 }
 

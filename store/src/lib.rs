@@ -22,7 +22,7 @@ mod words;
 mod wrapped_keys;
 
 pub use apps::App;
-pub use audit::{AuditEntry, AuditLog, AuditWriter, StoredEntry, leaf_hash};
+pub use audit::{AuditEntry, AuditLog, AuditWriter, Keeping, StoredEntry, leaf_hash};
 pub use ceremonies::{Ceremony, CeremonyState, Confirmation, NewCeremony};
 pub use custodians::Custodian;
 pub use database::{DatabaseAccess, Dialect, PoolFigures, Store};
