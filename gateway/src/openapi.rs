@@ -113,7 +113,7 @@ impl utoipa::Modify for IdempotencyKey {
             if let Some(operation) = &mut item.post
                 && idempotency::applies(&Method::POST, path)
             {
-                operation.parameters.get_or_insert_default().push(header.clone());
+                operation.parameters.get_or_insert_default().push(header.clone().into());
             }
         }
     }

@@ -97,7 +97,7 @@ pub struct Keep {
     /// The claim that holds the key.
     pub claim: Arc<Claim>,
     /// Makes the answer of the receipt.
-    pub answer: Box<dyn FnOnce(&Receipt) -> KeptAnswer + Send>,
+    pub answer: Box<dyn FnOnce(&Receipt) -> KeptAnswer + Send + Sync>,
 }
 
 /// Who ordered what, and how the answer is kept.

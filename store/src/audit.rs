@@ -125,7 +125,7 @@ pub struct Keeping {
     /// The claim that holds the key.
     pub claim: Arc<Claim>,
     /// Makes the answer; it is given the entry's index.
-    pub answer: Box<dyn FnOnce(u64) -> KeptAnswer + Send>,
+    pub answer: Box<dyn FnOnce(u64) -> KeptAnswer + Send + Sync>,
 }
 
 impl AuditLog {

@@ -11,7 +11,6 @@ use std::time::Duration;
 use time::OffsetDateTime;
 
 use crate::database::{Connection, Dialect, Row, query};
-use crate::words::words;
 use crate::{Store, StoreError};
 
 /// How long an answer is kept.
@@ -22,16 +21,6 @@ pub const LEASE: Duration = Duration::from_secs(60);
 pub const LARGEST_ANSWER: usize = 4 << 20;
 /// Most expired keys removed at a time.
 const SWEPT: i64 = 5_000;
-
-words! {
-    /// Where a request is.
-    State {
-        /// Being carried out.
-        Running = "running",
-        /// Answered.
-        Answered = "answered",
-    }
-}
 
 /// What identifies a request: its caller's key on a route.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -201,14 +190,15 @@ async fn claim_in(
         return Ok(Claimed::Mismatch);
     }
     let corrupt = |column| StoreError::Corrupt { what: "idempotency key", id: id.key.clone(), column };
-    match State::parse(row.try_get("state")?).ok_or_else(|| corrupt("state"))? {
-        State::Answered => answer(&row).ok_or_else(|| corrupt("answer")).map(Claimed::Answered),
-        State::Running => {
+    match row.try_get("state")? {
+        "answered" => answer(&row).ok_or_else(|| corrupt("answer")).map(Claimed::Answered),
+        "running" => {
             let over = alone && row.try_get::<&str, _>("instance")? != instance;
             let abandoned = over || row.try_get::<i64, _>("leased_until")? <= now;
             let began = row.try_get("request_id")?;
             Ok(if abandoned { Claimed::Unresolved(began) } else { Claimed::Running })
         }
+        _ => Err(corrupt("state")),
     }
 }
 
