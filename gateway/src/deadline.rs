@@ -54,6 +54,16 @@ impl Arrival {
     }
 }
 
+/// In the extensions of an answer that came before the work was done: a signature may yet be made and recorded.
+#[derive(Clone)]
+pub(crate) struct Unfinished;
+
+fn too_late() -> Response {
+    let mut response = Problem::too_late().into_response();
+    response.extensions_mut().insert(Unfinished);
+    response
+}
+
 async fn limit(State(gateway): State<Gateway>, request: Request, next: Next) -> Response {
     let server = &gateway.config.server;
     let arrival =
@@ -73,12 +83,12 @@ async fn limit(State(gateway): State<Gateway>, request: Request, next: Next) -> 
         biased;
         response = &mut answer => return response,
         () = arrival.happened.notified() => over.as_mut().reset(arrival.deadline().into()),
-        () = &mut over => return Problem::too_late().into_response(),
+        () = &mut over => return too_late(),
     }
     tokio::select! {
         biased;
         response = &mut answer => response,
-        () = &mut over => Problem::too_late().into_response(),
+        () = &mut over => too_late(),
     }
 }
 

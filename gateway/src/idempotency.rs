@@ -21,6 +21,7 @@ use tracing::Instrument;
 
 use crate::auth::Authenticated;
 use crate::body;
+use crate::deadline::Unfinished;
 use crate::problem::{Fault, Problem};
 use crate::request_id;
 use crate::state::Gateway;
@@ -204,6 +205,10 @@ async fn carry_out(gateway: Gateway, claim: Arc<Claim>, request: Request, next: 
 async fn settle(gateway: &Gateway, claim: &Claim, response: Response) -> Response {
     if response.extensions().get::<Kept>().is_some() {
         gateway.metrics.idempotency("carried_out");
+        return response;
+    }
+    if response.extensions().get::<Unfinished>().is_some() {
+        // Its work goes on and keeps its answer, for whoever asks again; if it fails, the lease ends.
         return response;
     }
     if is_refusal(response.status(), claim.repeatable) {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use config::{Change, Config, ConfigError, Effect};
 use hsm_driver::{Fleet, KeySpec};
-use signing::{KeyRing, SigningCopy, SigningDesk, SystemDesk};
+use signing::{KeyRing, SigningCopy, SigningDesk};
 use store::{AuditEntry, AuditLog, Store, StoreError};
 use thiserror::Error;
 use time::OffsetDateTime;
@@ -147,7 +147,6 @@ pub(crate) struct Foundation {
     pub(crate) audit: AuditLog,
     pub(crate) apps: Arc<Apps>,
     pub(crate) fleet: Arc<Fleet>,
-    pub(crate) system: SystemDesk,
     pub(crate) judging: Arc<Judging>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) in_flight: Arc<AtomicUsize>,
@@ -169,7 +168,6 @@ impl Foundation {
             audit: self.audit.clone(),
             apps: Arc::clone(&self.apps),
             fleet: Arc::clone(&self.fleet),
-            system: self.system.clone(),
             judging: Arc::clone(&self.judging),
             metrics: Arc::clone(&self.metrics),
             in_flight: Arc::clone(&self.in_flight),
@@ -282,7 +280,6 @@ impl Reloader {
         specs.extend(old);
         self.foundation.fleet.reconfigure(&self.config.fleet, &self.config.devices, specs).await?;
         self.desk.replace_keys(Arc::clone(&keys));
-        self.foundation.system.replace_keys(Arc::clone(&keys));
         self.keys = keys;
         Ok((changes, trim))
     }
@@ -315,7 +312,6 @@ impl Reloader {
         }
         let gateway = self.foundation.gateway(effective, &keys);
         self.desk = gateway.desk.clone();
-        self.foundation.system.replace_keys(Arc::clone(&keys));
         self.served.replace(routes::router(gateway), tls, &limits);
         self.grace.send_replace(limits.shutdown_grace);
         (self.config, self.keys, self.digests) = (config, keys, digests);

@@ -49,15 +49,17 @@ pub(crate) fn router(gateway: Gateway) -> Router {
         .route("/v1/admin/ceremonies/{id}/call-off", post(ceremonies::call_off_ceremony))
         .route("/v1/admin/custodians", get(custodians::list_custodians).post(custodians::add_custodian))
         .route("/v1/admin/custodians/{name}/disable", post(custodians::disable_custodian))
-        .route("/v1/admin/custodians/{name}/enable", post(custodians::enable_custodian))
-        .route_layer(from_fn_with_state(gateway.clone(), idempotency::once));
+        .route("/v1/admin/custodians/{name}/enable", post(custodians::enable_custodian));
     let operations = Router::new()
         .route("/livez", get(operations::livez))
         .route("/readyz", get(operations::readyz))
         .route("/metrics", get(operations::get_metrics))
         .route("/openapi.json", get(openapi::get_openapi))
         .route("/docs", get(openapi::get_docs));
-    let routes = edge::bounded(deadline::limited(business, &gateway).merge(acts), &gateway)
+    let calls = deadline::limited(business, &gateway)
+        .merge(acts)
+        .route_layer(from_fn_with_state(gateway.clone(), idempotency::once));
+    let routes = edge::bounded(calls, &gateway)
         .merge(operations)
         .fallback(async || Problem::not_found())
         .method_not_allowed_fallback(async || Problem::method_not_allowed());

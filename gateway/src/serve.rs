@@ -7,7 +7,6 @@ use std::sync::Arc;
 use config::Config;
 use hsm_driver::{Fleet, WorkerCommand};
 use serde::Serialize;
-use signing::SystemDesk;
 use store::{AuditLog, Store};
 use time::OffsetDateTime;
 use tokio::net::TcpListener;
@@ -98,7 +97,6 @@ pub(crate) async fn serve(
         audit,
         apps: Arc::new(Apps::new(store.clone())),
         fleet: Arc::clone(&fleet),
-        system: SystemDesk::new(Arc::clone(&keys), Arc::clone(&fleet)),
         judging: Arc::new(Judging::new(std::thread::available_parallelism().map_or(1, usize::from))),
         metrics: Arc::new(Metrics::new(slow)),
         in_flight: Arc::default(),

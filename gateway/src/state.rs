@@ -3,7 +3,7 @@ use std::sync::atomic::AtomicUsize;
 
 use config::Config;
 use hsm_driver::Fleet;
-use signing::{SigningDesk, SystemDesk};
+use signing::SigningDesk;
 use store::{AuditLog, Store};
 use verify_front::{LicenseFront, TrustInForce};
 
@@ -27,8 +27,6 @@ pub(crate) struct Parts {
     pub(crate) apps: Arc<Apps>,
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) desk: SigningDesk,
-    /// Signs with the site's own keys.
-    pub(crate) system: SystemDesk,
     /// What documents are judged against.
     pub(crate) documents: Arc<TrustInForce>,
     pub(crate) licenses: LicenseFront,
