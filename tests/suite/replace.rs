@@ -13,6 +13,15 @@ fn device(site: &Site, id: &str) -> Value {
     site.app_number(2).get(&format!("/v1/devices/{id}")).expect(200).json()
 }
 
+/// Ends the load when the test is through, or has failed.
+struct Over<'o>(&'o AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn a_destroyed_device_is_replaced_by_a_blank_one_and_nobody_notices() {
     let site = Site::start();
@@ -32,6 +41,7 @@ fn a_destroyed_device_is_replaced_by_a_blank_one_and_nobody_notices() {
                 }
             });
         }
+        let _over = Over(&over);
         // Destroyed: what was in it is gone, the worker with it.
         let (tokens, gone) = (site.data().join("hsm/d3/tokens"), site.data().join("hsm/d3/gone"));
         std::fs::rename(&tokens, gone).unwrap();
@@ -45,7 +55,7 @@ fn a_destroyed_device_is_replaced_by_a_blank_one_and_nobody_notices() {
         assert!(replaced.status.success(), "{said}{}", String::from_utf8_lossy(&replaced.stderr));
         let answer: Value = serde_json::from_str(&said).unwrap();
         let keys: Vec<_> = answer["keys"].as_array().unwrap().iter().map(|key| key["key"].clone()).collect();
-        assert_eq!(keys.len(), 5, "two secrets and three keys: {answer}");
+        assert_eq!(keys.len(), 7, "two secrets, three service keys and the site's two own: {answer}");
         assert!(answer["keys"].as_array().unwrap().iter().all(|key| key["error"].is_null()), "{answer}");
         eventually("nine ready", BOUND, || {
             (1..=9).all(|number| site.device_state(&format!("d{number}")) == "ready").then_some(())
@@ -55,7 +65,6 @@ fn a_destroyed_device_is_replaced_by_a_blank_one_and_nobody_notices() {
             (device(&site, "d3")["signed"].as_u64().unwrap() > before.0 + 5).then_some(())
         });
         assert!(done.load(Ordering::Relaxed) > before.1);
-        over.store(true, Ordering::Relaxed);
     });
     let acts: Vec<_> = site.audit().into_iter().filter(|entry| entry["action"] == "device.replace").collect();
     assert_eq!(acts.len(), 2, "{acts:?}");
