@@ -200,10 +200,15 @@ pub fn request(
     nonce: Option<&[u8; 32]>,
 ) -> Result<Vec<u8>, FormatError> {
     let failed = |error| FormatError::der("OCSP request", error);
-    let (oid, digest): (_, fn(&[u8]) -> Vec<u8>) = match hash {
-        IssuerHash::Sha1 => (oid::SHA1, sha1),
-        IssuerHash::Sha256 => (oid::SHA256, |message| HashAlgorithm::Sha256.digest(message)),
-        IssuerHash::Sm3 => (oid::SM3, |message| HashAlgorithm::Sm3.digest(message)),
+    let digest = |message: &[u8]| match hash {
+        IssuerHash::Sha1 => sha1(message),
+        IssuerHash::Sha256 => HashAlgorithm::Sha256.digest(message),
+        IssuerHash::Sm3 => HashAlgorithm::Sm3.digest(message),
+    };
+    let oid = match hash {
+        IssuerHash::Sha1 => oid::SHA1,
+        IssuerHash::Sha256 => oid::SHA256,
+        IssuerHash::Sm3 => oid::SM3,
     };
     let octets = |octets: &[u8]| OctetString::new(octets).map_err(failed);
     let id = CertId {

@@ -75,7 +75,10 @@ fn batch(
     let items: Vec<Value> = (0..ITEMS).map(item).collect::<Fallible<_>>()?;
     let body = json!({"items": items});
     let post = || site.app().post("/v1/verifications:batch", &body).expect(200).json();
-    let answer = (1..USES).map(|_| post()).last().unwrap_or_else(post);
+    for _ in 1..USES {
+        post();
+    }
+    let answer = post();
     let judged = answer["items"]
         .as_array()
         .map_or(0, |items| items.iter().filter(|item| item["verdict"] == "valid").count());

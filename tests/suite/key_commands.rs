@@ -21,7 +21,7 @@ impl Console {
         let custodians = site.sandbox()["custodians"].as_array().unwrap();
         let secrets: Vec<_> =
             custodians.iter().map(|one| json!({"name": one["name"], "secret": one["secret"]})).collect();
-        let secrets = scratch.write("custodians.json", &json!(secrets).to_string());
+        let secrets = scratch.write("custodians.json", json!(secrets).to_string());
         std::fs::set_permissions(&secrets, PermissionsExt::from_mode(0o600)).unwrap();
         Self { site, scratch, secrets }
     }

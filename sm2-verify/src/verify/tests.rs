@@ -44,7 +44,7 @@ impl Neighbour {
 
 /// A good one and a bad one.
 static NEIGHBOURS: LazyLock<(Neighbour, Neighbour)> = LazyLock::new(|| {
-    let [secret, s, t] = [0x0dd5_eedu64, 0x5157, 0x7157].map(Scalar::from);
+    let [secret, s, t] = [0x00dd_5eed_u64, 0x5157, 0x7157].map(Scalar::from);
     let q = ProjectivePoint::GENERATOR * (s + t * secret);
     let (r, x) = (t - s, scalar(&q.to_affine().x().into()));
     let neighbour = |e| Neighbour {
