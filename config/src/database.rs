@@ -111,8 +111,9 @@ fn is_near(url: &Url) -> bool {
 
 /// A server elsewhere is spoken to over TLS, and outside a sandbox its certificate is verified.
 pub(crate) fn check_together(site: &Site, database: &Database, reader: &Reader<'_>) {
+    // One that cannot be read is a mistake already.
     let Ok(url) = Url::parse(&database.url) else { return };
-    if !database.is_server() || is_near(&url) {
+    if !matches!(url.scheme(), "postgres" | "postgresql") || is_near(&url) {
         return;
     }
     let mode = url.query_pairs().find(|(name, _)| name == "sslmode").map(|(_, mode)| mode.into_owned());
