@@ -20,12 +20,7 @@ pub(crate) const MOST_ITEMS: usize = 1_000;
 const CHUNK: usize = 32;
 
 /// A batch's body may be so many times larger than another's.
-pub(crate) const BODY_FACTOR: usize = 16;
-
-/// Whether a route takes batches.
-pub(crate) fn is_batch(route: &str) -> bool {
-    route.ends_with("batch") || route == "/v1/identifiers:check"
-}
+const BODY_FACTOR: usize = 16;
 
 /// `{items: […]}`, its items not read yet, and its place among the batches that are worked on.
 pub(crate) struct Batch {

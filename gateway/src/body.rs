@@ -18,7 +18,6 @@ use serde::{Deserialize, Deserializer};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::batch;
 use crate::problem::{Fault, Problem};
 use crate::state::Gateway;
 
@@ -77,15 +76,6 @@ pub(crate) fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, Problem> {
     query
         .map(|query| query.0)
         .map_err(|error| Problem::faults(vec![Fault::new("query", "invalid_query", error.body_text())]))
-}
-
-/// The most octets that a body on a route may have.
-pub(crate) fn limit(route: &str, server: &config::Server) -> usize {
-    if batch::is_batch(route) {
-        server.body_limit.saturating_mul(batch::BODY_FACTOR)
-    } else {
-        server.body_limit
-    }
 }
 
 /// A body whole: of at most `limit` octets, within `timeout`.

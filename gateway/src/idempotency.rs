@@ -5,7 +5,7 @@
 //! learns what came of it. A second one waits for the first. What was refused is not kept: nothing was done.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::{FromRequestParts, MatchedPath, Request, State};
@@ -27,14 +27,14 @@ use crate::request_id;
 use crate::state::Gateway;
 
 /// Name of the header.
-pub(crate) const HEADER: &str = "idempotency-key";
+const HEADER: &str = "idempotency-key";
 /// Marks an answer that was given before.
-pub(crate) const REPLAYED: &str = "idempotency-replayed";
+const REPLAYED: &str = "idempotency-replayed";
 /// Fields of an answer that belong to it; the others are made for each sending.
 const KEPT_FIELDS: [HeaderName; 4] =
     [header::CONTENT_TYPE, header::CONTENT_DISPOSITION, header::ETAG, header::LOCATION];
 /// POST routes that change nothing: to do them again is no harm, and their answers are not kept.
-pub(crate) const HARMLESS: [&str; 5] = [
+const HARMLESS: [&str; 5] = [
     "/v1/identifiers:check",
     "/v1/licenses:verify",
     "/v1/licenses:verify-batch",
@@ -46,9 +46,8 @@ pub(crate) const HARMLESS: [&str; 5] = [
 const ATOMIC: [&str; 1] = ["/v1/signatures"];
 /// How often a waiting request looks whether the first one is done.
 const LOOKS: [u64; 5] = [10, 20, 40, 80, 160];
-/// Longer than a request may take beyond the devices' deadline.
-const MARGIN: Duration = Duration::from_secs(6);
-
+/// How much longer than it may take a request holds its key: what a key of a device did may be recorded late.
+const MARGIN: Duration = Duration::from_secs(30);
 /// How often keys whose time is over are removed; some thousand each time.
 const SWEEP: Duration = Duration::from_secs(10);
 
@@ -128,7 +127,7 @@ async fn claim(gateway: &Gateway, route: String, request: Request) -> Result<Min
     let (mut parts, body) = request.into_parts();
     let caller = Authenticated::from_request_parts(&mut parts, gateway).await?;
     let server = &gateway.config.server;
-    let body = body::read(body, body::limit(&route, server), server.read_timeout).await?;
+    let body = body::read(body, server.body_limit, server.read_timeout).await?;
     let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
     let fingerprint = Sm3::new()
         .chain_update(parts.method.as_str())
@@ -139,6 +138,7 @@ async fn claim(gateway: &Gateway, route: String, request: Request) -> Result<Min
         .finalize();
     let claim = Claim {
         repeatable: ATOMIC.contains(&route.as_str()),
+        lease: server.request_deadline + MARGIN,
         id: IdempotencyId { actor: caller.actor(), route: format!("{} {route}", parts.method), key },
         fingerprint: fingerprint.into(),
         request_id: request_id::current(),
@@ -146,16 +146,15 @@ async fn claim(gateway: &Gateway, route: String, request: Request) -> Result<Min
         holder: format!("{:032x}", fastrand::u128(..)),
     };
     let mut looks = LOOKS.into_iter().chain(std::iter::repeat(LOOKS[LOOKS.len() - 1]));
-    let waiting_until = tokio::time::Instant::now() + gateway.fleet.deadline() + MARGIN;
+    let waiting_until = Instant::now() + server.request_deadline;
     loop {
-        let claimed =
-            gateway.store.claim_idempotency(&claim).await.map_err(|error| Problem::database(&error))?;
-        match claimed {
+        let claimed = gateway.store.claim_idempotency(&claim, OffsetDateTime::now_utc()).await;
+        match claimed.map_err(|error| Problem::database(&error))? {
             Claimed::Ours => break,
             Claimed::Answered(answer) => return Err(Settled::Answer(answer)),
             Claimed::Mismatch => return Err(Problem::idempotency_mismatch().into()),
             Claimed::Unresolved(began) => return Err(Problem::idempotency_unresolved(&began).into()),
-            Claimed::Running if tokio::time::Instant::now() >= waiting_until => {
+            Claimed::Running if Instant::now() >= waiting_until => {
                 return Err(Problem::idempotency_in_progress().into());
             }
             Claimed::Running => {
@@ -211,9 +210,17 @@ async fn settle(gateway: &Gateway, claim: &Claim, response: Response) -> Respons
         // Its work goes on and keeps its answer, for whoever asks again; if it fails, the lease ends.
         return response;
     }
-    if is_refusal(response.status(), claim.repeatable) {
-        if let Err(error) = gateway.store.release_idempotency(claim).await {
-            tracing::warn!(%error, "an idempotency key could not be given back; it is free when its lease ends");
+    let status = response.status();
+    if status.is_client_error() || status.is_server_error() {
+        // A refusal did nothing, and of a signature nothing is on record. How far an act came when the gateway or a
+        // device failed, nobody knows.
+        let settled = if status.is_client_error() || claim.repeatable {
+            gateway.store.release_idempotency(claim).await
+        } else {
+            gateway.store.leave_unresolved(claim).await
+        };
+        if let Err(error) = settled {
+            tracing::warn!(%error, "an idempotency key could not be given back; it is held until its lease ends");
         }
         return response;
     }
@@ -239,16 +246,8 @@ async fn settle(gateway: &Gateway, claim: &Claim, response: Response) -> Respons
     Response::from_parts(parts, Body::from(body))
 }
 
-/// Whether an answer says that nothing was done. An error of the server's own leaves it open, except where whatever
-/// was done is kept with its record.
-fn is_refusal(status: StatusCode, repeatable: bool) -> bool {
-    status.is_client_error()
-        || matches!(status, StatusCode::SERVICE_UNAVAILABLE)
-        || (repeatable && status.is_server_error())
-}
-
 /// The fields of an answer that are kept with it.
-pub(crate) fn fields(headers: &HeaderMap) -> Vec<(String, String)> {
+fn fields(headers: &HeaderMap) -> Vec<(String, String)> {
     let kept = headers.iter().filter(|(name, _)| KEPT_FIELDS.contains(name));
     kept.filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned()))).collect()
 }

@@ -15,7 +15,7 @@ use time::{OffsetDateTime, UtcOffset};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::database::{AdvisoryLock, DedicatedConnection, query};
+use crate::database::{AdvisoryLock, DedicatedConnection, Transaction, query};
 use crate::idempotency::keep_in;
 use crate::{Claim, KeptAnswer, Store, StoreError};
 
@@ -308,16 +308,8 @@ impl Task {
             .await?
             .try_get(0)?;
         let first = u64::try_from(head).map_err(|error| sqlx::Error::Decode(error.into()))?;
-        for mut waiting in std::mem::take(batch) {
-            if let Some(Keeping { claim, answer }) = waiting.keeping.take()
-                && !keep_in(&mut transaction, &claim, &answer(first + batch.len() as u64)).await?
-            {
-                tracing::warn!(
-                    "what a request did is not recorded: it does not hold its idempotency key any more"
-                );
-                continue;
-            }
-            batch.push(waiting);
+        if batch.iter().any(|waiting| waiting.keeping.is_some()) {
+            keep_answers(&mut transaction, first, batch).await?;
         }
         let mut index = head;
         let mut rest = &batch[..];
@@ -337,6 +329,27 @@ impl Task {
         self.connection = Some(connection);
         Ok(first)
     }
+}
+
+/// Keeps the answers that go with a batch, whose first entry gets the index `first`. Who does not hold its key any more
+/// is taken out of the batch.
+async fn keep_answers(
+    transaction: &mut Transaction<'_>,
+    first: u64,
+    batch: &mut Vec<Waiting>,
+) -> Result<(), sqlx::Error> {
+    for mut waiting in std::mem::take(batch) {
+        if let Some(Keeping { claim, answer }) = waiting.keeping.take()
+            && !keep_in(&mut **transaction, &claim, &answer(first + batch.len() as u64)).await?
+        {
+            tracing::warn!(
+                "what a request did is not recorded: it does not hold its idempotency key any more"
+            );
+            continue;
+        }
+        batch.push(waiting);
+    }
+    Ok(())
 }
 
 fn insert_statement(rows: usize) -> Arc<str> {

@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
 use crate::database::{Connection, Row, instant, query};
-use crate::protection::{Protection, RowImage, is_protected};
+use crate::protection::{Protection, RowImage};
 use crate::{Store, StoreError};
 
 const CUSTODIAN: &str = "custodian";
@@ -186,11 +186,8 @@ async fn code(
     protection: &Protection,
     name: &str,
 ) -> Result<(), StoreError> {
-    if !protection.is_unlocked() {
-        return match is_protected(connection).await? {
-            true => Err(StoreError::Locked),
-            false => Ok(()),
-        };
+    if !protection.codes_rows(connection).await? {
+        return Ok(());
     }
     match find(connection, name).await? {
         Some(row) => write_code(connection, protection, &row).await,

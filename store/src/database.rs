@@ -21,7 +21,7 @@ use access::Address;
 pub use access::DatabaseAccess;
 pub use connection::PoolFigures;
 pub(crate) use connection::{AdvisoryLock, Connection, DedicatedConnection, Pool, Transaction};
-pub(crate) use query::{Row, query};
+pub(crate) use query::{Executor, Row, query};
 
 use crate::StoreError;
 use crate::protection::Protection;

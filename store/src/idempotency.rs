@@ -4,19 +4,17 @@
 //! A request that is carried out holds its key by a lease in the name of one run of one gateway. Who finds a lease
 //! that has run out, or one of a run that is over, takes the key over if doing it again does no harm, and is told that
 //! the outcome is unknown if it might. An answer is kept only by who still holds the key, so that of two who believe
-//! they do one fails before its answer leaves.
+//! they do, one fails before its answer leaves.
 
 use std::time::Duration;
 
 use time::OffsetDateTime;
 
-use crate::database::{Connection, Dialect, Row, query};
+use crate::database::{Dialect, Executor, Row, query};
 use crate::{Store, StoreError};
 
 /// How long an answer is kept.
-pub const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
-/// Longest a request may be at it before it counts as abandoned; longer than any request's deadline.
-pub const LEASE: Duration = Duration::from_secs(60);
+const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 /// Largest answer that is kept, octets.
 pub const LARGEST_ANSWER: usize = 4 << 20;
 /// Most expired keys removed at a time.
@@ -48,6 +46,8 @@ pub struct Claim {
     pub holder: String,
     /// Whether carrying it out again does no harm while no answer is kept.
     pub repeatable: bool,
+    /// How long it may be at it before it counts as abandoned.
+    pub lease: Duration,
 }
 
 /// What came of a claim.
@@ -81,24 +81,95 @@ impl Store {
     ///
     /// # Errors
     /// The database fails; then nothing may be carried out.
-    pub async fn claim_idempotency(&self, claim: &Claim) -> Result<Claimed, StoreError> {
-        let dialect = self.dialect();
-        let mut transaction = self.begin_write().await?;
-        let claimed = claim_in(&mut transaction, claim, dialect, OffsetDateTime::now_utc()).await?;
-        transaction.commit().await?;
-        Ok(claimed)
+    pub async fn claim_idempotency(&self, claim: &Claim, now: OffsetDateTime) -> Result<Claimed, StoreError> {
+        let Claim { id, fingerprint, request_id, instance, holder, repeatable, lease } = claim;
+        let now = now.unix_timestamp();
+        let after = |time: Duration| now.saturating_add(i64::try_from(time.as_secs()).unwrap_or(i64::MAX));
+        // A SQLite database has one gateway at a time: another one's run is over.
+        let alone = self.dialect() == Dialect::Sqlite;
+        let claimed = query(
+            "INSERT INTO idempotency_keys
+                 (actor, route, key, fingerprint, state, instance, leased_until, request_id, expires_at, holder)
+             VALUES ($1, $2, $3, $4, 'running', $5, $6, $7, $8, $9)
+             ON CONFLICT (actor, route, key) DO UPDATE SET
+                 fingerprint = excluded.fingerprint, state = 'running', instance = excluded.instance,
+                 leased_until = excluded.leased_until, request_id = excluded.request_id,
+                 expires_at = excluded.expires_at, holder = excluded.holder,
+                 status = NULL, headers = NULL, answer = NULL
+             WHERE idempotency_keys.expires_at <= $10
+                 OR ($11 AND idempotency_keys.state = 'running'
+                     AND idempotency_keys.fingerprint = excluded.fingerprint
+                     AND (idempotency_keys.leased_until <= $10
+                          OR ($12 AND idempotency_keys.instance <> excluded.instance)))",
+        )
+        .bind(&id.actor)
+        .bind(&id.route)
+        .bind(&id.key)
+        .bind(&fingerprint[..])
+        .bind(instance)
+        .bind(after(*lease))
+        .bind(request_id)
+        .bind(after(KEPT))
+        .bind(holder)
+        .bind(now)
+        .bind(*repeatable)
+        .bind(alone)
+        .execute(self.writer())
+        .await?;
+        if claimed.rows_affected() == 1 {
+            return Ok(Claimed::Ours);
+        }
+        let row = query(
+            "SELECT fingerprint, state, instance, leased_until, request_id, status, headers, answer
+             FROM idempotency_keys WHERE actor = $1 AND route = $2 AND key = $3",
+        )
+        .bind(&id.actor)
+        .bind(&id.route)
+        .bind(&id.key)
+        .fetch_optional(self.readers())
+        .await?;
+        // Given back in between: it is free when it is asked for again.
+        let Some(row) = row else { return Ok(Claimed::Running) };
+        if row.try_get::<&[u8], _>("fingerprint")? != fingerprint {
+            return Ok(Claimed::Mismatch);
+        }
+        let corrupt = |column| StoreError::Corrupt { what: "idempotency key", id: id.key.clone(), column };
+        match row.try_get("state")? {
+            "answered" => answer(&row).ok_or_else(|| corrupt("answer")).map(Claimed::Answered),
+            "running" => {
+                let over = alone && row.try_get::<&str, _>("instance")? != instance;
+                let abandoned = over || row.try_get::<i64, _>("leased_until")? <= now;
+                let began = row.try_get("request_id")?;
+                Ok(if abandoned { Claimed::Unresolved(began) } else { Claimed::Running })
+            }
+            _ => Err(corrupt("state")),
+        }
     }
 
-    /// Keeps the answer of a request that holds its key. False if it does not hold it any more: then the answer must
-    /// not leave.
+    /// Keeps the answer of a request that holds its key. False if it does not hold it any more.
     ///
     /// # Errors
     /// The database fails.
     pub async fn keep_answer(&self, claim: &Claim, answer: &KeptAnswer) -> Result<bool, StoreError> {
-        let mut transaction = self.begin_write().await?;
-        let kept = keep_in(&mut transaction, claim, answer).await?;
-        transaction.commit().await?;
-        Ok(kept)
+        Ok(keep_in(self.writer(), claim, answer).await?)
+    }
+
+    /// Ends a claim on an act that broke off: nobody knows how far it came, and whoever asks again is told so.
+    ///
+    /// # Errors
+    /// The database fails; the lease will run out.
+    pub async fn leave_unresolved(&self, claim: &Claim) -> Result<(), StoreError> {
+        query(
+            "UPDATE idempotency_keys SET leased_until = 0
+             WHERE actor = $1 AND route = $2 AND key = $3 AND holder = $4 AND state = 'running'",
+        )
+        .bind(&claim.id.actor)
+        .bind(&claim.id.route)
+        .bind(&claim.id.key)
+        .bind(&claim.holder)
+        .execute(self.writer())
+        .await?;
+        Ok(())
     }
 
     /// Gives a key back whose request came to nothing.
@@ -136,72 +207,6 @@ impl Store {
     }
 }
 
-async fn claim_in(
-    connection: &mut Connection<'_>,
-    claim: &Claim,
-    dialect: Dialect,
-    now: OffsetDateTime,
-) -> Result<Claimed, StoreError> {
-    let Claim { id, fingerprint, request_id, instance, holder, repeatable } = claim;
-    let (now, lease, kept) =
-        (now.unix_timestamp(), LEASE.as_secs().cast_signed(), KEPT.as_secs().cast_signed());
-    // A SQLite database has one gateway at a time: another one's run is over.
-    let alone = dialect == Dialect::Sqlite;
-    let inserted = query(
-        "INSERT INTO idempotency_keys
-             (actor, route, key, fingerprint, state, instance, leased_until, request_id, expires_at, holder)
-         VALUES ($1, $2, $3, $4, 'running', $5, $6, $7, $8, $9)
-         ON CONFLICT (actor, route, key) DO UPDATE SET
-             fingerprint = excluded.fingerprint, state = 'running', instance = excluded.instance,
-             leased_until = excluded.leased_until, request_id = excluded.request_id,
-             expires_at = excluded.expires_at, holder = excluded.holder, status = NULL, headers = NULL, answer = NULL
-         WHERE idempotency_keys.expires_at <= $10
-             OR ($11 AND idempotency_keys.state = 'running' AND idempotency_keys.fingerprint = excluded.fingerprint
-                 AND (idempotency_keys.leased_until <= $10
-                      OR ($12 AND idempotency_keys.instance <> excluded.instance)))",
-    )
-    .bind(&id.actor)
-    .bind(&id.route)
-    .bind(&id.key)
-    .bind(&fingerprint[..])
-    .bind(instance)
-    .bind(now + lease)
-    .bind(request_id)
-    .bind(now + kept)
-    .bind(holder)
-    .bind(now)
-    .bind(*repeatable)
-    .bind(alone)
-    .execute(&mut *connection)
-    .await?;
-    if inserted.rows_affected() == 1 {
-        return Ok(Claimed::Ours);
-    }
-    let row = query(
-        "SELECT fingerprint, state, instance, leased_until, request_id, status, headers, answer
-         FROM idempotency_keys WHERE actor = $1 AND route = $2 AND key = $3",
-    )
-    .bind(&id.actor)
-    .bind(&id.route)
-    .bind(&id.key)
-    .fetch_one(&mut *connection)
-    .await?;
-    if row.try_get::<&[u8], _>("fingerprint")? != fingerprint {
-        return Ok(Claimed::Mismatch);
-    }
-    let corrupt = |column| StoreError::Corrupt { what: "idempotency key", id: id.key.clone(), column };
-    match row.try_get("state")? {
-        "answered" => answer(&row).ok_or_else(|| corrupt("answer")).map(Claimed::Answered),
-        "running" => {
-            let over = alone && row.try_get::<&str, _>("instance")? != instance;
-            let abandoned = over || row.try_get::<i64, _>("leased_until")? <= now;
-            let began = row.try_get("request_id")?;
-            Ok(if abandoned { Claimed::Unresolved(began) } else { Claimed::Running })
-        }
-        _ => Err(corrupt("state")),
-    }
-}
-
 fn answer(row: &Row) -> Option<KeptAnswer> {
     Some(KeptAnswer {
         status: row.try_get::<i64, _>("status").ok()?.try_into().ok()?,
@@ -210,9 +215,9 @@ fn answer(row: &Row) -> Option<KeptAnswer> {
     })
 }
 
-/// Keeps an answer within somebody else's transaction; false if the key is not held any more.
-pub(crate) async fn keep_in(
-    connection: &mut Connection<'_>,
+/// Keeps an answer, also within somebody else's transaction; false if the key is not held any more.
+pub(crate) async fn keep_in<'c>(
+    on: impl Into<Executor<'c>>,
     claim: &Claim,
     answer: &KeptAnswer,
 ) -> Result<bool, sqlx::Error> {
@@ -229,7 +234,7 @@ pub(crate) async fn keep_in(
     .bind(i64::from(answer.status))
     .bind(headers)
     .bind(&answer.body)
-    .execute(connection)
+    .execute(on)
     .await?;
     Ok(done.rows_affected() == 1)
 }

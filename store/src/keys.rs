@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::database::{Connection, Row, instant, query};
-use crate::protection::{Protection, RowImage, is_protected};
+use crate::protection::{Protection, RowImage};
 use crate::words::words;
 use crate::{Store, StoreError};
 
@@ -361,11 +361,8 @@ pub(crate) async fn code(
     protection: &Protection,
     id: &KeyId,
 ) -> Result<(), StoreError> {
-    if !protection.is_unlocked() {
-        return match is_protected(connection).await? {
-            true => Err(StoreError::Locked),
-            false => Ok(()),
-        };
+    if !protection.codes_rows(connection).await? {
+        return Ok(());
     }
     match read(connection, Some(id)).await?.pop() {
         Some(row) => write_code(connection, protection, &row).await,

@@ -28,7 +28,7 @@ pub use custodians::Custodian;
 pub use database::{DatabaseAccess, Dialect, PoolFigures, Store};
 pub use device_history::{DeviceFigures, DeviceMinute, DeviceSpan, Downsampled};
 pub use error::StoreError;
-pub use idempotency::{Claim, Claimed, IdempotencyId, KEPT, KeptAnswer, LARGEST_ANSWER, LEASE};
+pub use idempotency::{Claim, Claimed, IdempotencyId, KeptAnswer, LARGEST_ANSWER};
 pub use key_life::{NewKey, VersionPlan};
 pub use keys::{
     ExistingKey, KeyCopy, KeyPurpose, KeyRecord, KeyState, KeyVersion, Spread, UnknownPurpose, WrappingKey,

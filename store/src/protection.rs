@@ -24,6 +24,7 @@ pub use row::RowImage;
 use zeroize::Zeroizing;
 
 use crate::StoreError;
+use crate::database::Connection;
 
 /// Most altered rows that are told apart; further ones are counted only.
 const MOST_ALTERED: usize = 1000;
@@ -190,6 +191,18 @@ impl Protection {
         let keys = self.keys()?;
         let key = keys.newest();
         Ok([&key.version().to_be_bytes()[..], &key.row_code(row.octets())].concat())
+    }
+
+    /// Whether rows that are written get a code now.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] when they should and there are no keys.
+    pub(crate) async fn codes_rows(&self, connection: &mut Connection<'_>) -> Result<bool, StoreError> {
+        match self.is_unlocked() {
+            true => Ok(true),
+            false if is_protected(connection).await? => Err(StoreError::Locked),
+            false => Ok(false),
+        }
     }
 
     /// Checks a row that was loaded. A row that fails is counted, and must not be used.

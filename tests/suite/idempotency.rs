@@ -134,9 +134,28 @@ fn answers_outlive_the_gateway() {
 #[test]
 fn a_question_needs_no_key_and_ignores_it() {
     let site = &shared().site;
-    let ask = json!({"items": [{"kind": "uscc", "value": "91350100M000100Y43"}]});
-    for _ in 0..2 {
-        let answer = post(site.app(), "/v1/identifiers:check", "question-1", &ask);
-        assert_eq!(answer.header(REPLAYED), "");
+    for code in ["91350100M000100Y43", "914403001922038216"] {
+        let ask = json!({"items": [{"type": "uscc", "value": code}]});
+        let answer = post(site.app(), "/v1/identifiers:check", "question-1", &ask).expect(200);
+        assert_eq!(answer.header(REPLAYED), "", "another question under the same key is answered like any");
+        assert_eq!(answer.json()["items"][0]["verdict"], "valid");
+    }
+}
+
+#[test]
+fn every_post_that_changes_something_says_that_it_takes_a_key() {
+    const HARMLESS: [&str; 5] = [
+        "/v1/identifiers:check",
+        "/v1/licenses:verify",
+        "/v1/licenses:verify-batch",
+        "/v1/verifications",
+        "/v1/verifications:batch",
+    ];
+    let described = shared().site.app().get("/openapi.json").expect(200).json();
+    for (path, item) in described["paths"].as_object().unwrap() {
+        let Some(operation) = item.get("post") else { continue };
+        let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
+        let takes = parameters.iter().any(|parameter| parameter["name"] == "Idempotency-Key");
+        assert_eq!(takes, !HARMLESS.contains(&path.as_str()), "{path}");
     }
 }

@@ -1,0 +1,176 @@
+//! Idempotency keys: who may carry a request out, and what the others learn.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use store::{AuditEntry, AuditLog, Claim, Claimed, IdempotencyId, Keeping, KeptAnswer, StoreError};
+use support::{Database, on_both_databases};
+use time::OffsetDateTime;
+use time::macros::datetime;
+
+on_both_databases! {
+    of_many_at_once_one_carries_the_request_out,
+    what_was_answered_is_answered_again_and_another_request_is_not,
+    a_released_key_is_free_and_an_unresolved_one_is_not,
+    an_abandoned_key_is_taken_over_only_where_that_does_no_harm,
+    an_answer_is_kept_with_its_entry_or_neither_is,
+    what_is_over_is_forgotten_and_nothing_else,
+}
+
+const AT: OffsetDateTime = datetime!(2024-05-06 07:08:09 UTC);
+const LEASE: Duration = Duration::from_secs(40);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+fn claim(key: &str, holder: &str) -> Claim {
+    Claim {
+        id: IdempotencyId { actor: "app".into(), route: "POST /v1/signatures".into(), key: key.into() },
+        fingerprint: [7; 32],
+        request_id: format!("request-{holder}"),
+        instance: "one".into(),
+        holder: holder.into(),
+        repeatable: true,
+        lease: LEASE,
+    }
+}
+
+fn kept(text: &str) -> KeptAnswer {
+    let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
+    KeptAnswer { status: 201, headers, body: text.as_bytes().to_vec() }
+}
+
+async fn of_many_at_once_one_carries_the_request_out(database: &Database) {
+    let store = database.create().await;
+    let claims = (0..32).map(|number| {
+        let store = store.clone();
+        tokio::spawn(
+            async move { store.claim_idempotency(&claim("a", &number.to_string()), AT).await.unwrap() },
+        )
+    });
+    let mut ours = 0;
+    for claimed in claims.collect::<Vec<_>>() {
+        match claimed.await.unwrap() {
+            Claimed::Ours => ours += 1,
+            other => assert_eq!(other, Claimed::Running),
+        }
+    }
+    assert_eq!(ours, 1);
+    assert_eq!(store.claim_idempotency(&claim("b", "x"), AT).await.unwrap(), Claimed::Ours, "another key");
+}
+
+async fn what_was_answered_is_answered_again_and_another_request_is_not(database: &Database) {
+    let store = database.create().await;
+    let first = claim("a", "first");
+    assert_eq!(store.claim_idempotency(&first, AT).await.unwrap(), Claimed::Ours);
+    assert!(store.keep_answer(&first, &kept("{}")).await.unwrap());
+    let again =
+        store.claim_idempotency(&claim("a", "again"), AT + DAY - Duration::from_secs(1)).await.unwrap();
+    assert_eq!(again, Claimed::Answered(kept("{}")));
+    let other = Claim { fingerprint: [8; 32], ..claim("a", "other") };
+    assert_eq!(store.claim_idempotency(&other, AT).await.unwrap(), Claimed::Mismatch);
+    assert!(!store.keep_answer(&first, &kept("later")).await.unwrap(), "an answer stays as it is");
+    assert_eq!(
+        store.claim_idempotency(&other, AT + DAY).await.unwrap(),
+        Claimed::Ours,
+        "after a day it is free"
+    );
+}
+
+async fn a_released_key_is_free_and_an_unresolved_one_is_not(database: &Database) {
+    let store = database.create().await;
+    let first = Claim { repeatable: false, ..claim("a", "first") };
+    assert_eq!(store.claim_idempotency(&first, AT).await.unwrap(), Claimed::Ours);
+    store.release_idempotency(&claim("a", "a stranger")).await.unwrap();
+    let second = Claim { repeatable: false, ..claim("a", "second") };
+    assert_eq!(store.claim_idempotency(&second, AT).await.unwrap(), Claimed::Running);
+    store.release_idempotency(&first).await.unwrap();
+    assert_eq!(store.claim_idempotency(&second, AT).await.unwrap(), Claimed::Ours);
+    store.leave_unresolved(&second).await.unwrap();
+    let third =
+        store.claim_idempotency(&Claim { repeatable: false, ..claim("a", "third") }, AT).await.unwrap();
+    assert_eq!(third, Claimed::Unresolved("request-second".into()));
+}
+
+async fn an_abandoned_key_is_taken_over_only_where_that_does_no_harm(database: &Database) {
+    let store = database.create().await;
+    for (key, repeatable) in [("harmless", true), ("an act", false)] {
+        let first = Claim { repeatable, ..claim(key, "first") };
+        assert_eq!(store.claim_idempotency(&first, AT).await.unwrap(), Claimed::Ours);
+        let second = Claim { repeatable, ..claim(key, "second") };
+        let early = AT + LEASE - Duration::from_secs(1);
+        assert_eq!(store.claim_idempotency(&second, early).await.unwrap(), Claimed::Running, "{key}");
+        let claimed = store.claim_idempotency(&second, AT + LEASE).await.unwrap();
+        if repeatable {
+            assert_eq!(claimed, Claimed::Ours);
+            assert!(!store.keep_answer(&first, &kept("late")).await.unwrap(), "it lost its key");
+            assert!(store.keep_answer(&second, &kept("{}")).await.unwrap());
+        } else {
+            assert_eq!(claimed, Claimed::Unresolved("request-first".into()));
+            assert!(store.keep_answer(&first, &kept("late")).await.unwrap(), "nobody took its key");
+        }
+    }
+    // A SQLite file has one gateway at a time, so another one's run is over at once; a server's may go on.
+    assert_eq!(store.claim_idempotency(&claim("a run", "first"), AT).await.unwrap(), Claimed::Ours);
+    let next = Claim { instance: "two".into(), ..claim("a run", "second") };
+    let expected = if matches!(database, Database::Sqlite(_)) { Claimed::Ours } else { Claimed::Running };
+    assert_eq!(store.claim_idempotency(&next, AT).await.unwrap(), expected);
+}
+
+fn entry(request_id: &str) -> AuditEntry {
+    AuditEntry {
+        action: "signature.raw".into(),
+        actor: "app".into(),
+        at: AT,
+        device: None,
+        input_digest: None,
+        key: None,
+        outcome: "ok".into(),
+        request_id: request_id.into(),
+        result_digest: None,
+        subject: None,
+    }
+}
+
+async fn an_answer_is_kept_with_its_entry_or_neither_is(database: &Database) {
+    let store = database.create().await;
+    let (log, writer) = AuditLog::start(&store).await.unwrap();
+    let keeping = |claim: Claim| {
+        Some(Keeping { claim: Arc::new(claim), answer: Box::new(|index| kept(&format!("entry {index}"))) })
+    };
+    let (held, lost) = (claim("held", "first"), claim("lost", "first"));
+    for claim in [&held, &lost] {
+        assert_eq!(store.claim_idempotency(claim, AT).await.unwrap(), Claimed::Ours);
+    }
+    store.release_idempotency(&lost).await.unwrap();
+    // All in one batch or in several: the one without its key takes no place.
+    let (before, refused, with_key, after) = tokio::join!(
+        log.append(entry("before")),
+        log.append_keeping(entry("lost"), keeping(lost)),
+        log.append_keeping(entry("held"), keeping(held)),
+        log.append(entry("after")),
+    );
+    assert!(matches!(refused, Err(StoreError::AuditUnavailable)));
+    let with_key = with_key.unwrap();
+    let mut given = [before.unwrap(), with_key, after.unwrap()];
+    given.sort_unstable();
+    assert_eq!(given, [0, 1, 2]);
+    let answered = store.claim_idempotency(&claim("held", "again"), AT).await.unwrap();
+    assert_eq!(answered, Claimed::Answered(kept(&format!("entry {with_key}"))));
+    let stored = log.entries(0, 10).await.unwrap();
+    assert!(stored.iter().all(|stored| !String::from_utf8_lossy(&stored.entry).contains("lost")));
+    writer.finish().await;
+}
+
+async fn what_is_over_is_forgotten_and_nothing_else(database: &Database) {
+    let store = database.create().await;
+    for (key, at) in [("old", AT), ("new", AT + Duration::from_secs(10))] {
+        assert_eq!(store.claim_idempotency(&claim(key, key), at).await.unwrap(), Claimed::Ours);
+    }
+    assert_eq!(store.forget_idempotency(AT + DAY - Duration::from_secs(1)).await.unwrap(), 0);
+    assert_eq!(store.forget_idempotency(AT + DAY).await.unwrap(), 1);
+    let other = Claim { fingerprint: [8; 32], ..claim("new", "x") };
+    assert_eq!(store.claim_idempotency(&other, AT + DAY).await.unwrap(), Claimed::Mismatch);
+}
