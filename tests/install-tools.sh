@@ -13,6 +13,8 @@ need cc gcc
 need curl curl
 need openssl openssl
 for postgres in /usr/lib/postgresql/*/bin/postgres; do need "$postgres" postgresql; done
+need pdftotext poppler-utils
+need qpdf qpdf
 need sqlite3 sqlite3
 need strace strace
 need softhsm2-util softhsm2

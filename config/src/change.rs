@@ -5,7 +5,7 @@
 
 use std::fmt::{self, Debug};
 
-use crate::{Ceremony, Config, Database, Device, Fetch, Fleet, Server, Site, Trust, TrustRules};
+use crate::{Ceremony, Config, Database, Device, Documents, Fetch, Fleet, Server, Site, Trust, TrustRules};
 
 /// Whether a running gateway can take a change over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,13 +37,14 @@ impl Config {
     /// What is different in `next`, in the file's order of sections; nothing if they are the same.
     #[must_use]
     pub fn changes_to(&self, next: &Self) -> Vec<Change> {
-        let Self { site, server, database, trust, ceremony, fleet, devices, folder } = self;
+        let Self { site, server, database, trust, ceremony, documents, fleet, devices, folder } = self;
         let mut changes = Changes::default();
         changes.site(site, &next.site);
         changes.server(server, &next.server);
         changes.database(database, &next.database);
         changes.trust(trust, &next.trust);
         changes.ceremony(ceremony, &next.ceremony);
+        changes.documents(documents, &next.documents);
         changes.fleet(fleet, &next.fleet);
         changes.devices(devices, &next.devices);
         changes.field(Effect::Restart, "folder", folder, &next.folder);
@@ -151,6 +152,12 @@ impl Changes {
     fn ceremony(&mut self, before: &Ceremony, after: &Ceremony) {
         let Ceremony { confirmations } = before;
         self.field(Effect::Live, "ceremony.confirmations", confirmations, &after.confirmations);
+    }
+
+    fn documents(&mut self, before: &Documents, after: &Documents) {
+        let Documents { font, font_face } = before;
+        self.field(Effect::Live, "documents.font", font, &after.font);
+        self.field(Effect::Live, "documents.font_face", font_face, &after.font_face);
     }
 
     fn fleet(&mut self, before: &Fleet, after: &Fleet) {

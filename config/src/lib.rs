@@ -23,7 +23,7 @@ pub use error::{ConfigError, Mistake};
 pub use names::{AppId, DeviceId, GroupId, KeyId, NameError};
 use read::Reader;
 pub use secret::Secret;
-pub use server::{Ceremony, Server, Site};
+pub use server::{Ceremony, Documents, Server, Site};
 pub use trust::{CrlSource, Fetch, OcspHash, OcspSource, PolicyId, Revocation, SourceUrl, Trust, TrustRules};
 
 /// A whole site: how it listens, what it trusts, and the devices behind it.
@@ -39,6 +39,8 @@ pub struct Config {
     pub trust: Trust,
     /// How keys are made and ended.
     pub ceremony: Ceremony,
+    /// How documents that the gateway makes are set.
+    pub documents: Documents,
     /// How devices are used.
     pub fleet: Fleet,
     /// The devices, in the file's order; ids are unique and there is at least one.
@@ -77,12 +79,13 @@ impl Config {
             let database = root.section("database", Database::read);
             let trust = root.section("trust", Trust::read);
             let ceremony = root.section("ceremony", |section| Ceremony::read(section, site.sandbox));
+            let documents = root.section("documents", Documents::read);
             let fleet = root.section("fleet", Fleet::read);
             let devices = root.list("device", Device::read);
             root.finish();
-            (site, server, database, trust, ceremony, fleet, devices)
+            (site, server, database, trust, ceremony, documents, fleet, devices)
         });
-        let Some((site, server, database, trust, ceremony, fleet, devices)) = config else {
+        let Some((site, server, database, trust, ceremony, documents, fleet, devices)) = config else {
             return Err(reader.into_mistakes());
         };
         device::check_all(&devices, &reader);
@@ -93,6 +96,16 @@ impl Config {
             return Err(mistakes);
         }
         let devices = devices.into_iter().filter_map(|(_, device)| device).collect();
-        Ok(Self { site, server, database, trust, ceremony, fleet, devices, folder: folder.to_owned() })
+        Ok(Self {
+            site,
+            server,
+            database,
+            trust,
+            ceremony,
+            documents,
+            fleet,
+            devices,
+            folder: folder.to_owned(),
+        })
     }
 }

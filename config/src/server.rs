@@ -47,6 +47,15 @@ pub struct Ceremony {
     pub confirmations: u32,
 }
 
+/// How documents that the gateway makes are set.
+#[derive(Debug, Clone)]
+pub struct Documents {
+    /// A font (OpenType) with more characters than the one that is built in.
+    pub font: Option<PathBuf>,
+    /// Which face of it, if it is a collection. Default 0.
+    pub font_face: u32,
+}
+
 impl Site {
     pub(crate) fn read(section: &mut Section<'_>) -> Self {
         Self {
@@ -96,6 +105,14 @@ impl Server {
             section.mistake("http", "plain HTTP is allowed on a loopback address only");
         }
         server
+    }
+}
+
+impl Documents {
+    pub(crate) fn read(section: &mut Section<'_>) -> Self {
+        let font = section.file("font");
+        let font_face = section.integer("font_face", 0, 0..=255);
+        Self { font, font_face: u32::try_from(font_face).unwrap_or(0) }
     }
 }
 

@@ -62,6 +62,7 @@ fn limits_devices_and_trust_change_live() {
         assert_eq!(after("[database]", &format!("{text}\n[database]")), live(field), "{text}");
     }
     assert_eq!(after("[database]", "[fleet]\nqueue = 7\n[database]"), live("fleet.queue"));
+    assert_eq!(after("[database]", "[documents]\nfont = \"a.otf\"\n[database]"), live("documents.font"));
     assert_eq!(after("id = \"d2\"\n", "id = \"d2\"\nlanes = 3\n"), live("device d2"));
     let swapped = after("id = \"d2\"", "id = \"d3\"");
     assert_eq!(swapped, [live("device d2"), live("device d3")].concat());

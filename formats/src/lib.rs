@@ -1,5 +1,5 @@
 //! Pure bytes in, bytes out: unified social credit codes and their like, license certificates, X.509 chains,
-//! CMS.
+//! CMS, reports on what was judged.
 //!
 //! Invariants:
 //! - no input or output, no clock, no private key: time is an argument;
@@ -16,6 +16,7 @@ pub mod cms;
 pub mod csr;
 pub mod describe;
 pub mod error;
+pub mod font;
 pub mod identifier;
 pub mod key;
 pub mod license;
@@ -25,6 +26,7 @@ pub mod oid;
 pub mod opened;
 mod pem;
 pub mod registration_number;
+pub mod report;
 pub mod resident_id;
 pub mod scheme;
 mod sets;
@@ -32,6 +34,8 @@ pub mod subject;
 pub mod tsp;
 pub mod uscc;
 pub mod verdict;
+pub mod visible;
+pub mod words;
 pub mod x509;
 
 pub use algorithm::Algorithm;

@@ -135,7 +135,7 @@ pub fn face(certificate: &Certificate) -> Result<(Face, Vec<Finding>), FormatErr
 
     if license_serial(certificate).is_none() {
         let detail = format!("the serial {} is not 32 decimal digits", certificate.serial_hex());
-        notes.push(Finding { code: "serial_format", detail });
+        notes.push(Finding::note("serial_format", detail));
     }
     for extension in certificate.inner().tbs_certificate.extensions.iter().flatten() {
         let arcs: Vec<u32> = extension.extn_id.arcs().collect();
@@ -166,10 +166,8 @@ impl Face {
             }
             90 => {
                 self.template = single_letter(trimmed);
-                return self.template.is_none().then(|| Finding {
-                    code: "unknown_template",
-                    detail: format!("the template {trimmed:?} is not a letter from A to I"),
-                });
+                let detail = || format!("the template {trimmed:?} is not a letter from A to I");
+                return self.template.is_none().then(|| Finding::note("unknown_template", detail()));
             }
             33 | 35 | 38 | 43 => {
                 let date = match number {
@@ -207,7 +205,7 @@ impl Face {
 }
 
 fn unknown_attribute(number: u32) -> Finding {
-    Finding { code: "unknown_attribute", detail: format!("attribute {number} has no known meaning") }
+    Finding::note("unknown_attribute", format!("attribute {number} has no known meaning"))
 }
 
 fn single_letter(text: &str) -> Option<char> {

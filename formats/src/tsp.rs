@@ -18,6 +18,7 @@ use crate::error::FormatError;
 use crate::oid;
 use crate::scheme::HashAlgorithm;
 use crate::verdict::Judgement;
+use crate::x509::Certificate;
 
 const WHAT: &str = "timestamp";
 
@@ -190,6 +191,14 @@ fn judge_info(info: &TokenInfo, input: &TokenInput<'_>, answer: &mut TokenReport
         Some(digest) if digest == info.digest => {}
         Some(_) => judgement.invalid("digest_mismatch", "the content given is not what was stamped"),
         None => judgement.indeterminate("content_absent", "what was stamped was not given"),
+    }
+}
+
+/// The certificates in a response or token that can be read; none when it cannot be.
+pub fn certificates(octets: &[u8]) -> Vec<Certificate> {
+    match token(&in_der(octets)) {
+        Ok(Response::Token(token)) => cms::certificates(token),
+        Ok(Response::Refused(_)) | Err(_) => Vec::new(),
     }
 }
 

@@ -1,6 +1,9 @@
 //! Verdicts and the findings they rest on.
 
-use serde::Serialize;
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
+
+use crate::words;
 
 /// What verification concludes. The later of two beats the earlier when judgements are merged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -16,13 +19,41 @@ pub enum Verdict {
     Invalid,
 }
 
-/// One thing found, with a code that programs may rely on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// One thing found, with a code that programs may rely on. Serialized as `{code, detail, message: {zh, en}}`, the
+/// message being what the code means.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     /// Stable, snake_case.
     pub code: &'static str,
     /// For people: which certificate, which time, which value.
     pub detail: String,
+    /// The best verdict that it leaves possible; valid for a note.
+    pub effect: Verdict,
+}
+
+impl Finding {
+    /// One that keeps the matter from being decided.
+    pub fn indeterminate(code: &'static str, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into(), effect: Verdict::Indeterminate }
+    }
+
+    /// One that leaves the verdict as it is.
+    pub fn note(code: &'static str, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into(), effect: Verdict::Valid }
+    }
+}
+
+impl Serialize for Finding {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut members = serializer.serialize_struct("Finding", 3)?;
+        members.serialize_field("code", self.code)?;
+        members.serialize_field("detail", &self.detail)?;
+        match words::finding(self.code) {
+            Some(message) => members.serialize_field("message", &message)?,
+            None => members.skip_field("message")?,
+        }
+        members.end()
+    }
 }
 
 /// A verdict and the findings in the order they were made.
@@ -73,7 +104,7 @@ impl Judgement {
 
     fn find(&mut self, verdict: Verdict, code: &'static str, detail: String) {
         self.verdict = self.verdict.max(verdict);
-        self.findings.push(Finding { code, detail });
+        self.findings.push(Finding { code, detail, effect: verdict });
     }
 }
 

@@ -30,8 +30,12 @@ fn merging_keeps_every_finding_and_the_worse_verdict() {
         serde_json::json!({
             "verdict": "invalid",
             "findings": [
-                {"code": "revocation_not_checked", "detail": "no CRL"},
-                {"code": "expired", "detail": "yesterday"},
+                {
+                    "code": "revocation_not_checked",
+                    "detail": "no CRL",
+                    "message": {"zh": "未核查吊销状态", "en": "revocation was not checked"},
+                },
+                {"code": "expired", "detail": "yesterday", "message": {"zh": "已过期", "en": "expired"}},
             ],
         })
     );

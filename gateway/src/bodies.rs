@@ -159,8 +159,8 @@ impl Bodies {
     }
 
     fn license(&self, request: &LicenseRequest) -> Result<LicenseReport, Problem> {
-        let (license, _, at) = request.check(OffsetDateTime::UNIX_EPOCH)?;
-        Ok(formats::license::judge(&license, &self.trust, at, false))
+        let license = request.check(OffsetDateTime::UNIX_EPOCH)?;
+        Ok(formats::license::judge(&license.octets, &self.trust, license.at, false))
     }
 
     fn one<T: DeserializeOwned, R>(

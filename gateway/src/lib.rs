@@ -39,6 +39,7 @@ mod probe;
 mod problem;
 mod protection;
 mod reload;
+mod rendition;
 mod replace;
 mod replicas;
 mod request_id;

@@ -2,12 +2,13 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use formats::license::LicenseReport;
 use formats::scheme::HashAlgorithm;
 use formats::uscc::Uscc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use signing::{Judged, validation_report};
 use store::AuditEntry;
 use time::OffsetDateTime;
 use utoipa::ToSchema;
@@ -17,6 +18,7 @@ use crate::auth::{Authenticated, Scope};
 use crate::batch::{self, Answers, Batch, Item};
 use crate::body::{self, Faults, JsonBody, Segment};
 use crate::problem::{Fault, Problem, ProblemDocument};
+use crate::rendition::{Form, Rendition};
 use crate::state::Gateway;
 
 /// A license to be judged.
@@ -30,56 +32,110 @@ pub(crate) struct LicenseRequest {
     kind: Option<String>,
     /// RFC 3339: the time it must have been good at. Default now.
     at: Option<String>,
+    /// Ask for a `report` in the structure of ETSI TS 119 102-2. Default false.
+    report: Option<bool>,
 }
 
 /// A verdict on a license.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct LicenseResponse {
-    /// `{verdict, findings:[{code, detail}], face, status, license}`
+    /// `{verdict, findings:[{code, detail, message}], face, status, license}`
     #[serde(flatten)]
     #[schema(value_type = Object)]
-    answer: LicenseAnswer,
+    answer: Reported,
     /// The request's id.
     request_id: String,
+}
+
+/// The answer on one license.
+#[derive(Debug, Serialize)]
+struct Reported {
+    #[serde(flatten)]
+    answer: LicenseAnswer,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    report: Option<Value>,
 }
 
 /// Judge an electronic business license: form, issuer, validity, revocation, code, holder's standing.
 #[utoipa::path(
     post, path = "/v1/licenses:verify", tag = "licenses", request_body = LicenseRequest,
+    params(("accept-language" = Option<String>, Header, description = "language of a report: `zh` (default) or `en`")),
     responses(
-        (status = 200, description = "judged: `verdict` is valid, invalid or indeterminate", body = LicenseResponse),
+        (status = 200, description = "judged: `verdict` is valid, invalid or indeterminate. With `Accept: application/pdf` or `text/plain` the report for people, the verdict in the header `x-verdict`",
+            content((LicenseResponse = "application/json"), (String = "application/pdf"), (String = "text/plain"))),
         (status = "4XX", description = "could not be judged; see `code`", body = ProblemDocument, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn post_license_verify(
     caller: Authenticated,
     State(gateway): State<Gateway>,
+    rendition: Rendition,
     JsonBody(request): JsonBody<LicenseRequest>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Response, Problem> {
     caller.with(Scope::Licenses)?;
-    let (license, kind, at) = request.check(OffsetDateTime::now_utc())?;
-    let report = examine(&gateway, &license, kind, at);
+    let now = OffsetDateTime::now_utc();
+    let License { octets, kind, at, reported } = request.check(now)?;
+    let report = examine(&gateway, &octets, kind, at);
     let answer = gateway.licenses.complete(report).await?;
     if let Some(face) = answer.status.as_ref().and(answer.face.as_ref()) {
         record_read(&gateway, &caller, "license.verify", &face.uscc, true).await?;
     }
     gateway.metrics.judged("license", answer.judgement.verdict);
+    let licenses = gateway.clone();
+    if rendition.form != Form::Json {
+        let account = move || licenses.licenses.account(&octets, &answer, at);
+        return rendition.report(&gateway, now, account).await;
+    }
+    let answer = if reported {
+        let reporting = gateway.judging.run(move || add_report(&licenses, answer, &octets, at, now)).await?;
+        reporting.await.map_err(|_| Problem::panicked())?
+    } else {
+        Reported { answer, report: None }
+    };
     let response = LicenseResponse { answer, request_id: crate::request_id::current() };
-    Ok(Json(serde_json::to_value(response).unwrap_or_default()))
+    Ok(Json(serde_json::to_value(response).unwrap_or_default()).into_response())
+}
+
+/// A license to be judged, read.
+pub(crate) struct License {
+    pub(crate) octets: Vec<u8>,
+    kind: LicenseType,
+    pub(crate) at: OffsetDateTime,
+    /// A report is asked for.
+    reported: bool,
+}
+
+/// Adds the report on a license: its authority's signature over it is the signature it speaks of.
+fn add_report(
+    gateway: &Gateway,
+    answer: LicenseAnswer,
+    octets: &[u8],
+    at: OffsetDateTime,
+    judged_at: OffsetDateTime,
+) -> Reported {
+    let report = validation_report(&Judged {
+        name: None,
+        signature: octets,
+        input: None,
+        at,
+        judged_at,
+        judgement: &answer.judgement,
+        signers: &[],
+        paths: &[gateway.licenses.path(octets, at)],
+    });
+    Reported { answer, report: Some(report) }
 }
 
 impl LicenseRequest {
-    pub(crate) fn check(
-        &self,
-        now: OffsetDateTime,
-    ) -> Result<(Vec<u8>, LicenseType, OffsetDateTime), Problem> {
+    pub(crate) fn check(&self, now: OffsetDateTime) -> Result<License, Problem> {
         let mut faults = Faults::default();
-        let license = license_octets(&mut faults, &self.license);
+        let octets = license_octets(&mut faults, &self.license);
         let kinds = [("certificate", LicenseType::Certificate)];
         let kind = faults.word("type", self.kind.as_deref(), &kinds, LicenseType::Certificate);
         let at = faults.time("at", self.at.as_deref(), now);
-        let parts = (|| Some((license?, kind?, at?)))();
-        faults.into_result(parts)
+        let reported = self.report.unwrap_or(false);
+        let license = (|| Some(License { octets: octets?, kind: kind?, at: at?, reported }))();
+        faults.into_result(license)
     }
 }
 
@@ -108,11 +164,11 @@ pub(crate) async fn post_license_verify_batch(
     let mut parts = Vec::new();
     for chunk in batch::chunks(batch.items) {
         let judging = gateway.clone();
-        let examine = move || -> Vec<Result<LicenseReport, Problem>> {
+        let examine = move || -> Vec<Result<(LicenseReport, License), Problem>> {
             let item = |item: &Item| {
                 let request: LicenseRequest = body::parse(item.get().as_bytes())?;
-                let (license, kind, at) = request.check(now)?;
-                Ok(examine(&judging, &license, kind, at))
+                let license = request.check(now)?;
+                Ok((examine(&judging, &license.octets, license.kind, license.at), license))
             };
             chunk.iter().map(item).collect()
         };
@@ -122,12 +178,12 @@ pub(crate) async fn post_license_verify_batch(
     let mut answers = Answers::default();
     let mut looked_up = Vec::new();
     for part in parts {
-        for report in part.await.map_err(|_| Problem::panicked())? {
-            let answer = match report {
-                Ok(report) => gateway.licenses.complete(report).await.map_err(Problem::from),
+        for examined in part.await.map_err(|_| Problem::panicked())? {
+            let answer = match examined {
+                Ok((report, license)) => complete(&gateway, report, license, now).await,
                 Err(problem) => Err(problem),
             };
-            if let Ok(answer) = &answer {
+            if let Ok(Reported { answer, .. }) = &answer {
                 gateway.metrics.judged("license", answer.judgement.verdict);
                 if let Some(face) = answer.status.as_ref().and(answer.face.as_ref()) {
                     looked_up.push(face.uscc.clone());
@@ -141,6 +197,22 @@ pub(crate) async fn post_license_verify_batch(
     }
     drop(batch.place);
     Ok(batch::answer(&[answers]))
+}
+
+/// Adds what the library knows, and the report where one is asked for.
+async fn complete(
+    gateway: &Gateway,
+    examined: LicenseReport,
+    license: License,
+    now: OffsetDateTime,
+) -> Result<Reported, Problem> {
+    let answer = gateway.licenses.complete(examined).await?;
+    if !license.reported {
+        return Ok(Reported { answer, report: None });
+    }
+    let judging = gateway.clone();
+    let work = move || add_report(&judging, answer, &license.octets, license.at, now);
+    gateway.judging.run(work).await?.await.map_err(|_| Problem::panicked())
 }
 
 /// What a license proves by itself; whether it is revoked may be asked about later.

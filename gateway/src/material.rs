@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use config::Config;
+use formats::font::Font;
 use formats::scheme::HashAlgorithm;
 use rustls::ServerConfig;
 
@@ -18,7 +19,9 @@ pub(crate) struct Material {
     pub(crate) tls: Option<Arc<ServerConfig>>,
     /// What certificates are judged against.
     pub(crate) trust: TrustFiles,
-    /// Of the TLS files.
+    /// What reports are set in.
+    pub(crate) font: Font,
+    /// Of the TLS files and the font.
     pub(crate) digests: Digests,
 }
 
@@ -66,8 +69,16 @@ impl Material {
             }
             _ => None,
         };
+        let font = match &config.documents.font {
+            Some(path) => {
+                let read = read_font(path, config.documents.font_face, &mut digests);
+                read.map_err(|reason| unusable.push(Unusable { field: FONT, reason })).ok()
+            }
+            None => None,
+        };
+        let font = font.unwrap_or_else(|| Font::built_in().clone());
         match TrustFiles::read(&config.trust) {
-            Ok(trust) if unusable.is_empty() => Ok(Self { tls, trust, digests }),
+            Ok(trust) if unusable.is_empty() => Ok(Self { tls, trust, font, digests }),
             Ok(_) => Err(unusable),
             Err(others) => Err([unusable, others].into_iter().flatten().collect()),
         }
@@ -75,6 +86,13 @@ impl Material {
 }
 
 const TLS: &str = "server.tls_certificate";
+const FONT: &str = "documents.font";
+
+fn read_font(path: &Path, face: u32, digests: &mut Digests) -> Result<Font, StartupError> {
+    let octets = std::fs::read(path).map_err(|error| StartupError::file(path, error))?;
+    digests.note(FONT, &octets);
+    Font::of_site(octets, face).map_err(|error| StartupError::file(path, error))
+}
 
 fn read_tls(
     certificate: &Path,
@@ -83,4 +101,24 @@ fn read_tls(
 ) -> Result<Arc<ServerConfig>, StartupError> {
     digests.note(TLS, &std::fs::read(certificate).unwrap_or_default()); // an unreadable file is reported just below
     tls::server_config(certificate, key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_font_that_cannot_be_used_is_said_and_one_that_can_is_remembered() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("font.otf");
+        let mut digests = Digests::default();
+        assert!(read_font(&file, 0, &mut digests).is_err());
+        std::fs::write(&file, "no font").unwrap();
+        let said = read_font(&file, 0, &mut digests).err().unwrap().to_string();
+        assert!(said.contains("font.otf") && said.contains("no OpenType font"), "{said}");
+        let built_in = concat!(env!("CARGO_MANIFEST_DIR"), "/../formats/fonts/NotoSansSC-GB2312.otf");
+        let before = digests.clone();
+        assert!(read_font(Path::new(built_in), 0, &mut digests).is_ok());
+        assert_eq!(before.changes_to(&digests), [FONT]);
+    }
 }

@@ -4,6 +4,7 @@
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use formats::report::ReportError;
 use hsm_driver::HsmError;
 use serde::Serialize;
 use signing::{CeremonyError, SigningError};
@@ -114,6 +115,11 @@ impl Problem {
             .join("; ");
         let status = StatusCode::UNPROCESSABLE_ENTITY;
         Self { errors: faults, ..Self::new(status, code, "Invalid request", detail) }
+    }
+
+    /// A report that cannot be set; what was judged is not to blame.
+    pub(crate) fn no_report(error: &ReportError) -> Self {
+        Self::internal("report_not_made", error.to_string())
     }
 
     pub(crate) fn malformed_json(detail: impl Into<String>) -> Self {

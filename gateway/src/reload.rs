@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use config::{Change, Config, ConfigError, Effect};
+use formats::font::Font;
 use hsm_driver::{Fleet, KeySpec};
 use signing::{KeyRing, SigningCopy, SigningDesk};
 use store::{AuditEntry, AuditLog, Store, StoreError};
@@ -158,12 +159,13 @@ pub(crate) struct Foundation {
 
 impl Foundation {
     /// A gateway by this configuration.
-    pub(crate) fn gateway(&self, config: Config, keys: &Arc<KeyRing>) -> Gateway {
+    pub(crate) fn gateway(&self, config: Config, keys: &Arc<KeyRing>, font: Font) -> Gateway {
         Gateway::new(Parts {
             desk: SigningDesk::new(Arc::clone(keys), Arc::clone(&self.fleet), self.audit.clone()),
             licenses: LicenseFront::new(self.store.clone(), self.trust.licenses(), config.site.sandbox),
             documents: self.trust.documents(),
             trust: Arc::clone(&self.trust),
+            font,
             store: self.store.clone(),
             audit: self.audit.clone(),
             apps: Arc::clone(&self.apps),
@@ -305,12 +307,12 @@ impl Reloader {
         };
         changes.extend(done.not_ready.iter().map(|device| format!("device {device} is not ready yet")));
         let effective = self.overrides.applied_to(config.clone());
-        let Material { tls, trust, digests } = material;
+        let Material { tls, trust, font, digests } = material;
         let limits = effective.server.clone();
         if let Err(error) = self.foundation.trust.take(effective.trust.clone(), trust).await {
             changes.push(format!("revocations are not fetched: {}", with_causes(&error)));
         }
-        let gateway = self.foundation.gateway(effective, &keys);
+        let gateway = self.foundation.gateway(effective, &keys, font);
         self.desk = gateway.desk.clone();
         self.served.replace(routes::router(gateway), tls, &limits);
         self.grace.send_replace(limits.shutdown_grace);

@@ -86,7 +86,7 @@ pub(crate) async fn serve(
     let https = bind(config.server.https).await?;
     let admin = AdminSocket::bind(&config.folder)?;
     let (limits, folder, site) = (config.server.clone(), config.folder.clone(), config.site.name.clone());
-    let Material { tls, trust, digests } = material;
+    let Material { tls, trust, font, digests } = material;
     let trust = TrustKeeper::start(config.trust.clone(), trust, audit.clone()).await?;
     let (reloads, orders) = reload::orders();
     store.protection().lock();
@@ -105,7 +105,7 @@ pub(crate) async fn serve(
         reloads,
         trust: Arc::clone(&trust),
     };
-    let gateway = foundation.gateway(config, &keys);
+    let gateway = foundation.gateway(config, &keys, font);
     let desk = gateway.desk.clone();
     let router = routes::router(gateway);
     let served = Arc::new(Served::new(router, tls, &limits));

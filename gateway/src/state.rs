@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use config::Config;
+use formats::font::Font;
 use hsm_driver::Fleet;
 use signing::SigningDesk;
 use store::{AuditLog, Store};
@@ -32,6 +33,8 @@ pub(crate) struct Parts {
     pub(crate) licenses: LicenseFront,
     /// Keeps both up to date.
     pub(crate) trust: Arc<TrustKeeper>,
+    /// What reports are set in.
+    pub(crate) font: Font,
     /// Where batches are judged.
     pub(crate) judging: Arc<Judging>,
     pub(crate) metrics: Arc<Metrics>,

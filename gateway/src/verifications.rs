@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use formats::chain::TrustStore;
+use formats::report::Item as Account;
 use formats::{Algorithm, Certificate};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use signing::{
-    CmsVerification, Input, Judged, RawVerification, Signer, VerificationAnswer, validation_report,
-    verify_cms, verify_raw,
+    CmsVerification, Input, Judged, RawVerification, SignatureKind, Signer, VerificationAnswer,
+    signature_item, signer_paths, validation_report, verify_cms, verify_raw,
 };
 use time::OffsetDateTime;
 use utoipa::ToSchema;
@@ -22,6 +23,7 @@ use crate::body::{self, Faults, JsonBody, Object};
 use crate::input::{FORMS, Form, InputBody, algorithm, signer_id};
 use crate::judging::Judging;
 use crate::problem::{Problem, ProblemDocument};
+use crate::rendition::{Form as Shape, Rendition};
 use crate::state::Gateway;
 use crate::trust::TrustKeeper;
 
@@ -69,34 +71,43 @@ pub(crate) struct Verified {
     answer: VerificationAnswer,
     #[serde(skip_serializing_if = "Option::is_none")]
     report: Option<Value>,
+    /// For people, where somebody asked for that.
+    #[serde(skip)]
+    account: Option<Account>,
 }
 
 /// Verify a raw or CMS signature.
 #[utoipa::path(
     post, path = "/v1/verifications", tag = "verifications", request_body = VerificationRequest,
+    params(("accept-language" = Option<String>, Header, description = "language of a report: `zh` (default) or `en`")),
     responses(
-        (status = 200, description = "judged: `verdict` is valid, invalid or indeterminate", body = VerificationResponse),
+        (status = 200, description = "judged: `verdict` is valid, invalid or indeterminate. With `Accept: application/pdf` or `text/plain` the report for people, the verdict in the header `x-verdict`",
+            content((VerificationResponse = "application/json"), (String = "application/pdf"), (String = "text/plain"))),
         (status = "4XX", description = "could not be judged; see `code`", body = ProblemDocument, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn post_verification(
     caller: Authenticated,
     State(gateway): State<Gateway>,
+    rendition: Rendition,
     JsonBody(request): JsonBody<VerificationRequest>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Response, Problem> {
     caller.with(Scope::Verifications)?;
     // A SignedData may hold many signers: off the threads that keep the devices fed.
     let (judging, now) = (gateway.clone(), OffsetDateTime::now_utc());
     let judge = move || {
         let documents = judging.documents.current();
-        Judge::new(&documents, &judging.judging, now).telling(&judging.trust).one(&request)
+        let judge = Judge::new(&documents, &judging.judging, now).telling(&judging.trust);
+        Judge { account: rendition.form != Shape::Json, ..judge }.one(&request)
     };
-    let judged = tokio::task::spawn_blocking(judge).await;
-    let answer = judged.map_err(|_| Problem::panicked())??;
+    let mut answer = tokio::task::spawn_blocking(judge).await.map_err(|_| Problem::panicked())??;
     gateway.metrics.judged("signature", answer.answer.judgement.verdict);
+    if let Some(account) = answer.account.take() {
+        return rendition.report(&gateway, now, move || account).await;
+    }
     let response = VerificationResponse { answer, request_id: crate::request_id::current() };
     // Through Value, because the verdict's fields stand beside request_id.
-    Ok(Json(serde_json::to_value(response).unwrap_or_default()))
+    Ok(Json(serde_json::to_value(response).unwrap_or_default()).into_response())
 }
 
 /// Up to 1,000 signatures.
@@ -176,6 +187,13 @@ impl Order {
         }
     }
 
+    fn signature_kind(&self) -> SignatureKind {
+        match self.kind {
+            Kind::Raw { .. } => SignatureKind::Raw,
+            Kind::SignedData { .. } => SignatureKind::Cms,
+        }
+    }
+
     fn raw(&self) -> Option<RawVerification<'_>> {
         let Kind::Raw { signer, algorithm, input } = &self.kind else { return None };
         let (signature, signer_id) = (&self.signature, &self.signer_id);
@@ -195,11 +213,13 @@ pub(crate) struct Judge<'g> {
     now: OffsetDateTime,
     /// Who is told of the certificates that come.
     keeper: Option<&'g TrustKeeper>,
+    /// An account for people is asked for.
+    account: bool,
 }
 
 impl<'g> Judge<'g> {
     pub(crate) fn new(trust: &'g TrustStore, judging: &'g Judging, now: OffsetDateTime) -> Self {
-        Self { trust, judging, now, keeper: None }
+        Self { trust, judging, now, keeper: None, account: false }
     }
 
     /// The same; `keeper` is told of the certificates that come, which it may ask about later.
@@ -298,17 +318,23 @@ impl<'g> Judge<'g> {
     }
 
     fn verified(&self, order: &Order, answer: VerificationAnswer) -> Verified {
-        let report = order.report.then(|| {
-            validation_report(&Judged {
-                signature: &order.signature,
-                input: order.input(),
-                at: order.at,
-                judged_at: self.now,
-                judgement: &answer.judgement,
-                signers: &answer.signers,
-            })
-        });
-        Verified { answer, report }
+        if !order.report && !self.account {
+            return Verified { answer, report: None, account: None };
+        }
+        let (trust, kind) = (self.trust, order.signature_kind());
+        let judged = Judged {
+            name: None,
+            signature: &order.signature,
+            input: order.input(),
+            at: order.at,
+            judged_at: self.now,
+            judgement: &answer.judgement,
+            signers: &answer.signers,
+            paths: &signer_paths(trust, kind, &order.signature, &answer.signers, order.at),
+        };
+        let report = order.report.then(|| validation_report(&judged));
+        let account = self.account.then(|| signature_item(trust, kind, &judged, None));
+        Verified { answer, report, account }
     }
 
     /// The signer; nothing if the request is at fault.

@@ -4,6 +4,7 @@
 //! those; what is signed is settled before a device sees it; a caller's signature is in the audit log, durably, before
 //! it is handed out; a verdict is an answer.
 
+mod account;
 mod ceremony;
 mod error;
 mod keys;
@@ -13,10 +14,11 @@ mod system;
 mod verify;
 mod wrapped;
 
+pub use account::{SignatureKind, signature_item, signer_paths};
 pub use ceremony::{CeremonyError, KeyAct, KeyCeremonies, KeyDevices, Operator};
 pub use error::SigningError;
 pub use keys::{Expiring, KeyRing, SigningCopy, SigningKey, SigningVersion, driver_key};
-pub use report::{Judged, validation_report};
+pub use report::{Judged, merged_reports, validation_report};
 pub use sign::{Caller, Input, Keep, Receipt, SignOrder, SignatureFormat, SigningDesk};
 pub use system::{SystemDesk, SystemSignature};
 pub use verify::{

@@ -2,8 +2,6 @@
 //! whom, judged when and how, with the main and sub-indications of EN 319 102-1. Members are named as in the
 //! standard's schema, in JSON.
 
-use std::collections::BTreeMap;
-
 use formats::scheme::HashAlgorithm;
 use formats::{Certificate, Judgement, Verdict};
 use serde::Serialize;
@@ -22,6 +20,8 @@ const CERTIFICATE: &str = "urn:etsi:019102:validationObject:certificate";
 /// What a report is about.
 #[derive(Debug, Clone)]
 pub struct Judged<'a> {
+    /// What whoever asks calls it.
+    pub name: Option<&'a str>,
     /// The signature as it was given.
     pub signature: &'a [u8],
     /// What it was judged over, as far as it was given.
@@ -34,12 +34,15 @@ pub struct Judged<'a> {
     pub judgement: &'a Judgement,
     /// Each signer; none under a bare key.
     pub signers: &'a [SignerSummary],
+    /// Of each signer the path its certificate was judged by ([`signer_paths`](crate::signer_paths)); of what is itself a
+    /// certificate its own.
+    pub paths: &'a [Vec<Certificate>],
 }
 
 /// The report: one `SignatureValidationReport` for each signer, and one for a signature without any.
 #[must_use]
 pub fn validation_report(judged: &Judged<'_>) -> Value {
-    let mut objects = BTreeMap::new();
+    let mut objects = Objects::default();
     let reports: Vec<Value> = if judged.signers.is_empty() {
         vec![signature(judged, judged.judgement, None, 0, &mut objects)]
     } else {
@@ -47,12 +50,44 @@ pub fn validation_report(judged: &Judged<'_>) -> Value {
         each.map(|(index, signer)| signature(judged, &signer.judgement, Some(signer), index, &mut objects))
             .collect()
     };
-    let objects: Vec<Value> = objects.into_values().collect();
     json!({
         "SignatureValidationReport": reports,
-        "SignatureValidationObjects": {"ValidationObject": objects},
+        "SignatureValidationObjects": {"ValidationObject": objects.0},
         "SignatureValidator": {"TSPInformation": {"TSPName": concat!("license-gateway ", env!("CARGO_PKG_VERSION"))}},
     })
+}
+
+/// One report over what several are about.
+#[must_use]
+pub fn merged_reports(reports: Vec<Value>) -> Value {
+    let mut all = json!({});
+    let mut objects = Objects::default();
+    let mut signatures = Vec::new();
+    for mut report in reports {
+        if let Value::Array(found) = report["SignatureValidationReport"].take() {
+            signatures.extend(found);
+        }
+        if let Value::Array(found) = report["SignatureValidationObjects"]["ValidationObject"].take() {
+            found.into_iter().for_each(|object| objects.add(object));
+        }
+        all["SignatureValidator"] = report["SignatureValidator"].take();
+    }
+    all["SignatureValidationReport"] = signatures.into();
+    all["SignatureValidationObjects"] = json!({"ValidationObject": objects.0});
+    all
+}
+
+/// What reports refer to, in the order in which it comes up.
+#[derive(Default)]
+struct Objects(Vec<Value>);
+
+impl Objects {
+    /// Each once.
+    fn add(&mut self, object: Value) {
+        if self.0.iter().all(|known| known["id"] != object["id"]) {
+            self.0.push(object);
+        }
+    }
 }
 
 fn signature(
@@ -60,17 +95,18 @@ fn signature(
     judgement: &Judgement,
     signer: Option<&SignerSummary>,
     index: usize,
-    objects: &mut BTreeMap<String, Value>,
+    objects: &mut Objects,
 ) -> Value {
     let digest = hex::encode(HashAlgorithm::Sm3.digest(judged.signature));
     let mut report = Map::new();
-    report.insert(
-        "SignatureIdentifier".to_owned(),
-        json!({
-            "id": format!("signature-{}-{index}", &digest[..16]),
-            "DigestAlgAndValue": digest_value(HashAlgorithm::Sm3, &digest),
-        }),
-    );
+    let mut identifier = json!({
+        "id": format!("signature-{}-{index}", &digest[..16]),
+        "DigestAlgAndValue": digest_value(HashAlgorithm::Sm3, &digest),
+    });
+    if let Some(name) = judged.name {
+        identifier["DAIdentifier"] = name.into();
+    }
+    report.insert("SignatureIdentifier".to_owned(), identifier);
     report.insert(
         "ValidationTimeInfo".to_owned(),
         json!({
@@ -87,7 +123,11 @@ fn signature(
         report.insert("SignerInformation".to_owned(), information(signer, objects));
     }
     report.insert("SignatureValidationProcess".to_owned(), json!({"SignatureValidationProcessID": PROCESS}));
-    report.insert("SignatureValidationStatus".to_owned(), status(judgement));
+    let mut status = status(judgement);
+    if let Some(path) = judged.paths.get(index).filter(|path| !path.is_empty()) {
+        status["AssociatedValidationReportData"]["CertificateChain"] = chain(path, objects);
+    }
+    report.insert("SignatureValidationStatus".to_owned(), status);
     Value::Object(report)
 }
 
@@ -132,15 +172,38 @@ fn attributes(signer: &SignerSummary) -> Value {
     Value::Object(members)
 }
 
-fn information(signer: &SignerSummary, objects: &mut BTreeMap<String, Value>) -> Value {
+fn information(signer: &SignerSummary, objects: &mut Objects) -> Value {
     let mut information = json!({"Signer": signer.subject});
     let Some(certificate) = signer.certificate.as_deref().and_then(|pem| Certificate::from_pem(pem).ok())
     else {
         return information;
     };
+    information["SignerCertificate"] = reference(&certificate, objects);
+    information
+}
+
+/// TS 119 102-2, 4.3.12.4: the certificate, those between, the anchor.
+fn chain(path: &[Certificate], objects: &mut Objects) -> Value {
+    let references: Vec<Value> = path.iter().map(|certificate| reference(certificate, objects)).collect();
+    let mut chain = Map::new();
+    match &*references {
+        [first @ .., anchor] => {
+            if let [leaf, between @ ..] = first {
+                chain.insert("SigningCertificate".to_owned(), leaf.clone());
+                chain.insert("IntermediateCertificate".to_owned(), json!(between));
+            }
+            chain.insert("TrustAnchor".to_owned(), anchor.clone());
+        }
+        [] => {}
+    }
+    Value::Object(chain)
+}
+
+/// Names a certificate and files it among the objects.
+fn reference(certificate: &Certificate, objects: &mut Objects) -> Value {
     let digest = hex::encode(HashAlgorithm::Sm3.digest(certificate.der()));
     let id = format!("certificate-{}", &digest[..16]);
-    information["SignerCertificate"] = json!({"VOReference": format!("#{id}")});
+    let reference = json!({"VOReference": format!("#{id}")});
     let object = json!({
         "id": id,
         "ObjectType": CERTIFICATE,
@@ -151,8 +214,8 @@ fn information(signer: &SignerSummary, objects: &mut BTreeMap<String, Value>) ->
         "Issuer": certificate.issuer(),
         "SerialNumber": certificate.serial_hex(),
     });
-    objects.insert(id, object);
-    information
+    objects.add(object);
+    reference
 }
 
 #[derive(Serialize)]
@@ -243,12 +306,14 @@ mod tests {
         let at = OffsetDateTime::UNIX_EPOCH;
         let input = Input::Data(b"content".to_vec());
         validation_report(&Judged {
+            name: None,
             signature: b"signature",
             input: Some(&input),
             at,
             judged_at: at,
             judgement,
             signers: &[],
+            paths: &[],
         })
     }
 

@@ -25,6 +25,7 @@ mod protection;
 mod reload;
 mod replace;
 mod replicas;
+mod reports;
 mod requirements;
 mod restart;
 mod revocation;

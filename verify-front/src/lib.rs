@@ -4,6 +4,7 @@
 //! an HSM; of the register's face only granted fields leave; test identities exist in the sandbox only; time
 //! is an argument.
 
+mod account;
 mod error;
 mod face;
 mod judge;

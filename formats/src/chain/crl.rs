@@ -50,9 +50,9 @@ pub(super) fn ask<'a>(search: &mut Search<'a>, path: &[&'a Certificate], word: &
                 let is_delta = crl.is_delta();
                 usable.push(Usable { crl, reasons, is_delta });
             }),
-            Err(detail) => Err(Some(Finding { code: "crl_not_supported", detail })),
+            Err(detail) => Err(Some(Finding::indeterminate("crl_not_supported", detail))),
         };
-        if let Err(Some(Finding { code, detail })) = told {
+        if let Err(Some(Finding { code, detail, .. })) = told {
             word.obstacles.indeterminate(code, format!("a CRL of {}: {detail}", subject_of(issuer)));
         }
     }
@@ -301,7 +301,7 @@ fn try_signer<'a>(
 }
 
 fn signature_invalid(detail: String) -> Finding {
-    Finding { code: "crl_signature_invalid", detail }
+    Finding::indeterminate("crl_signature_invalid", detail)
 }
 
 /// Has `candidate` signed the CRL, and may it sign CRLs?
@@ -322,7 +322,7 @@ pub(super) fn check_signature(
     candidate.key().and_then(|key| crl.verify_signature_with(key, Some(verifier))).map_err(
         |error| match error {
             FormatError::UnsupportedAlgorithm(_) | FormatError::UnsupportedKey(_) => {
-                Finding { code: "crl_not_supported", detail: error.to_string() }
+                Finding::indeterminate("crl_not_supported", error.to_string())
             }
             _ => signature_invalid(error.to_string()),
         },

@@ -165,6 +165,11 @@ impl TrustStore {
         Self { generation: OnceLock::new(), memory: self.memory.emptied(), ..self }
     }
 
+    /// What is asked of revocation information.
+    pub fn revocation(&self) -> RevocationPolicy {
+        self.revocation
+    }
+
     /// With the tables of `verifier` in place of its own.
     #[must_use]
     pub fn with_verifier(self, verifier: Arc<Verifier>) -> Self {
@@ -217,6 +222,20 @@ pub fn validate(
         judgement.merge(search.judge(leaf));
         (judgement, at.span())
     })
+}
+
+/// The path that [`validate`] judges `leaf` by, from the leaf to the anchor; empty when there is none. For reports: it is
+/// searched anew.
+pub fn path(
+    leaf: &Certificate,
+    extra_intermediates: &[Certificate],
+    trust: &TrustStore,
+    usage: Usage,
+    at: OffsetDateTime,
+) -> Vec<Certificate> {
+    let at = JudgedTime::new(at);
+    let mut search = search::Search::new(trust, extra_intermediates, usage == Usage::License, &at);
+    search.path(leaf).into_iter().cloned().collect()
 }
 
 /// The subject for findings, written out only when there is one.

@@ -27,9 +27,11 @@ pub(super) struct Search<'a> {
 
 /// What the search for one leaf has come to.
 #[derive(Default)]
-struct Outcome {
+struct Outcome<'a> {
     /// The judgement on the best complete path so far.
     best: Option<Judgement>,
+    /// That path, from the leaf on.
+    best_path: Vec<&'a Certificate>,
     /// Why an issuer that was at hand could not be used; told when there is no complete path.
     obstacle: Option<Judgement>,
 }
@@ -56,7 +58,7 @@ impl<'a> Search<'a> {
     pub(super) fn judge(&mut self, leaf: &'a Certificate) -> Judgement {
         let mut outcome = Outcome::default();
         self.extend(&mut vec![leaf], &mut outcome);
-        let Outcome { best, obstacle } = outcome;
+        let Outcome { best, obstacle, .. } = outcome;
         best.or(obstacle).unwrap_or_else(|| {
             let mut judgement = Judgement::new();
             judgement
@@ -65,8 +67,15 @@ impl<'a> Search<'a> {
         })
     }
 
+    /// The path that [`judge`](Self::judge) judges; empty when there is none.
+    pub(super) fn path(&mut self, leaf: &'a Certificate) -> Vec<&'a Certificate> {
+        let mut outcome = Outcome::default();
+        self.extend(&mut vec![leaf], &mut outcome);
+        outcome.best_path
+    }
+
     /// Tries all ways on from the last certificate of `path`; true when a valid one was found.
-    fn extend(&mut self, path: &mut Vec<&'a Certificate>, outcome: &mut Outcome) -> bool {
+    fn extend(&mut self, path: &mut Vec<&'a Certificate>, outcome: &mut Outcome<'a>) -> bool {
         let Some(&tip) = path.last() else { return false };
         let is_anchor = match self.only_anchor {
             Some(anchor) => anchor == tip,
@@ -77,6 +86,7 @@ impl<'a> Search<'a> {
             let valid = judgement.verdict == Verdict::Valid;
             if outcome.best.as_ref().is_none_or(|best| judgement.verdict < best.verdict) {
                 outcome.best = Some(judgement);
+                outcome.best_path.clone_from(path);
             }
             return valid;
         }

@@ -43,9 +43,9 @@ impl TrustStore {
                 Err(finding) => objection = objection.or(Some(finding)),
             }
         }
-        Err(objection.unwrap_or_else(|| Finding {
-            code: "crl_signature_invalid",
-            detail: format!("there is no certificate of its issuer {}", crl.issuer()),
+        Err(objection.unwrap_or_else(|| {
+            let detail = format!("there is no certificate of its issuer {}", crl.issuer());
+            Finding::indeterminate("crl_signature_invalid", detail)
         }))
     }
 
@@ -65,14 +65,14 @@ impl TrustStore {
         let at = JudgedTime::new(at);
         let mut search = Search::new(self, &[], false, &at);
         ocsp::check_signature(&mut search, response, &[certificate, issuer])
-            .map_err(|detail| Finding { code: "ocsp_signature_invalid", detail })?;
+            .map_err(|detail| Finding::indeterminate("ocsp_signature_invalid", detail))?;
         let Some(newest) = response.about(certificate, issuer).max_by_key(|one| one.this_update()) else {
             let detail = format!("it does not speak of {}", subject_of(certificate));
-            return Err(Finding { code: "ocsp_status_unknown", detail });
+            return Err(Finding::indeterminate("ocsp_status_unknown", detail));
         };
         if let Some(unknown) = response.critical_extension().or_else(|| newest.critical_extension()) {
             let detail = format!("it has the critical extension {unknown}, which is not known");
-            return Err(Finding { code: "ocsp_not_supported", detail });
+            return Err(Finding::indeterminate("ocsp_not_supported", detail));
         }
         let status = match newest.status() {
             Status::Good => OcspStatus::Good,

@@ -17,7 +17,7 @@ use const_oid::ObjectIdentifier;
 pub use build::{Pending, SignedDataPlan, prepare};
 pub use verify::{
     AttributeReport, MAX_CERTIFICATES, MAX_NESTED, MAX_SIGNERS, SignedDataReport, SignerReport, VerifyInput,
-    verify,
+    certificates, verify,
 };
 pub(crate) use verify::{Role, in_der, judge};
 

@@ -125,6 +125,14 @@ pub fn verify(input: VerifyInput<'_>) -> SignedDataReport {
     report
 }
 
+/// The certificates in a SignedData that can be read; none when it cannot be.
+pub fn certificates(octets: &[u8]) -> Vec<Certificate> {
+    let Ok(der) = ber::to_der(octets) else { return Vec::new() };
+    let Ok(signed_data) = SignedData::decode(&der).and_then(bounded) else { return Vec::new() };
+    let certificates = signed_data.certificates.iter();
+    certificates.filter_map(|der| Certificate::from_der(der).ok()).collect()
+}
+
 /// Judges a SignedData in a role. The report has no content; what was read stands beside it.
 pub(crate) fn judge(input: &VerifyInput<'_>, role: Role) -> (SignedDataReport, Option<Inside>) {
     let mut judgement = Judgement::new();

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use formats::identifier::{IdentifierKind, check};
+use formats::words::Words;
 use formats::{CertificateId, Uscc};
 use serde_json::{Map, Value, json};
 
@@ -22,6 +23,9 @@ pub(crate) struct IdentifierArguments {
     output: Output,
 }
 
+const USCC: Words = Words::new("统一社会信用代码", "unified social credit code");
+const CERT_ID: Words = Words::new("电子证照标识", "certificate identifier");
+
 /// Checks social credit codes (GB 32100).
 pub(crate) fn uscc(arguments: IdentifierArguments) -> ExitCode {
     let parts = |text: &str| {
@@ -32,7 +36,7 @@ pub(crate) fn uscc(arguments: IdentifierArguments) -> ExitCode {
             "check": text[17..],
         }))
     };
-    judge(arguments, IdentifierKind::Uscc, "uscc", parts)
+    judge(arguments, IdentifierKind::Uscc, ("uscc", USCC), parts)
 }
 
 /// Checks identifiers of electronic certificates (GB/T 36904).
@@ -44,13 +48,13 @@ pub(crate) fn cert_id(arguments: IdentifierArguments) -> ExitCode {
             "version": id.version(),
         }))
     };
-    judge(arguments, IdentifierKind::CertId, "cert-id", parts)
+    judge(arguments, IdentifierKind::CertId, ("cert-id", CERT_ID), parts)
 }
 
 fn judge(
     arguments: IdentifierArguments,
     kind: IdentifierKind,
-    name: &'static str,
+    kind_name: (&'static str, Words),
     parts: impl Fn(&str) -> Option<Value>,
 ) -> ExitCode {
     let IdentifierArguments { identifiers, sandbox, output } = arguments;
@@ -63,7 +67,7 @@ fn judge(
         if let Some(normalised) = report.normalised {
             more.insert("normalised".to_owned(), json!(normalised));
         }
-        Outcome { name: text, kind: name, judgement: report.judgement, readable: true, more }
+        Outcome { name: text, kind: kind_name, judgement: report.judgement, readable: true, more }
     });
     tell(&output, "identifier", outcomes)
 }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use formats::font::Font;
 use formats::ocsp::OcspResponse;
 use formats::{Certificate, Crl, TrustStore};
 
@@ -42,6 +43,12 @@ pub(super) fn ocsp(paths: &[PathBuf]) -> Result<Vec<OcspResponse>, String> {
         OcspResponse::from_der(&read(&path)?).map_err(|error| format!("{}: {error}", path.display()))
     };
     files(paths)?.into_iter().map(read_one).collect()
+}
+
+/// The font of a report.
+pub(super) fn font(path: Option<&Path>, face: u32) -> Result<Font, String> {
+    let Some(path) = path else { return Ok(Font::built_in().clone()) };
+    Font::of_site(read(path)?, face).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 /// A folder stands for the files in it.

@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 everything valid, 1 something not, 2 something unreadable or wrong usage.
 
+mod account;
 mod identifiers;
 mod material;
 mod verify;
@@ -10,12 +11,13 @@ mod words;
 use std::io::Write;
 use std::process::ExitCode;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use formats::words::{Language, Words};
 use formats::{Judgement, Verdict};
 use serde_json::{Map, Value, json};
 
 pub(crate) use identifiers::{IdentifierArguments, cert_id, uscc};
 pub(crate) use verify::{VerifyArguments, verify};
-pub(crate) use words::Language;
 
 /// How the answers are written.
 #[derive(clap::Args)]
@@ -23,17 +25,21 @@ pub(crate) struct Output {
     /// One JSON object per line instead of text.
     #[arg(long)]
     json: bool,
-    /// The language of the text.
-    #[arg(long, value_enum, default_value_t = Language::En)]
-    lang: Language,
+    /// The language: of the text, which is English otherwise, and of a report, which is Chinese otherwise.
+    #[arg(long, value_parser = language())]
+    lang: Option<Language>,
+}
+
+fn language() -> impl TypedValueParser<Value = Language> {
+    PossibleValuesParser::new(["zh", "en"]).map(|word| if word == "zh" { Language::Zh } else { Language::En })
 }
 
 /// The answer on one file or one identifier.
 struct Outcome {
     /// What was judged, as the command line names it.
     name: String,
-    /// Its kind, in the words of `--type`.
-    kind: &'static str,
+    /// Its kind, in the words of `--type` and for people.
+    kind: (&'static str, Words),
     judgement: Judgement,
     /// It could be read at all.
     readable: bool,
@@ -45,7 +51,7 @@ impl Outcome {
     fn json(&self, name_member: &str) -> Value {
         let mut members = Map::new();
         members.insert(name_member.to_owned(), json!(self.name));
-        members.insert("type".to_owned(), json!(self.kind));
+        members.insert("type".to_owned(), json!(self.kind.0));
         members.insert("verdict".to_owned(), json!(self.judgement.verdict));
         members.insert("findings".to_owned(), json!(self.judgement.findings));
         members.extend(self.more.clone());
@@ -63,7 +69,7 @@ fn tell(output: &Output, name_member: &str, outcomes: impl Iterator<Item = Outco
         let text = if output.json {
             format!("{}\n", outcome.json(name_member))
         } else {
-            words::describe(&outcome, output.lang)
+            words::describe(&outcome, output.lang.unwrap_or(Language::En))
         };
         // Whoever reads may have seen enough: a closed pipe is no failure, the exit code still tells.
         let _ = stdout.write_all(text.as_bytes());

@@ -8,14 +8,14 @@ use formats::chain::{self, Usage};
 use formats::csr::Request;
 use formats::describe::describe;
 use formats::opened::{Kind, Opened, open};
+use formats::words::Words;
 use formats::{Certificate, FormatError, Judgement, TrustStore, license, subject};
 use serde_json::{Map, Value, json};
-use signing::{
-    CmsVerification, Input, Judged, SignerSummary, validation_report, verify_cms, verify_timestamp,
-};
+use signing::{CmsVerification, Input, SignatureKind, SignerSummary, verify_cms, verify_timestamp};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::account::{Account, Signed, write_report};
 use super::{Outcome, Output, material, tell, wrong_usage};
 
 /// Files to be judged, and by what.
@@ -57,14 +57,46 @@ pub(crate) struct VerifyArguments {
     /// Admit test enterprises.
     #[arg(long)]
     sandbox: bool,
-    /// Add a report in the structure of ETSI TS 119 102-2 for signatures and timestamps.
-    #[arg(long, requires = "json")]
-    report: bool,
+    /// Write one report on all files: for people as .pdf or .txt, in the structure of ETSI TS 119 102-2 as .json.
+    #[arg(long, value_name = "FILE", value_parser = read_report)]
+    report: Option<ReportFile>,
+    /// A font for the PDF with more characters than the one that is built in.
+    #[arg(long, value_name = "FILE", requires = "report")]
+    font: Option<PathBuf>,
+    /// Which face of the font, if it is a collection.
+    #[arg(long, value_name = "NUMBER", default_value_t = 0, requires = "font")]
+    font_face: u32,
     #[command(flatten)]
     output: Output,
 }
 
 const AUTO: &str = "auto";
+
+/// Where a report goes, and in what form.
+#[derive(Clone, Debug)]
+pub(super) struct ReportFile {
+    pub(super) path: PathBuf,
+    pub(super) form: ReportForm,
+}
+
+/// The forms of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ReportForm {
+    Pdf,
+    Text,
+    Json,
+}
+
+fn read_report(text: &str) -> Result<ReportFile, String> {
+    let path = PathBuf::from(text);
+    let form = match path.extension().and_then(|ending| ending.to_str()) {
+        Some("pdf") => ReportForm::Pdf,
+        Some("txt") => ReportForm::Text,
+        Some("json") => ReportForm::Json,
+        _ => return Err("must end in .pdf, .txt or .json".to_owned()),
+    };
+    Ok(ReportFile { path, form })
+}
 
 fn types() -> impl Iterator<Item = &'static str> {
     [AUTO].into_iter().chain(Kind::NAMES.map(|(name, _)| name))
@@ -75,12 +107,14 @@ fn read_time(text: &str) -> Result<OffsetDateTime, String> {
 }
 
 /// What all files are judged by.
-struct Judge<'a> {
-    arguments: &'a VerifyArguments,
-    trust: TrustStore,
-    content: Option<Vec<u8>>,
+pub(super) struct Judge<'a> {
+    pub(super) arguments: &'a VerifyArguments,
+    pub(super) trust: TrustStore,
+    pub(super) content: Option<Vec<u8>>,
     usage: Option<Usage>,
-    at: OffsetDateTime,
+    pub(super) at: OffsetDateTime,
+    /// When it is judged.
+    pub(super) now: OffsetDateTime,
 }
 
 /// Judges the files one after the other.
@@ -96,48 +130,83 @@ pub(crate) fn verify(arguments: VerifyArguments) -> ExitCode {
     };
     let named = |name: &String| Usage::NAMES.iter().find(|(known, _)| known == name).map(|(_, usage)| *usage);
     let usage = arguments.usage.as_ref().and_then(named);
-    let at = arguments.at.unwrap_or_else(OffsetDateTime::now_utc);
-    let judge = Judge { arguments: &arguments, trust, content, usage, at };
-    tell(&arguments.output, "file", arguments.files.iter().map(|file| judge.file(file)))
+    let font = match material::font(arguments.font.as_deref(), arguments.font_face) {
+        Ok(font) => font,
+        Err(reason) => return wrong_usage(&reason),
+    };
+    let now = OffsetDateTime::now_utc();
+    let at = arguments.at.unwrap_or(now);
+    let judge = Judge { arguments: &arguments, trust, content, usage, at, now };
+    let mut accounts = Vec::new();
+    let each = arguments.files.iter().map(|file| {
+        let (outcome, account) = judge.file(file);
+        accounts.extend(account);
+        outcome
+    });
+    let code = tell(&arguments.output, "file", each);
+    let Some(file) = &arguments.report else { return code };
+    match write_report(file, accounts, arguments.output.lang.unwrap_or_default(), now, &font) {
+        Ok(()) => code,
+        Err(reason) => wrong_usage(&reason),
+    }
 }
 
 impl Judge<'_> {
-    fn file(&self, path: &Path) -> Outcome {
-        let name = path.display().to_string();
-        let wanted = Kind::NAMES.iter().find(|(name, _)| *name == self.arguments.kind).map(|(_, kind)| *kind);
+    /// The outcome, and the account of it where a report is asked for.
+    fn file(&self, path: &Path) -> (Outcome, Option<Account>) {
+        let reported = self.arguments.report.is_some();
         let octets = match material::read(path) {
             Ok(octets) => octets,
-            Err(reason) => return Outcome::unreadable(name, wanted, "unreadable", reason),
+            Err(reason) => {
+                let name = path.display().to_string();
+                let outcome = Outcome::unreadable(name, self.wanted(), "unreadable", reason);
+                let nothing = Opened { octets: Vec::new(), kind: None, more: Vec::new() };
+                let account = reported.then(|| self.account(&outcome, &nothing, None));
+                return (outcome, account);
+            }
         };
         let opened = open(&octets);
-        let Some(kind) = wanted.or(opened.kind) else {
-            return Outcome::unreadable(
-                name,
-                None,
-                "malformed",
-                "it is nothing that can be judged".to_owned(),
-            );
+        let (outcome, signed) = self.judge(path, &opened);
+        let account = reported.then(|| self.account(&outcome, &opened, signed));
+        (outcome, account)
+    }
+
+    fn wanted(&self) -> Option<Kind> {
+        Kind::NAMES.iter().find(|(name, _)| *name == self.arguments.kind).map(|(_, kind)| *kind)
+    }
+
+    fn judge(&self, path: &Path, opened: &Opened) -> (Outcome, Option<Signed>) {
+        let name = path.display().to_string();
+        let Some(kind) = self.wanted().or(opened.kind) else {
+            let reason = "it is nothing that can be judged".to_owned();
+            return (Outcome::unreadable(name, None, "malformed", reason), None);
         };
         let mut outcome = Outcome {
             name,
-            kind: kind.name(),
+            kind: (kind.name(), kind.words()),
             judgement: Judgement::new(),
             readable: true,
             more: Map::new(),
         };
         outcome.more.insert("signers".to_owned(), json!([]));
+        let mut signed = None;
         match kind {
-            Kind::Cms => self.cms(&opened.octets, &mut outcome),
-            Kind::Certificate => self.certificate(&opened, &mut outcome),
+            Kind::Cms => signed = Some(self.cms(&opened.octets, &mut outcome)),
+            Kind::Certificate => self.certificate(opened, &mut outcome),
             Kind::License => self.license(&opened.octets, &mut outcome),
             Kind::Request => self.request(&opened.octets, &mut outcome),
-            Kind::Timestamp => self.timestamp(&opened.octets, &mut outcome),
+            Kind::Timestamp => signed = Some(self.timestamp(&opened.octets, &mut outcome)),
             Kind::Pdf | Kind::Ofd | Kind::Seal => {
                 let detail = format!("files of the type {} cannot be judged yet", kind.name());
                 outcome.judgement.indeterminate("type_not_supported", detail);
             }
         }
-        outcome
+        (outcome, signed)
+    }
+
+    /// What a certificate must be good for.
+    pub(super) fn usage(&self) -> Usage {
+        self.usage.unwrap_or(Usage::DocumentSigning)
     }
 
     fn asked<'a>(&'a self, octets: &'a [u8]) -> CmsVerification<'a> {
@@ -149,36 +218,26 @@ impl Judge<'_> {
         }
     }
 
-    fn cms(&self, octets: &[u8], outcome: &mut Outcome) {
+    fn cms(&self, octets: &[u8], outcome: &mut Outcome) -> Signed {
         let answer = verify_cms(&self.trust, self.asked(octets));
         outcome.readable = answer.family.is_some();
         outcome.judgement = answer.judgement;
         outcome.more.insert("family".to_owned(), json!(answer.family));
-        self.signers(octets, &answer.signers, outcome);
+        self.signers(&answer.signers, outcome);
+        Signed { kind: SignatureKind::Cms, signers: answer.signers, timestamp: None }
     }
 
-    fn timestamp(&self, octets: &[u8], outcome: &mut Outcome) {
+    fn timestamp(&self, octets: &[u8], outcome: &mut Outcome) -> Signed {
         let answer = verify_timestamp(&self.trust, self.asked(octets));
         outcome.readable = answer.readable;
-        outcome.judgement = answer.judgement;
+        outcome.judgement = answer.judgement.clone();
         outcome.more.insert("family".to_owned(), json!(answer.family));
         outcome.more.insert("timestamp".to_owned(), json!(answer.timestamp));
-        self.signers(octets, &answer.signers, outcome);
+        self.signers(&answer.signers, outcome);
+        Signed { kind: SignatureKind::Timestamp, signers: answer.signers.clone(), timestamp: Some(answer) }
     }
 
-    fn signers(&self, octets: &[u8], signers: &[SignerSummary], outcome: &mut Outcome) {
-        if self.arguments.report {
-            let input = self.asked(octets).input;
-            let report = validation_report(&Judged {
-                signature: octets,
-                input: input.as_ref(),
-                at: self.at,
-                judged_at: OffsetDateTime::now_utc(),
-                judgement: &outcome.judgement,
-                signers,
-            });
-            outcome.more.insert("report".to_owned(), report);
-        }
+    fn signers(&self, signers: &[SignerSummary], outcome: &mut Outcome) {
         outcome.more.insert("signers".to_owned(), json!(signers));
         let Some(wanted) = &self.arguments.name else { return };
         let texts = signers.iter().filter_map(|signer| signer.certificate.as_deref());
@@ -192,7 +251,7 @@ impl Judge<'_> {
             Ok(certificate) => certificate,
             Err(error) => return outcome.malformed(&error),
         };
-        let usage = self.usage.unwrap_or(Usage::DocumentSigning);
+        let usage = self.usage();
         outcome.judgement = chain::validate(&certificate, &opened.more, &self.trust, usage, self.at);
         if let Some(wanted) = &self.arguments.name {
             name(&certificate, wanted, &mut outcome.judgement);
@@ -250,7 +309,8 @@ impl Outcome {
     fn unreadable(name: String, kind: Option<Kind>, code: &'static str, detail: String) -> Self {
         let mut judgement = Judgement::new();
         judgement.invalid(code, detail);
-        let kind = kind.map_or("unknown", Kind::name);
+        const UNKNOWN: (&str, Words) = ("unknown", Words::new("未知类型", "unknown type"));
+        let kind = kind.map_or(UNKNOWN, |kind| (kind.name(), kind.words()));
         let more = Map::from_iter([("signers".to_owned(), json!([]))]);
         Self { name, kind, judgement, readable: false, more }
     }

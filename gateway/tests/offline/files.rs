@@ -105,7 +105,9 @@ fn openssls_cms_is_valid_attached_and_detached_and_in_every_armour() {
     scratch.verify("detached.der", &content("other")).expect(1, "invalid", Some("digest_mismatch"));
     scratch.verify("detached.der", "").expect(1, "indeterminate", Some("content_absent"));
     scratch.verify("attached.der", "--name leaf").expect(0, "valid", None);
-    let report = &scratch.verify("attached.der", "--report").expect(0, "valid", None)["report"];
+    let file = scratch.path("report.json");
+    scratch.verify("attached.der", &format!("--report {}", file.display())).expect(0, "valid", None);
+    let report: serde_json::Value = serde_json::from_slice(&scratch.read("report.json")).unwrap();
     let signature = &report["SignatureValidationReport"][0];
     let passed = "urn:etsi:019102:mainindication:total-passed";
     assert_eq!(signature["SignatureValidationStatus"]["MainIndication"], passed, "{report}");

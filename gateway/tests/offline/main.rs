@@ -5,4 +5,5 @@
 
 mod files;
 mod identifiers;
+mod reports;
 mod support;

@@ -1,0 +1,243 @@
+//! Verdicts, findings and kinds in words, Chinese and English: one table for the command line, the API and reports.
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use serde::Serialize;
+
+use crate::chain::Usage;
+use crate::opened::Kind;
+use crate::verdict::Verdict;
+
+/// A language for people.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Language {
+    /// 中文
+    #[default]
+    Zh,
+    /// English
+    En,
+}
+
+/// The same in both languages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Words {
+    /// 中文
+    pub zh: &'static str,
+    /// English
+    pub en: &'static str,
+}
+
+impl Words {
+    /// From Chinese and English.
+    pub const fn new(zh: &'static str, en: &'static str) -> Self {
+        Self { zh, en }
+    }
+
+    /// In one language.
+    pub fn said_in(self, language: Language) -> &'static str {
+        match language {
+            Language::Zh => self.zh,
+            Language::En => self.en,
+        }
+    }
+
+    /// In the other language.
+    pub fn said_beside(self, language: Language) -> &'static str {
+        match language {
+            Language::Zh => self.en,
+            Language::En => self.zh,
+        }
+    }
+}
+
+impl Verdict {
+    /// The verdict in words.
+    pub fn words(self) -> Words {
+        match self {
+            Self::Valid => Words::new("有效", "valid"),
+            Self::Unsigned => Words::new("未签名", "unsigned"),
+            Self::Indeterminate => Words::new("无法判定", "indeterminate"),
+            Self::Invalid => Words::new("无效", "invalid"),
+        }
+    }
+}
+
+impl Kind {
+    /// The kind in words.
+    pub fn words(self) -> Words {
+        match self {
+            Self::Cms => Words::new("CMS 签名", "CMS signature"),
+            Self::Pdf => Words::new("PDF 文件", "PDF file"),
+            Self::Ofd => Words::new("OFD 文件", "OFD file"),
+            Self::Seal => Words::new("电子印章", "electronic seal"),
+            Self::Timestamp => Words::new("时间戳", "timestamp"),
+            Self::Certificate => Words::new("数字证书", "certificate"),
+            Self::Request => Words::new("证书请求", "certification request"),
+            Self::License => Words::new("电子营业执照", "license"),
+        }
+    }
+}
+
+impl Usage {
+    /// What a certificate has to be good for, in words.
+    pub fn words(self) -> Words {
+        match self {
+            Self::DocumentSigning => Words::new("签署文件", "signing documents"),
+            Self::License => Words::new("作为电子营业执照", "being an electronic business license"),
+            Self::TimeStamping => Words::new("签发时间戳", "issuing timestamps"),
+            Self::TlsServer => Words::new("TLS 服务器", "proving a TLS server"),
+            Self::TlsClient => Words::new("TLS 客户端", "proving a TLS client"),
+            Self::Encryption => Words::new("加密", "encryption"),
+            Self::Authority => Words::new("签发证书", "issuing certificates"),
+            Self::Any => Words::new("任意用途", "any purpose"),
+        }
+    }
+}
+
+/// What a finding's code means; none for a code that no finding has.
+pub fn finding(code: &str) -> Option<Words> {
+    // Asked for each finding of each item of a batch.
+    static BY_CODE: LazyLock<HashMap<&str, Words>> = LazyLock::new(|| FINDINGS.iter().copied().collect());
+    BY_CODE.get(code).copied()
+}
+
+/// Does a finding with this code say that something was not checked?
+pub fn leaves_unchecked(code: &str) -> bool {
+    matches!(
+        code,
+        "certificate_unreadable"
+            | "content_absent"
+            | "counter_signatures_not_judged"
+            | "revocation_not_checked"
+            | "revocation_unknown"
+            | "signer_certificate_absent"
+            | "status_not_checked"
+            | "trust_not_judged"
+            | "type_not_supported"
+            | "unsigned_attributes_unreadable"
+            | "unsupported_algorithm"
+    )
+}
+
+/// Codes of findings, of this crate and of all that judge with it.
+pub const FINDINGS: &[(&str, Words)] = &[
+    // Certificates and their paths.
+    ("not_yet_valid", Words::new("尚未生效", "not yet valid")),
+    ("expired", Words::new("已过期", "expired")),
+    ("revoked", Words::new("已吊销", "revoked")),
+    ("revoked_later", Words::new("此后被吊销", "revoked later")),
+    ("revocation_not_checked", Words::new("未核查吊销状态", "revocation was not checked")),
+    ("crl_stale", Words::new("吊销列表已过期", "the CRL is stale")),
+    ("crl_signature_invalid", Words::new("吊销列表签名无效", "the CRL's signature is invalid")),
+    ("crl_not_supported", Words::new("不支持的吊销列表", "this kind of CRL is not supported")),
+    (
+        "crl_overdue",
+        Words::new("吊销列表已逾期，尚在宽限期内", "the CRL is overdue, within its period of grace"),
+    ),
+    ("ocsp_stale", Words::new("OCSP 响应已过期", "the OCSP response is stale")),
+    (
+        "ocsp_overdue",
+        Words::new(
+            "OCSP 响应已逾期，尚在宽限期内",
+            "the OCSP response is overdue, within its period of grace",
+        ),
+    ),
+    ("ocsp_signature_invalid", Words::new("OCSP 响应签名无效", "the OCSP response's signature is invalid")),
+    ("ocsp_not_supported", Words::new("不支持的 OCSP 响应", "this kind of OCSP response is not supported")),
+    ("ocsp_status_unknown", Words::new("OCSP 状态未知", "the OCSP responder does not know the certificate")),
+    ("revocation_unknown", Words::new("吊销状态未知", "revocation is unknown")),
+    ("name_not_permitted", Words::new("名称约束不允许", "an authority may not certify this name")),
+    ("policy_not_permitted", Words::new("证书策略不允许", "the certificate policies do not permit it")),
+    ("no_path", Words::new("找不到到信任根的证书链", "no path to a trust anchor")),
+    ("issuer_signature_invalid", Words::new("签发者签名无效", "the issuer's signature is invalid")),
+    ("not_a_ca", Words::new("签发者不是认证机构", "the issuer is no authority")),
+    ("path_length_exceeded", Words::new("证书链过长", "the path is too long")),
+    ("key_usage_not_permitted", Words::new("密钥用途不符", "the key is not for this usage")),
+    ("unknown_critical_extension", Words::new("含未知关键扩展", "an unknown critical extension")),
+    ("algorithm_mismatch", Words::new("算法不一致", "algorithms do not go together")),
+    ("unsupported_algorithm", Words::new("不支持的算法", "the algorithm is not supported")),
+    ("name_mismatch", Words::new("名称不符", "the name does not match")),
+    // Signatures.
+    ("malformed", Words::new("格式错误", "malformed")),
+    ("unreadable", Words::new("无法读取", "cannot be read")),
+    ("type_not_supported", Words::new("暂不支持此类型", "this type is not supported yet")),
+    ("signature_invalid", Words::new("签名无效", "the signature is invalid")),
+    ("trust_not_judged", Words::new("未判定信任", "trust was not judged")),
+    ("digest_mismatch", Words::new("内容与签名不符", "the content is not what was signed")),
+    ("content_absent", Words::new("缺少原文", "the content is absent")),
+    ("signer_certificate_absent", Words::new("缺少签名证书", "the signer's certificate is absent")),
+    ("signing_certificate_mismatch", Words::new("签名证书不符", "made for another certificate")),
+    ("content_type_mismatch", Words::new("内容类型不符", "the content type differs")),
+    ("signed_attributes_absent", Words::new("缺少签名属性", "signed attributes are absent")),
+    (
+        "algorithm_protection_mismatch",
+        Words::new("算法保护属性不符", "algorithms differ from the protected ones"),
+    ),
+    ("ambiguous_content", Words::new("内容有歧义", "the content is ambiguous")),
+    ("ber_encoding", Words::new("采用 BER 编码", "encoded in BER")),
+    ("ber_not_supported", Words::new("不支持的 BER 编码", "BER that is not read")),
+    ("certificate_unreadable", Words::new("所附证书无法读取", "an attached certificate cannot be read")),
+    ("no_signers", Words::new("没有签名人", "there are no signers")),
+    ("counter_signature_invalid", Words::new("副署签名无效", "a counter-signature is invalid")),
+    (
+        "counter_signature_indeterminate",
+        Words::new("副署签名无法判定", "a counter-signature cannot be judged"),
+    ),
+    (
+        "counter_signatures_not_judged",
+        Words::new("未判定全部副署签名", "not all counter-signatures were judged"),
+    ),
+    (
+        "unsigned_attributes_unreadable",
+        Words::new("未签名属性无法读取", "the unsigned attributes cannot be read"),
+    ),
+    // Timestamps.
+    ("not_a_timestamp", Words::new("不是时间戳", "not a timestamp")),
+    ("timestamp_refused", Words::new("时间戳服务拒绝签发", "the timestamping authority refused")),
+    ("timestamp_invalid", Words::new("签名时间戳无效", "the signature's timestamp is invalid")),
+    (
+        "timestamp_indeterminate",
+        Words::new("签名时间戳无法判定", "the signature's timestamp cannot be judged"),
+    ),
+    ("signing_certificate_absent", Words::new("未指明签名证书", "the signing certificate is not named")),
+    (
+        "timestamp_outside_validity",
+        Words::new("时间戳不在证书有效期内", "made outside the certificate's validity"),
+    ),
+    ("timestamp_in_future", Words::new("时间戳晚于判定时间", "made after the time of judgement")),
+    ("imprint_length", Words::new("摘要长度不符", "the imprint has the wrong length")),
+    ("several_signers", Words::new("签名人多于一个", "there are several signers")),
+    // Licenses.
+    ("uscc_missing", Words::new("缺少统一社会信用代码", "the social credit code is missing")),
+    ("uscc_invalid", Words::new("统一社会信用代码无效", "the social credit code is invalid")),
+    ("wrong_curve", Words::new("不是 SM2 密钥", "the key is not an SM2 key")),
+    ("test_identity", Words::new("测试主体", "a test identity")),
+    ("test_identity_in_production", Words::new("测试主体不得用于生产", "a test identity outside a sandbox")),
+    ("serial_format", Words::new("执照序列号格式不符", "the serial has an unusual form")),
+    ("unknown_attribute", Words::new("未知照面属性", "an unknown face attribute")),
+    ("unknown_template", Words::new("未知执照模板", "an unknown template")),
+    ("status_not_permitted", Words::new("主体状态不允许", "the holder's status rules it out")),
+    ("status_flagged", Words::new("主体状态须留意", "the holder's status should be known")),
+    ("status_not_checked", Words::new("未核查登记状态", "the holder's status was not checked")),
+    ("face_differs_from_register", Words::new("照面与登记不符", "the face differs from the register")),
+    ("license_not_current", Words::new("不是现行执照", "not the current license")),
+    // Identifiers.
+    ("length_wrong", Words::new("位数不对", "wrong length")),
+    ("character_not_permitted", Words::new("字符错误", "a character that is not permitted")),
+    ("department_unknown", Words::new("登记管理部门代码错误", "unknown registration department")),
+    ("category_unknown", Words::new("机构类别代码错误", "unknown category")),
+    ("region_not_digits", Words::new("行政区划码应为数字", "the region is not all digits")),
+    ("region_unknown", Words::new("行政区划码错误", "unknown region")),
+    (
+        "subject_check_wrong",
+        Words::new("主体标识码校验位错误", "the subject code's check character is wrong"),
+    ),
+    ("check_wrong", Words::new("校验位错误", "the check character is wrong")),
+    ("is_registration_number", Words::new("是十五位注册号", "a 15-digit registration number")),
+    ("root_wrong", Words::new("标识根错误", "wrong root")),
+    ("parts_wrong", Words::new("段数不对", "wrong number of parts")),
+    ("version_wrong", Words::new("版本号错误", "wrong version")),
+    ("birth_date_wrong", Words::new("出生日期错误", "wrong date of birth")),
+    ("prefix_unknown", Words::new("号段错误", "unknown prefix")),
+];
