@@ -1,6 +1,8 @@
 //! A certificate authority run by OpenSSL: it issues, revokes, writes CRLs and answers OCSP.
 
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard};
 
 use serde_json::{Value, json};
@@ -13,6 +15,26 @@ pub struct Authority {
     scratch: Scratch,
     /// OpenSSL takes its index away for a moment when it writes a new one.
     index: Mutex<()>,
+}
+
+/// A running HTTPS server; dropping it ends it.
+pub struct HttpsFiles {
+    child: Child,
+    address: String,
+}
+
+impl HttpsFiles {
+    /// `https://127.0.0.1:PORT/NAME`
+    pub fn url(&self, name: &str) -> String {
+        format!("https://{}/{name}", self.address)
+    }
+}
+
+impl Drop for HttpsFiles {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 const CONFIGURATION: &str = "\
@@ -51,6 +73,12 @@ basicConstraints = CA:FALSE
 keyUsage = critical,digitalSignature
 extendedKeyUsage = OCSPSigning
 noCheck = ignored
+authorityKeyIdentifier = keyid
+[server]
+basicConstraints = CA:FALSE
+keyUsage = critical,digitalSignature
+extendedKeyUsage = serverAuth
+subjectAltName = IP:127.0.0.1
 authorityKeyIdentifier = keyid
 [list]
 authorityKeyIdentifier = keyid
@@ -97,6 +125,25 @@ impl Authority {
             "ca -batch -config ca.cnf -notext -in {name}.csr -extensions {extensions} -out {name}.pem"
         );
         self.scratch.openssl(&issue).expect("a certificate");
+    }
+
+    /// An HTTPS server of loopback, proved by this authority, that gives out the files of its folder.
+    pub fn serve(&self) -> HttpsFiles {
+        self.issue_for("server", "server");
+        let mut child = Command::new("openssl")
+            .args("s_server -accept 127.0.0.1:0 -key server.key -cert server.pem -WWW".split(' '))
+            .current_dir(self.scratch.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("OpenSSL can be run");
+        let mut said = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+        let address = said.find_map(|line| Some(line.ok()?.strip_prefix("ACCEPT ")?.to_owned()));
+        let address = address.expect("OpenSSL says where it listens");
+        // It goes on to name each file it gives out, and must not find the pipe closed.
+        std::thread::spawn(move || said.for_each(drop));
+        HttpsFiles { child, address }
     }
 
     /// Revokes a certificate; lists and answers of later on tell of it.

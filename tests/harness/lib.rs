@@ -18,7 +18,7 @@ mod site;
 mod source;
 mod wait;
 
-pub use authority::Authority;
+pub use authority::{Authority, HttpsFiles};
 pub use bouncycastle::BouncyCastle;
 pub use built::{gateway, hsm_sim, repository, update_snapshots};
 pub use foreign::Foreign;

@@ -59,6 +59,12 @@ impl Source {
         Self { address, state }
     }
 
+    /// `http://127.0.0.1:PORT`, as one writes a proxy: a request that comes by it is for `NAME` if its whole URL is
+    /// `http://anywhere/NAME`.
+    pub fn proxy(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
     /// `http://127.0.0.1:PORT/NAME`
     pub fn url(&self, name: &str) -> String {
         format!("http://{}/{name}", self.address)
@@ -124,7 +130,13 @@ fn serve(mut stream: TcpStream, state: &State) {
 fn head(reader: &mut impl BufRead) -> Option<(String, BTreeMap<String, String>)> {
     let mut line = String::new();
     reader.read_line(&mut line).ok()?;
-    let path = line.split(' ').nth(1)?.to_owned();
+    let target = line.split(' ').nth(1)?;
+    // A proxy is asked for whole URLs (RFC 9112, 3.2.2).
+    let path = match target.strip_prefix("http://") {
+        Some(rest) => &rest[rest.find('/')?..],
+        None => target,
+    };
+    let path = path.to_owned();
     let mut headers = BTreeMap::new();
     loop {
         let mut line = String::new();

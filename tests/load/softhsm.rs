@@ -1,5 +1,5 @@
 //! A site whose group `bureau` is four SoftHSM2 tokens that hold the sandbox's P-256 key. The sandbox's other keys of
-//! that group are in no device then, and nobody asks for them.
+//! that group are in no device then, and nobody asks for them; what is stored is not protected.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -38,6 +38,7 @@ pub(crate) fn install(folder: &Folder, module: &Path, lanes: usize) -> Fallible<
         devices.push_str(&entry(module, device, &format!("softhsm/{device}/pin"), lanes));
         devices.push_str(&format!("env = {{ SOFTHSM2_CONF = {conf:?} }}\n"));
     }
+    without_protection(folder);
     replace_bureau(folder, &devices)
 }
 
@@ -52,6 +53,7 @@ pub(crate) fn install_jointly(folder: &Folder, module: &Path, count: usize) -> F
         make_token(&data, &home, &conf, device)?;
         devices.push_str(&entry(module, device, "softhsm/joint/pin", 1));
     }
+    without_protection(folder);
     replace_bureau(folder, &devices)?;
     Ok(conf.display().to_string())
 }
@@ -87,6 +89,16 @@ fn make_token(data: &Path, home: &Path, conf: &Path, device: &str) -> Fallible<(
     let import = tool(&["--import", pem, "--token", device, "--label", KEY, "--id", &id]);
     import.expect(&format!("the key in SoftHSM2 at {}", home.display()));
     Ok(())
+}
+
+/// Takes the key out of the register that protects what is stored: no token holds it, and a site that has one in its
+/// register is not ready until a device has given it.
+fn without_protection(folder: &Folder) {
+    let keys = ["key_copies WHERE key_id", "key_versions WHERE key_id", "logical_keys WHERE id"];
+    let delete: Vec<_> = keys.iter().map(|rows| format!("DELETE FROM {rows} = 'sys-mac';")).collect();
+    let mut sqlite = Command::new("sqlite3");
+    Ran::of(sqlite.arg(folder.data().join("gateway.db")).arg(delete.concat()))
+        .expect("the register without sys-mac");
 }
 
 /// A device of the configuration, without its environment.

@@ -146,6 +146,46 @@ fn what_a_list_tells_counts_once_it_is_fetched_and_nothing_bad_takes_its_place()
 }
 
 #[test]
+fn a_list_is_fetched_over_https_from_a_server_of_the_configured_roots_only() {
+    let (authority, others) = (Authority::new("Secured"), Authority::new("Others"));
+    authority.issue("signer");
+    authority.crl(); // list.der in its folder, which the server gives out
+    let server = authority.serve();
+    let rules = |root: PathBuf| {
+        format!(
+            "[trust.documents]\nrevocation = \"required\"\n\
+             [trust.fetch]\nretry_ms = 20\ntls_anchors = [{root:?}]\n\
+             [[trust.crl]]\nurl = \"{}\"\nrefresh_ms = 60\n",
+            server.url("list.der")
+        )
+    };
+    let signed = authority.verification("signer");
+    let site = folder(authority.root(), &rules(authority.root())).serve();
+    await_judged(&site, &signed, "valid", &[]);
+    let site = folder(authority.root(), &rules(others.root())).serve();
+    let shown = await_outcome(&site, "unreachable");
+    assert!(shown["detail"].as_str().unwrap().contains("UnknownIssuer"), "{shown}");
+    assert_eq!(judged(&site, &signed), ("indeterminate".to_owned(), vec!["revocation_unknown".to_owned()]));
+}
+
+#[test]
+fn a_list_is_fetched_through_the_proxy() {
+    let (authority, proxy) = (Authority::new("Proxied"), Source::start());
+    authority.issue("signer");
+    proxy.put("ca.crl", authority.crl());
+    // A name that nobody but the proxy could look up (RFC 2606).
+    let rules = format!(
+        "[trust.documents]\nrevocation = \"required\"\n\
+         [trust.fetch]\nretry_ms = 20\nproxy = \"{}\"\n\
+         [[trust.crl]]\nurl = \"http://lists.invalid/ca.crl\"\nrefresh_ms = 60\n",
+        proxy.proxy()
+    );
+    let site = folder(authority.root(), &rules).serve();
+    await_judged(&site, &authority.verification("signer"), "valid", &[]);
+    assert!(proxy.count("ca.crl", 200) > 0);
+}
+
+#[test]
 fn a_source_that_hangs_delays_nobody() {
     let (authority, source) = (Authority::new("Slow"), Source::start());
     authority.issue("signer");
