@@ -218,6 +218,16 @@ impl<'r> Section<'r> {
         }
     }
 
+    /// A number of things.
+    pub(crate) fn count(
+        &mut self,
+        name: &'static str,
+        default: u64,
+        range: std::ops::RangeInclusive<u64>,
+    ) -> usize {
+        usize::try_from(self.integer(name, default, range)).unwrap_or(usize::MAX)
+    }
+
     pub(crate) fn milliseconds(
         &mut self,
         name: &'static str,

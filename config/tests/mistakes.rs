@@ -187,3 +187,28 @@ pin_file = \"p\"
     assert_eq!(found.len(), expect.len(), "{found:#?}");
     assert!(!format!("{found:?}").contains("secret"), "{found:?}");
 }
+
+#[test]
+fn what_tls_needs_is_asked_for_where_it_is_spoken() {
+    let rest = "[database]\nurl = \"sqlite://x.db\"\n[[device]]\nid = \"d1\"\ngroup = \"g\"\nmodule = \"m\"\ntoken = \"t\"\npin_file = \"p\"\n";
+    let said = |server: &str, tls: &str| -> String {
+        let found = mistakes(&format!("[server]\n{server}\n[tls]\n{tls}\n{rest}"));
+        found.iter().map(|(_, message)| format!("{message}\n")).collect()
+    };
+    let files = "tls_certificate = \"c\"\ntls_key = \"k\"";
+    assert_eq!(said(&format!("https = \"127.0.0.1:1\"\n{files}"), ""), "");
+    let nothing = said("mutual = \"127.0.0.1:1\"", "");
+    for field in ["server.tls_certificate", "server.tls_key", "tls.client_anchors"] {
+        assert!(nothing.contains(field), "{nothing}");
+    }
+    let both = said(&format!("https = \"127.0.0.1:1\"\n{files}"), "key = \"sys-tls\"");
+    assert!(both.contains("tls.key: not together"), "{both}");
+    assert_eq!(said("https = \"127.0.0.1:1\"\ntls_certificate = \"c\"", "key = \"sys-tls\""), "");
+    let asked = said(&format!("https = \"127.0.0.1:1\"\nclient_auth = \"optional\"\n{files}"), "");
+    assert!(asked.contains("tls.client_anchors"), "{asked}");
+    let odd =
+        said(&format!("https = \"127.0.0.1:1\"\n{files}"), "minimum = \"1.1\"\nsuites = [1]\nkey = \"a b\"");
+    for field in ["tls.minimum", "tls.suites", "tls.key"] {
+        assert!(odd.contains(field), "{odd}");
+    }
+}

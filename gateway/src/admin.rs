@@ -12,7 +12,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use config::AppId;
-use hyper_util::server::graceful::GracefulShutdown;
 use nix::unistd::{Uid, User};
 use store::App;
 use tokio::net::{UnixListener, UnixStream};
@@ -20,7 +19,8 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::auth::Peer;
 use crate::error::StartupError;
-use crate::listen::{Served, Version};
+use crate::listen::{Served, Visitor};
+use crate::routes::Door;
 
 /// The socket's name in the configuration's folder.
 pub(crate) const NAME: &str = "admin.sock";
@@ -131,7 +131,7 @@ impl AdminSocket {
 
     /// Serves until `stop` turns true, then waits for open connections to finish their requests.
     pub(crate) async fn run(self, served: Arc<Served>, mut stop: watch::Receiver<bool>) {
-        let (graceful, room) = (GracefulShutdown::new(), Arc::new(Semaphore::new(MOST)));
+        let (closing, room) = (watch::Sender::new(false), Arc::new(Semaphore::new(MOST)));
         loop {
             let accept = async {
                 let permit = Arc::clone(&room).acquire_owned().await.map_err(std::io::Error::other)?;
@@ -150,17 +150,21 @@ impl AdminSocket {
                     continue;
                 }
             };
-            let (served, app, watcher) = (Arc::clone(&served), Arc::clone(&self.app), graceful.watcher());
+            let (served, app, closing) = (Arc::clone(&served), Arc::clone(&self.app), closing.subscribe());
             tokio::spawn(async move {
                 let _permit = permit;
                 match identify(&stream, app).await {
-                    Ok(user) => served.serve(stream, Peer::Local(user), Version::Http1, watcher).await,
+                    Ok(user) => {
+                        let visitor = Visitor::plain(Peer::Local(user), Door::Whole);
+                        served.serve(stream, visitor, closing).await;
+                    }
                     Err(error) => tracing::warn!(%error, "the admin socket's caller is not known"),
                 }
             });
         }
         drop(self); // whoever comes now is told at once that nobody listens
-        graceful.shutdown().await;
+        closing.send_replace(true);
+        closing.closed().await;
     }
 }
 

@@ -13,7 +13,9 @@ use store::{App, Store, StoreError};
 use time::OffsetDateTime;
 
 use crate::admin::LocalUser;
+use crate::admission::Place;
 use crate::problem::Problem;
+use crate::request_id;
 use crate::state::Gateway;
 
 /// Who is at the other end of the connection; every listener puts it into its requests.
@@ -99,7 +101,7 @@ impl Authenticated {
     pub(crate) fn caller(&self) -> Caller {
         Caller {
             app: self.app.id.clone(),
-            request_id: crate::request_id::current(),
+            request_id: request_id::current(),
             at: OffsetDateTime::now_utc(),
             deadline: crate::deadline::current(),
         }
@@ -126,10 +128,20 @@ impl FromRequestParts<Gateway> for Authenticated {
         let key = key.to_str().map_err(|_| Problem::api_key_invalid())?;
         let app = gateway.apps.by_api_key(key).await.map_err(|error| Problem::database(&error))?;
         match app {
-            Some(app) if app.enabled => Ok(Self { app, user: None }),
+            Some(app) if app.enabled => {
+                admit(parts, &app)?;
+                Ok(Self { app, user: None })
+            }
             _ => Err(Problem::api_key_invalid()),
         }
     }
+}
+
+/// Takes the request's place for the app that turned out to ask.
+fn admit(parts: &Parts, app: &App) -> Result<(), Problem> {
+    request_id::note_app(&app.id);
+    let place = parts.extensions.get::<Arc<Place>>();
+    if place.is_none_or(|place| place.claim(&app.id)) { Ok(()) } else { Err(Problem::share_exceeded()) }
 }
 
 /// Apps by API key, asked of the store once a second at most: a change takes effect within that.

@@ -16,7 +16,7 @@ use tokio::runtime::{Builder, Runtime};
 use utoipa::PartialSchema;
 
 use crate::batch::{self, Answers, Item};
-use crate::body;
+use crate::body::{self, Patience};
 use crate::ceremonies::ConfirmRequest;
 use crate::ceremony_order::CeremonyRequest;
 use crate::custodians::CustodianRequest;
@@ -32,7 +32,7 @@ use crate::replace::ReplaceRequest;
 use crate::signatures::SignatureRequest;
 use crate::verifications::{Judge, VerificationRequest};
 
-const TIMEOUT: Duration = Duration::from_secs(60);
+const PATIENCE: Patience = Patience { time: Duration::from_secs(60), rate: 1 };
 const REQUEST_ID: &str = "bodies";
 
 /// What bodies are judged with: nobody is trusted, and it is no sandbox.
@@ -168,7 +168,7 @@ impl Bodies {
         octets: &[u8],
         check: impl FnOnce(T) -> Result<R, Problem>,
     ) -> Result<Vec<u8>, Problem> {
-        check(self.runtime.block_on(body::json(request(octets), self.limit, TIMEOUT))?)?;
+        check(self.runtime.block_on(body::json(request(octets), self.limit, PATIENCE))?)?;
         Ok(Vec::new())
     }
 
@@ -183,7 +183,7 @@ impl Bodies {
     }
 
     fn many(&self, octets: &[u8], judge: impl FnOnce(&[Item], &mut Answers)) -> Result<Vec<u8>, Problem> {
-        let items = self.runtime.block_on(batch::items(request(octets), self.limit, TIMEOUT))?;
+        let items = self.runtime.block_on(batch::items(request(octets), self.limit, PATIENCE))?;
         let mut answers = Answers::default();
         judge(&items, &mut answers);
         Ok(batch::document(&[answers], REQUEST_ID))

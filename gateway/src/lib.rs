@@ -1,6 +1,7 @@
 //! The license gateway: HTTP edge, authentication, policy and subcommands.
 
 mod admin;
+mod admission;
 mod auth;
 mod batch;
 #[doc(hidden)]
@@ -9,6 +10,7 @@ mod body;
 mod ceremonies;
 mod ceremony_order;
 mod cli;
+mod client_certificate;
 mod configuration;
 mod custodians;
 mod database;
@@ -35,6 +37,7 @@ mod metrics;
 mod offline;
 mod openapi;
 mod operations;
+mod pace;
 mod probe;
 mod problem;
 mod protection;
@@ -48,6 +51,8 @@ mod serve;
 mod signatures;
 mod state;
 mod tls;
+mod tls_device;
+mod traces;
 mod trust;
 mod verifications;
 
@@ -164,11 +169,10 @@ pub fn run() -> ExitCode {
         Command::HsmProbe => return hsm_driver::probe::run(),
         Command::CheckConfig { file } => Config::load(&file).map(|_| ()).map_err(StartupError::from),
         Command::Serve { config, http, https, log, log_filter } => {
-            let slow = logging::start(log, &log_filter);
-            let overrides = serve::Overrides { http, https };
-            Config::load(&config)
-                .map_err(StartupError::from)
-                .and_then(|read| block_on(serve::serve(config, read, overrides, slow)))
+            Config::load(&config).map_err(StartupError::from).and_then(|read| {
+                let (slow, _exporting) = logging::start(log, &log_filter, &read)?;
+                block_on(serve::serve(config, read, serve::Overrides { http, https }, slow))
+            })
         }
         Command::Init { config: Some(config), .. } => Config::load(&config)
             .map_err(StartupError::from)

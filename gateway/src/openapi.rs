@@ -6,10 +6,11 @@ use axum::http::{Method, header};
 use axum::response::{Html, IntoResponse};
 use bytes::Bytes;
 use utoipa::OpenApi;
-use utoipa::openapi::Required;
+use utoipa::openapi::content::Content;
 use utoipa::openapi::path::{ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
+use utoipa::openapi::{Ref, RefOr, Required, ResponseBuilder};
 
 use crate::{
     ceremonies, configuration, custodians, devices, faults, history, idempotency, identifiers, key_register,
@@ -67,7 +68,7 @@ use crate::{
         get_docs,
     ),
     components(schemas(problem::ProblemDocument, problem::Fault)),
-    modifiers(&SandboxKey, &IdempotencyKey),
+    modifiers(&SandboxKey, &IdempotencyKey, &Refusals),
 )]
 struct Document;
 
@@ -93,12 +94,39 @@ impl utoipa::Modify for SandboxKey {
     }
 }
 
+/// Any call of a caller may be refused for who asks and how, and for want of room, time, devices or database.
+struct Refusals;
+
+impl utoipa::Modify for Refusals {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let problem = |description: &str| {
+            let content = Content::new(Some(Ref::from_schema_name("ProblemDocument")));
+            let response = ResponseBuilder::new().description(description);
+            RefOr::T(response.content("application/problem+json", content).build())
+        };
+        for item in document.paths.paths.values_mut() {
+            for operation in [&mut item.get, &mut item.post, &mut item.put].into_iter().flatten() {
+                if operation.security.is_none() {
+                    continue;
+                }
+                let responses = &mut operation.responses.responses;
+                responses.entry("4XX".to_owned()).or_insert_with(|| problem("refused; see `code`"));
+                responses.entry("503".to_owned()).or_insert_with(|| problem("not now; see `Retry-After`"));
+            }
+        }
+    }
+}
+
 /// The header of requests that are carried out once.
 struct IdempotencyKey;
 
 impl utoipa::Modify for IdempotencyKey {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
-        let text = ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).max_length(Some(255));
+        let text = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .min_length(Some(1))
+            .max_length(Some(255))
+            .pattern(Some(r"^[!#-+\--\[\]-~]+$"));
         let header = ParameterBuilder::new()
             .name("Idempotency-Key")
             .parameter_in(ParameterIn::Header)
@@ -129,7 +157,7 @@ pub(crate) async fn get_openapi() -> impl IntoResponse {
 }
 
 /// This document for people.
-#[utoipa::path(get, path = "/docs", tag = "operations", responses((status = 200, description = "HTML", body = String)))]
+#[utoipa::path(get, path = "/docs", tag = "operations", responses((status = 200, description = "HTML", body = String, content_type = "text/html")))]
 pub(crate) async fn get_docs() -> impl IntoResponse {
     let policy =
         "default-src 'none'; connect-src 'self'; style-src 'unsafe-inline'; script-src 'unsafe-inline'";

@@ -299,6 +299,16 @@ impl Problem {
         Self::unavailable("deadline_exceeded", "Deadline exceeded", detail)
     }
 
+    pub(crate) fn share_exceeded() -> Self {
+        let detail = "this app has as many requests worked on as its share of the gateway allows";
+        Self::unavailable("share_exceeded", "Overloaded", detail)
+    }
+
+    pub(crate) fn client_certificate_refused() -> Self {
+        let detail = "the certificate that this connection showed does not hold any more";
+        Self::new(StatusCode::UNAUTHORIZED, "client_certificate_refused", "Not authenticated", detail)
+    }
+
     pub(crate) fn panicked() -> Self {
         Self::internal("internal_error", "a handler panicked")
     }

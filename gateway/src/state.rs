@@ -1,5 +1,4 @@
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 
 use config::Config;
 use formats::font::Font;
@@ -8,6 +7,7 @@ use signing::SigningDesk;
 use store::{AuditLog, Store};
 use verify_front::{LicenseFront, TrustInForce};
 
+use crate::admission::Admission;
 use crate::auth::Apps;
 use crate::ceremonies::Attempts;
 use crate::idempotency::Instance;
@@ -39,7 +39,7 @@ pub(crate) struct Parts {
     pub(crate) judging: Arc<Judging>,
     pub(crate) metrics: Arc<Metrics>,
     /// Requests being worked on.
-    pub(crate) in_flight: Arc<AtomicUsize>,
+    pub(crate) admission: Arc<Admission>,
     /// Confirmations that were tried in custodians' names.
     pub(crate) attempts: Arc<Attempts>,
     /// In whose name idempotency keys are held.
