@@ -26,6 +26,7 @@ need javac default-jdk-headless
 need /usr/share/java/bcprov.jar libbcprov-java
 need /usr/share/java/bcpkix.jar libbcpkix-java
 need /usr/share/java/bcutil.jar libbcutil-java
+python3 -c 'import cryptography' 2>/dev/null || missing="$missing python3 python3-cryptography"
 
 if [ -n "$missing" ]; then
     if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then

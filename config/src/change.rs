@@ -6,7 +6,8 @@
 use std::fmt::{self, Debug};
 
 use crate::{
-    Ceremony, Config, Database, Device, Documents, Fetch, Fleet, Server, Site, Tls, Traces, Trust, TrustRules,
+    Callers, Ceremony, Config, Database, Device, Documents, Fetch, Fleet, Server, Site, Tls, Traces, Trust,
+    TrustRules,
 };
 
 /// Whether a running gateway can take a change over.
@@ -39,14 +40,27 @@ impl Config {
     /// What is different in `next`, in the file's order of sections; nothing if they are the same.
     #[must_use]
     pub fn changes_to(&self, next: &Self) -> Vec<Change> {
-        let Self { site, server, tls, database, trust, traces, ceremony, documents, fleet, devices, folder } =
-            self;
+        let Self {
+            site,
+            server,
+            tls,
+            database,
+            trust,
+            callers,
+            traces,
+            ceremony,
+            documents,
+            fleet,
+            devices,
+            folder,
+        } = self;
         let mut changes = Changes::default();
         changes.site(site, &next.site);
         changes.server(server, &next.server);
         changes.tls(tls, &next.tls);
         changes.database(database, &next.database);
         changes.trust(trust, &next.trust);
+        changes.callers(callers, &next.callers);
         changes.traces(traces, &next.traces);
         changes.ceremony(ceremony, &next.ceremony);
         changes.documents(documents, &next.documents);
@@ -188,6 +202,13 @@ impl Changes {
         self.field(Effect::Live, "trust.fetch.timeout_ms", timeout, &after.timeout);
         self.field(Effect::Live, "trust.fetch.retry_ms", retry, &after.retry);
         self.field(Effect::Live, "trust.fetch.crl_limit", crl_limit, &after.crl_limit);
+    }
+
+    fn callers(&mut self, before: &Callers, after: &Callers) {
+        let Callers { api_keys, issuer, token_lifetime } = before;
+        self.field(Effect::Live, "callers.api_keys", api_keys, &after.api_keys);
+        self.field(Effect::Live, "callers.issuer", issuer, &after.issuer);
+        self.field(Effect::Live, "callers.token_lifetime_s", token_lifetime, &after.token_lifetime);
     }
 
     fn traces(&mut self, before: &Traces, after: &Traces) {

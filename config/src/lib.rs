@@ -4,6 +4,7 @@
 //! Invariants: no value of this crate's types breaks a rule its documentation states; relative paths are
 //! relative to the file they stand in; nothing here reads the environment or opens what a path names.
 
+mod callers;
 mod change;
 mod database;
 mod device;
@@ -18,6 +19,7 @@ mod trust;
 
 use std::path::{Path, PathBuf};
 
+pub use callers::Callers;
 pub use change::{Change, Effect};
 pub use database::Database;
 pub use device::{Device, Fleet, Isolation, OutputCheck};
@@ -43,6 +45,8 @@ pub struct Config {
     pub database: Database,
     /// What certificates are judged against.
     pub trust: Trust,
+    /// How apps prove themselves.
+    pub callers: Callers,
     /// Where traces go.
     pub traces: Traces,
     /// How keys are made and ended.
@@ -87,15 +91,17 @@ impl Config {
             let tls = root.section("tls", Tls::read);
             let database = root.section("database", Database::read);
             let trust = root.section("trust", Trust::read);
+            let callers = root.section("callers", |section| Callers::read(section, &site));
             let traces = root.section("traces", Traces::read);
             let ceremony = root.section("ceremony", |section| Ceremony::read(section, site.sandbox));
             let documents = root.section("documents", Documents::read);
             let fleet = root.section("fleet", Fleet::read);
             let devices = root.list("device", Device::read);
             root.finish();
-            (site, server, tls, database, trust, traces, ceremony, documents, fleet, devices)
+            (site, server, tls, database, trust, callers, traces, ceremony, documents, fleet, devices)
         });
-        let Some((site, server, tls, database, trust, traces, ceremony, documents, fleet, devices)) = config
+        let Some((site, server, tls, database, trust, callers, traces, ceremony, documents, fleet, devices)) =
+            config
         else {
             return Err(reader.into_mistakes());
         };
@@ -114,6 +120,7 @@ impl Config {
             tls,
             database,
             trust,
+            callers,
             traces,
             ceremony,
             documents,

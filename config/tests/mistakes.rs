@@ -212,3 +212,29 @@ fn what_tls_needs_is_asked_for_where_it_is_spoken() {
         assert!(odd.contains(field), "{odd}");
     }
 }
+
+#[test]
+fn api_keys_are_for_a_sandbox_only() {
+    let site = "[server]\nhttps = \"0.0.0.0:443\"\ntls_certificate = \"c\"\ntls_key = \"k\"\n[database]\nurl = \"sqlite://g.db\"\n\
+        [[device]]\nid = \"d1\"\ngroup = \"g\"\nmodule = \"m.so\"\ntoken = \"t\"\npin_file = \"pin\"\n";
+    let of = |callers: &str| mistakes(&format!("[callers]\n{callers}\n{site}"));
+    assert_eq!(of("api_keys = false"), []);
+    assert_eq!(of("issuer = \"https://gateway.example:8443\"\ntoken_lifetime_s = 900"), []);
+    for (callers, said) in [
+        ("api_keys = true", "callers.api_keys: API keys are for a sandbox only (site.sandbox = true)"),
+        (
+            "issuer = \"http://gateway.example\"",
+            "callers.issuer: must be an https URL without query, fragment and final slash",
+        ),
+        (
+            "issuer = \"https://gateway.example/\"",
+            "callers.issuer: must be an https URL without query, fragment and final slash",
+        ),
+        ("token_lifetime_s = 901", "callers.token_lifetime_s: must be a whole number from 30 to 900"),
+    ] {
+        assert_eq!(of(callers), [(2, said.to_owned())]);
+    }
+    let config = Config::parse(site, Path::new("/site")).unwrap();
+    assert!(!config.callers.api_keys);
+    assert_eq!(config.callers.issuer, "urn:license-gateway:license-gateway");
+}

@@ -1,7 +1,6 @@
 //! The admin socket: the same routes for whoever may open a file of mode 0600. The kernel says who is at the other
 //! end, and that is the caller; nothing else proves anything here.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::{self, File, Permissions};
 use std::os::fd::AsRawFd;
@@ -26,7 +25,7 @@ use crate::routes::Door;
 pub(crate) const NAME: &str = "admin.sock";
 
 /// What somebody at the socket may ask for: operation, and no business of callers.
-const SCOPES: [&str; 4] = ["devices", "maintenance", "audit", "keys"];
+const SCOPES: [&str; 5] = ["devices", "maintenance", "audit", "keys", "apps"];
 
 /// Open connections: enough for people and scripts, apart from those of callers.
 const MOST: usize = 64;
@@ -108,15 +107,8 @@ impl AdminSocket {
             }
         }
         let id = AppId::parse("admin-socket").map_err(|error| unusable(&error))?;
-        let app = App {
-            name: id.to_string(),
-            id,
-            scopes: SCOPES.into_iter().map(str::to_owned).collect(),
-            keys: BTreeSet::new(),
-            groups: BTreeSet::new(),
-            fields: BTreeSet::new(),
-            enabled: true,
-        };
+        let mut app = App::new(id, NAME);
+        app.scopes = SCOPES.into_iter().map(str::to_owned).collect();
         let (socket, place, inode) = bind().map_err(|error| unusable(&error))?;
         Ok(Self { socket, place, inode, app: Arc::new(app) })
     }
@@ -237,17 +229,7 @@ mod tests {
 
     #[test]
     fn an_actor_shows_name_and_number() {
-        let app = || {
-            Arc::new(App {
-                id: AppId::parse("a").unwrap(),
-                name: String::new(),
-                scopes: BTreeSet::new(),
-                keys: BTreeSet::new(),
-                groups: BTreeSet::new(),
-                fields: BTreeSet::new(),
-                enabled: true,
-            })
-        };
+        let app = || Arc::new(App::new(AppId::parse("a").unwrap(), ""));
         let named = LocalUser { uid: 0, name: Some("root".to_owned()), app: app() };
         let unknown = LocalUser { uid: 4711, name: None, app: app() };
         assert_eq!(named.to_string(), "unix:root(0)");

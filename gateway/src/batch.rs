@@ -20,6 +20,16 @@ const CHUNK: usize = 32;
 /// A batch's body may be so many times larger than another's.
 const BODY_FACTOR: usize = 16;
 
+/// Octets of a batch's body at most.
+pub(crate) fn body_limit(server: &config::Server) -> usize {
+    server.body_limit.saturating_mul(BODY_FACTOR)
+}
+
+/// Whether a route takes batches.
+pub(crate) fn is_batch(route: &str) -> bool {
+    route.ends_with(":batch") || route.ends_with("-batch")
+}
+
 /// `{items: […]}`, its items not read yet, and its place among the batches that are worked on.
 pub(crate) struct Batch {
     pub(crate) items: Vec<Item>,
@@ -41,7 +51,7 @@ impl FromRequest<Gateway> for Batch {
     async fn from_request(request: Request, gateway: &Gateway) -> Result<Self, Problem> {
         // First the place: a body that nobody may work on is not read into memory.
         let place = gateway.judging.admit()?;
-        let limit = gateway.config.server.body_limit.saturating_mul(BODY_FACTOR);
+        let limit = body_limit(&gateway.config.server);
         let items = items(request, limit, Patience::of(&gateway.config.server)).await?;
         Ok(Self { items, place })
     }

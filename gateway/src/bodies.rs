@@ -15,6 +15,7 @@ use time::OffsetDateTime;
 use tokio::runtime::{Builder, Runtime};
 use utoipa::PartialSchema;
 
+use crate::apps::{AppRequest, CredentialRequest, ReasonRequest};
 use crate::batch::{self, Answers, Item};
 use crate::body::{self, Patience};
 use crate::ceremonies::ConfirmRequest;
@@ -66,7 +67,7 @@ pub enum Form {
 }
 
 /// All of them.
-pub const KINDS: [Kind; 15] = [
+pub const KINDS: [Kind; 18] = [
     object("signature", fields::<SignatureRequest>, |bodies, octets| {
         bodies.one(octets, SignatureRequest::check)
     }),
@@ -100,6 +101,15 @@ pub const KINDS: [Kind; 15] = [
     }),
     object("an app's keys", fields::<AppKeysRequest>, |bodies, octets| {
         bodies.one(octets, Ok::<AppKeysRequest, _>)
+    }),
+    object("an app", fields::<AppRequest>, |bodies, octets| {
+        bodies.one(octets, |request: AppRequest| request.read(None, &[], &[]))
+    }),
+    object("an app's credential", fields::<CredentialRequest>, |bodies, octets| {
+        bodies.one(octets, |request: CredentialRequest| request.read(true, OffsetDateTime::UNIX_EPOCH))
+    }),
+    object("a reason", fields::<ReasonRequest>, |bodies, octets| {
+        bodies.one(octets, |request: ReasonRequest| request.check())
     }),
     object("maintenance", fields::<MaintenanceRequest>, |bodies, octets| {
         bodies.one(octets, |request: MaintenanceRequest| request.check().map(drop))

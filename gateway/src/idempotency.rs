@@ -34,7 +34,8 @@ const REPLAYED: &str = "idempotency-replayed";
 const KEPT_FIELDS: [HeaderName; 4] =
     [header::CONTENT_TYPE, header::CONTENT_DISPOSITION, header::ETAG, header::LOCATION];
 /// POST routes that change nothing: to do them again is no harm, and their answers are not kept.
-const HARMLESS: [&str; 5] = [
+const HARMLESS: [&str; 6] = [
+    "/oauth2/token",
     "/v1/identifiers:check",
     "/v1/licenses:verify",
     "/v1/licenses:verify-batch",

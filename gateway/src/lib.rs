@@ -2,6 +2,7 @@
 
 mod admin;
 mod admission;
+mod apps;
 mod auth;
 mod batch;
 #[doc(hidden)]
@@ -52,6 +53,7 @@ mod signatures;
 mod state;
 mod tls;
 mod tls_device;
+mod tokens;
 mod traces;
 mod trust;
 mod verifications;
@@ -130,6 +132,8 @@ enum Command {
     Device(cli::DeviceArguments),
     /// See keys and hold key ceremonies at a running gateway.
     Key(Box<cli::KeyArguments>),
+    /// See and change the register of apps of a running gateway; freeze an app under attack.
+    App(Box<cli::AppArguments>),
     /// Have a running gateway read its configuration anew; one with a mistake changes nothing.
     Reload(cli::Target),
     /// Show what a running gateway judges certificates by, and how its sources of revocations are doing.
@@ -161,6 +165,7 @@ pub fn run() -> ExitCode {
         Command::HsmProvision => return hsm_driver::provision::run(),
         Command::Device(arguments) => return cli::device(arguments),
         Command::Key(arguments) => return cli::key(*arguments),
+        Command::App(arguments) => return cli::app(*arguments),
         Command::Reload(target) => return cli::reload(&target),
         Command::Trust(target) => return cli::trust(&target),
         Command::Verify(arguments) => return offline::verify(arguments),

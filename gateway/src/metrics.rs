@@ -212,6 +212,7 @@ pub(crate) struct Metrics {
     device_keys_missing: Family<DeviceLabel, Gauge>,
     device_failures: Family<DeviceLabel, Gauge>,
     device_worker_starts: Family<DeviceLabel, Gauge>,
+    attacks: Counter,
     rows_refused: Gauge,
     audit_entries: Gauge,
     audit_commits: Gauge,
@@ -294,6 +295,7 @@ impl Metrics {
             device_keys_missing: Family::default(),
             device_failures: Family::default(),
             device_worker_starts: Family::default(),
+            attacks: Counter::default(),
             rows_refused: Gauge::default(),
             audit_entries: Gauge::default(),
             audit_commits: Gauge::default(),
@@ -406,6 +408,11 @@ impl Metrics {
             "device_worker_starts",
             "Worker processes started",
             metrics.device_worker_starts.clone(),
+        );
+        registry.register(
+            "attacks",
+            "Times that failures to prove an app became so many within a minute that they look like an attack",
+            metrics.attacks.clone(),
         );
         registry.register(
             "rows_refused",
@@ -543,6 +550,11 @@ impl Metrics {
 
     pub(crate) fn problem(&self, code: &'static str) {
         self.problems.get_or_create(&Code { code }).inc();
+    }
+
+    /// Somebody guesses in an app's name.
+    pub(crate) fn attacked(&self) {
+        self.attacks.inc();
     }
 
     /// A connection is open until the guard is dropped.

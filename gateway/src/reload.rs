@@ -19,7 +19,7 @@ use tokio::time::MissedTickBehavior;
 use verify_front::LicenseFront;
 
 use crate::admission::Admission;
-use crate::auth::Apps;
+use crate::auth::Callers;
 use crate::ceremonies::Attempts;
 use crate::error::with_causes;
 use crate::idempotency::Instance;
@@ -148,7 +148,7 @@ impl Reloads {
 pub(crate) struct Foundation {
     pub(crate) store: Store,
     pub(crate) audit: AuditLog,
-    pub(crate) apps: Arc<Apps>,
+    pub(crate) callers: Arc<Callers>,
     pub(crate) fleet: Arc<Fleet>,
     /// Signs with the site's own keys.
     pub(crate) system: SystemDesk,
@@ -173,8 +173,9 @@ impl Foundation {
             font,
             store: self.store.clone(),
             audit: self.audit.clone(),
-            apps: Arc::clone(&self.apps),
+            callers: Arc::clone(&self.callers),
             fleet: Arc::clone(&self.fleet),
+            system: self.system.clone(),
             judging: Arc::clone(&self.judging),
             metrics: Arc::clone(&self.metrics),
             admission: Arc::clone(&self.admission),

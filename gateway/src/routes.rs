@@ -4,12 +4,13 @@ use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post, put};
 
+use crate::auth::signed;
 use crate::problem::Problem;
 use crate::state::Gateway;
 use crate::{
-    ceremonies, configuration, custodians, deadline, devices, edge, faults, history, idempotency,
-    identifiers, key_register, keys, licenses, maintenance, openapi, operations, replace, signatures, trust,
-    verifications,
+    apps, ceremonies, configuration, custodians, deadline, devices, edge, faults, history, idempotency,
+    identifiers, key_register, keys, licenses, maintenance, openapi, operations, replace, signatures, tokens,
+    trust, verifications,
 };
 
 /// By which door a request came in. A surface answers at its own doors; at any other there is nothing.
@@ -72,6 +73,14 @@ fn administration_acts() -> Router<Gateway> {
     Router::new()
         .route("/v1/admin/config:reload", post(configuration::post_reload))
         .route("/v1/admin/keys/{id}/csr", post(key_register::post_csr))
+        .route("/v1/admin/apps", get(apps::list_apps).post(apps::create_app))
+        .route("/v1/admin/apps/{id}", get(apps::get_app).put(apps::change_app))
+        .route("/v1/admin/apps/{id}/enable", post(apps::enable_app))
+        .route("/v1/admin/apps/{id}/disable", post(apps::disable_app))
+        .route("/v1/admin/apps/{id}/lock", post(apps::lock_app))
+        .route("/v1/admin/apps/{id}/freeze", post(apps::freeze_app))
+        .route("/v1/admin/apps/{id}/credentials", post(apps::add_credential))
+        .route("/v1/admin/apps/{id}/credentials/{credential}/revoke", post(apps::revoke_credential))
         .route("/v1/admin/apps/{id}/keys", put(key_register::put_app_keys))
         .route("/v1/admin/ceremonies", get(ceremonies::list_ceremonies).post(ceremonies::open_ceremony))
         .route("/v1/admin/ceremonies/{id}", get(ceremonies::get_ceremony))
@@ -80,6 +89,14 @@ fn administration_acts() -> Router<Gateway> {
         .route("/v1/admin/custodians", get(custodians::list_custodians).post(custodians::add_custodian))
         .route("/v1/admin/custodians/{name}/disable", post(custodians::disable_custodian))
         .route("/v1/admin/custodians/{name}/enable", post(custodians::enable_custodian))
+}
+
+/// Access tokens, for whoever proves to be an app.
+fn tokens() -> Router<Gateway> {
+    Router::new()
+        .route("/oauth2/token", post(tokens::post_token))
+        .route("/oauth2/jwks", get(tokens::get_jwks))
+        .route("/.well-known/oauth-authorization-server", get(tokens::get_metadata))
 }
 
 /// For whoever watches the gateway; never refused for load.
@@ -109,13 +126,15 @@ impl Routers {
             let calls = deadline::limited(calls, gateway)
                 .merge(acts)
                 .route_layer(from_fn_with_state(gateway.clone(), idempotency::once));
+            // Before anything decides on a request: its signature is over its body.
+            let calls = calls.layer(from_fn_with_state(gateway.clone(), signed::read_body));
             let routes = edge::bounded(calls, gateway)
                 .merge(free)
                 .fallback(async || Problem::not_found())
                 .method_not_allowed_fallback(async || Problem::method_not_allowed());
             edge::watched(routes, gateway).with_state(gateway.clone())
         };
-        let public = || business().merge(equipment());
+        let public = || business().merge(tokens()).merge(equipment());
         let operators = || equipment().merge(register());
         let all_acts = || equipment_acts().merge(administration_acts());
         Self {

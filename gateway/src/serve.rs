@@ -8,14 +8,14 @@ use config::{AppId, Config};
 use hsm_driver::{Fleet, WorkerCommand};
 use serde::Serialize;
 use signing::SystemDesk;
-use store::{AuditLog, Store};
+use store::{AuditLog, Nonces, Store};
 use time::OffsetDateTime;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::admin::AdminSocket;
-use crate::auth::Apps;
+use crate::auth::Callers;
 use crate::ceremonies;
 use crate::error::StartupError;
 use crate::idempotency::{self, Instance};
@@ -80,6 +80,7 @@ pub(crate) async fn serve(
     store.migrate().await?;
     let membership = store.join(&config.site.replica, OffsetDateTime::now_utc()).await?;
     let (audit, audit_writer) = AuditLog::start(&store).await?;
+    let (nonces, nonce_writer) = Nonces::start(&store).await?;
     ceremonies::end_abandoned(&store, &audit, membership.joined_at()).await?;
     let keys = reload::key_ring(&store).await?;
     let worker = WorkerCommand {
@@ -111,10 +112,11 @@ pub(crate) async fn serve(
     store.protection().lock();
     let (unlocked_log, unlocked_keys) = (audit.clone(), reloads.clone());
     let (living_log, followed_keys) = (audit.clone(), reloads.clone());
+    let known = Arc::new(Callers::new(store.clone(), nonces));
     let foundation = Foundation {
         store: store.clone(),
         audit,
-        apps: Arc::new(Apps::new(store.clone())),
+        callers: Arc::clone(&known),
         fleet: Arc::clone(&fleet),
         system,
         judging: Arc::new(Judging::new(std::thread::available_parallelism().map_or(1, usize::from))),
@@ -162,7 +164,7 @@ pub(crate) async fn serve(
     let watching = tokio::spawn(ceremonies::watch(store.clone()));
     let unlocking =
         tokio::spawn(protection::keep_unlocked(store.clone(), fleet, unlocked_log, unlocked_keys));
-    let following = tokio::spawn(replicas::follow(store.clone(), following_fleet, followed_keys));
+    let following = tokio::spawn(replicas::follow(store.clone(), following_fleet, known, followed_keys));
     let looking = tokio::spawn(Arc::clone(&trust).watch());
     let forgetting = tokio::spawn(idempotency::forget(store.clone()));
     let ended = tokio::select! {
@@ -188,6 +190,7 @@ pub(crate) async fn serve(
     let closing = async {
         let _ = history.await; // it writes what it has and ends
         let _ = living.await;
+        nonce_writer.finish().await;
         audit_writer.finish().await;
         store.close().await;
     };

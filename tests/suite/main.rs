@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "everything here is a test")]
 
 mod admin;
+mod app_certificates;
+mod apps;
 mod bad_input;
 mod batches;
 mod ceremonies;
@@ -13,6 +15,7 @@ mod deadlines;
 mod documents;
 mod doors;
 mod draining;
+mod examples;
 mod fleet;
 mod idempotency;
 mod key_commands;
@@ -32,10 +35,12 @@ mod requirements;
 mod restart;
 mod revocation;
 mod schemathesis;
+mod signed_requests;
 mod signing;
 mod soak;
 mod tls;
 mod tls_device;
+mod tokens;
 mod torture;
 mod traces;
 mod trust_folder;
