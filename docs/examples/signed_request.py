@@ -1,13 +1,16 @@
 """Calls the gateway with a signed request.
 
     python3 signed_request.py APP KEY.pem METHOD URL [BODY-FILE]
+    python3 signed_request.py APP SECRET-FILE METHOD URL [BODY-FILE] --hmac sm3
 
-KEY.pem is a P-256 private key (package `cryptography`).
+KEY.pem is a P-256 private key (package `cryptography`). SECRET-FILE holds the secret of a credential of the kind
+hmac-sm3 or hmac-sha256 as it was shown (standard library only).
 """
 
 import argparse
 import base64
 import hashlib
+import hmac
 import secrets
 import sys
 import time
@@ -33,11 +36,18 @@ def sign_p256(key_file, text):
     return key.sign(text, ec.ECDSA(hashes.SHA256()))
 
 
+def sign_hmac(secret_file, text, digest):
+    with open(secret_file) as file:
+        secret = base64.b64decode(file.read())
+    return hmac.new(secret, text, digest).digest()
+
+
 def main():
     arguments = argparse.ArgumentParser()
     for name in ["app", "key", "method", "url"]:
         arguments.add_argument(name)
     arguments.add_argument("body", nargs="?")
+    arguments.add_argument("--hmac", choices=["sm3", "sha256"])
     given = arguments.parse_args()
     body = open(given.body, "rb").read() if given.body else b""
 
@@ -45,7 +55,10 @@ def main():
     target = parts.path + ("?" + parts.query if parts.query else "")
     timestamp, nonce = str(int(time.time())), secrets.token_hex(16)
     text = canonical(given.method, target, given.app, timestamp, nonce, body)
-    signature = sign_p256(given.key, text)
+    if given.hmac:
+        signature = sign_hmac(given.key, text, given.hmac)
+    else:
+        signature = sign_p256(given.key, text)
 
     headers = {
         "x-app-id": given.app,

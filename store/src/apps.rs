@@ -9,10 +9,12 @@ use std::fmt;
 use config::{AppId, GroupId, KeyId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use sqlx::AssertSqlSafe;
 use time::OffsetDateTime;
 
-use crate::credentials::all_credentials;
+use crate::credentials::{self, all_credentials};
 use crate::database::{Connection, Row, instant, query};
+use crate::protection::{Cell, Protection, RowImage};
 use crate::words::words;
 use crate::{Credential, NewCredential, Store, StoreError};
 
@@ -120,7 +122,7 @@ pub struct RegisteredApp {
 
 const COLUMNS: &str =
     "id, name, scopes, key_ids, group_ids, fields, packages, contacts, rate, burst, not_before,
-    not_after, state, reason, created_at, changed_at";
+    not_after, state, reason, created_at, changed_at, revision, code";
 
 impl Store {
     /// Adds an app with what it proves itself by.
@@ -147,7 +149,7 @@ impl Store {
         .bind(json_array(&app.groups))
         .bind(json_array(&app.fields))
         .bind(json_array(&app.packages))
-        .bind(contacts_column(app))
+        .bind(self.sealed_contacts(app)?)
         .bind(rate)
         .bind(burst)
         .bind(app.not_before.map(OffsetDateTime::unix_timestamp))
@@ -158,6 +160,7 @@ impl Store {
         .execute(&mut *transaction)
         .await
         .map_err(|error| StoreError::from_insert(APP, app.id.as_str(), error))?;
+        code(&mut transaction, self.protection(), &app.id).await?;
         for credential in credentials {
             self.insert_credential(&mut transaction, &app.id, credential, at).await?;
         }
@@ -172,6 +175,7 @@ impl Store {
     /// [`StoreError::NotFound`].
     pub async fn update_app(&self, app: &App, at: OffsetDateTime) -> Result<(), StoreError> {
         let mut transaction = self.begin_write().await?;
+        judge(&mut transaction, self.protection(), &app.id).await?;
         let (rate, burst) = rate_columns(app.rate);
         let updated = query(
             "UPDATE apps SET name = $2, scopes = $3, key_ids = $4, group_ids = $5, fields = $6, packages = $7,
@@ -185,7 +189,7 @@ impl Store {
         .bind(json_array(&app.groups))
         .bind(json_array(&app.fields))
         .bind(json_array(&app.packages))
-        .bind(contacts_column(app))
+        .bind(self.sealed_contacts(app)?)
         .bind(rate)
         .bind(burst)
         .bind(app.not_before.map(OffsetDateTime::unix_timestamp))
@@ -194,6 +198,7 @@ impl Store {
         .execute(&mut *transaction)
         .await?;
         found(updated.rows_affected(), APP, app.id.as_str())?;
+        code(&mut transaction, self.protection(), &app.id).await?;
         raise_revision(&mut transaction).await?;
         transaction.commit().await?;
         Ok(())
@@ -205,12 +210,14 @@ impl Store {
     /// [`StoreError::NotFound`].
     pub async fn set_app_keys(&self, id: &AppId, keys: &BTreeSet<KeyId>) -> Result<(), StoreError> {
         let mut transaction = self.begin_write().await?;
+        judge(&mut transaction, self.protection(), id).await?;
         let updated = query("UPDATE apps SET key_ids = $2 WHERE id = $1")
             .bind(id.as_str())
             .bind(json_array(keys))
             .execute(&mut *transaction)
             .await?;
         found(updated.rows_affected(), APP, id.as_str())?;
+        code(&mut transaction, self.protection(), id).await?;
         raise_revision(&mut transaction).await?;
         transaction.commit().await?;
         Ok(())
@@ -228,7 +235,9 @@ impl Store {
         at: OffsetDateTime,
     ) -> Result<(), StoreError> {
         let mut transaction = self.begin_write().await?;
+        judge(&mut transaction, self.protection(), id).await?;
         write_state(&mut transaction, id, state, reason, at).await?;
+        code(&mut transaction, self.protection(), id).await?;
         raise_revision(&mut transaction).await?;
         transaction.commit().await?;
         Ok(())
@@ -240,7 +249,12 @@ impl Store {
     /// [`StoreError::NotFound`].
     pub async fn freeze_app(&self, id: &AppId, reason: &str, at: OffsetDateTime) -> Result<u64, StoreError> {
         let mut transaction = self.begin_write().await?;
+        // An app that was altered is frozen too, but gets no good code for that.
+        let sound = judge(&mut transaction, self.protection(), id).await.is_ok();
         write_state(&mut transaction, id, AppState::Locked, reason, at).await?;
+        if sound {
+            code(&mut transaction, self.protection(), id).await?;
+        }
         let revoked = query(
             "UPDATE app_credentials SET revoked_at = $2, revoked_reason = $3
              WHERE app = $1 AND revoked_at IS NULL",
@@ -250,29 +264,40 @@ impl Store {
         .bind(reason)
         .execute(&mut *transaction)
         .await?;
+        credentials::code_of(&mut transaction, self.protection(), id).await?;
         raise_revision(&mut transaction).await?;
         transaction.commit().await?;
         Ok(revoked.rows_affected())
     }
 
-    /// All apps in the order of their ids, with their credentials; without any that cannot be read.
+    /// All apps in the order of their ids, with their credentials; without any that cannot be read or was altered
+    /// outside the gateway.
     pub async fn registered_apps(&self) -> Result<Vec<RegisteredApp>, StoreError> {
         let mut reading = self.begin_read().await?;
-        let mut credentials = all_credentials(&mut reading).await?;
-        let rows = query(sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM apps ORDER BY id")))
+        let mut credentials = all_credentials(&mut reading, self.protection()).await?;
+        let rows = query(AssertSqlSafe(format!("SELECT {COLUMNS} FROM apps ORDER BY id")))
             .fetch_all(&mut *reading)
             .await?;
         let mut apps = Vec::with_capacity(rows.len());
         for row in &rows {
-            match AppRow::read(row) {
-                Ok(AppRow { app, created_at, changed_at }) => {
+            let stored = AppRow::read(row, self.protection());
+            match stored.and_then(|stored| stored.judge(self.protection()).map(|()| stored)) {
+                Ok(AppRow { app, created_at, changed_at, .. }) => {
                     let credentials = credentials.remove(app.id.as_str()).unwrap_or_default();
                     apps.push(RegisteredApp { app, credentials, created_at, changed_at });
                 }
-                Err(error) => unreadable(error)?,
+                Err(error) => unusable(error)?,
             }
         }
         Ok(apps)
+    }
+
+    /// The contacts as they are stored: they name people.
+    fn sealed_contacts(&self, app: &App) -> Result<Option<Vec<u8>>, StoreError> {
+        if app.contacts.is_empty() {
+            return Ok(None);
+        }
+        self.protection().seal(contacts_of(&app.id), json_array(&app.contacts).as_bytes()).map(Some)
     }
 
     /// All apps in the order of their ids.
@@ -317,37 +342,144 @@ fn rate_columns(rate: Option<Rate>) -> (Option<i64>, Option<i64>) {
     (rate.map(|rate| i64::from(rate.per_second)), rate.map(|rate| i64::from(rate.burst)))
 }
 
-/// An app as stored.
+/// Where the contacts of an app stand.
+fn contacts_of(app: &AppId) -> Cell<'_> {
+    Cell { table: "apps", column: "contacts", row: app.as_str() }
+}
+
+/// An app as stored, with the code over the row.
 struct AppRow {
     app: App,
     created_at: OffsetDateTime,
     changed_at: OffsetDateTime,
+    /// Sealed.
+    contacts: Option<Vec<u8>>,
+    revision: i64,
+    code: Option<Vec<u8>>,
 }
 
 impl AppRow {
-    fn read(row: &Row) -> Result<Self, StoreError> {
-        let app = app_from_row(row)?;
+    fn read(row: &Row, protection: &Protection) -> Result<Self, StoreError> {
+        let contacts: Option<Vec<u8>> = row.try_get("contacts")?;
+        let app = app_from_row(row, contacts.as_deref(), protection)?;
         let at = |column| {
             let corrupt = || StoreError::Corrupt { what: APP, id: app.id.to_string(), column };
             instant(row, column)?.ok_or_else(corrupt)
         };
         let (created_at, changed_at) = (at("created_at")?, at("changed_at")?);
-        Ok(Self { app, created_at, changed_at })
+        let (revision, code) = (row.try_get("revision")?, row.try_get("code")?);
+        Ok(Self { app, created_at, changed_at, contacts, revision, code })
+    }
+
+    fn image(&self, revision: i64) -> RowImage {
+        let (app, (rate, burst)) = (&self.app, rate_columns(self.app.rate));
+        RowImage::new("apps", app.id.as_str(), revision)
+            .text("name", &app.name)
+            .text("scopes", &json_array(&app.scopes))
+            .text("key_ids", &json_array(&app.keys))
+            .text("group_ids", &json_array(&app.groups))
+            .text("fields", &json_array(&app.fields))
+            .text("packages", &json_array(&app.packages))
+            .octets_or_null("contacts", self.contacts.as_deref())
+            .integer_or_null("rate", rate)
+            .integer_or_null("burst", burst)
+            .integer_or_null("not_before", app.not_before.map(OffsetDateTime::unix_timestamp))
+            .integer_or_null("not_after", app.not_after.map(OffsetDateTime::unix_timestamp))
+            .text("state", app.state.as_str())
+            .text("reason", &app.reason)
+            .integer("created_at", self.created_at.unix_timestamp())
+            .integer("changed_at", self.changed_at.unix_timestamp())
+    }
+
+    /// Refuses a row that was altered. Without a data key nothing is judged.
+    fn judge(&self, protection: &Protection) -> Result<(), StoreError> {
+        if !protection.is_unlocked() {
+            return Ok(());
+        }
+        protection.check(&self.image(self.revision), self.code.as_deref().unwrap_or_default())
     }
 }
 
-/// Passes over a row that cannot be read, and says so: one spoilt row must not shut every caller out.
-pub(crate) fn unreadable(error: StoreError) -> Result<(), StoreError> {
+async fn find(
+    connection: &mut Connection<'_>,
+    protection: &Protection,
+    id: &AppId,
+) -> Result<Option<AppRow>, StoreError> {
+    let row = query(AssertSqlSafe(format!("SELECT {COLUMNS} FROM apps WHERE id = $1")))
+        .bind(id.as_str())
+        .fetch_optional(connection)
+        .await?;
+    row.as_ref().map(|row| AppRow::read(row, protection)).transpose()
+}
+
+/// Refuses to change an app that was altered: that must not get a good code.
+async fn judge(
+    connection: &mut Connection<'_>,
+    protection: &Protection,
+    id: &AppId,
+) -> Result<(), StoreError> {
+    match find(connection, protection, id).await? {
+        Some(row) => row.judge(protection),
+        None => Err(StoreError::NotFound { what: APP, id: id.to_string() }),
+    }
+}
+
+/// Gives an app that was written the code over the row as it is now.
+async fn code(
+    connection: &mut Connection<'_>,
+    protection: &Protection,
+    id: &AppId,
+) -> Result<(), StoreError> {
+    if protection.codes_rows(connection).await?
+        && let Some(row) = find(connection, protection, id).await?
+    {
+        write_code(connection, protection, &row).await?;
+    }
+    Ok(())
+}
+
+/// Gives every app and credential the first code.
+pub(crate) async fn code_all(
+    connection: &mut Connection<'_>,
+    protection: &Protection,
+) -> Result<u64, StoreError> {
+    let rows =
+        query(AssertSqlSafe(format!("SELECT {COLUMNS} FROM apps"))).fetch_all(&mut *connection).await?;
+    for row in &rows {
+        write_code(connection, protection, &AppRow::read(row, protection)?).await?;
+    }
+    Ok(rows.len() as u64 + credentials::code_all(connection, protection).await?)
+}
+
+async fn write_code(
+    connection: &mut Connection<'_>,
+    protection: &Protection,
+    row: &AppRow,
+) -> Result<(), StoreError> {
+    let revision = row.revision + 1;
+    query("UPDATE apps SET revision = $2, code = $3 WHERE id = $1")
+        .bind(row.app.id.as_str())
+        .bind(revision)
+        .bind(protection.code(&row.image(revision))?)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Passes over a row that cannot be read or was altered, which is said elsewhere too: one spoilt row must not shut
+/// every caller out.
+pub(crate) fn unusable(error: StoreError) -> Result<(), StoreError> {
     match error {
-        StoreError::Corrupt { what, ref id, column } => {
-            tracing::error!(what, id, column, "a row of the register cannot be read; it is not used");
+        StoreError::Corrupt { .. } => {
+            tracing::error!(%error, "a row of the register cannot be read; it is not used");
             Ok(())
         }
+        StoreError::Altered { .. } => Ok(()),
         other => Err(other),
     }
 }
 
-fn app_from_row(row: &Row) -> Result<App, StoreError> {
+fn app_from_row(row: &Row, contacts: Option<&[u8]>, protection: &Protection) -> Result<App, StoreError> {
     let id: String = row.try_get("id")?;
     let corrupt = |column| StoreError::Corrupt { what: APP, id: id.clone(), column };
     let number = |column| -> Result<Option<u32>, StoreError> {
@@ -359,29 +491,25 @@ fn app_from_row(row: &Row) -> Result<App, StoreError> {
         _ => None,
     };
     let state: String = row.try_get("state")?;
+    let app = AppId::parse(&id).map_err(|_| corrupt("id"))?;
+    // What cannot be opened now is not shown; whether it was altered says the code over the row.
+    let opened = contacts.and_then(|sealed| protection.open(contacts_of(&app), sealed).ok());
+    let contacts = opened.and_then(|json| serde_json::from_slice(&json).ok()).unwrap_or_default();
     Ok(App {
-        id: AppId::parse(&id).map_err(|_| corrupt("id"))?,
+        id: app,
         name: row.try_get("name")?,
         scopes: set(row.try_get("scopes")?).ok_or_else(|| corrupt("scopes"))?,
         keys: set(row.try_get("key_ids")?).ok_or_else(|| corrupt("key_ids"))?,
         groups: set(row.try_get("group_ids")?).ok_or_else(|| corrupt("group_ids"))?,
         fields: set(row.try_get("fields")?).ok_or_else(|| corrupt("fields"))?,
         packages: set(row.try_get("packages")?).ok_or_else(|| corrupt("packages"))?,
-        contacts: contacts_from(row.try_get("contacts")?).ok_or_else(|| corrupt("contacts"))?,
+        contacts,
         rate,
         not_before: instant(row, "not_before")?,
         not_after: instant(row, "not_after")?,
         state: AppState::parse(&state).ok_or_else(|| corrupt("state"))?,
         reason: row.try_get("reason")?,
     })
-}
-
-fn contacts_column(app: &App) -> Option<Vec<u8>> {
-    (!app.contacts.is_empty()).then(|| json_array(&app.contacts).into_bytes())
-}
-
-fn contacts_from(column: Option<Vec<u8>>) -> Option<Vec<String>> {
-    column.map_or_else(|| Some(Vec::new()), |json| serde_json::from_slice(&json).ok())
 }
 
 fn json_array(names: &impl Serialize) -> String {

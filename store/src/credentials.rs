@@ -1,17 +1,20 @@
 //! What apps prove themselves by. An app may have several credentials at a time, so that one is replaced while the
 //! other still holds; a revoked one stays in the register and never comes back.
 //!
-//! Of an API key its digest is stored; of a certificate its digest or its names; of a key pair the public key.
+//! Of an API key its digest is stored; of a certificate its digest or its names; of a key pair the public key; a
+//! shared secret is sealed.
 
 use std::collections::HashMap;
 use std::fmt;
 
 use config::{AppId, Secret};
 use sm3::{Digest, Sm3};
+use sqlx::AssertSqlSafe;
 use time::OffsetDateTime;
 
-use crate::apps::{APP, found, raise_revision, unreadable};
+use crate::apps::{APP, found, raise_revision, unusable};
 use crate::database::{Connection, Row, instant, query};
+use crate::protection::{Cell, Protection, RowImage};
 use crate::words::words;
 use crate::{Store, StoreError};
 
@@ -178,7 +181,9 @@ impl Store {
             other => other?,
         }
         if let Some((replaced, end)) = replaces {
+            judge(&mut transaction, self.protection(), app, replaced).await?;
             write_end(&mut transaction, app, replaced, end).await?;
+            code(&mut transaction, self.protection(), app.as_str(), replaced).await?;
         }
         raise_revision(&mut transaction).await?;
         transaction.commit().await?;
@@ -192,12 +197,13 @@ impl Store {
         credential: &NewCredential,
         at: OffsetDateTime,
     ) -> Result<(), StoreError> {
-        if matches!(credential.material.kind(), CredentialKind::HmacSm3 | CredentialKind::HmacSha256) {
-            // Until secrets are sealed at rest there are none at rest.
-            let reason = "a shared secret cannot be sealed yet";
-            return Err(StoreError::Unacceptable { what: CREDENTIAL, id: credential.id.clone(), reason });
-        }
         let (material, subject) = credential.material.columns();
+        let sealed = match credential.material.kind() {
+            CredentialKind::HmacSm3 | CredentialKind::HmacSha256 => {
+                Some(self.protection().seal(secret_of(&credential.id), material)?)
+            }
+            _ => None,
+        };
         query(
             "INSERT INTO app_credentials (id, app, kind, material, subject, label, not_before, not_after, created_at)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
@@ -205,16 +211,16 @@ impl Store {
         .bind(&credential.id)
         .bind(app.as_str())
         .bind(credential.material.kind().as_str())
-        .bind(material)
+        .bind(sealed.as_deref().unwrap_or(material))
         .bind(subject)
         .bind(&credential.label)
         .bind(credential.not_before.unix_timestamp())
         .bind(credential.not_after.map(OffsetDateTime::unix_timestamp))
         .bind(at.unix_timestamp())
-        .execute(connection)
+        .execute(&mut *connection)
         .await
         .map_err(|error| StoreError::from_insert(CREDENTIAL, &credential.id, error))?;
-        Ok(())
+        code(connection, self.protection(), app.as_str(), &credential.id).await
     }
 
     /// Takes a credential out of use for good. Doing it again changes nothing.
@@ -247,32 +253,209 @@ impl Store {
         .bind(reason)
         .execute(&mut *transaction)
         .await?;
+        code(&mut transaction, self.protection(), app.as_str(), id).await?;
         raise_revision(&mut transaction).await?;
         transaction.commit().await?;
         Ok(())
     }
 }
 
-/// Every credential by its app, oldest first; without any that cannot be read.
+/// Every credential by its app, oldest first; without any that cannot be read or was altered outside the gateway.
 pub(crate) async fn all_credentials(
     connection: &mut Connection<'_>,
+    protection: &Protection,
 ) -> Result<HashMap<String, Vec<Credential>>, StoreError> {
-    let rows = query(
-        "SELECT id, app, kind, material, subject, label, not_before, not_after, created_at, revoked_at,
-             revoked_reason
-         FROM app_credentials ORDER BY app, created_at, id",
-    )
-    .fetch_all(connection)
-    .await?;
+    let select = format!("SELECT {COLUMNS} FROM app_credentials ORDER BY app, created_at, id");
+    let rows = query(AssertSqlSafe(select)).fetch_all(connection).await?;
     let mut credentials: HashMap<String, Vec<Credential>> = HashMap::new();
     for row in &rows {
-        let app: String = row.try_get("app")?;
-        match credential_from_row(row) {
-            Ok(credential) => credentials.entry(app).or_default().push(credential),
-            Err(error) => unreadable(error)?,
+        let usable = CredentialRow::read(row).and_then(|stored| {
+            stored.judge(protection)?;
+            Ok((stored.app.clone(), stored.credential(protection)?))
+        });
+        match usable {
+            Ok((app, Some(credential))) => credentials.entry(app).or_default().push(credential),
+            Ok((_, None)) => {}
+            Err(error) => unusable(error)?,
         }
     }
     Ok(credentials)
+}
+
+const COLUMNS: &str =
+    "id, app, kind, material, subject, label, not_before, not_after, created_at, revoked_at,
+    revoked_reason, revision, code";
+
+/// Where the secret of a credential stands.
+fn secret_of(id: &str) -> Cell<'_> {
+    Cell { table: "app_credentials", column: "material", row: id }
+}
+
+/// A credential as stored, with the code over the row.
+struct CredentialRow {
+    id: String,
+    app: String,
+    kind: CredentialKind,
+    material: Vec<u8>,
+    subject: Option<Vec<u8>>,
+    label: String,
+    not_before: OffsetDateTime,
+    not_after: Option<OffsetDateTime>,
+    created_at: OffsetDateTime,
+    revoked_at: Option<OffsetDateTime>,
+    revoked_reason: Option<String>,
+    revision: i64,
+    code: Option<Vec<u8>>,
+}
+
+impl CredentialRow {
+    fn read(row: &Row) -> Result<Self, StoreError> {
+        let id: String = row.try_get("id")?;
+        let corrupt = |column| StoreError::Corrupt { what: CREDENTIAL, id: id.clone(), column };
+        let kind: String = row.try_get("kind")?;
+        Ok(Self {
+            app: row.try_get("app")?,
+            kind: CredentialKind::parse(&kind).ok_or_else(|| corrupt("kind"))?,
+            material: row.try_get("material")?,
+            subject: row.try_get("subject")?,
+            label: row.try_get("label")?,
+            not_before: instant(row, "not_before")?.ok_or_else(|| corrupt("not_before"))?,
+            not_after: instant(row, "not_after")?,
+            created_at: instant(row, "created_at")?.ok_or_else(|| corrupt("created_at"))?,
+            revoked_at: instant(row, "revoked_at")?,
+            revoked_reason: row.try_get("revoked_reason")?,
+            revision: row.try_get("revision")?,
+            code: row.try_get("code")?,
+            id,
+        })
+    }
+
+    fn image(&self, revision: i64) -> RowImage {
+        let seconds = |at: Option<OffsetDateTime>| at.map(OffsetDateTime::unix_timestamp);
+        RowImage::new("app_credentials", &self.id, revision)
+            .text("app", &self.app)
+            .text("kind", self.kind.as_str())
+            .octets_or_null("material", Some(&self.material))
+            .octets_or_null("subject", self.subject.as_deref())
+            .text("label", &self.label)
+            .integer("not_before", self.not_before.unix_timestamp())
+            .integer_or_null("not_after", seconds(self.not_after))
+            .integer("created_at", self.created_at.unix_timestamp())
+            .integer_or_null("revoked_at", seconds(self.revoked_at))
+            .text_or_null("revoked_reason", self.revoked_reason.as_deref())
+    }
+
+    /// Refuses a row that was altered. Without a data key nothing is judged.
+    fn judge(&self, protection: &Protection) -> Result<(), StoreError> {
+        if !protection.is_unlocked() {
+            return Ok(());
+        }
+        protection.check(&self.image(self.revision), self.code.as_deref().unwrap_or_default())
+    }
+
+    /// For use, its secret opened; none while the secret cannot be opened, so that nothing else is taken for it.
+    fn credential(self, protection: &Protection) -> Result<Option<Credential>, StoreError> {
+        let corrupt = StoreError::Corrupt { what: CREDENTIAL, id: self.id.clone(), column: "material" };
+        let material = match self.kind {
+            CredentialKind::HmacSm3 | CredentialKind::HmacSha256 => {
+                match protection.open(secret_of(&self.id), &self.material) {
+                    Ok(secret) => secret.to_vec(),
+                    Err(error) => {
+                        tracing::warn!(credential = self.id, %error, "a shared secret cannot be opened");
+                        return Ok(None);
+                    }
+                }
+            }
+            _ => self.material,
+        };
+        Ok(Some(Credential {
+            material: Material::from_columns(self.kind, material, self.subject).ok_or(corrupt)?,
+            id: self.id,
+            label: self.label,
+            not_before: self.not_before,
+            not_after: self.not_after,
+            created_at: self.created_at,
+            revoked: self.revoked_at.map(|at| (at, self.revoked_reason.unwrap_or_default())),
+        }))
+    }
+}
+
+/// Gives a credential that was written the code over the row as it is now. One that had been altered before keeps
+/// failing: whoever changes it reads it first.
+async fn code(
+    connection: &mut Connection<'_>,
+    protection: &Protection,
+    app: &str,
+    id: &str,
+) -> Result<(), StoreError> {
+    if !protection.codes_rows(connection).await? {
+        return Ok(());
+    }
+    let select = format!("SELECT {COLUMNS} FROM app_credentials WHERE app = $1 AND id = $2");
+    let row = query(AssertSqlSafe(select)).bind(app).bind(id).fetch_optional(&mut *connection).await?;
+    match row {
+        Some(row) => write_code(connection, protection, &CredentialRow::read(&row)?).await,
+        None => Ok(()),
+    }
+}
+
+/// Gives every credential of an app the code over the row as it is now.
+pub(crate) async fn code_of(
+    connection: &mut Connection<'_>,
+    protection: &Protection,
+    app: &AppId,
+) -> Result<(), StoreError> {
+    if !protection.codes_rows(connection).await? {
+        return Ok(());
+    }
+    let select = format!("SELECT {COLUMNS} FROM app_credentials WHERE app = $1");
+    for row in query(AssertSqlSafe(select)).bind(app.as_str()).fetch_all(&mut *connection).await? {
+        write_code(connection, protection, &CredentialRow::read(&row)?).await?;
+    }
+    Ok(())
+}
+
+/// Refuses to change a credential that was altered: that must not get a good code.
+async fn judge(
+    connection: &mut Connection<'_>,
+    protection: &Protection,
+    app: &AppId,
+    id: &str,
+) -> Result<(), StoreError> {
+    let select = format!("SELECT {COLUMNS} FROM app_credentials WHERE app = $1 AND id = $2");
+    let row = query(AssertSqlSafe(select)).bind(app.as_str()).bind(id).fetch_optional(connection).await?;
+    match row {
+        Some(row) => CredentialRow::read(&row)?.judge(protection),
+        None => Err(StoreError::NotFound { what: CREDENTIAL, id: id.to_owned() }),
+    }
+}
+
+/// Gives every credential the first code.
+pub(crate) async fn code_all(
+    connection: &mut Connection<'_>,
+    protection: &Protection,
+) -> Result<u64, StoreError> {
+    let select = format!("SELECT {COLUMNS} FROM app_credentials");
+    let rows = query(AssertSqlSafe(select)).fetch_all(&mut *connection).await?;
+    for row in &rows {
+        write_code(connection, protection, &CredentialRow::read(row)?).await?;
+    }
+    Ok(rows.len() as u64)
+}
+
+async fn write_code(
+    connection: &mut Connection<'_>,
+    protection: &Protection,
+    row: &CredentialRow,
+) -> Result<(), StoreError> {
+    let revision = row.revision + 1;
+    query("UPDATE app_credentials SET revision = $2, code = $3 WHERE id = $1")
+        .bind(&row.id)
+        .bind(revision)
+        .bind(protection.code(&row.image(revision))?)
+        .execute(connection)
+        .await?;
+    Ok(())
 }
 
 async fn write_end(
@@ -291,22 +474,4 @@ async fn write_end(
     .execute(connection)
     .await?;
     found(updated.rows_affected(), CREDENTIAL, id)
-}
-
-fn credential_from_row(row: &Row) -> Result<Credential, StoreError> {
-    let id: String = row.try_get("id")?;
-    let corrupt = |column| StoreError::Corrupt { what: CREDENTIAL, id: id.clone(), column };
-    let kind: String = row.try_get("kind")?;
-    let kind = CredentialKind::parse(&kind).ok_or_else(|| corrupt("kind"))?;
-    let material = Material::from_columns(kind, row.try_get("material")?, row.try_get("subject")?);
-    let reason: Option<String> = row.try_get("revoked_reason")?;
-    Ok(Credential {
-        material: material.ok_or_else(|| corrupt("material"))?,
-        label: row.try_get("label")?,
-        not_before: instant(row, "not_before")?.ok_or_else(|| corrupt("not_before"))?,
-        not_after: instant(row, "not_after")?,
-        created_at: instant(row, "created_at")?.ok_or_else(|| corrupt("created_at"))?,
-        revoked: instant(row, "revoked_at")?.map(|at| (at, reason.unwrap_or_default())),
-        id,
-    })
 }

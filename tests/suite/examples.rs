@@ -54,6 +54,24 @@ fn python_signs_by_p256() {
     });
 }
 
+#[test]
+fn python_signs_by_hmac_with_its_standard_library() {
+    for digest in ["sm3", "sha256"] {
+        let (site, id) = (&shared().site, format!("example-python-{digest}"));
+        site.signing_app(&id, "p256");
+        let kind = format!("hmac-{digest}");
+        let added = site.app_command(&["credential", "add", &id, "--kind", &kind, "--reason", "test"]);
+        let scratch = Scratch::new();
+        let secret = scratch.write("secret", added["secret"].as_str().unwrap());
+        runs(&id, &|app, rest| {
+            let mut python = Command::new("python3");
+            python.arg(example("signed_request.py")).arg(app).arg(&secret).args(rest);
+            Ran::of(python.args(["--hmac", digest]))
+        });
+        assert!(!site.app_command(&["show", &id]).to_string().contains(added["secret"].as_str().unwrap()));
+    }
+}
+
 /// The compiled program, and the folder it lies in.
 static JAVA: LazyLock<Scratch> = LazyLock::new(|| {
     let classes = Scratch::new();

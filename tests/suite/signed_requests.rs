@@ -169,6 +169,59 @@ fn a_key_signs_by_its_own_algorithm_only() {
     known();
 }
 
+/// A shared secret of an app's, as octets in hexadecimal.
+fn shared_secret(app: &str, digest: &str) -> (String, String) {
+    let kind = format!("hmac-{digest}");
+    let added = site().app_command(&["credential", "add", app, "--kind", &kind, "--reason", "test"]);
+    let shown = added["secret"].as_str().unwrap();
+    assert!(!site().app_command(&["show", app]).to_string().contains(shown) && !site().log().contains(shown));
+    (added["id"].as_str().unwrap().to_owned(), hex::encode(tests::unbase64(shown)))
+}
+
+/// A request by HMAC under a secret, with OpenSSL's hands.
+fn by_secret(signer: &Signer, digest: &str, secret: &str) -> SignedRequest {
+    let request = signer.request("POST", "/v1/signatures", ORDER);
+    let (at, nonce) = (request.header("x-timestamp").parse().unwrap(), request.header("x-nonce"));
+    let scratch = Scratch::new();
+    scratch.write("text", tests::canonical("POST", "/v1/signatures", &signer.app, at, nonce, ORDER));
+    let options = format!("mac -digest {digest} -macopt hexkey:{secret} -binary -in text HMAC");
+    let mac = scratch.openssl(&options).expect("openssl mac").stdout;
+    request.with("x-signature", &tests::base64(&mac))
+}
+
+#[test]
+fn a_shared_secret_signs_by_its_own_algorithm_and_whole() {
+    let signer = site().signing_app("shared", "p256");
+    let (id, sm3) = shared_secret("shared", "sm3");
+    let (_, sha256) = shared_secret("shared", "sha256");
+    for (digest, secret) in [("sm3", &sm3), ("sha256", &sha256)] {
+        let request = by_secret(&signer, digest, secret);
+        request.send(site()).expect(201);
+        refused(&request.send(site()), 401, "replay");
+        let swapped = SignedRequest { body: b"{}".to_vec(), ..by_secret(&signer, digest, secret) };
+        refused(&swapped.send(site()), 401, "client_signature_invalid");
+        let late = by_secret(&signer, digest, secret).with("x-timestamp", &(now() - 600).to_string());
+        refused(&late.send(site()), 401, "clock_skew");
+        let whole = by_secret(&signer, digest, secret);
+        let octets = tests::unbase64(whole.header("x-signature"));
+        for shortened in [&octets[..31], &octets[..16], &octets[..1]] {
+            let request = whole.clone().with("x-signature", &tests::base64(shortened));
+            refused(&request.send(site()), 401, "client_signature_invalid");
+        }
+    }
+    for (digest, secret) in [("sm3", &sha256), ("sha256", &sm3), ("sm3", &"00".repeat(32))] {
+        refused(&by_secret(&signer, digest, secret).send(site()), 401, "client_signature_invalid");
+    }
+    // The name of a credential chooses nothing but that credential.
+    by_secret(&signer, "sm3", &sm3).with("x-credential", &id).send(site()).expect(201);
+    let other = by_secret(&signer, "sha256", &sha256).with("x-credential", &id);
+    refused(&other.send(site()), 401, "client_signature_invalid");
+    site().app_command(&["credential", "revoke", "shared", &id, "--reason", "test"]);
+    refused(&by_secret(&signer, "sm3", &sm3).send(site()), 401, "client_signature_invalid");
+    by_secret(&signer, "sha256", &sha256).send(site()).expect(201);
+    known();
+}
+
 #[test]
 fn every_field_is_there_once_and_well_formed() {
     let cases = [

@@ -37,7 +37,10 @@ pub(super) async fn freeze(
     at: OffsetDateTime,
 ) -> Result<Evidence, Problem> {
     let register = gateway.callers.apps.register().await.map_err(|error| Problem::database(&error))?;
-    let known = register.app(app).map(|known| json!(AppResponse::new(known))).unwrap_or_default();
+    let mut known = register.app(app).map(|known| json!(AppResponse::new(known))).unwrap_or_default();
+    if let Some(members) = known.as_object_mut() {
+        members.remove("contacts"); // people, whom the register keeps sealed
+    }
     let entries = entries(gateway, app, at - REACH).await?;
     let requests: BTreeSet<&str> =
         entries.iter().filter_map(|(_, entry)| entry["request_id"].as_str()).collect();

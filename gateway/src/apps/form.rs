@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use config::{AppId, Device, GroupId, KeyId, Secret};
 use formats::{Certificate, PublicKey};
 use serde::Deserialize;
@@ -169,7 +171,7 @@ impl AppRequest {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CredentialRequest {
-    /// `sm2`, `p256`, `certificate` (exactly this one), `certificate-name` (any of its
+    /// `sm2`, `p256`, `hmac-sm3`, `hmac-sha256`, `certificate` (exactly this one), `certificate-name` (any of its
     /// issuer for its subject), or in a sandbox `api-key`.
     kind: String,
     /// PEM, for `sm2` and `p256`.
@@ -254,9 +256,11 @@ impl CredentialRequest {
         random: &[u8; 32],
         faults: &mut Faults,
     ) -> Option<(Material, Option<Secret<String>>)> {
-        const KINDS: [(&str, CredentialKind); 5] = [
+        const KINDS: [(&str, CredentialKind); 7] = [
             ("sm2", CredentialKind::Sm2),
             ("p256", CredentialKind::P256),
+            ("hmac-sm3", CredentialKind::HmacSm3),
+            ("hmac-sha256", CredentialKind::HmacSha256),
             ("certificate", CredentialKind::Certificate),
             ("certificate-name", CredentialKind::CertificateName),
             ("api-key", CredentialKind::ApiKey),
@@ -314,7 +318,14 @@ impl CredentialRequest {
                 let key = hex::encode(&random[..24]);
                 Some((Material::of_api_key(&key), Some(Secret::new(key))))
             }
-            CredentialKind::HmacSm3 | CredentialKind::HmacSha256 => None,
+            CredentialKind::HmacSm3 | CredentialKind::HmacSha256 => {
+                let secret = Secret::new(random.to_vec());
+                let material = match kind {
+                    CredentialKind::HmacSm3 => Material::HmacSm3(secret),
+                    _ => Material::HmacSha256(secret),
+                };
+                Some((material, Some(Secret::new(STANDARD.encode(random)))))
+            }
         }
     }
 }

@@ -57,17 +57,26 @@ impl Apps {
 
     fn fresh(&self) -> Option<Arc<Register>> {
         let held = self.held.load();
-        held.as_ref().filter(|held| held.checked.elapsed() < FRESH).map(|held| Arc::clone(&held.register))
+        let held =
+            held.as_ref().filter(|held| held.checked.elapsed() < FRESH && self.is_judged(&held.register));
+        held.map(|held| Arc::clone(&held.register))
+    }
+
+    /// Whether it was read with what there is now to judge and open rows with.
+    fn is_judged(&self, register: &Register) -> bool {
+        register.judged == self.store.protection().is_unlocked()
     }
 
     async fn read(&self) -> Result<Arc<Register>, StoreError> {
         // Time and revision first: what is read after them is at least as new.
         let checked = Instant::now();
+        let judged = self.store.protection().is_unlocked();
         let revision = self.store.app_revision().await?;
-        let held = self.held.load_full().filter(|held| held.register.revision == revision);
+        let held = self.held.load_full();
+        let held = held.filter(|held| held.register.revision == revision && self.is_judged(&held.register));
         let register = match held {
             Some(held) => Arc::clone(&held.register),
-            None => Arc::new(Register::new(revision, self.store.registered_apps().await?)),
+            None => Arc::new(Register::new(revision, judged, self.store.registered_apps().await?)),
         };
         self.held.store(Some(Arc::new(Held { register: Arc::clone(&register), checked })));
         Ok(register)
@@ -90,6 +99,8 @@ pub(crate) struct KnownCredential {
 /// Apps, and the ways to find one.
 pub(crate) struct Register {
     revision: i64,
+    /// Rows that were altered were left out, and secrets opened: the data key was here.
+    judged: bool,
     by_id: HashMap<AppId, Arc<KnownApp>>,
     /// By the digest of an API key or of a certificate, which nobody can guess.
     by_digest: HashMap<[u8; 32], Place>,
@@ -101,9 +112,9 @@ pub(crate) struct Register {
 type Place = (Arc<KnownApp>, usize);
 
 impl Register {
-    fn new(revision: i64, apps: Vec<RegisteredApp>) -> Self {
-        let mut register =
-            Self { revision, by_id: HashMap::new(), by_digest: HashMap::new(), by_names: HashMap::new() };
+    fn new(revision: i64, judged: bool, apps: Vec<RegisteredApp>) -> Self {
+        let (by_id, by_digest, by_names) = (HashMap::new(), HashMap::new(), HashMap::new());
+        let mut register = Self { revision, judged, by_id, by_digest, by_names };
         for RegisteredApp { app, credentials, .. } in apps {
             let credentials = credentials.into_iter().map(known).collect();
             register.enter(Arc::new(KnownApp { app: Arc::new(app), credentials }));

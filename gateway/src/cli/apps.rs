@@ -69,7 +69,7 @@ enum CredentialCommand {
     Add {
         /// The app's id.
         app: String,
-        /// sm2, p256, certificate or certificate-name; in a sandbox api-key too.
+        /// sm2, p256, hmac-sm3, hmac-sha256, certificate or certificate-name; in a sandbox api-key too.
         #[arg(long)]
         kind: String,
         /// PEM, for sm2 and p256.
