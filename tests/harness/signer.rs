@@ -98,9 +98,12 @@ impl Signer {
     /// A compact JSON Web Signature; the header says by which algorithm, whatever the key is.
     pub fn jws(&self, header: &Value, claims: &Value) -> String {
         let input = [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part.to_string())).join(".");
-        let signature =
-            if self.sm2 { self.fixed_sm2(input.as_bytes()) } else { self.fixed_p256(input.as_bytes()) };
-        format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature))
+        format!("{input}.{}", URL_SAFE_NO_PAD.encode(self.sign_fixed(input.as_bytes())))
+    }
+
+    /// A signature as the 64 octets r ‖ s.
+    pub fn sign_fixed(&self, text: &[u8]) -> Vec<u8> {
+        if self.sm2 { self.fixed_sm2(text) } else { self.fixed_p256(text) }
     }
 
     /// An assertion by which the app asks for a token; `changes` replaces claims, `null` takes one away.

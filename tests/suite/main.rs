@@ -21,6 +21,7 @@ mod idempotency;
 mod key_commands;
 mod layering;
 mod licenses;
+mod message_signatures;
 mod openapi;
 mod operations;
 mod overload;

@@ -1,13 +1,15 @@
 //! Who asks. One extractor decides it; 401, and 403 for who may not ask at all or lacks a scope, come from here and
 //! nowhere else.
 //!
-//! A request proves its app in one way: by a signature over itself (`signed`), an access token (`bearer`), an API key
+//! A request proves its app in one way: by a signature over itself (`signed`, or in the standard's fields `message`),
+//! an access token (`bearer`), an API key
 //! in a sandbox (`api_key`), or, where it shows none of these, by its connection's client certificate (`mutual_tls`).
 //! Two ways at once are refused: what one of them says could be smuggled past the other.
 
 pub(crate) mod api_key;
 pub(crate) mod bearer;
 pub(crate) mod jws;
+pub(crate) mod message;
 pub(crate) mod mutual_tls;
 pub(crate) mod rate;
 pub(crate) mod register;
@@ -177,6 +179,7 @@ pub(crate) struct Proved {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Method {
     Signed,
+    Message,
     Bearer,
     ApiKey,
 }
@@ -184,9 +187,10 @@ enum Method {
 impl Method {
     /// The one way that the request's fields claim; none if they claim none.
     fn of(headers: &HeaderMap) -> Result<Option<Self>, Problem> {
-        let signed = signed::FIELDS.iter().any(|field| headers.contains_key(*field));
+        let any = |fields: &[&str]| fields.iter().any(|field| headers.contains_key(*field));
         let claims = [
-            (Self::Signed, signed),
+            (Self::Signed, any(&signed::FIELDS)),
+            (Self::Message, any(&message::FIELDS)),
             (Self::Bearer, headers.contains_key("authorization")),
             (Self::ApiKey, headers.contains_key("x-api-key")),
         ];
@@ -237,6 +241,7 @@ async fn prove(parts: &Parts, gateway: &Gateway, attempt: &mut Attempt) -> Resul
     let register = gateway.callers.apps.register().await.map_err(|error| Problem::database(&error))?;
     match method {
         Some(Method::Signed) => signed::prove(parts, gateway, &register, attempt).await,
+        Some(Method::Message) => message::prove(parts, gateway, &register, attempt).await,
         Some(Method::Bearer) => bearer::prove(parts, gateway, &register, attempt),
         Some(Method::ApiKey) => api_key::prove(parts, gateway, &register, attempt),
         None => match mutual_tls::certificate(parts) {

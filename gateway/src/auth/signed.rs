@@ -15,18 +15,19 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use config::AppId;
 use formats::{Algorithm, DEFAULT_SIGNER_ID, PublicKey};
 use hmac::{Hmac, KeyInit, Mac};
 use http_body::Body as _;
 use sm3::{Digest, Sm3};
-use store::{Material, NonceSpace};
+use store::{CredentialKind, Material, NonceSpace};
 use time::{Duration, OffsetDateTime};
 
 use super::jws::Jws;
 use super::register::{KnownApp, Register};
 use super::throttle::Attempt;
-use super::{Proved, admitted, holding};
+use super::{Proved, admitted, holding, message};
 use crate::body::Patience;
 use crate::problem::{Fault, Problem};
 use crate::state::Gateway;
@@ -48,9 +49,9 @@ const SHORTEST_SECRET: usize = 32;
 /// Octets of bodies that are held until the signatures over them are judged: nobody has proved anything by then.
 pub(crate) const MOST_HELD: usize = 256 << 20;
 
-/// SM3 of a signed request's body.
-#[derive(Clone, Copy)]
-struct BodyDigest([u8; 32]);
+/// A signed request's body, in its extensions while it is judged.
+#[derive(Clone)]
+pub(super) struct WholeBody(pub(super) Bytes);
 
 /// The text that is signed: method, path and query of the target as they were sent, app, Unix time, nonce, and SM3 of
 /// the body in lower-case hexadecimal, a line feed between each two.
@@ -68,9 +69,9 @@ pub(crate) fn canonical(
     [method.as_str(), path, &query, app, timestamp, nonce, &digest].join("\n")
 }
 
-/// Reads the body of a signed request, so that its digest is known before anybody decides on it.
+/// Reads the body of a signed request, so that it is known before anybody decides on it.
 pub(crate) async fn read_body(State(gateway): State<Gateway>, request: Request, next: Next) -> Response {
-    if !FIELDS.iter().any(|field| request.headers().contains_key(*field)) {
+    if !FIELDS.iter().chain(&message::FIELDS).any(|field| request.headers().contains_key(*field)) {
         return next.run(request).await;
     }
     let server = &gateway.config.server;
@@ -91,7 +92,7 @@ pub(crate) async fn read_body(State(gateway): State<Gateway>, request: Request, 
         Ok(body) => body,
         Err(problem) => return problem.into_response(),
     };
-    parts.extensions.insert(BodyDigest(Sm3::digest(&body).into()));
+    parts.extensions.insert(WholeBody(body.clone()));
     next.run(Request::from_parts(parts, Body::from(body))).await
 }
 
@@ -148,7 +149,7 @@ fn is_timestamp(text: &str) -> bool {
     (1..=12).contains(&text.len()) && text.bytes().all(|octet| octet.is_ascii_digit())
 }
 
-fn is_nonce(text: &str) -> bool {
+pub(super) fn is_nonce(text: &str) -> bool {
     let plain = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'_' | b'-');
     (16..=64).contains(&text.len()) && text.bytes().all(plain)
 }
@@ -168,70 +169,113 @@ pub(crate) async fn prove(
     attempt: &mut Attempt,
 ) -> Result<Proved, Problem> {
     let fields = Fields::of(&parts.headers)?;
-    attempt.claims(fields.app.as_str());
-    attempt.admit(gateway)?;
-    let now = OffsetDateTime::now_utc();
-    if (fields.at - now).abs() > WINDOW {
-        return Err(Problem::clock_skew(now));
-    }
-    // Absent only if a route was left without the layer that reads bodies.
-    let Some(BodyDigest(digest)) = parts.extensions.get() else { return Err(Problem::signature_invalid()) };
-    let target = (parts.uri.path(), parts.uri.query());
-    let text =
-        canonical(&parts.method, target, (fields.app.as_str(), fields.timestamp, fields.nonce), digest);
-    let app = register.app(&fields.app);
-    if !is_signed(gateway, app, &fields, text.as_bytes(), now) {
-        return Err(Problem::signature_invalid());
-    }
-    let Some(app) = app else { return Err(Problem::signature_invalid()) };
-    attempt.proved(&app.app.id);
-    admitted(app, now)?;
-    // Last: whoever cannot sign cannot use up anybody's nonces.
-    let expires_at = fields.at.max(now) + REMEMBERED;
-    let first =
-        gateway.callers.nonces.first_use(NonceSpace::Request, &app.app.id, fields.nonce, expires_at).await;
-    match first {
-        Ok(true) => Ok(Proved { app: Arc::clone(app), restricted: None }),
-        Ok(false) => Err(Problem::replay()),
-        Err(error) => Err(Problem::database(&error)),
-    }
+    let text = |body: &[u8]| {
+        let target = (parts.uri.path(), parts.uri.query());
+        let said = (fields.app.as_str(), fields.timestamp, fields.nonce);
+        Ok(canonical(&parts.method, target, said, &Sm3::digest(body).into()))
+    };
+    let claim = Claim {
+        app: &fields.app,
+        at: fields.at,
+        nonce: fields.nonce,
+        credential: fields.credential,
+        kind: None,
+        by_key: &fields.signature,
+        by_secret: &fields.signature,
+    };
+    claim.prove(parts, gateway, register, attempt, text).await
 }
 
-/// Whether a credential of the app that holds now made the signature. Where none did, as many signatures of each kind
-/// have been checked as there may be credentials.
-fn is_signed(
-    gateway: &Gateway,
-    app: Option<&Arc<KnownApp>>,
-    fields: &Fields<'_>,
-    text: &[u8],
-    now: OffsetDateTime,
-) -> bool {
-    let mut checks = Checks { gateway, text, signature: &fields.signature, sm2: 0, p256: 0, hmac: 0 };
-    let credentials = app.into_iter().flat_map(|app| holding(app, now));
-    for known in credentials {
-        if fields.credential.is_some_and(|id| id != known.credential.id) {
-            continue;
+/// What a signed request claims, in whichever fields it says so.
+pub(super) struct Claim<'c> {
+    pub(super) app: &'c AppId,
+    /// When it was signed.
+    pub(super) at: OffsetDateTime,
+    pub(super) nonce: &'c str,
+    /// By this credential; without it, by any that holds.
+    pub(super) credential: Option<&'c str>,
+    /// By a credential of this kind; without it, of any. It chooses among credentials, never how one is checked.
+    pub(super) kind: Option<CredentialKind>,
+    /// The signature as one by a key pair, DER.
+    pub(super) by_key: &'c [u8],
+    /// The signature as one by a shared secret.
+    pub(super) by_secret: &'c [u8],
+}
+
+impl Claim<'_> {
+    /// The app, if it signed the text that the request stands for, within the window, for the first time.
+    pub(super) async fn prove(
+        &self,
+        parts: &Parts,
+        gateway: &Gateway,
+        register: &Register,
+        attempt: &mut Attempt,
+        text: impl FnOnce(&[u8]) -> Result<String, Problem>,
+    ) -> Result<Proved, Problem> {
+        attempt.claims(self.app.as_str());
+        attempt.admit(gateway)?;
+        let now = OffsetDateTime::now_utc();
+        if (self.at - now).abs() > WINDOW {
+            return Err(Problem::clock_skew(now));
         }
-        let signed = match (&known.credential.material, &known.key) {
-            (Material::Sm2(_), Some(key)) => checks.key(Algorithm::Sm2Sm3, key),
-            (Material::P256(_), Some(key)) => checks.key(Algorithm::EcdsaP256Sha256, key),
-            (Material::HmacSm3(secret), _) => checks.hmac_sm3(secret.expose()),
-            (Material::HmacSha256(secret), _) => checks.hmac_sha256(secret.expose()),
-            _ => false,
-        };
-        if signed {
-            return true;
+        // Absent only if a route was left without the layer that reads bodies.
+        let Some(WholeBody(body)) = parts.extensions.get() else { return Err(Problem::signature_invalid()) };
+        let text = text(body)?;
+        let app = register.app(self.app);
+        if !self.is_signed(gateway, app, text.as_bytes(), now) {
+            return Err(Problem::signature_invalid());
+        }
+        let Some(app) = app else { return Err(Problem::signature_invalid()) };
+        attempt.proved(&app.app.id);
+        admitted(app, now)?;
+        // Last: whoever cannot sign cannot use up anybody's nonces.
+        let expires_at = self.at.max(now) + REMEMBERED;
+        let nonces = &gateway.callers.nonces;
+        match nonces.first_use(NonceSpace::Request, &app.app.id, self.nonce, expires_at).await {
+            Ok(true) => Ok(Proved { app: Arc::clone(app), restricted: None }),
+            Ok(false) => Err(Problem::replay()),
+            Err(error) => Err(Problem::database(&error)),
         }
     }
-    checks.make_up();
-    false
+
+    /// Whether a credential of the app that holds now made the signature. Where none did, as many signatures of each
+    /// kind have been checked as there may be credentials.
+    fn is_signed(
+        &self,
+        gateway: &Gateway,
+        app: Option<&Arc<KnownApp>>,
+        text: &[u8],
+        now: OffsetDateTime,
+    ) -> bool {
+        let mut checks = Checks { gateway, text, claim: self, sm2: 0, p256: 0, hmac: 0 };
+        for known in app.into_iter().flat_map(|app| holding(app, now)) {
+            let (id, kind) = (&known.credential.id, known.credential.material.kind());
+            if self.credential.is_some_and(|wanted| wanted != id)
+                || self.kind.is_some_and(|wanted| wanted != kind)
+            {
+                continue;
+            }
+            let signed = match (&known.credential.material, &known.key) {
+                (Material::Sm2(_), Some(key)) => checks.key(Algorithm::Sm2Sm3, key),
+                (Material::P256(_), Some(key)) => checks.key(Algorithm::EcdsaP256Sha256, key),
+                (Material::HmacSm3(secret), _) => checks.hmac_sm3(secret.expose()),
+                (Material::HmacSha256(secret), _) => checks.hmac_sha256(secret.expose()),
+                _ => false,
+            };
+            if signed {
+                return true;
+            }
+        }
+        checks.make_up();
+        false
+    }
 }
 
 /// Counts what was checked, so that a refusal can check as much whatever there was.
 struct Checks<'c> {
     gateway: &'c Gateway,
     text: &'c [u8],
-    signature: &'c [u8],
+    claim: &'c Claim<'c>,
     sm2: usize,
     p256: usize,
     hmac: usize,
@@ -246,7 +290,7 @@ impl Checks<'_> {
         let documents = self.gateway.documents.current();
         let digest = key.digest(algorithm, DEFAULT_SIGNER_ID, self.text);
         digest.is_ok_and(|digest| {
-            key.verify_digest_with(algorithm, &digest, self.signature, Some(documents.verifier())).is_ok()
+            key.verify_digest_with(algorithm, &digest, self.claim.by_key, Some(documents.verifier())).is_ok()
         })
     }
 
@@ -255,14 +299,14 @@ impl Checks<'_> {
         let Ok(mut mac) = Hmac::<Sm3>::new_from_slice(secret) else { return false };
         mac.update(self.text);
         let expected: [u8; 32] = mac.finalize().into_bytes().into();
-        let is_equal = constant_time::verify_slices_are_equal(&expected, self.signature).is_ok();
+        let is_equal = constant_time::verify_slices_are_equal(&expected, self.claim.by_secret).is_ok();
         is_equal && secret.len() >= SHORTEST_SECRET
     }
 
     fn hmac_sha256(&mut self, secret: &[u8]) -> bool {
         self.hmac += 1;
         let key = sha2_hmac::Key::new(sha2_hmac::HMAC_SHA256, secret);
-        sha2_hmac::verify(&key, self.text, self.signature).is_ok() && secret.len() >= SHORTEST_SECRET
+        sha2_hmac::verify(&key, self.text, self.claim.by_secret).is_ok() && secret.len() >= SHORTEST_SECRET
     }
 
     fn make_up(&mut self) {
