@@ -15,6 +15,8 @@ need openssl openssl
 for postgres in /usr/lib/postgresql/*/bin/postgres; do need "$postgres" postgresql; done
 need pdftotext poppler-utils
 need qpdf qpdf
+need python3 python3
+python3 -c 'import ensurepip' 2>/dev/null || missing="$missing python3-venv"
 need sqlite3 sqlite3
 need strace strace
 need softhsm2-util softhsm2
@@ -24,14 +26,27 @@ need javac default-jdk-headless
 need /usr/share/java/bcprov.jar libbcprov-java
 need /usr/share/java/bcpkix.jar libbcpkix-java
 need /usr/share/java/bcutil.jar libbcutil-java
+python3 -c 'import cryptography' 2>/dev/null || missing="$missing python3 python3-cryptography"
 
-[ -n "$missing" ] || exit 0
-if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
-    echo "the tests need these Debian packages, which only root can install:$missing" >&2
-    exit 1
+if [ -n "$missing" ]; then
+    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
+        echo "the tests need these Debian packages, which only root can install:$missing" >&2
+        exit 1
+    fi
+    echo "installing:$missing"
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -qq
+    # shellcheck disable=SC2086 # a list of packages
+    apt-get install -y -qq --no-install-recommends $missing
 fi
-echo "installing:$missing"
-export DEBIAN_FRONTEND=noninteractive
-apt-get update -qq
-# shellcheck disable=SC2086 # a list of packages
-apt-get install -y -qq --no-install-recommends $missing
+
+# Python's own, in an environment apart; made anew when the list changes.
+here=$(dirname "$0")
+venv=$here/../target/venv
+if ! cmp -s "$here/requirements.txt" "$venv/requirements.txt"; then
+    echo "installing: what tests/requirements.txt names"
+    rm -rf "$venv"
+    python3 -m venv "$venv"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check -r "$here/requirements.txt"
+    cp "$here/requirements.txt" "$venv/requirements.txt"
+fi

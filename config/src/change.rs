@@ -5,7 +5,10 @@
 
 use std::fmt::{self, Debug};
 
-use crate::{Ceremony, Config, Database, Device, Documents, Fetch, Fleet, Server, Site, Trust, TrustRules};
+use crate::{
+    Callers, Ceremony, Config, Database, Device, Documents, Fetch, Fleet, Server, Site, Tls, Traces, Trust,
+    TrustRules,
+};
 
 /// Whether a running gateway can take a change over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,12 +40,28 @@ impl Config {
     /// What is different in `next`, in the file's order of sections; nothing if they are the same.
     #[must_use]
     pub fn changes_to(&self, next: &Self) -> Vec<Change> {
-        let Self { site, server, database, trust, ceremony, documents, fleet, devices, folder } = self;
+        let Self {
+            site,
+            server,
+            tls,
+            database,
+            trust,
+            callers,
+            traces,
+            ceremony,
+            documents,
+            fleet,
+            devices,
+            folder,
+        } = self;
         let mut changes = Changes::default();
         changes.site(site, &next.site);
         changes.server(server, &next.server);
+        changes.tls(tls, &next.tls);
         changes.database(database, &next.database);
         changes.trust(trust, &next.trust);
+        changes.callers(callers, &next.callers);
+        changes.traces(traces, &next.traces);
         changes.ceremony(ceremony, &next.ceremony);
         changes.documents(documents, &next.documents);
         changes.fleet(fleet, &next.fleet);
@@ -77,25 +96,61 @@ impl Changes {
         let Server {
             http,
             https,
+            mutual,
+            admin,
+            client_auth,
+            admin_client_auth,
             tls_certificate,
             tls_key,
             body_limit,
+            header_limit,
             read_timeout,
+            min_body_rate,
+            write_timeout,
+            keep_alive,
             request_deadline,
             max_in_flight,
             max_connections,
+            max_connections_per_address,
+            http2_streams,
             shutdown_grace,
         } = before;
         self.field(Effect::Restart, "server.http", http, &after.http);
         self.field(Effect::Restart, "server.https", https, &after.https);
+        self.field(Effect::Restart, "server.mutual", mutual, &after.mutual);
+        self.field(Effect::Restart, "server.admin", admin, &after.admin);
+        self.field(Effect::Live, "server.client_auth", client_auth, &after.client_auth);
+        self.field(Effect::Live, "server.admin_client_auth", admin_client_auth, &after.admin_client_auth);
         self.field(Effect::Live, "server.tls_certificate", tls_certificate, &after.tls_certificate);
         self.field(Effect::Live, "server.tls_key", tls_key, &after.tls_key);
         self.field(Effect::Live, "server.body_limit", body_limit, &after.body_limit);
+        self.field(Effect::Live, "server.header_limit", header_limit, &after.header_limit);
         self.field(Effect::Live, "server.read_timeout_ms", read_timeout, &after.read_timeout);
+        self.field(Effect::Live, "server.min_body_rate", min_body_rate, &after.min_body_rate);
+        self.field(Effect::Live, "server.write_timeout_ms", write_timeout, &after.write_timeout);
+        self.field(Effect::Live, "server.keep_alive_ms", keep_alive, &after.keep_alive);
         self.field(Effect::Live, "server.request_deadline_ms", request_deadline, &after.request_deadline);
         self.field(Effect::Live, "server.max_in_flight", max_in_flight, &after.max_in_flight);
         self.field(Effect::Live, "server.max_connections", max_connections, &after.max_connections);
+        self.field(
+            Effect::Live,
+            "server.max_connections_per_address",
+            max_connections_per_address,
+            &after.max_connections_per_address,
+        );
+        self.field(Effect::Live, "server.http2_streams", http2_streams, &after.http2_streams);
         self.field(Effect::Live, "server.shutdown_grace_ms", shutdown_grace, &after.shutdown_grace);
+    }
+
+    fn tls(&mut self, before: &Tls, after: &Tls) {
+        let Tls { minimum, suites, key, sign_timeout, watch, client_anchors, client_crls } = before;
+        self.field(Effect::Live, "tls.minimum", minimum, &after.minimum);
+        self.field(Effect::Live, "tls.suites", suites, &after.suites);
+        self.field(Effect::Live, "tls.key", key, &after.key);
+        self.field(Effect::Live, "tls.sign_timeout_ms", sign_timeout, &after.sign_timeout);
+        self.field(Effect::Restart, "tls.watch_ms", watch, &after.watch);
+        self.field(Effect::Live, "tls.client_anchors", client_anchors, &after.client_anchors);
+        self.field(Effect::Live, "tls.client_crls", client_crls, &after.client_crls);
     }
 
     fn database(&mut self, before: &Database, after: &Database) {
@@ -147,6 +202,19 @@ impl Changes {
         self.field(Effect::Live, "trust.fetch.timeout_ms", timeout, &after.timeout);
         self.field(Effect::Live, "trust.fetch.retry_ms", retry, &after.retry);
         self.field(Effect::Live, "trust.fetch.crl_limit", crl_limit, &after.crl_limit);
+    }
+
+    fn callers(&mut self, before: &Callers, after: &Callers) {
+        let Callers { api_keys, issuer, token_lifetime } = before;
+        self.field(Effect::Live, "callers.api_keys", api_keys, &after.api_keys);
+        self.field(Effect::Live, "callers.issuer", issuer, &after.issuer);
+        self.field(Effect::Live, "callers.token_lifetime_s", token_lifetime, &after.token_lifetime);
+    }
+
+    fn traces(&mut self, before: &Traces, after: &Traces) {
+        let Traces { endpoint, percent } = before;
+        self.field(Effect::Restart, "traces.endpoint", endpoint, &after.endpoint);
+        self.field(Effect::Restart, "traces.percent", percent, &after.percent);
     }
 
     fn ceremony(&mut self, before: &Ceremony, after: &Ceremony) {

@@ -4,6 +4,7 @@
 //! Invariants: no value of this crate's types breaks a rule its documentation states; relative paths are
 //! relative to the file they stand in; nothing here reads the environment or opens what a path names.
 
+mod callers;
 mod change;
 mod database;
 mod device;
@@ -12,10 +13,13 @@ mod names;
 mod read;
 mod secret;
 mod server;
+mod tls;
+mod traces;
 mod trust;
 
 use std::path::{Path, PathBuf};
 
+pub use callers::Callers;
 pub use change::{Change, Effect};
 pub use database::Database;
 pub use device::{Device, Fleet, Isolation, OutputCheck};
@@ -24,6 +28,8 @@ pub use names::{AppId, DeviceId, GroupId, KeyId, NameError};
 use read::Reader;
 pub use secret::Secret;
 pub use server::{Ceremony, Documents, Server, Site};
+pub use tls::{ClientAuth, Tls, TlsVersion};
+pub use traces::Traces;
 pub use trust::{CrlSource, Fetch, OcspHash, OcspSource, PolicyId, Revocation, SourceUrl, Trust, TrustRules};
 
 /// A whole site: how it listens, what it trusts, and the devices behind it.
@@ -33,10 +39,16 @@ pub struct Config {
     pub site: Site,
     /// Listeners and the limits of a request.
     pub server: Server,
+    /// What the HTTPS listeners have in common.
+    pub tls: Tls,
     /// Where state lives.
     pub database: Database,
     /// What certificates are judged against.
     pub trust: Trust,
+    /// How apps prove themselves.
+    pub callers: Callers,
+    /// Where traces go.
+    pub traces: Traces,
     /// How keys are made and ended.
     pub ceremony: Ceremony,
     /// How documents that the gateway makes are set.
@@ -76,20 +88,26 @@ impl Config {
         let config = reader.root().map(|mut root| {
             let site = root.section("site", Site::read);
             let server = root.section("server", Server::read);
+            let tls = root.section("tls", Tls::read);
             let database = root.section("database", Database::read);
             let trust = root.section("trust", Trust::read);
+            let callers = root.section("callers", |section| Callers::read(section, &site));
+            let traces = root.section("traces", Traces::read);
             let ceremony = root.section("ceremony", |section| Ceremony::read(section, site.sandbox));
             let documents = root.section("documents", Documents::read);
             let fleet = root.section("fleet", Fleet::read);
             let devices = root.list("device", Device::read);
             root.finish();
-            (site, server, database, trust, ceremony, documents, fleet, devices)
+            (site, server, tls, database, trust, callers, traces, ceremony, documents, fleet, devices)
         });
-        let Some((site, server, database, trust, ceremony, documents, fleet, devices)) = config else {
+        let Some((site, server, tls, database, trust, callers, traces, ceremony, documents, fleet, devices)) =
+            config
+        else {
             return Err(reader.into_mistakes());
         };
         device::check_all(&devices, &reader);
         server::check_together(&site, &server, &reader);
+        tls::check_together(&tls, &server, &reader);
         database::check_together(&site, &database, &reader);
         let mistakes = reader.into_mistakes();
         if !mistakes.is_empty() {
@@ -99,8 +117,11 @@ impl Config {
         Ok(Self {
             site,
             server,
+            tls,
             database,
             trust,
+            callers,
+            traces,
             ceremony,
             documents,
             fleet,

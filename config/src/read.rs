@@ -154,6 +154,11 @@ impl<'r> Section<'r> {
         self.reader.mistake_at(at, format!("{}: {message}", self.path(field)));
     }
 
+    /// Whether the field is there.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.table.is_some_and(|table| table.get(name).is_some())
+    }
+
     pub(crate) fn text(&mut self, name: &'static str) -> Option<&'r str> {
         let (_, value) = self.value(name)?;
         if value.as_str().is_none() {
@@ -216,6 +221,16 @@ impl<'r> Section<'r> {
                 default
             }
         }
+    }
+
+    /// A number of things.
+    pub(crate) fn count(
+        &mut self,
+        name: &'static str,
+        default: u64,
+        range: std::ops::RangeInclusive<u64>,
+    ) -> usize {
+        usize::try_from(self.integer(name, default, range)).unwrap_or(usize::MAX)
     }
 
     pub(crate) fn milliseconds(

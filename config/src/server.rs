@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::read::{Reader, Section};
+use crate::tls::{CLIENT_AUTH, ClientAuth};
 
 /// What kind of site this is.
 #[derive(Debug, Clone)]
@@ -20,22 +21,43 @@ pub struct Site {
 pub struct Server {
     /// Plain HTTP: only in a sandbox and only on a loopback address.
     pub http: Option<SocketAddr>,
-    /// HTTPS (TLS 1.3).
+    /// HTTPS for callers.
     pub https: Option<SocketAddr>,
-    /// PEM chain of the HTTPS listener, server certificate first.
+    /// HTTPS for callers who show a certificate.
+    pub mutual: Option<SocketAddr>,
+    /// HTTPS for administration, metrics and console. Without it they answer at the admin socket, and in a sandbox
+    /// everywhere.
+    pub admin: Option<SocketAddr>,
+    /// Whether `https` asks for a certificate. Default off.
+    pub client_auth: ClientAuth,
+    /// Whether `admin` asks for a certificate. Default off.
+    pub admin_client_auth: ClientAuth,
+    /// PEM chain of the HTTPS listeners, server certificate first.
     pub tls_certificate: Option<PathBuf>,
     /// PEM private key (PKCS#8) of that certificate.
     pub tls_key: Option<PathBuf>,
     /// Largest request body, octets. Default 1 MiB.
     pub body_limit: usize,
-    /// How long a client may take to send a request's head and body, each. Default 10 s.
+    /// Largest head of a request, octets. Default 16 KiB.
+    pub header_limit: usize,
+    /// How long a client may take for a TLS handshake, a request's head and its body, each. Default 10 s.
     pub read_timeout: Duration,
+    /// Octets a second that let a body take longer than `read_timeout`. Default 16 KiB.
+    pub min_body_rate: u64,
+    /// How long a client may take none of its answer. Default 30 s.
+    pub write_timeout: Duration,
+    /// How long a connection may be idle. Default 75 s.
+    pub keep_alive: Duration,
     /// How long a request may take once it is here, whatever it waits for; operators' acts apart. Default 10 s.
     pub request_deadline: Duration,
     /// Requests being worked on at once; one more is answered 503 at once. Default 4,096.
     pub max_in_flight: usize,
     /// Open connections; one more waits until another closes. Default 10,000.
     pub max_connections: usize,
+    /// Open connections from one address; one more is closed. Default `max_connections`.
+    pub max_connections_per_address: usize,
+    /// Requests at once on one HTTP/2 connection. Default 100.
+    pub http2_streams: u32,
     /// How long a stop waits for what is in flight. Default 20 s.
     pub shutdown_grace: Duration,
 }
@@ -76,30 +98,32 @@ fn replica(section: &mut Section<'_>) -> String {
 
 impl Server {
     pub(crate) fn read(section: &mut Section<'_>) -> Self {
+        let max_connections = section.count("max_connections", 10_000, 1..=1_000_000);
+        let per_address = section.count("max_connections_per_address", max_connections as u64, 1..=1_000_000);
         let server = Self {
             http: section.address("http"),
             https: section.address("https"),
+            mutual: section.address("mutual"),
+            admin: section.address("admin"),
+            client_auth: section.choice("client_auth", &CLIENT_AUTH, ClientAuth::Off),
+            admin_client_auth: section.choice("admin_client_auth", &CLIENT_AUTH, ClientAuth::Off),
             tls_certificate: section.file("tls_certificate"),
             tls_key: section.file("tls_key"),
-            body_limit: usize::try_from(section.integer("body_limit", 1 << 20, 1024..=64 << 20))
-                .unwrap_or(1 << 20),
+            body_limit: section.count("body_limit", 1 << 20, 1024..=64 << 20),
+            header_limit: section.count("header_limit", 16 << 10, 8 << 10..=256 << 10),
             read_timeout: section.milliseconds("read_timeout_ms", 10_000, 100..=600_000),
+            min_body_rate: section.integer("min_body_rate", 16 << 10, 1..=1 << 30),
+            write_timeout: section.milliseconds("write_timeout_ms", 30_000, 100..=600_000),
+            keep_alive: section.milliseconds("keep_alive_ms", 75_000, 100..=3_600_000),
             request_deadline: section.milliseconds("request_deadline_ms", 10_000, 100..=600_000),
-            max_in_flight: usize::try_from(section.integer("max_in_flight", 4096, 1..=1_000_000))
-                .unwrap_or(4096),
-            max_connections: usize::try_from(section.integer("max_connections", 10_000, 1..=1_000_000))
-                .unwrap_or(10_000),
+            max_in_flight: section.count("max_in_flight", 4096, 1..=1_000_000),
+            max_connections,
+            max_connections_per_address: per_address,
+            http2_streams: u32::try_from(section.integer("http2_streams", 100, 1..=10_000)).unwrap_or(100),
             shutdown_grace: section.milliseconds("shutdown_grace_ms", 20_000, 0..=600_000),
         };
-        if server.http.is_none() && server.https.is_none() {
-            section.mistake("https", "at least one of http and https is required");
-        }
-        if server.https.is_some() {
-            for (name, file) in [("tls_certificate", &server.tls_certificate), ("tls_key", &server.tls_key)] {
-                if file.is_none() {
-                    section.mistake(name, "is required with https");
-                }
-            }
+        if server.http.is_none() && server.https.is_none() && server.mutual.is_none() {
+            section.mistake("https", "at least one of http, https and mutual is required");
         }
         if server.http.is_some_and(|address| !address.ip().is_loopback()) {
             section.mistake("http", "plain HTTP is allowed on a loopback address only");

@@ -187,3 +187,54 @@ pin_file = \"p\"
     assert_eq!(found.len(), expect.len(), "{found:#?}");
     assert!(!format!("{found:?}").contains("secret"), "{found:?}");
 }
+
+#[test]
+fn what_tls_needs_is_asked_for_where_it_is_spoken() {
+    let rest = "[database]\nurl = \"sqlite://x.db\"\n[[device]]\nid = \"d1\"\ngroup = \"g\"\nmodule = \"m\"\ntoken = \"t\"\npin_file = \"p\"\n";
+    let said = |server: &str, tls: &str| -> String {
+        let found = mistakes(&format!("[server]\n{server}\n[tls]\n{tls}\n{rest}"));
+        found.iter().map(|(_, message)| format!("{message}\n")).collect()
+    };
+    let files = "tls_certificate = \"c\"\ntls_key = \"k\"";
+    assert_eq!(said(&format!("https = \"127.0.0.1:1\"\n{files}"), ""), "");
+    let nothing = said("mutual = \"127.0.0.1:1\"", "");
+    for field in ["server.tls_certificate", "server.tls_key", "tls.client_anchors"] {
+        assert!(nothing.contains(field), "{nothing}");
+    }
+    let both = said(&format!("https = \"127.0.0.1:1\"\n{files}"), "key = \"sys-tls\"");
+    assert!(both.contains("tls.key: not together"), "{both}");
+    assert_eq!(said("https = \"127.0.0.1:1\"\ntls_certificate = \"c\"", "key = \"sys-tls\""), "");
+    let asked = said(&format!("https = \"127.0.0.1:1\"\nclient_auth = \"optional\"\n{files}"), "");
+    assert!(asked.contains("tls.client_anchors"), "{asked}");
+    let odd =
+        said(&format!("https = \"127.0.0.1:1\"\n{files}"), "minimum = \"1.1\"\nsuites = [1]\nkey = \"a b\"");
+    for field in ["tls.minimum", "tls.suites", "tls.key"] {
+        assert!(odd.contains(field), "{odd}");
+    }
+}
+
+#[test]
+fn api_keys_are_for_a_sandbox_only() {
+    let site = "[server]\nhttps = \"0.0.0.0:443\"\ntls_certificate = \"c\"\ntls_key = \"k\"\n[database]\nurl = \"sqlite://g.db\"\n\
+        [[device]]\nid = \"d1\"\ngroup = \"g\"\nmodule = \"m.so\"\ntoken = \"t\"\npin_file = \"pin\"\n";
+    let of = |callers: &str| mistakes(&format!("[callers]\n{callers}\n{site}"));
+    assert_eq!(of("api_keys = false"), []);
+    assert_eq!(of("issuer = \"https://gateway.example:8443\"\ntoken_lifetime_s = 900"), []);
+    for (callers, said) in [
+        ("api_keys = true", "callers.api_keys: API keys are for a sandbox only (site.sandbox = true)"),
+        (
+            "issuer = \"http://gateway.example\"",
+            "callers.issuer: must be an https URL without query, fragment and final slash",
+        ),
+        (
+            "issuer = \"https://gateway.example/\"",
+            "callers.issuer: must be an https URL without query, fragment and final slash",
+        ),
+        ("token_lifetime_s = 901", "callers.token_lifetime_s: must be a whole number from 30 to 900"),
+    ] {
+        assert_eq!(of(callers), [(2, said.to_owned())]);
+    }
+    let config = Config::parse(site, Path::new("/site")).unwrap();
+    assert!(!config.callers.api_keys);
+    assert_eq!(config.callers.issuer, "urn:license-gateway:license-gateway");
+}

@@ -15,6 +15,7 @@ pub mod chain;
 pub mod cms;
 pub mod csr;
 pub mod describe;
+pub mod ecdsa;
 pub mod error;
 pub mod font;
 pub mod identifier;

@@ -195,12 +195,12 @@ impl Certificate {
     }
 
     /// The issuer's name in DER, by which issuers are compared.
-    pub(crate) fn issuer_der(&self) -> &[u8] {
+    pub fn issuer_der(&self) -> &[u8] {
         &self.issuer_der
     }
 
     /// The subject's name in DER.
-    pub(crate) fn subject_der(&self) -> &[u8] {
+    pub fn subject_der(&self) -> &[u8] {
         &self.subject_der
     }
 

@@ -1,7 +1,6 @@
 //! The admin socket: the same routes for whoever may open a file of mode 0600. The kernel says who is at the other
 //! end, and that is the caller; nothing else proves anything here.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::{self, File, Permissions};
 use std::os::fd::AsRawFd;
@@ -12,7 +11,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use config::AppId;
-use hyper_util::server::graceful::GracefulShutdown;
 use nix::unistd::{Uid, User};
 use store::App;
 use tokio::net::{UnixListener, UnixStream};
@@ -20,13 +18,14 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::auth::Peer;
 use crate::error::StartupError;
-use crate::listen::{Served, Version};
+use crate::listen::{Served, Visitor};
+use crate::routes::Door;
 
 /// The socket's name in the configuration's folder.
 pub(crate) const NAME: &str = "admin.sock";
 
 /// What somebody at the socket may ask for: operation, and no business of callers.
-const SCOPES: [&str; 4] = ["devices", "maintenance", "audit", "keys"];
+const SCOPES: [&str; 5] = ["devices", "maintenance", "audit", "keys", "apps"];
 
 /// Open connections: enough for people and scripts, apart from those of callers.
 const MOST: usize = 64;
@@ -108,15 +107,8 @@ impl AdminSocket {
             }
         }
         let id = AppId::parse("admin-socket").map_err(|error| unusable(&error))?;
-        let app = App {
-            name: id.to_string(),
-            id,
-            scopes: SCOPES.into_iter().map(str::to_owned).collect(),
-            keys: BTreeSet::new(),
-            groups: BTreeSet::new(),
-            fields: BTreeSet::new(),
-            enabled: true,
-        };
+        let mut app = App::new(id, NAME);
+        app.scopes = SCOPES.into_iter().map(str::to_owned).collect();
         let (socket, place, inode) = bind().map_err(|error| unusable(&error))?;
         Ok(Self { socket, place, inode, app: Arc::new(app) })
     }
@@ -131,7 +123,7 @@ impl AdminSocket {
 
     /// Serves until `stop` turns true, then waits for open connections to finish their requests.
     pub(crate) async fn run(self, served: Arc<Served>, mut stop: watch::Receiver<bool>) {
-        let (graceful, room) = (GracefulShutdown::new(), Arc::new(Semaphore::new(MOST)));
+        let (closing, room) = (watch::Sender::new(false), Arc::new(Semaphore::new(MOST)));
         loop {
             let accept = async {
                 let permit = Arc::clone(&room).acquire_owned().await.map_err(std::io::Error::other)?;
@@ -150,17 +142,21 @@ impl AdminSocket {
                     continue;
                 }
             };
-            let (served, app, watcher) = (Arc::clone(&served), Arc::clone(&self.app), graceful.watcher());
+            let (served, app, closing) = (Arc::clone(&served), Arc::clone(&self.app), closing.subscribe());
             tokio::spawn(async move {
                 let _permit = permit;
                 match identify(&stream, app).await {
-                    Ok(user) => served.serve(stream, Peer::Local(user), Version::Http1, watcher).await,
+                    Ok(user) => {
+                        let visitor = Visitor::plain(Peer::Local(user), Door::Whole);
+                        served.serve(stream, visitor, closing).await;
+                    }
                     Err(error) => tracing::warn!(%error, "the admin socket's caller is not known"),
                 }
             });
         }
         drop(self); // whoever comes now is told at once that nobody listens
-        graceful.shutdown().await;
+        closing.send_replace(true);
+        closing.closed().await;
     }
 }
 
@@ -233,17 +229,7 @@ mod tests {
 
     #[test]
     fn an_actor_shows_name_and_number() {
-        let app = || {
-            Arc::new(App {
-                id: AppId::parse("a").unwrap(),
-                name: String::new(),
-                scopes: BTreeSet::new(),
-                keys: BTreeSet::new(),
-                groups: BTreeSet::new(),
-                fields: BTreeSet::new(),
-                enabled: true,
-            })
-        };
+        let app = || Arc::new(App::new(AppId::parse("a").unwrap(), ""));
         let named = LocalUser { uid: 0, name: Some("root".to_owned()), app: app() };
         let unknown = LocalUser { uid: 4711, name: None, app: app() };
         assert_eq!(named.to_string(), "unix:root(0)");

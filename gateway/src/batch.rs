@@ -1,7 +1,5 @@
 //! Calls over many items: each item has its answer, in the order of the request, whatever the others are.
 
-use std::time::Duration;
-
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
@@ -9,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::body;
+use crate::body::{self, Patience};
 use crate::problem::{Fault, Problem, ProblemDocument};
 use crate::state::Gateway;
 
@@ -21,6 +19,16 @@ const CHUNK: usize = 32;
 
 /// A batch's body may be so many times larger than another's.
 const BODY_FACTOR: usize = 16;
+
+/// Octets of a batch's body at most.
+pub(crate) fn body_limit(server: &config::Server) -> usize {
+    server.body_limit.saturating_mul(BODY_FACTOR)
+}
+
+/// Whether a route takes batches.
+pub(crate) fn is_batch(route: &str) -> bool {
+    route.ends_with(":batch") || route.ends_with("-batch")
+}
 
 /// `{items: […]}`, its items not read yet, and its place among the batches that are worked on.
 pub(crate) struct Batch {
@@ -43,15 +51,15 @@ impl FromRequest<Gateway> for Batch {
     async fn from_request(request: Request, gateway: &Gateway) -> Result<Self, Problem> {
         // First the place: a body that nobody may work on is not read into memory.
         let place = gateway.judging.admit()?;
-        let limit = gateway.config.server.body_limit.saturating_mul(BODY_FACTOR);
-        let items = items(request, limit, gateway.config.server.read_timeout).await?;
+        let limit = body_limit(&gateway.config.server);
+        let items = items(request, limit, Patience::of(&gateway.config.server)).await?;
         Ok(Self { items, place })
     }
 }
 
 /// The items of a body of at most `limit` octets.
-pub(crate) async fn items(request: Request, limit: usize, timeout: Duration) -> Result<Vec<Item>, Problem> {
-    let Body { items } = body::json(request, limit, timeout).await?;
+pub(crate) async fn items(request: Request, limit: usize, patience: Patience) -> Result<Vec<Item>, Problem> {
+    let Body { items } = body::json(request, limit, patience).await?;
     if !(1..=MOST_ITEMS).contains(&items.len()) {
         let detail = format!("a batch has 1 to {MOST_ITEMS} items, not {}", items.len());
         return Err(Problem::faults(vec![Fault::new("items", "batch_size", detail)]));

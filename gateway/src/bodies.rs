@@ -15,8 +15,9 @@ use time::OffsetDateTime;
 use tokio::runtime::{Builder, Runtime};
 use utoipa::PartialSchema;
 
+use crate::apps::{AppRequest, CredentialRequest, ReasonRequest};
 use crate::batch::{self, Answers, Item};
-use crate::body;
+use crate::body::{self, Patience};
 use crate::ceremonies::ConfirmRequest;
 use crate::ceremony_order::CeremonyRequest;
 use crate::custodians::CustodianRequest;
@@ -32,7 +33,7 @@ use crate::replace::ReplaceRequest;
 use crate::signatures::SignatureRequest;
 use crate::verifications::{Judge, VerificationRequest};
 
-const TIMEOUT: Duration = Duration::from_secs(60);
+const PATIENCE: Patience = Patience { time: Duration::from_secs(60), rate: 1 };
 const REQUEST_ID: &str = "bodies";
 
 /// What bodies are judged with: nobody is trusted, and it is no sandbox.
@@ -66,7 +67,7 @@ pub enum Form {
 }
 
 /// All of them.
-pub const KINDS: [Kind; 15] = [
+pub const KINDS: [Kind; 18] = [
     object("signature", fields::<SignatureRequest>, |bodies, octets| {
         bodies.one(octets, SignatureRequest::check)
     }),
@@ -100,6 +101,15 @@ pub const KINDS: [Kind; 15] = [
     }),
     object("an app's keys", fields::<AppKeysRequest>, |bodies, octets| {
         bodies.one(octets, Ok::<AppKeysRequest, _>)
+    }),
+    object("an app", fields::<AppRequest>, |bodies, octets| {
+        bodies.one(octets, |request: AppRequest| request.read(None, &[], &[]))
+    }),
+    object("an app's credential", fields::<CredentialRequest>, |bodies, octets| {
+        bodies.one(octets, |request: CredentialRequest| request.read(true, OffsetDateTime::UNIX_EPOCH))
+    }),
+    object("a reason", fields::<ReasonRequest>, |bodies, octets| {
+        bodies.one(octets, |request: ReasonRequest| request.check())
     }),
     object("maintenance", fields::<MaintenanceRequest>, |bodies, octets| {
         bodies.one(octets, |request: MaintenanceRequest| request.check().map(drop))
@@ -168,7 +178,7 @@ impl Bodies {
         octets: &[u8],
         check: impl FnOnce(T) -> Result<R, Problem>,
     ) -> Result<Vec<u8>, Problem> {
-        check(self.runtime.block_on(body::json(request(octets), self.limit, TIMEOUT))?)?;
+        check(self.runtime.block_on(body::json(request(octets), self.limit, PATIENCE))?)?;
         Ok(Vec::new())
     }
 
@@ -183,7 +193,7 @@ impl Bodies {
     }
 
     fn many(&self, octets: &[u8], judge: impl FnOnce(&[Item], &mut Answers)) -> Result<Vec<u8>, Problem> {
-        let items = self.runtime.block_on(batch::items(request(octets), self.limit, TIMEOUT))?;
+        let items = self.runtime.block_on(batch::items(request(octets), self.limit, PATIENCE))?;
         let mut answers = Answers::default();
         judge(&items, &mut answers);
         Ok(batch::document(&[answers], REQUEST_ID))

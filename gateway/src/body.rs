@@ -10,13 +10,15 @@ use axum::http::request::Parts;
 use axum::http::{Uri, header};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use http_body::Body as _;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use tokio::time::Instant;
 
 use crate::problem::{Fault, Problem};
 use crate::state::Gateway;
@@ -29,7 +31,22 @@ impl<T: DeserializeOwned> FromRequest<Gateway> for JsonBody<T> {
 
     async fn from_request(request: Request, gateway: &Gateway) -> Result<Self, Problem> {
         let server = &gateway.config.server;
-        json(request, server.body_limit, server.read_timeout).await.map(Self)
+        json(request, server.body_limit, Patience::of(server)).await.map(Self)
+    }
+}
+
+/// How long a body may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    /// In any case.
+    pub(crate) time: Duration,
+    /// Octets a second that let it take longer.
+    pub(crate) rate: u64,
+}
+
+impl Patience {
+    pub(crate) fn of(server: &config::Server) -> Self {
+        Self { time: server.read_timeout, rate: server.min_body_rate }
     }
 }
 
@@ -37,14 +54,14 @@ impl<T: DeserializeOwned> FromRequest<Gateway> for JsonBody<T> {
 pub(crate) async fn json<T: DeserializeOwned>(
     request: Request,
     limit: usize,
-    timeout: Duration,
+    patience: Patience,
 ) -> Result<T, Problem> {
     let media_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let essence = media_type.and_then(|value| value.split(';').next()).map(str::trim);
     if !essence.is_some_and(|essence| essence.eq_ignore_ascii_case("application/json")) {
         return Err(Problem::unsupported_media_type());
     }
-    parse(&read(request.into_body(), limit, timeout).await?)
+    parse(&read(request.into_body(), limit, patience).await?)
 }
 
 /// The one variable segment of a path; one that is not UTF-8 names nothing.
@@ -78,13 +95,33 @@ pub(crate) fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, Problem> {
         .map_err(|error| Problem::faults(vec![Fault::new("query", "invalid_query", error.body_text())]))
 }
 
-/// A body whole: of at most `limit` octets, within `timeout`.
-pub(crate) async fn read(body: Body, limit: usize, timeout: Duration) -> Result<Bytes, Problem> {
-    match tokio::time::timeout(timeout, Limited::new(body, limit).collect()).await {
-        Err(_) => Err(Problem::body_timeout()),
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Problem::body_too_large(limit)),
-        Ok(Err(_)) => Err(Problem::body_broken()),
+/// A whole body of at most `limit` octets. It may take the site's time, and longer only as long as it comes fast
+/// enough: somebody who sends an octet now and then does not hold a place for long.
+pub(crate) async fn read(body: Body, limit: usize, patience: Patience) -> Result<Bytes, Problem> {
+    if body.size_hint().lower() > limit as u64 {
+        return Err(Problem::body_too_large(limit));
+    }
+    let start = Instant::now();
+    let mut body = Limited::new(body, limit);
+    let mut octets = BytesMut::new();
+    loop {
+        let earned = Duration::from_secs_f64(octets.len() as f64 / patience.rate as f64);
+        let due = start + patience.time + earned;
+        match tokio::time::timeout_at(due, body.frame()).await {
+            Err(_) => return Err(Problem::body_timeout()),
+            Ok(None) => return Ok(octets.freeze()),
+            Ok(Some(Ok(frame))) => {
+                let Ok(data) = frame.into_data() else { continue }; // trailers say nothing to us
+                if octets.is_empty() && body.is_end_stream() {
+                    return Ok(data);
+                }
+                octets.extend_from_slice(&data);
+            }
+            Ok(Some(Err(error))) if error.is::<LengthLimitError>() => {
+                return Err(Problem::body_too_large(limit));
+            }
+            Ok(Some(Err(_))) => return Err(Problem::body_broken()),
+        }
     }
 }
 

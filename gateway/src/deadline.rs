@@ -6,7 +6,7 @@
 //! what a key did is on record all the same, and never leaves late.
 
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -38,11 +38,22 @@ pub(crate) fn current() -> Option<Instant> {
 /// When a request was here as a whole.
 struct Arrival {
     at: OnceLock<Instant>,
+    /// When something of it was read last.
+    moved: Mutex<Instant>,
     limit: Duration,
     happened: Notify,
 }
 
 impl Arrival {
+    fn new(limit: Duration) -> Arc<Self> {
+        let moved = Mutex::new(Instant::now());
+        Arc::new(Self { at: OnceLock::new(), moved, limit, happened: Notify::new() })
+    }
+
+    fn moved(&self) -> MutexGuard<'_, Instant> {
+        self.moved.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn note(&self) {
         if self.at.set(Instant::now()).is_ok() {
             self.happened.notify_one();
@@ -66,8 +77,7 @@ fn too_late() -> Response {
 
 async fn limit(State(gateway): State<Gateway>, request: Request, next: Next) -> Response {
     let server = &gateway.config.server;
-    let arrival =
-        Arc::new(Arrival { at: OnceLock::new(), limit: server.request_deadline, happened: Notify::new() });
+    let arrival = Arrival::new(server.request_deadline);
     let request = if http_body::Body::is_end_stream(request.body()) {
         arrival.note();
         request
@@ -76,14 +86,24 @@ async fn limit(State(gateway): State<Gateway>, request: Request, next: Next) -> 
         request.map(|body| Body::new(Arriving { body, arrival: noted }))
     };
     let answer = CURRENT.scope(Arc::clone(&arrival), next.run(request));
-    // A body that nobody reads does not make the time endless.
-    let over = tokio::time::sleep(server.read_timeout + server.request_deadline);
+    // A body may come slowly as long as it comes (`body::read` sees to that); one that nobody reads does not make
+    // the time endless.
+    let unread = server.read_timeout + server.request_deadline;
+    let over = tokio::time::sleep(unread);
     tokio::pin!(answer, over);
-    tokio::select! {
-        biased;
-        response = &mut answer => return response,
-        () = arrival.happened.notified() => over.as_mut().reset(arrival.deadline().into()),
-        () = &mut over => return too_late(),
+    loop {
+        tokio::select! {
+            biased;
+            response = &mut answer => return response,
+            () = arrival.happened.notified() => break over.as_mut().reset(arrival.deadline().into()),
+            () = &mut over => {
+                let latest = *arrival.moved() + unread;
+                if latest <= Instant::now() {
+                    return too_late();
+                }
+                over.as_mut().reset(latest.into());
+            }
+        }
     }
     tokio::select! {
         biased;
@@ -107,6 +127,7 @@ impl http_body::Body for Arriving {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<bytes::Bytes>, axum::Error>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        *self.arrival.moved() = Instant::now();
         if !matches!(frame, Some(Ok(_))) || self.body.is_end_stream() {
             self.arrival.note();
         }
@@ -130,11 +151,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_time_counts_from_the_end_of_the_body() {
-        let arrival = Arc::new(Arrival {
-            at: OnceLock::new(),
-            limit: Duration::from_secs(60),
-            happened: Notify::new(),
-        });
+        let arrival = Arrival::new(Duration::from_secs(60));
         let arriving = Arriving { body: Body::from("all of it"), arrival: Arc::clone(&arrival) };
         assert!(arrival.at.get().is_none());
         assert_eq!(arriving.collect().await.unwrap().to_bytes(), "all of it");

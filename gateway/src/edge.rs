@@ -1,7 +1,7 @@
 //! What every request passes: its id, the count of requests in flight, the log line, and a net under panics.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -15,11 +15,13 @@ use http_body::{Body as _, Frame};
 use http_body_util::BodyExt;
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument;
+use tracing::field::Empty;
 
 use crate::auth::Peer;
 use crate::problem::{Problem, ProblemCode};
-use crate::request_id;
+use crate::request_id::{self, Notes};
 use crate::state::Gateway;
+use crate::traces;
 
 /// Refuses at once what is more than the site allows to be worked on, and everything until what is stored is
 /// unlocked.
@@ -34,15 +36,7 @@ pub(crate) fn watched(routes: Router<Gateway>, gateway: &Gateway) -> Router<Gate
         .layer(from_fn_with_state(gateway.clone(), watch))
 }
 
-struct InFlight<'g>(&'g AtomicUsize);
-
-impl Drop for InFlight<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-async fn bound(State(gateway): State<Gateway>, request: Request, next: Next) -> Response {
+async fn bound(State(gateway): State<Gateway>, mut request: Request, next: Next) -> Response {
     // Whoever comes to see why the gateway is overloaded is let in.
     if matches!(request.extensions().get(), Some(Peer::Local(_))) {
         return next.run(request).await;
@@ -50,12 +44,15 @@ async fn bound(State(gateway): State<Gateway>, request: Request, next: Next) -> 
     if gateway.store.protection().is_locked() {
         return Problem::database(&store::StoreError::Locked).into_response();
     }
-    let before = gateway.in_flight.fetch_add(1, Ordering::Relaxed);
-    let _counted = InFlight(&gateway.in_flight);
-    if before >= gateway.config.server.max_in_flight {
+    let Some(place) = gateway.admission.arrive(gateway.config.server.max_in_flight) else {
         return Problem::overloaded().into_response();
-    }
-    next.run(request).await
+    };
+    // Authentication claims it for the app; it is held until the answer is there.
+    let place = Arc::new(place);
+    request.extensions_mut().insert(Arc::clone(&place));
+    let response = next.run(request).await;
+    drop(place);
+    response
 }
 
 async fn watch(State(gateway): State<Gateway>, request: Request, next: Next) -> Response {
@@ -65,16 +62,29 @@ async fn watch(State(gateway): State<Gateway>, request: Request, next: Next) -> 
     // The pattern, not the path: a path can hold what a log must not.
     let route = request.extensions().get::<MatchedPath>().map_or("(none)", MatchedPath::as_str).to_owned();
     let trace = request_id::trace_id(request.headers()).map(str::to_owned);
-    let span = tracing::info_span!("request", id = %id, trace, method, route = %route);
+    let span =
+        tracing::info_span!("request", id = %id, trace, method, route = %route, app = Empty, key = Empty);
+    traces::continue_trace(&span, request.headers());
     let request = request.map(|body| Body::new(Drained { body: Some(body) }));
-    let mut response = request_id::scope(id.clone(), next.run(request)).instrument(span.clone()).await;
+    let notes = Arc::<Notes>::default();
+    let work = request_id::scope(id.clone(), Arc::clone(&notes), next.run(request));
+    let mut response = work.instrument(span.clone()).await;
     let took = started.elapsed();
     let code = response.extensions().get::<ProblemCode>().map(|code| code.0);
     if let Some(code) = code {
         gateway.metrics.problem(code);
     }
     let status = response.status().as_u16();
+    traces::answered(&span, status);
     gateway.metrics.answered(&route, method, status, took);
+    if let Some(app) = notes.app.get() {
+        gateway.metrics.answered_app(app, status, took);
+        span.record("app", app.as_str());
+    }
+    if let Some(key) = notes.key.get() {
+        gateway.metrics.answered_key(key, status, took);
+        span.record("key", key.as_str());
+    }
     span.in_scope(|| match code {
         Some(code) => tracing::info!(status, code, ?took, "refused"),
         None => tracing::debug!(status, ?took, "answered"),

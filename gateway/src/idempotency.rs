@@ -20,7 +20,7 @@ use time::OffsetDateTime;
 use tracing::Instrument;
 
 use crate::auth::Authenticated;
-use crate::body;
+use crate::body::{self, Patience};
 use crate::deadline::Unfinished;
 use crate::problem::{Fault, Problem};
 use crate::request_id;
@@ -34,7 +34,8 @@ const REPLAYED: &str = "idempotency-replayed";
 const KEPT_FIELDS: [HeaderName; 4] =
     [header::CONTENT_TYPE, header::CONTENT_DISPOSITION, header::ETAG, header::LOCATION];
 /// POST routes that change nothing: to do them again is no harm, and their answers are not kept.
-const HARMLESS: [&str; 5] = [
+const HARMLESS: [&str; 6] = [
+    "/oauth2/token",
     "/v1/identifiers:check",
     "/v1/licenses:verify",
     "/v1/licenses:verify-batch",
@@ -127,7 +128,7 @@ async fn claim(gateway: &Gateway, route: String, request: Request) -> Result<Min
     let (mut parts, body) = request.into_parts();
     let caller = Authenticated::from_request_parts(&mut parts, gateway).await?;
     let server = &gateway.config.server;
-    let body = body::read(body, server.body_limit, server.read_timeout).await?;
+    let body = body::read(body, server.body_limit, Patience::of(server)).await?;
     let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
     let fingerprint = Sm3::new()
         .chain_update(parts.method.as_str())
@@ -192,7 +193,7 @@ async fn carry_out(gateway: Gateway, claim: Arc<Claim>, request: Request, next: 
         let response = next.run(request).await;
         settle(&gateway, &claim, response).await
     };
-    let running = tokio::spawn(request_id::scope(request_id::current(), settle).in_current_span());
+    let running = tokio::spawn(request_id::carried(settle).in_current_span());
     match running.await {
         Ok(response) => response,
         // What it had done by then nobody knows: the key stays as it is.

@@ -2,7 +2,6 @@
 //! sample enterprises and three apps. Made beside its place and moved there in one step, so that a sandbox is
 //! whole or absent; an existing one is kept.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -15,7 +14,7 @@ use formats::{Certificate, license};
 use hsm_driver::provision::{ImportKey, KeyParts, ProvisionError, ProvisionOrder, provision};
 use hsm_driver::{Dialect, SecretKind, WorkerCommand};
 use serde_json::{Value, json};
-use store::{App, EntityRecord, ExistingKey, KeyPurpose, LicenseRecord, Store};
+use store::{App, EntityRecord, ExistingKey, KeyPurpose, LicenseRecord, Material, NewCredential, Store};
 use thiserror::Error;
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
@@ -248,8 +247,9 @@ fn configuration(options: &SandboxOptions) -> std::io::Result<String> {
          license_anchors = [\"pki/roots/license.pem\"]\n\
          intermediates = [\"pki/issuing/sm2.pem\", \"pki/issuing/p256.pem\", \"pki/issuing/rsa.pem\", \"pki/issuing/license.pem\"]\n\
          crls = [\"pki/crls/sm2.pem\", \"pki/crls/p256.pem\", \"pki/crls/rsa.pem\", \"pki/crls/license.pem\"]\n\n\
+         [callers]\nissuer = \"https://{}\"\n\n\
          [fleet]\noutput_check = \"always\"\n",
-        options.http, options.https,
+        options.http, options.https, options.https,
     );
     for (number, (device, group)) in DEVICES.iter().enumerate() {
         text.push_str(&format!(
@@ -312,25 +312,28 @@ async fn register(
         (
             "sandbox-operations",
             "运维（沙箱）",
-            ["devices", "audit", "keys", "maintenance"].as_slice(),
+            ["devices", "audit", "keys", "maintenance", "apps"].as_slice(),
             [].as_slice(),
         ),
     ] {
         let is_business = scopes.contains(&"signatures");
         let keys = KEYS.iter().filter(|(.., purpose)| is_business && *purpose == KeyPurpose::Service);
-        let app = App {
-            id: AppId::parse(id).map_err(InitError::from)?,
-            name: name.to_owned(),
-            scopes: scopes.iter().map(|scope| (*scope).to_owned()).collect(),
-            keys: keys.map(|(id, ..)| KeyId::parse(id)).collect::<Result<_, _>>().map_err(InitError::from)?,
-            groups: BTreeSet::new(),
-            fields: fields.iter().map(|field| (*field).to_owned()).collect(),
-            enabled: true,
-        };
+        let mut app = App::new(AppId::parse(id).map_err(InitError::from)?, name);
+        app.scopes = scopes.iter().map(|scope| (*scope).to_owned()).collect();
+        app.keys =
+            keys.map(|(id, ..)| KeyId::parse(id)).collect::<Result<_, _>>().map_err(InitError::from)?;
+        app.fields = fields.iter().map(|field| (*field).to_owned()).collect();
         let mut octets = [0; 24];
         getrandom::fill(&mut octets).map_err(InitError::Random)?;
         let api_key = Zeroizing::new(hex::encode(octets));
-        store.insert_app(&app, Some(&api_key)).await?;
+        let credential = NewCredential {
+            id: format!("{id}.api-key"),
+            material: Material::of_api_key(&api_key),
+            label: "made with the sandbox".to_owned(),
+            not_before: at,
+            not_after: None,
+        };
+        store.insert_app(&app, &[credential], at).await?;
         apps.push(SandboxApp { id: app.id, api_key });
     }
     Ok(apps)

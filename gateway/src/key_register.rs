@@ -333,6 +333,8 @@ pub(crate) async fn put_app_keys(
     record(&gateway, &caller, &subject, "intended").await?;
     let done = gateway.store.set_app_keys(&app, &keys).await;
     let done = done.map_err(|error| Problem::from_register(&error));
+    let read = gateway.callers.apps.read_anew().await.map_err(|error| Problem::database(&error));
+    let done = done.and(read.map(drop));
     let outcome = done.as_ref().map_or_else(Problem::code, |()| "ok");
     let audit_index = record(&gateway, &caller, &subject, outcome).await?;
     done?;

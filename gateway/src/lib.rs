@@ -1,6 +1,8 @@
 //! The license gateway: HTTP edge, authentication, policy and subcommands.
 
 mod admin;
+mod admission;
+mod apps;
 mod auth;
 mod batch;
 #[doc(hidden)]
@@ -9,6 +11,7 @@ mod body;
 mod ceremonies;
 mod ceremony_order;
 mod cli;
+mod client_certificate;
 mod configuration;
 mod custodians;
 mod database;
@@ -35,6 +38,7 @@ mod metrics;
 mod offline;
 mod openapi;
 mod operations;
+mod pace;
 mod probe;
 mod problem;
 mod protection;
@@ -48,6 +52,9 @@ mod serve;
 mod signatures;
 mod state;
 mod tls;
+mod tls_device;
+mod tokens;
+mod traces;
 mod trust;
 mod verifications;
 
@@ -125,6 +132,8 @@ enum Command {
     Device(cli::DeviceArguments),
     /// See keys and hold key ceremonies at a running gateway.
     Key(Box<cli::KeyArguments>),
+    /// See and change the register of apps of a running gateway; freeze an app under attack.
+    App(Box<cli::AppArguments>),
     /// Have a running gateway read its configuration anew; one with a mistake changes nothing.
     Reload(cli::Target),
     /// Show what a running gateway judges certificates by, and how its sources of revocations are doing.
@@ -156,6 +165,7 @@ pub fn run() -> ExitCode {
         Command::HsmProvision => return hsm_driver::provision::run(),
         Command::Device(arguments) => return cli::device(arguments),
         Command::Key(arguments) => return cli::key(*arguments),
+        Command::App(arguments) => return cli::app(*arguments),
         Command::Reload(target) => return cli::reload(&target),
         Command::Trust(target) => return cli::trust(&target),
         Command::Verify(arguments) => return offline::verify(arguments),
@@ -164,11 +174,10 @@ pub fn run() -> ExitCode {
         Command::HsmProbe => return hsm_driver::probe::run(),
         Command::CheckConfig { file } => Config::load(&file).map(|_| ()).map_err(StartupError::from),
         Command::Serve { config, http, https, log, log_filter } => {
-            let slow = logging::start(log, &log_filter);
-            let overrides = serve::Overrides { http, https };
-            Config::load(&config)
-                .map_err(StartupError::from)
-                .and_then(|read| block_on(serve::serve(config, read, overrides, slow)))
+            Config::load(&config).map_err(StartupError::from).and_then(|read| {
+                let (slow, _exporting) = logging::start(log, &log_filter, &read)?;
+                block_on(serve::serve(config, read, serve::Overrides { http, https }, slow))
+            })
         }
         Command::Init { config: Some(config), .. } => Config::load(&config)
             .map_err(StartupError::from)

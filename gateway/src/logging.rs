@@ -3,11 +3,16 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use config::Config;
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, fmt};
+
+use crate::error::StartupError;
+use crate::traces::{self, Exporting};
 
 /// How a log line looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -53,15 +58,23 @@ impl<S: Subscriber> Layer<S> for Counting {
     }
 }
 
-/// Starts logging; a filter that cannot be read means `info`.
-pub(crate) fn start(format: LogFormat, filter: &str) -> Arc<Slow> {
+/// Starts logging, and tracing if the site has a collector; a filter that cannot be read means `info`.
+pub(crate) fn start(
+    format: LogFormat,
+    filter: &str,
+    config: &Config,
+) -> Result<(Arc<Slow>, Option<Exporting>), StartupError> {
     let (subscriber, slow) = subscriber(format, filter);
-    subscriber.init();
-    slow
+    let (traces, exporting) = traces::layer(&config.traces, &config.site.name)?.unzip();
+    subscriber.with(traces).init();
+    Ok((slow, exporting))
 }
 
 /// What is counted is counted whatever the filter says.
-fn subscriber(format: LogFormat, filter: &str) -> (impl Subscriber + Send + Sync, Arc<Slow>) {
+fn subscriber(
+    format: LogFormat,
+    filter: &str,
+) -> (impl Subscriber + for<'s> LookupSpan<'s> + Send + Sync, Arc<Slow>) {
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
     let lines = fmt::layer().with_writer(std::io::stderr);
     let lines = match format {

@@ -2,21 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use config::Config;
 use formats::font::Font;
 use formats::scheme::HashAlgorithm;
-use rustls::ServerConfig;
 
 use crate::error::StartupError;
-use crate::tls;
-use crate::trust::files::TrustFiles;
+use crate::tls::{Fault, TlsFiles, TlsSet};
+use crate::tls_device::TlsDevices;
+use crate::trust::files::{self, TrustFiles};
 
 /// What TLS and trust files hold.
 pub(crate) struct Material {
-    pub(crate) tls: Option<Arc<ServerConfig>>,
+    pub(crate) tls: Option<Arc<TlsSet>>,
     /// What certificates are judged against.
     pub(crate) trust: TrustFiles,
     /// What reports are set in.
@@ -26,7 +26,7 @@ pub(crate) struct Material {
 }
 
 /// Of each field the digest of its files, to tell whether they hold something else the next time.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Digests(BTreeMap<&'static str, Vec<u8>>);
 
 impl Digests {
@@ -34,6 +34,11 @@ impl Digests {
     pub(crate) fn changes_to(&self, next: &Self) -> Vec<&'static str> {
         let fields = next.0.iter().filter(|(field, digest)| self.0.get(*field) != Some(*digest));
         fields.map(|(field, _)| *field).collect()
+    }
+
+    /// Takes over what `next` has of the fields that it names.
+    pub(crate) fn update(&mut self, next: Self) {
+        self.0.extend(next.0);
     }
 
     /// Remembers what a field's files hold.
@@ -60,15 +65,10 @@ impl Material {
     ///
     /// # Errors
     /// Every file that cannot be used.
-    pub(crate) fn read(config: &Config) -> Result<Self, Vec<Unusable>> {
-        let (mut digests, mut unusable) = (Digests::default(), Vec::new());
-        let tls = match (&config.server.tls_certificate, &config.server.tls_key) {
-            (Some(certificate), Some(key)) if config.server.https.is_some() => {
-                let read = read_tls(certificate, key, &mut digests);
-                read.map_err(|reason| unusable.push(Unusable { field: TLS, reason })).ok()
-            }
-            _ => None,
-        };
+    pub(crate) fn read(config: &Config, devices: &Arc<TlsDevices>) -> Result<Self, Vec<Unusable>> {
+        let mut reader = TlsReader::default();
+        let tls = reader.set(config, devices);
+        let TlsReader { mut digests, mut unusable } = reader;
         let font = match &config.documents.font {
             Some(path) => {
                 let read = read_font(path, config.documents.font_face, &mut digests);
@@ -85,7 +85,6 @@ impl Material {
     }
 }
 
-const TLS: &str = "server.tls_certificate";
 const FONT: &str = "documents.font";
 
 fn read_font(path: &Path, face: u32, digests: &mut Digests) -> Result<Font, StartupError> {
@@ -94,13 +93,73 @@ fn read_font(path: &Path, face: u32, digests: &mut Digests) -> Result<Font, Star
     Font::of_site(octets, face).map_err(|error| StartupError::file(path, error))
 }
 
-fn read_tls(
-    certificate: &Path,
-    key: &Path,
-    digests: &mut Digests,
-) -> Result<Arc<ServerConfig>, StartupError> {
-    digests.note(TLS, &std::fs::read(certificate).unwrap_or_default()); // an unreadable file is reported just below
-    tls::server_config(certificate, key)
+/// The HTTPS listeners' files alone: what they hold, and their digests.
+///
+/// # Errors
+/// Every file that cannot be used, beside the digests of what was read.
+pub(crate) fn read_tls(
+    config: &Config,
+    devices: &Arc<TlsDevices>,
+) -> (Result<Option<Arc<TlsSet>>, Vec<Unusable>>, Digests) {
+    let mut reader = TlsReader::default();
+    let tls = reader.set(config, devices);
+    let read = if reader.unusable.is_empty() { Ok(tls) } else { Err(reader.unusable) };
+    (read, reader.digests)
+}
+
+#[derive(Default)]
+struct TlsReader {
+    digests: Digests,
+    unusable: Vec<Unusable>,
+}
+
+impl TlsReader {
+    /// What the HTTPS listeners need, if there is one.
+    fn set(&mut self, config: &Config, devices: &Arc<TlsDevices>) -> Option<Arc<TlsSet>> {
+        let server = &config.server;
+        server.https.or(server.mutual).or(server.admin)?;
+        let files = TlsFiles {
+            certificate: self.octets("server.tls_certificate", server.tls_certificate.as_slice()),
+            key: self.octets("server.tls_key", server.tls_key.as_slice()),
+            client_anchors: self.octets("tls.client_anchors", &config.tls.client_anchors),
+            client_crls: self.octets("tls.client_crls", &config.tls.client_crls),
+        };
+        if !self.unusable.is_empty() {
+            return None;
+        }
+        match TlsSet::new(config, &files, devices) {
+            Ok(set) => Some(Arc::new(set)),
+            Err(Fault { field, reason }) => {
+                let named = match field {
+                    "server.tls_key" => server.tls_key.as_deref(),
+                    "server.tls_certificate" => server.tls_certificate.as_deref(),
+                    _ => None,
+                };
+                let reason = StartupError::file(named.unwrap_or(Path::new("(configuration)")), reason);
+                self.unusable.push(Unusable { field, reason });
+                None
+            }
+        }
+    }
+
+    /// The files one after another, as they are.
+    fn octets(&mut self, field: &'static str, paths: &[PathBuf]) -> Vec<u8> {
+        let mut all = Vec::new();
+        for path in paths {
+            let read = files::listed(path).and_then(|files| {
+                files.iter().try_for_each(|file| {
+                    all.extend(files::read(file)?);
+                    all.push(b'\n');
+                    Ok(())
+                })
+            });
+            if let Err(error) = read {
+                self.unusable.push(Unusable { field, reason: StartupError::file(path, error) });
+            }
+        }
+        self.digests.note(field, &all);
+        all
+    }
 }
 
 #[cfg(test)]

@@ -1,9 +1,11 @@
 //! Counters and gauges in a registry of their own: nothing global, no personal data, no caller-made labels.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use config::{AppId, KeyId};
 use formats::Verdict;
 use hsm_driver::{KeyState, State};
 use prometheus_client::encoding::EncodeLabelSet;
@@ -13,10 +15,12 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+use rustls::ProtocolVersion;
 use time::OffsetDateTime;
 
 use crate::logging::Slow;
 use crate::state::Gateway;
+use crate::tls::TlsSet;
 use crate::trust::TrustKeeper;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -32,8 +36,67 @@ struct Route {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AppLabel {
+    app: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AppStatus {
+    app: String,
+    status: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KeyLabel {
+    key: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KeyStatus {
+    key: String,
+    status: u16,
+}
+
+/// The most apps, and keys, that have figures of their own; the others share those of `other`.
+const MOST_LABELS: usize = 200;
+
+/// Names that have figures of their own, in the order in which they came.
+#[derive(Default)]
+struct Names(Mutex<HashSet<String>>);
+
+impl Names {
+    fn label(&self, name: &str) -> String {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.contains(name) {
+            return name.to_owned();
+        }
+        if known.len() >= MOST_LABELS {
+            return "other".to_owned();
+        }
+        known.insert(name.to_owned());
+        name.to_owned()
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Code {
     code: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Because {
+    cause: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TlsFile {
+    what: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Handshake {
+    version: &'static str,
+    outcome: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -113,12 +176,18 @@ struct PoolLabel {
     pool: &'static str,
 }
 
-type Timing = Family<Route, Histogram, fn() -> Histogram>;
+type Timing<L = Route> = Family<L, Histogram, fn() -> Histogram>;
 
 pub(crate) struct Metrics {
     registry: Registry,
     requests: Family<Request, Counter>,
     duration: Timing,
+    apps: Names,
+    app_requests: Family<AppStatus, Counter>,
+    app_duration: Timing<AppLabel>,
+    keys: Names,
+    key_requests: Family<KeyStatus, Counter>,
+    key_duration: Timing<KeyLabel>,
     problems: Family<Code, Counter>,
     signatures: Family<Signature, Counter>,
     judged: Family<Judged, Counter>,
@@ -127,6 +196,10 @@ pub(crate) struct Metrics {
     path_memory: Family<Trust, Gauge>,
     idempotency: Family<Outcome, Counter>,
     in_flight: Gauge<i64, AtomicI64>,
+    connections: Gauge,
+    connections_ended: Family<Because, Counter>,
+    handshakes: Family<Handshake, Counter>,
+    tls_until: Family<TlsFile, Gauge>,
     device_state: Family<DeviceStateLabel, Gauge>,
     device_load: Family<DeviceLabel, Gauge>,
     device_latency: Family<DeviceLabel, Gauge<f64, AtomicU64>>,
@@ -139,6 +212,7 @@ pub(crate) struct Metrics {
     device_keys_missing: Family<DeviceLabel, Gauge>,
     device_failures: Family<DeviceLabel, Gauge>,
     device_worker_starts: Family<DeviceLabel, Gauge>,
+    attacks: Counter,
     rows_refused: Gauge,
     audit_entries: Gauge,
     audit_commits: Gauge,
@@ -162,6 +236,15 @@ pub(crate) struct Metrics {
     slow: Arc<Slow>,
 }
 
+/// An open connection.
+pub(crate) struct Open(Gauge);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 const STATES: [(State, &str); 7] = [
     (State::Starting, "starting"),
     (State::Ready, "ready"),
@@ -182,6 +265,12 @@ impl Metrics {
             registry: Registry::with_prefix("license_gateway"),
             requests: Family::default(),
             duration: Timing::new_with_constructor(timing),
+            apps: Names::default(),
+            app_requests: Family::default(),
+            app_duration: Timing::new_with_constructor(timing),
+            keys: Names::default(),
+            key_requests: Family::default(),
+            key_duration: Timing::new_with_constructor(timing),
             problems: Family::default(),
             signatures: Family::default(),
             judged: Family::default(),
@@ -190,6 +279,10 @@ impl Metrics {
             path_memory: Family::default(),
             idempotency: Family::default(),
             in_flight: Gauge::default(),
+            connections: Gauge::default(),
+            connections_ended: Family::default(),
+            handshakes: Family::default(),
+            tls_until: Family::default(),
             device_state: Family::default(),
             device_load: Family::default(),
             device_latency: Family::default(),
@@ -202,6 +295,7 @@ impl Metrics {
             device_keys_missing: Family::default(),
             device_failures: Family::default(),
             device_worker_starts: Family::default(),
+            attacks: Counter::default(),
             rows_refused: Gauge::default(),
             audit_entries: Gauge::default(),
             audit_commits: Gauge::default(),
@@ -227,6 +321,18 @@ impl Metrics {
         let registry = &mut metrics.registry;
         registry.register("http_requests", "Requests answered", metrics.requests.clone());
         registry.register("http_request_duration_seconds", "Time to the answer", metrics.duration.clone());
+        registry.register("app_requests", "Requests of an app answered", metrics.app_requests.clone());
+        registry.register(
+            "app_request_duration_seconds",
+            "Time to an app's answer",
+            metrics.app_duration.clone(),
+        );
+        registry.register("key_requests", "Requests for a key answered", metrics.key_requests.clone());
+        registry.register(
+            "key_request_duration_seconds",
+            "Time to the answer of a request for a key",
+            metrics.key_duration.clone(),
+        );
         registry.register("problems", "Problem documents sent, by code", metrics.problems.clone());
         registry.register("signatures", "Signatures delivered", metrics.signatures.clone());
         registry.register("judgements", "Verdicts given", metrics.judged.clone());
@@ -251,6 +357,22 @@ impl Metrics {
             metrics.idempotency.clone(),
         );
         registry.register("http_requests_in_flight", "Requests being worked on", metrics.in_flight.clone());
+        registry.register("connections", "Connections open on the network", metrics.connections.clone());
+        registry.register(
+            "connections_ended",
+            "Connections that did not end by themselves, by cause",
+            metrics.connections_ended.clone(),
+        );
+        registry.register(
+            "tls_handshakes",
+            "TLS handshakes, by version and outcome",
+            metrics.handshakes.clone(),
+        );
+        registry.register(
+            "tls_valid_until_seconds",
+            "Unix time at which the first certificate of the listeners, or list for their clients, ends",
+            metrics.tls_until.clone(),
+        );
         registry.register("device_state", "1 for the state a device is in", metrics.device_state.clone());
         registry.register("device_load", "Requests in flight and waiting", metrics.device_load.clone());
         registry.register(
@@ -286,6 +408,11 @@ impl Metrics {
             "device_worker_starts",
             "Worker processes started",
             metrics.device_worker_starts.clone(),
+        );
+        registry.register(
+            "attacks",
+            "Times that failures to prove an app became so many within a minute that they look like an attack",
+            metrics.attacks.clone(),
         );
         registry.register(
             "rows_refused",
@@ -407,8 +534,58 @@ impl Metrics {
         self.duration.get_or_create(&Route { route: route.to_owned() }).observe(took.as_secs_f64());
     }
 
+    /// A request of an app was answered.
+    pub(crate) fn answered_app(&self, app: &AppId, status: u16, took: Duration) {
+        let app = self.apps.label(app.as_str());
+        self.app_requests.get_or_create(&AppStatus { app: app.clone(), status }).inc();
+        self.app_duration.get_or_create(&AppLabel { app }).observe(took.as_secs_f64());
+    }
+
+    /// A request that was about a key was answered.
+    pub(crate) fn answered_key(&self, key: &KeyId, status: u16, took: Duration) {
+        let key = self.keys.label(key.as_str());
+        self.key_requests.get_or_create(&KeyStatus { key: key.clone(), status }).inc();
+        self.key_duration.get_or_create(&KeyLabel { key }).observe(took.as_secs_f64());
+    }
+
     pub(crate) fn problem(&self, code: &'static str) {
         self.problems.get_or_create(&Code { code }).inc();
+    }
+
+    /// Somebody guesses in an app's name.
+    pub(crate) fn attacked(&self) {
+        self.attacks.inc();
+    }
+
+    /// A connection is open until the guard is dropped.
+    pub(crate) fn connection_open(&self) -> Open {
+        self.connections.inc();
+        Open(self.connections.clone())
+    }
+
+    /// A connection was ended, or not begun, for this cause.
+    pub(crate) fn connection_ended(&self, cause: &'static str) {
+        self.connections_ended.get_or_create(&Because { cause }).inc();
+    }
+
+    /// A handshake ended like this; no version is known of one that failed.
+    pub(crate) fn handshake(&self, version: Option<ProtocolVersion>, outcome: &'static str) {
+        let version = match version {
+            Some(ProtocolVersion::TLSv1_3) => "1.3",
+            Some(ProtocolVersion::TLSv1_2) => "1.2",
+            _ => "none",
+        };
+        self.handshakes.get_or_create(&Handshake { version, outcome }).inc();
+    }
+
+    /// What the HTTPS listeners show and judge by from now on.
+    pub(crate) fn tls(&self, set: Option<&TlsSet>) {
+        self.tls_until.clear();
+        let certificate = set.map(|set| ("certificate", set.not_after));
+        let lists = set.and_then(|set| set.crls_until).map(|until| ("client_crls", until));
+        for (what, until) in certificate.into_iter().chain(lists) {
+            self.tls_until.get_or_create(&TlsFile { what }).set(until.unix_timestamp());
+        }
     }
 
     pub(crate) fn signed(&self, device: &str, algorithm: &'static str) {
@@ -519,7 +696,7 @@ impl Metrics {
             self.path_memory.get_or_create(&label).set(whole(memory.bytes as u64));
         }
         self.take_capacity(gateway);
-        self.in_flight.set(whole(gateway.in_flight.load(Ordering::Relaxed) as u64));
+        self.in_flight.set(whole(gateway.admission.count() as u64));
         self.rows_refused.set(whole(gateway.store.protection().refused_rows()));
         self.audit_entries.set(whole(gateway.audit.appended()));
         self.audit_commits.set(whole(gateway.audit.commits()));
@@ -528,5 +705,20 @@ impl Metrics {
         // Writing to a String cannot fail.
         encode(&mut text, &self.registry).unwrap_or_default();
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_so_many_names_have_figures_of_their_own() {
+        let names = Names::default();
+        for number in 0..MOST_LABELS {
+            assert_eq!(names.label(&format!("app-{number}")), format!("app-{number}"));
+        }
+        assert_eq!(names.label("one-more"), "other");
+        assert_eq!(names.label("app-7"), "app-7");
     }
 }

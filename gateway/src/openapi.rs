@@ -6,14 +6,18 @@ use axum::http::{Method, header};
 use axum::response::{Html, IntoResponse};
 use bytes::Bytes;
 use utoipa::OpenApi;
-use utoipa::openapi::Required;
+use utoipa::openapi::content::Content;
 use utoipa::openapi::path::{ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{ObjectBuilder, Type};
-use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
+use utoipa::openapi::security::{
+    ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityRequirement, SecurityScheme,
+};
+use utoipa::openapi::{Ref, RefOr, Required, ResponseBuilder};
 
 use crate::{
-    ceremonies, configuration, custodians, devices, faults, history, idempotency, identifiers, key_register,
-    keys, licenses, maintenance, operations, problem, replace, signatures, trust, verifications,
+    apps, ceremonies, configuration, custodians, devices, faults, history, idempotency, identifiers,
+    key_register, keys, licenses, maintenance, operations, problem, replace, signatures, tokens, trust,
+    verifications,
 };
 
 #[derive(OpenApi)]
@@ -51,6 +55,16 @@ use crate::{
         key_register::get_registered,
         key_register::post_csr,
         key_register::put_app_keys,
+        apps::list_apps,
+        apps::get_app,
+        apps::create_app,
+        apps::change_app,
+        apps::enable_app,
+        apps::disable_app,
+        apps::lock_app,
+        apps::freeze_app,
+        apps::add_credential,
+        apps::revoke_credential,
         ceremonies::open_ceremony,
         ceremonies::list_ceremonies,
         ceremonies::get_ceremony,
@@ -60,6 +74,9 @@ use crate::{
         custodians::add_custodian,
         custodians::disable_custodian,
         custodians::enable_custodian,
+        tokens::post_token,
+        tokens::get_jwks,
+        tokens::get_metadata,
         operations::livez,
         operations::readyz,
         operations::get_metrics,
@@ -67,27 +84,77 @@ use crate::{
         get_docs,
     ),
     components(schemas(problem::ProblemDocument, problem::Fault)),
-    modifiers(&SandboxKey, &IdempotencyKey),
+    modifiers(&Callers, &IdempotencyKey, &Refusals),
 )]
 struct Document;
 
-struct SandboxKey;
+struct Callers;
 
-impl utoipa::Modify for SandboxKey {
+impl utoipa::Modify for Callers {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
-        let scheme =
-            ApiKey::Header(ApiKeyValue::with_description("x-api-key", "In a sandbox and on loopback only."));
+        let header =
+            |name, what| SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::with_description(name, what)));
+        let schemes = [
+            ("api_key", header("x-api-key", "In a sandbox and on loopback only.")),
+            (
+                "signed_request",
+                header(
+                    "x-signature",
+                    "With x-app-id, x-timestamp and x-nonce: a signature over the request; see docs/integration.md.",
+                ),
+            ),
+            ("access_token", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer))),
+            (
+                "client_certificate",
+                SecurityScheme::MutualTls { description: None, deprecated: None, extensions: None },
+            ),
+        ];
+        let ways = schemes.each_ref().map(|(name, _)| *name);
         if let Some(components) = &mut document.components {
-            components.add_security_scheme("api_key", SecurityScheme::ApiKey(scheme));
+            for (name, scheme) in schemes {
+                components.add_security_scheme(name, scheme);
+            }
         }
-        let open = ["/livez", "/readyz", "/metrics", "/openapi.json", "/docs"];
+        let open = [
+            "/livez",
+            "/readyz",
+            "/metrics",
+            "/openapi.json",
+            "/docs",
+            "/oauth2/token",
+            "/oauth2/jwks",
+            "/.well-known/oauth-authorization-server",
+        ];
         for (path, item) in &mut document.paths.paths {
             if open.contains(&path.as_str()) {
                 continue;
             }
             for operation in [&mut item.get, &mut item.post, &mut item.put].into_iter().flatten() {
-                let needed = utoipa::openapi::SecurityRequirement::new("api_key", Vec::<String>::new());
-                operation.security = Some(vec![needed]);
+                let any = ways.map(|way| SecurityRequirement::new(way, Vec::<String>::new()));
+                operation.security = Some(any.to_vec());
+            }
+        }
+    }
+}
+
+/// Any call of a caller may be refused for who asks and how, and for want of room, time, devices or database.
+struct Refusals;
+
+impl utoipa::Modify for Refusals {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let problem = |description: &str| {
+            let content = Content::new(Some(Ref::from_schema_name("ProblemDocument")));
+            let response = ResponseBuilder::new().description(description);
+            RefOr::T(response.content("application/problem+json", content).build())
+        };
+        for item in document.paths.paths.values_mut() {
+            for operation in [&mut item.get, &mut item.post, &mut item.put].into_iter().flatten() {
+                if operation.security.is_none() {
+                    continue;
+                }
+                let responses = &mut operation.responses.responses;
+                responses.entry("4XX".to_owned()).or_insert_with(|| problem("refused; see `code`"));
+                responses.entry("503".to_owned()).or_insert_with(|| problem("not now; see `Retry-After`"));
             }
         }
     }
@@ -98,7 +165,11 @@ struct IdempotencyKey;
 
 impl utoipa::Modify for IdempotencyKey {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
-        let text = ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).max_length(Some(255));
+        let text = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .min_length(Some(1))
+            .max_length(Some(255))
+            .pattern(Some(r"^[!#-+\--\[\]-~]+$"));
         let header = ParameterBuilder::new()
             .name("Idempotency-Key")
             .parameter_in(ParameterIn::Header)
@@ -129,7 +200,7 @@ pub(crate) async fn get_openapi() -> impl IntoResponse {
 }
 
 /// This document for people.
-#[utoipa::path(get, path = "/docs", tag = "operations", responses((status = 200, description = "HTML", body = String)))]
+#[utoipa::path(get, path = "/docs", tag = "operations", responses((status = 200, description = "HTML", body = String, content_type = "text/html")))]
 pub(crate) async fn get_docs() -> impl IntoResponse {
     let policy =
         "default-src 'none'; connect-src 'self'; style-src 'unsafe-inline'; script-src 'unsafe-inline'";

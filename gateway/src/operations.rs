@@ -1,6 +1,7 @@
 //! `/livez`, `/readyz`, `/metrics`.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -11,6 +12,7 @@ use utoipa::ToSchema;
 
 use crate::auth::Peer;
 use crate::problem::{Problem, ProblemDocument};
+use crate::routes::Door;
 use crate::state::Gateway;
 
 /// The process runs and answers.
@@ -31,6 +33,9 @@ pub(crate) struct Readiness {
     locked: bool,
 }
 
+/// How long the database may take to say that it is there.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// Ready: every device had its first try, some group can sign, the database answers and is unlocked. One group down does not
 /// make the gateway unready, because the other still serves.
 #[utoipa::path(
@@ -43,7 +48,8 @@ pub(crate) struct Readiness {
 pub(crate) async fn readyz(State(gateway): State<Gateway>) -> (StatusCode, Json<Readiness>) {
     let usable = gateway.fleet.usable().into_iter();
     let groups: BTreeMap<_, _> = usable.map(|(group, count)| (group.to_string(), count)).collect();
-    let database = gateway.store.ping().await.is_ok();
+    // A database that hangs must not hang whoever asks whether it does.
+    let database = tokio::time::timeout(PATIENCE, gateway.store.ping()).await.is_ok_and(|ping| ping.is_ok());
     let locked = gateway.store.protection().is_locked();
     let ready =
         database && !locked && gateway.fleet.has_settled() && groups.values().any(|usable| *usable > 0);
@@ -51,19 +57,20 @@ pub(crate) async fn readyz(State(gateway): State<Gateway>) -> (StatusCode, Json<
     (status, Json(Readiness { ready, groups, database, locked }))
 }
 
-/// Metrics in the OpenMetrics text format; for collectors on this machine only.
+/// Metrics in the OpenMetrics text format: at the listener for administration, and in a sandbox on this machine.
 #[utoipa::path(
     get, path = "/metrics", tag = "operations",
     responses(
-        (status = 200, description = "OpenMetrics text", body = String),
-        (status = 404, description = "asked from another machine", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 200, description = "OpenMetrics text", body = String, content_type = "application/openmetrics-text"),
+        (status = 404, description = "asked at another listener, or in a sandbox from another machine", body = ProblemDocument, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn get_metrics(
     State(gateway): State<Gateway>,
     Extension(peer): Extension<Peer>,
+    Extension(door): Extension<Door>,
 ) -> Result<impl IntoResponse, Problem> {
-    if !peer.is_local() {
+    if door != Door::Admin && !peer.is_local() {
         return Err(Problem::not_found());
     }
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";

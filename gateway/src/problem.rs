@@ -1,6 +1,8 @@
 //! The one place that knows HTTP status codes: every error of the layers below becomes a problem document
 //! (RFC 9457) with a stable `code`. A new variant anywhere fails to compile here until it is mapped.
 
+mod callers;
+
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -61,7 +63,7 @@ pub(crate) struct ProblemDocument {
     /// HTTP status code.
     status: u16,
     /// What is wrong in this case.
-    detail: String,
+    pub(crate) detail: String,
     /// Stable code for programs.
     #[schema(example = "digest_length")]
     code: &'static str,
@@ -93,6 +95,11 @@ impl Problem {
     /// The stable code.
     pub(crate) fn code(&self) -> &'static str {
         self.code
+    }
+
+    /// Whether it is the gateway that cannot, rather than the caller that may not.
+    pub(crate) fn is_unavailable(&self) -> bool {
+        self.status.is_server_error()
     }
 
     fn unavailable(code: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
@@ -157,21 +164,6 @@ impl Problem {
     pub(crate) fn method_not_allowed() -> Self {
         let detail = "this path does not take that method; see the Allow header";
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed", detail)
-    }
-
-    pub(crate) fn api_key_missing() -> Self {
-        let detail = "the x-api-key header is missing";
-        Self::new(StatusCode::UNAUTHORIZED, "api_key_missing", "Not authenticated", detail)
-    }
-
-    pub(crate) fn api_key_invalid() -> Self {
-        let detail = "the API key is not one of this site";
-        Self::new(StatusCode::UNAUTHORIZED, "api_key_invalid", "Not authenticated", detail)
-    }
-
-    pub(crate) fn api_key_not_admitted() -> Self {
-        let detail = "API keys are admitted in a sandbox and on loopback only";
-        Self::new(StatusCode::UNAUTHORIZED, "api_key_not_admitted", "Not authenticated", detail)
     }
 
     pub(crate) fn scope_missing(scope: &str) -> Self {
@@ -299,6 +291,16 @@ impl Problem {
         Self::unavailable("deadline_exceeded", "Deadline exceeded", detail)
     }
 
+    pub(crate) fn share_exceeded() -> Self {
+        let detail = "this app has as many requests worked on as its share of the gateway allows";
+        Self::unavailable("share_exceeded", "Overloaded", detail)
+    }
+
+    pub(crate) fn client_certificate_refused() -> Self {
+        let detail = "the certificate that this connection showed does not hold any more";
+        Self::new(StatusCode::UNAUTHORIZED, "client_certificate_refused", "Not authenticated", detail)
+    }
+
     pub(crate) fn panicked() -> Self {
         Self::internal("internal_error", "a handler panicked")
     }
@@ -407,6 +409,7 @@ impl Problem {
             | StoreError::MissingReference { .. }
             | StoreError::Corrupt { .. }
             | StoreError::Interrupted
+            | StoreError::NoncesUnavailable
             | StoreError::Query(_) => Self::database(error),
         }
     }
@@ -551,19 +554,39 @@ impl Problem {
     }
 }
 
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
+impl Problem {
+    /// The answer, with a body made of the document.
+    pub(crate) fn respond<T: Serialize>(
+        self,
+        media_type: &'static str,
+        body: impl FnOnce(ProblemDocument) -> T,
+    ) -> Response {
         let (status, code, retry_after) = (self.status, self.code, self.retry_after);
         let document = self.document(crate::request_id::current());
-        let mut response = (status, Json(document)).into_response();
+        let mut response = (status, Json(body(document))).into_response();
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(seconds) = retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
+        if status == StatusCode::UNAUTHORIZED {
+            let challenge = match code {
+                "token_invalid" | "token_expired" => {
+                    r#"Bearer realm="license-gateway", error="invalid_token""#
+                }
+                _ => r#"Bearer realm="license-gateway""#,
+            };
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
         response.extensions_mut().insert(ProblemCode(code));
         response
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        self.respond("application/problem+json", |document| document)
     }
 }
 

@@ -4,31 +4,33 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use config::{Change, Config, ConfigError, Effect};
 use formats::font::Font;
 use hsm_driver::{Fleet, KeySpec};
-use signing::{KeyRing, SigningCopy, SigningDesk};
+use signing::{KeyRing, SigningCopy, SigningDesk, SystemDesk};
 use store::{AuditEntry, AuditLog, Store, StoreError};
 use thiserror::Error;
 use time::OffsetDateTime;
 use tokio::signal::unix::Signal;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::MissedTickBehavior;
 use verify_front::LicenseFront;
 
-use crate::auth::Apps;
+use crate::admission::Admission;
+use crate::auth::Callers;
 use crate::ceremonies::Attempts;
 use crate::error::with_causes;
 use crate::idempotency::Instance;
 use crate::judging::Judging;
 use crate::listen::Served;
-use crate::material::{Digests, Material, Unusable};
+use crate::material::{self, Digests, Material, Unusable};
 use crate::metrics::Metrics;
-use crate::routes;
+use crate::routes::Routers;
 use crate::serve::Overrides;
 use crate::state::{Gateway, Parts};
+use crate::tls_device::TlsDevices;
 use crate::trust::TrustKeeper;
 
 /// Why a new configuration was not taken over. The old one stays.
@@ -146,15 +148,18 @@ impl Reloads {
 pub(crate) struct Foundation {
     pub(crate) store: Store,
     pub(crate) audit: AuditLog,
-    pub(crate) apps: Arc<Apps>,
+    pub(crate) callers: Arc<Callers>,
     pub(crate) fleet: Arc<Fleet>,
+    /// Signs with the site's own keys.
+    pub(crate) system: SystemDesk,
     pub(crate) judging: Arc<Judging>,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) in_flight: Arc<AtomicUsize>,
+    pub(crate) admission: Arc<Admission>,
     pub(crate) attempts: Arc<Attempts>,
     pub(crate) instance: Instance,
     pub(crate) reloads: Reloads,
     pub(crate) trust: Arc<TrustKeeper>,
+    pub(crate) tls_devices: Arc<TlsDevices>,
 }
 
 impl Foundation {
@@ -168,11 +173,12 @@ impl Foundation {
             font,
             store: self.store.clone(),
             audit: self.audit.clone(),
-            apps: Arc::clone(&self.apps),
+            callers: Arc::clone(&self.callers),
             fleet: Arc::clone(&self.fleet),
+            system: self.system.clone(),
             judging: Arc::clone(&self.judging),
             metrics: Arc::clone(&self.metrics),
-            in_flight: Arc::clone(&self.in_flight),
+            admission: Arc::clone(&self.admission),
             attempts: Arc::clone(&self.attempts),
             instance: self.instance.clone(),
             reloads: self.reloads.clone(),
@@ -218,9 +224,17 @@ struct Next {
 impl Reloader {
     /// Does what is ordered, until it is dropped.
     pub(crate) async fn run(mut self, mut orders: Orders, mut hangup: Signal) {
+        let every = self.config.tls.watch;
+        let mut look = tokio::time::interval(if every.is_zero() { Duration::MAX / 2 } else { every });
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut refused = None;
         loop {
             let order = tokio::select! {
                 Some(order) = orders.0.recv() => order,
+                _ = look.tick(), if !every.is_zero() => {
+                    self.look_at_tls_files(&mut refused).await;
+                    continue;
+                }
                 Some(()) = hangup.recv() => Order::Configuration {
                     actor: "signal:SIGHUP".to_owned(),
                     request_id: format!("{:032x}", fastrand::u128(..)),
@@ -282,6 +296,7 @@ impl Reloader {
         specs.extend(old);
         self.foundation.fleet.reconfigure(&self.config.fleet, &self.config.devices, specs).await?;
         self.desk.replace_keys(Arc::clone(&keys));
+        self.foundation.system.replace_keys(Arc::clone(&keys));
         self.keys = keys;
         Ok((changes, trim))
     }
@@ -314,7 +329,8 @@ impl Reloader {
         }
         let gateway = self.foundation.gateway(effective, &keys, font);
         self.desk = gateway.desk.clone();
-        self.served.replace(routes::router(gateway), tls, &limits);
+        self.foundation.system.replace_keys(Arc::clone(&keys));
+        self.served.replace(Routers::new(&gateway), tls, &limits);
         self.grace.send_replace(limits.shutdown_grace);
         (self.config, self.keys, self.digests) = (config, keys, digests);
         let audit_index = self.record(actor, request_id, "ok", &summary(&changes)).await?;
@@ -324,9 +340,10 @@ impl Reloader {
     /// Reads and checks everything; changes nothing.
     async fn prepare(&self) -> Result<Next, ReloadError> {
         let (path, overrides) = (self.path.clone(), self.overrides);
+        let devices = Arc::clone(&self.foundation.tls_devices);
         let reading = tokio::task::spawn_blocking(move || {
             let config = Config::load(&path)?;
-            let material = Material::read(&overrides.applied_to(config.clone()));
+            let material = Material::read(&overrides.applied_to(config.clone()), &devices);
             Ok::<_, ReloadError>((config, material))
         });
         // The task ends early only if it panics, or with the runtime.
@@ -354,6 +371,42 @@ impl Reloader {
         Ok(Next { config, keys, specs, material, changes })
     }
 
+    /// Takes over the HTTPS listeners' files if they hold something else, all of them or none: a certificate without
+    /// its key is tried again when the key has come. `refused` is what was tried last in vain.
+    async fn look_at_tls_files(&mut self, refused: &mut Option<Digests>) {
+        let config = self.overrides.applied_to(self.config.clone());
+        let devices = Arc::clone(&self.foundation.tls_devices);
+        let reading = tokio::task::spawn_blocking(move || material::read_tls(&config, &devices));
+        let Ok((read, digests)) = reading.await else { return };
+        let changes = self.digests.changes_to(&digests);
+        if changes.is_empty() || refused.as_ref() == Some(&digests) {
+            return;
+        }
+        let subject = changes.join(", ");
+        let request_id = format!("{:032x}", fastrand::u128(..));
+        let outcome = match read {
+            Ok(tls) => {
+                self.served.replace_tls(tls);
+                self.digests.update(digests);
+                *refused = None;
+                tracing::info!(files = subject, "TLS files were read anew");
+                self.record(WATCHER, &request_id, "ok", &format!("{subject} read anew: the content differs"))
+                    .await
+            }
+            Err(unusable) => {
+                *refused = Some(digests);
+                for file in &unusable {
+                    tracing::error!("{file}");
+                }
+                tracing::error!(files = subject, "TLS files cannot be used; those from before stay");
+                self.record(WATCHER, &request_id, "config_unusable", &subject).await
+            }
+        };
+        if let Err(error) = outcome {
+            tracing::error!(%error, "a change of the TLS files is not on record");
+        }
+    }
+
     async fn record(
         &self,
         actor: &str,
@@ -376,6 +429,9 @@ impl Reloader {
         self.foundation.audit.append(entry).await.map_err(ReloadError::Record)
     }
 }
+
+/// Who reads changed TLS files anew.
+const WATCHER: &str = "gateway:tls-files";
 
 /// The most characters of a summary that the record keeps.
 const LONGEST_SUMMARY: usize = 2_000;

@@ -9,6 +9,7 @@ use store::{AuditLog, Change, Changes, Hold, Membership, Store, StoreError};
 use time::OffsetDateTime;
 use tokio::sync::watch;
 
+use crate::auth::Callers;
 use crate::ceremonies;
 use crate::error::with_causes;
 use crate::reload::Reloads;
@@ -47,11 +48,11 @@ pub(crate) async fn keep_alive(
 }
 
 /// Follows what other gateways change. Runs until it is dropped.
-pub(crate) async fn follow(store: Store, fleet: Arc<Fleet>, reloads: Reloads) {
+pub(crate) async fn follow(store: Store, fleet: Arc<Fleet>, callers: Arc<Callers>, reloads: Reloads) {
     loop {
         match store.changes().await {
             Ok(changes) => {
-                let error = listen(changes, &store, &fleet, &reloads).await;
+                let error = listen(changes, &store, &fleet, &callers, &reloads).await;
                 tracing::warn!(error = %with_causes(&error), "changes of other gateways are not heard of");
             }
             Err(error) => {
@@ -63,7 +64,13 @@ pub(crate) async fn follow(store: Store, fleet: Arc<Fleet>, reloads: Reloads) {
 }
 
 /// Takes every change over until that fails.
-async fn listen(mut changes: Changes, store: &Store, fleet: &Fleet, reloads: &Reloads) -> StoreError {
+async fn listen(
+    mut changes: Changes,
+    store: &Store,
+    fleet: &Fleet,
+    callers: &Callers,
+    reloads: &Reloads,
+) -> StoreError {
     // What changed before somebody listened.
     let mut change = Change::Anything;
     loop {
@@ -71,6 +78,12 @@ async fn listen(mut changes: Changes, store: &Store, fleet: &Fleet, reloads: &Re
             && let Err(error) = reloads.keys().await
         {
             tracing::error!(%error, "the key register was not taken over");
+        }
+        // Requests would find it out too, half a second later at most.
+        if matches!(change, Change::Apps | Change::Anything)
+            && let Err(error) = callers.apps.read_anew().await
+        {
+            return error;
         }
         if matches!(change, Change::Devices | Change::Anything)
             && let Err(error) = hold(store, fleet).await

@@ -1,12 +1,23 @@
-//! The id of the request being worked on: taken from `x-request-id` if the caller sent a sane one, else made.
+//! The id of the request being worked on: taken from `x-request-id` if the caller sent a sane one, else made. And what
+//! becomes known of the request on its way, for the log line and the figures.
+
+use std::sync::{Arc, OnceLock};
 
 use axum::http::{HeaderMap, HeaderValue};
+use config::{AppId, KeyId};
 
 /// Name of the header in both directions.
 pub(crate) const HEADER: &str = "x-request-id";
 
 tokio::task_local! {
-    static CURRENT: String;
+    static CURRENT: (String, Arc<Notes>);
+}
+
+/// Who asked, and with which key.
+#[derive(Debug, Default)]
+pub(crate) struct Notes {
+    pub(crate) app: OnceLock<AppId>,
+    pub(crate) key: OnceLock<KeyId>,
 }
 
 /// The caller's id if it is 1 to 64 of `a-z A-Z 0-9 . _ -`, else a fresh one of 128 bits.
@@ -19,14 +30,30 @@ pub(crate) fn choose(headers: &HeaderMap) -> String {
     sent.filter(sane).map_or_else(|| format!("{:032x}", fastrand::u128(..)), str::to_owned)
 }
 
-/// Runs a request under its id.
-pub(crate) async fn scope<F: Future>(id: String, work: F) -> F::Output {
-    CURRENT.scope(id, work).await
+/// Runs a request under its id; what is noted on the way is in `notes`.
+pub(crate) async fn scope<F: Future>(id: String, notes: Arc<Notes>, work: F) -> F::Output {
+    CURRENT.scope((id, notes), work).await
+}
+
+/// Has another task work on the request that this task works on.
+pub(crate) fn carried<F: Future>(work: F) -> impl Future<Output = F::Output> {
+    let (id, notes) = CURRENT.try_with(Clone::clone).unwrap_or_default();
+    scope(id, notes, work)
 }
 
 /// The id of the request this task works on; empty outside one.
 pub(crate) fn current() -> String {
-    CURRENT.try_with(Clone::clone).unwrap_or_default()
+    CURRENT.try_with(|(id, _)| id.clone()).unwrap_or_default()
+}
+
+/// The request this task works on is this app's.
+pub(crate) fn note_app(app: &AppId) {
+    let _ = CURRENT.try_with(|(_, notes)| notes.app.set(app.clone())); // outside a request nobody counts
+}
+
+/// The request this task works on is about this key, which exists.
+pub(crate) fn note_key(key: &KeyId) {
+    let _ = CURRENT.try_with(|(_, notes)| notes.key.set(key.clone())); // as above
 }
 
 /// The trace id of a W3C `traceparent` header (version 00), if it is one.

@@ -4,28 +4,31 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use config::Config;
+use config::{AppId, Config};
 use hsm_driver::{Fleet, WorkerCommand};
 use serde::Serialize;
-use store::{AuditLog, Store};
+use signing::SystemDesk;
+use store::{AuditLog, Nonces, Store};
 use time::OffsetDateTime;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::admin::AdminSocket;
-use crate::auth::Apps;
+use crate::auth::Callers;
 use crate::ceremonies;
 use crate::error::StartupError;
 use crate::idempotency::{self, Instance};
 use crate::judging::Judging;
-use crate::listen::{Listener, Served};
+use crate::listen::{Entrance, Listener, Served};
 use crate::logging::Slow;
-use crate::material::Material;
+use crate::material::{self, Material};
 use crate::metrics::Metrics;
 use crate::reload::{self, Foundation, Reloader};
+use crate::routes::{Door, Routers};
+use crate::tls_device::TlsDevices;
 use crate::trust::TrustKeeper;
-use crate::{database, history, protection, replicas, routes};
+use crate::{database, history, protection, replicas};
 
 /// What the command line says beside the configuration.
 #[derive(Debug, Clone, Copy)]
@@ -48,6 +51,8 @@ impl Overrides {
 struct Listening {
     http: Option<SocketAddr>,
     https: Option<SocketAddr>,
+    mutual: Option<SocketAddr>,
+    admin: Option<SocketAddr>,
     pid: u32,
 }
 
@@ -66,13 +71,16 @@ pub(crate) async fn serve(
     // Signals first: one that comes while starting is not lost.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let hangup = signal(SignalKind::hangup())?;
-    let material = Material::read(&config).map_err(StartupError::Unusable)?;
+    raise_descriptor_limit(config.server.max_connections);
+    let tls_devices = Arc::<TlsDevices>::default();
+    let material = Material::read(&config, &tls_devices).map_err(StartupError::Unusable)?;
 
     let _only_one = database::lock(&config.database)?;
     let store = Store::open(database::access(&config.database)?).await?;
     store.migrate().await?;
     let membership = store.join(&config.site.replica, OffsetDateTime::now_utc()).await?;
     let (audit, audit_writer) = AuditLog::start(&store).await?;
+    let (nonces, nonce_writer) = Nonces::start(&store).await?;
     ceremonies::end_abandoned(&store, &audit, membership.joined_at()).await?;
     let keys = reload::key_ring(&store).await?;
     let worker = WorkerCommand {
@@ -82,36 +90,52 @@ pub(crate) async fn serve(
     };
     let fleet = Arc::new(Fleet::start(&config.fleet, &config.devices, keys.specs(), &worker)?);
 
+    let whose = AppId::parse("tls-listener").map_err(|error| StartupError::file("tls.key", error))?;
+    let system = SystemDesk::new(Arc::clone(&keys), Arc::clone(&fleet));
+    tls_devices.attach(Arc::clone(&fleet), system.clone(), whose);
+    if config.tls.key.is_some() {
+        // Now that the register is there: it must have that key.
+        material::read_tls(&config, &tls_devices).0.map_err(StartupError::Unusable)?;
+    }
+
     let http = bind(config.server.http).await?;
     let https = bind(config.server.https).await?;
-    let admin = AdminSocket::bind(&config.folder)?;
-    let (limits, folder, site) = (config.server.clone(), config.folder.clone(), config.site.name.clone());
+    let mutual = bind(config.server.mutual).await?;
+    let admin = bind(config.server.admin).await?;
+    let admin_socket = AdminSocket::bind(&config.folder)?;
+    let metrics = Arc::new(Metrics::new(slow));
+    let callers = if config.site.sandbox { Door::Whole } else { Door::Public };
+    let (folder, site, limits) = (config.folder.clone(), config.site.name.clone(), config.server.clone());
     let Material { tls, trust, font, digests } = material;
     let trust = TrustKeeper::start(config.trust.clone(), trust, audit.clone()).await?;
     let (reloads, orders) = reload::orders();
     store.protection().lock();
     let (unlocked_log, unlocked_keys) = (audit.clone(), reloads.clone());
     let (living_log, followed_keys) = (audit.clone(), reloads.clone());
+    let known = Arc::new(Callers::new(store.clone(), nonces));
     let foundation = Foundation {
         store: store.clone(),
         audit,
-        apps: Arc::new(Apps::new(store.clone())),
+        callers: Arc::clone(&known),
         fleet: Arc::clone(&fleet),
+        system,
         judging: Arc::new(Judging::new(std::thread::available_parallelism().map_or(1, usize::from))),
-        metrics: Arc::new(Metrics::new(slow)),
-        in_flight: Arc::default(),
+        metrics: Arc::clone(&metrics),
+        admission: Arc::default(),
         attempts: Arc::default(),
         instance: Instance::new(),
         reloads,
         trust: Arc::clone(&trust),
+        tls_devices,
     };
     let gateway = foundation.gateway(config, &keys, font);
     let desk = gateway.desk.clone();
-    let router = routes::router(gateway);
-    let served = Arc::new(Served::new(router, tls, &limits));
+    let served = Arc::new(Served::new(Routers::new(&gateway), tls, &limits, metrics));
     let listening = Listening {
         http: http.as_ref().and_then(|socket| socket.local_addr().ok()),
         https: https.as_ref().and_then(|socket| socket.local_addr().ok()),
+        mutual: mutual.as_ref().and_then(|socket| socket.local_addr().ok()),
+        admin: admin.as_ref().and_then(|socket| socket.local_addr().ok()),
         pid: std::process::id(),
     };
     let announced = announce(&folder, &listening)?;
@@ -123,19 +147,24 @@ pub(crate) async fn serve(
     let living = replicas::keep_alive(membership, store.clone(), living_log, stopping.clone());
     let (living, following_fleet) = (tokio::spawn(living), Arc::clone(&fleet));
     let mut listeners = tokio::task::JoinSet::new();
-    for (socket, tls) in [(http, false), (https, true)] {
+    for (socket, entrance, door) in [
+        (http, Entrance::Http, callers),
+        (https, Entrance::Https, callers),
+        (mutual, Entrance::Mutual, callers),
+        (admin, Entrance::Admin, Door::Admin),
+    ] {
         let Some(socket) = socket else { continue };
-        let listener = Listener { socket, tls, served: Arc::clone(&served) };
+        let listener = Listener { socket, entrance, door, served: Arc::clone(&served) };
         listeners.spawn(listener.run(stopping.clone()));
     }
-    listeners.spawn(admin.run(Arc::clone(&served), stopping));
+    listeners.spawn(admin_socket.run(Arc::clone(&served), stopping));
     let (grace, grace_now) = watch::channel(limits.shutdown_grace);
     let reloader = Reloader { path, overrides, config: read, keys, desk, digests, foundation, served, grace };
     let reloading = tokio::spawn(reloader.run(orders, hangup));
     let watching = tokio::spawn(ceremonies::watch(store.clone()));
     let unlocking =
         tokio::spawn(protection::keep_unlocked(store.clone(), fleet, unlocked_log, unlocked_keys));
-    let following = tokio::spawn(replicas::follow(store.clone(), following_fleet, followed_keys));
+    let following = tokio::spawn(replicas::follow(store.clone(), following_fleet, known, followed_keys));
     let looking = tokio::spawn(Arc::clone(&trust).watch());
     let forgetting = tokio::spawn(idempotency::forget(store.clone()));
     let ended = tokio::select! {
@@ -161,6 +190,7 @@ pub(crate) async fn serve(
     let closing = async {
         let _ = history.await; // it writes what it has and ends
         let _ = living.await;
+        nonce_writer.finish().await;
         audit_writer.finish().await;
         store.close().await;
     };
@@ -170,6 +200,27 @@ pub(crate) async fn serve(
     let _ = std::fs::remove_file(announced); // it names a process that is about to end
     tracing::info!("stopped");
     ended
+}
+
+/// Takes as many descriptors as the system lets this process have: what a shell or service manager gives by default
+/// would end connections long before their limit.
+fn raise_descriptor_limit(connections: usize) {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(soft, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map(|()| hard).or(Ok(soft)));
+    // Devices, database and files need some too.
+    let needed = connections as u64 + 256;
+    match raised {
+        Ok(limit) if limit < needed => {
+            tracing::warn!(
+                limit,
+                needed,
+                "too few descriptors for server.max_connections; raise LimitNOFILE"
+            );
+        }
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "the limit on descriptors is not known"),
+    }
 }
 
 async fn bind(address: Option<SocketAddr>) -> Result<Option<TcpListener>, StartupError> {

@@ -20,6 +20,7 @@ use crate::body::{Faults, JsonBody, Object};
 use crate::idempotency::{self, Held, Kept};
 use crate::input::{FORMS, Form, InputBody, algorithm, signer_id};
 use crate::problem::{Problem, ProblemDocument};
+use crate::request_id;
 use crate::state::Gateway;
 
 /// An order for one signature.
@@ -88,6 +89,7 @@ pub(crate) async fn post_signature(
     let order = request.check()?;
     let keys = gateway.desk.keys();
     let group = keys.group(&order.key).ok_or_else(|| Problem::unknown_key(order.key.as_str()))?;
+    request_id::note_key(&order.key);
     permit(app, &order.key, group)?;
     let algorithm = order.algorithm;
     let caller = caller.caller();

@@ -1,14 +1,14 @@
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 
 use config::Config;
 use formats::font::Font;
 use hsm_driver::Fleet;
-use signing::SigningDesk;
+use signing::{SigningDesk, SystemDesk};
 use store::{AuditLog, Store};
 use verify_front::{LicenseFront, TrustInForce};
 
-use crate::auth::Apps;
+use crate::admission::Admission;
+use crate::auth::Callers;
 use crate::ceremonies::Attempts;
 use crate::idempotency::Instance;
 use crate::judging::Judging;
@@ -25,9 +25,12 @@ pub(crate) struct Parts {
     pub(crate) config: Config,
     pub(crate) store: Store,
     pub(crate) audit: AuditLog,
-    pub(crate) apps: Arc<Apps>,
+    /// Who may ask, and what they did lately.
+    pub(crate) callers: Arc<Callers>,
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) desk: SigningDesk,
+    /// Signs with the site's own keys.
+    pub(crate) system: SystemDesk,
     /// What documents are judged against.
     pub(crate) documents: Arc<TrustInForce>,
     pub(crate) licenses: LicenseFront,
@@ -39,7 +42,7 @@ pub(crate) struct Parts {
     pub(crate) judging: Arc<Judging>,
     pub(crate) metrics: Arc<Metrics>,
     /// Requests being worked on.
-    pub(crate) in_flight: Arc<AtomicUsize>,
+    pub(crate) admission: Arc<Admission>,
     /// Confirmations that were tried in custodians' names.
     pub(crate) attempts: Arc<Attempts>,
     /// In whose name idempotency keys are held.

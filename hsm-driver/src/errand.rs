@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use config::{AppId, GroupId, KeyId, OutputCheck};
-use tracing::warn;
+use tracing::{Instrument, warn};
 
 use crate::device::{Device, KeyState, Task};
 use crate::error::{AttemptError, Blame, HsmError};
@@ -197,6 +197,11 @@ impl Errand<'_> {
     }
 
     async fn attempt(&self, attempt: &Attempt) -> Result<Vec<u8>, AttemptError> {
+        let span = tracing::debug_span!("device.attempt", device = %attempt.device.config.id);
+        self.attempted(attempt).instrument(span).await
+    }
+
+    async fn attempted(&self, attempt: &Attempt) -> Result<Vec<u8>, AttemptError> {
         let device = &attempt.device;
         let until = self.until(device);
         let outcome = match device.submit(self.caller, attempt.task.clone(), until) {

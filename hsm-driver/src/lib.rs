@@ -11,6 +11,7 @@
 
 mod budget;
 mod ceremony;
+mod chatter;
 mod device;
 mod dialect;
 mod errand;

@@ -9,7 +9,9 @@ use config::Isolation;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
+use zeroize::Zeroizing;
 
+use crate::chatter;
 use crate::device::WorkerCommand;
 use crate::error::StartError;
 use crate::frame::{AnswerFrame, FrameBuffer, START_ID, SignFrame};
@@ -22,15 +24,17 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// Starts one for a device. A thread cannot be killed, and its environment is this process's.
+    /// Starts one for a device; what its library says goes into the log, without the PIN. A thread cannot be killed,
+    /// and its environment and standard error are this process's.
     pub(crate) fn spawn(
         device: &config::Device,
         command: &WorkerCommand,
         isolation: Isolation,
+        pin: &Zeroizing<String>,
     ) -> io::Result<Self> {
         let (ours, theirs) = StdUnixStream::pair()?;
         ours.set_nonblocking(true)?;
-        let child = match isolation {
+        let mut child = match isolation {
             Isolation::Process => Some(
                 Command::new(&command.program)
                     .args(&command.arguments)
@@ -39,6 +43,7 @@ impl Worker {
                     .current_dir(&device.folder)
                     .stdin(Stdio::from(OwnedFd::from(theirs)))
                     .stdout(Stdio::null())
+                    .stderr(Stdio::piped())
                     // A signal to the gateway's process group is the gateway's to handle: workers finish their
                     // work.
                     .process_group(0)
@@ -51,6 +56,9 @@ impl Worker {
                 None
             }
         };
+        if let Some(stderr) = child.as_mut().and_then(|child| child.stderr.take()) {
+            tokio::spawn(chatter::relay(device.id.clone(), stderr, pin.clone()));
+        }
         Ok(Self { child, stream: UnixStream::from_std(ours)?, buffer: FrameBuffer::default() })
     }
 

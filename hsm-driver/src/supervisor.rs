@@ -178,7 +178,7 @@ impl Supervisor {
             stuck_ms: milliseconds(settings.deadline + settings.kill_after),
             wrapped_cache: settings.wrapped_cache,
         };
-        let mut worker = Worker::spawn(config, &self.command, settings.isolation)
+        let mut worker = Worker::spawn(config, &self.command, settings.isolation, &order.pin)
             .map_err(|error| lost("spawn", &error))?;
         self.device.worker_starts.fetch_add(1, Ordering::Relaxed);
         self.device.worker_pid.store(worker.pid(), Ordering::Relaxed);

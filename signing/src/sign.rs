@@ -12,6 +12,7 @@ use formats::{Algorithm, Certificate, FormatError};
 use hsm_driver::{Ask, Fleet, HsmError, Signed};
 use store::{AuditEntry, AuditLog, Claim, Keeping, KeptAnswer};
 use time::OffsetDateTime;
+use tracing::Instrument;
 
 use crate::{KeyRing, SigningCopy, SigningError, SigningKey};
 
@@ -175,7 +176,8 @@ impl SigningDesk {
         let (turn, signed) =
             in_turn(&self.fleet, &caller.app, caller.deadline, first, copies, prepare).await?;
         let commission = Commission { caller, order: &order, keep };
-        self.record(commission, key, turn.copy, turn.prepared, signed).await
+        let recorded = self.record(commission, key, turn.copy, turn.prepared, signed);
+        recorded.instrument(tracing::debug_span!("audit.append")).await
     }
 
     /// The copies to ask, in turn: those that some device can serve, beginning anywhere so that their devices share

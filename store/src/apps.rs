@@ -1,19 +1,48 @@
-//! Integrating systems and what each may do.
+//! Integrating systems, what each may do, and since when or until when.
+//!
+//! What an app proves itself by is in `credentials.rs`. Every change of either raises the register's revision in the
+//! same transaction, so that a replica sees by one row whether it has to read anew.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use config::{AppId, GroupId, KeyId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sm3::{Digest, Sm3};
+use sqlx::AssertSqlSafe;
+use time::OffsetDateTime;
 
-use crate::database::{Row, query};
-use crate::{Store, StoreError};
+use crate::credentials::{self, all_credentials};
+use crate::database::{Connection, Row, instant, query};
+use crate::protection::{Cell, Protection, RowImage};
+use crate::words::words;
+use crate::{Credential, NewCredential, Store, StoreError};
 
-const APP: &str = "app";
+pub(crate) const APP: &str = "app";
 
-/// A caller of the gateway.
-#[derive(Debug, Clone, PartialEq, Eq)]
+words! {
+    /// Whether an app is served.
+    AppState {
+        /// It is.
+        Enabled = "enabled",
+        /// It is not, by its own or an operator's wish.
+        Disabled = "disabled",
+        /// It is not, because something is wrong with it or with whoever uses its credentials.
+        Locked = "locked",
+    }
+}
+
+/// How many requests an app may make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// Requests a second in the long run; at least 1.
+    pub per_second: u32,
+    /// Requests at once after a pause; at least 1.
+    pub burst: u32,
+}
+
+/// A caller of the gateway. `Debug` shows no contacts.
+#[derive(Clone, PartialEq, Eq)]
 pub struct App {
     /// Its id.
     pub id: AppId,
@@ -27,43 +56,152 @@ pub struct App {
     pub groups: BTreeSet<GroupId>,
     /// License face fields it may see; `*` stands for all.
     pub fields: BTreeSet<String>,
-    /// A disabled app is refused everything.
-    pub enabled: bool,
+    /// Names of the metered packages it may draw on.
+    pub packages: BTreeSet<String>,
+    /// How the people behind it are reached, a line each.
+    pub contacts: Vec<String>,
+    /// How often it may call; without one only the site's limits apply.
+    pub rate: Option<Rate>,
+    /// Since when it is served.
+    pub not_before: Option<OffsetDateTime>,
+    /// Until when it is served.
+    pub not_after: Option<OffsetDateTime>,
+    /// Whether it is served.
+    pub state: AppState,
+    /// Why it is in that state; empty where nobody said.
+    pub reason: String,
 }
 
+impl fmt::Debug for App {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("App")
+            .field("id", &self.id)
+            .field("name", &self.name)
+            .field("scopes", &self.scopes)
+            .field("keys", &self.keys)
+            .field("groups", &self.groups)
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
+}
+
+impl App {
+    /// An enabled app that may do nothing yet.
+    #[must_use]
+    pub fn new(id: AppId, name: impl Into<String>) -> Self {
+        Self {
+            id,
+            name: name.into(),
+            scopes: BTreeSet::new(),
+            keys: BTreeSet::new(),
+            groups: BTreeSet::new(),
+            fields: BTreeSet::new(),
+            packages: BTreeSet::new(),
+            contacts: Vec::new(),
+            rate: None,
+            not_before: None,
+            not_after: None,
+            state: AppState::Enabled,
+            reason: String::new(),
+        }
+    }
+}
+
+/// An app with all credentials it ever had.
+#[derive(Debug, Clone)]
+pub struct RegisteredApp {
+    /// The app.
+    pub app: App,
+    /// By age, revoked and expired ones included.
+    pub credentials: Vec<Credential>,
+    /// When it was entered.
+    pub created_at: OffsetDateTime,
+    /// When it or its state was changed last.
+    pub changed_at: OffsetDateTime,
+}
+
+const COLUMNS: &str =
+    "id, name, scopes, key_ids, group_ids, fields, packages, contacts, rate, burst, not_before,
+    not_after, state, reason, created_at, changed_at, revision, code";
+
 impl Store {
-    /// Adds an app, with an API key where it has one. Only the SM3 digest of the key is stored.
+    /// Adds an app with what it proves itself by.
     ///
     /// # Errors
-    /// [`StoreError::AlreadyExists`] when the id or the API key is taken.
-    pub async fn insert_app(&self, app: &App, api_key: Option<&str>) -> Result<(), StoreError> {
+    /// [`StoreError::AlreadyExists`] when the id, or what alone says who a caller is, is taken.
+    pub async fn insert_app(
+        &self,
+        app: &App,
+        credentials: &[NewCredential],
+        at: OffsetDateTime,
+    ) -> Result<(), StoreError> {
+        let mut transaction = self.begin_write().await?;
+        let (rate, burst) = rate_columns(app.rate);
         query(
-            "INSERT INTO apps (id, name, api_key_digest, scopes, key_ids, group_ids, fields, enabled)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+            "INSERT INTO apps (id, name, scopes, key_ids, group_ids, fields, packages, contacts, rate, burst,
+                 not_before, not_after, state, reason, created_at, changed_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $15)",
         )
         .bind(app.id.as_str())
         .bind(&app.name)
-        .bind(api_key.map(api_key_digest))
         .bind(json_array(&app.scopes))
         .bind(json_array(&app.keys))
         .bind(json_array(&app.groups))
         .bind(json_array(&app.fields))
-        .bind(app.enabled)
-        .execute(self.writer())
+        .bind(json_array(&app.packages))
+        .bind(self.sealed_contacts(app)?)
+        .bind(rate)
+        .bind(burst)
+        .bind(app.not_before.map(OffsetDateTime::unix_timestamp))
+        .bind(app.not_after.map(OffsetDateTime::unix_timestamp))
+        .bind(app.state.as_str())
+        .bind(&app.reason)
+        .bind(at.unix_timestamp())
+        .execute(&mut *transaction)
         .await
         .map_err(|error| StoreError::from_insert(APP, app.id.as_str(), error))?;
+        code(&mut transaction, self.protection(), &app.id).await?;
+        for credential in credentials {
+            self.insert_credential(&mut transaction, &app.id, credential, at).await?;
+        }
+        raise_revision(&mut transaction).await?;
+        transaction.commit().await?;
         Ok(())
     }
 
-    /// The app this API key belongs to, disabled ones included.
-    pub async fn app_by_api_key(&self, api_key: &str) -> Result<Option<App>, StoreError> {
-        let row = query(
-            "SELECT id, name, scopes, key_ids, group_ids, fields, enabled FROM apps WHERE api_key_digest = $1",
+    /// Says anew what an app is called, may do and how often; its state and credentials stay.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub async fn update_app(&self, app: &App, at: OffsetDateTime) -> Result<(), StoreError> {
+        let mut transaction = self.begin_write().await?;
+        judge(&mut transaction, self.protection(), &app.id).await?;
+        let (rate, burst) = rate_columns(app.rate);
+        let updated = query(
+            "UPDATE apps SET name = $2, scopes = $3, key_ids = $4, group_ids = $5, fields = $6, packages = $7,
+                 contacts = $8, rate = $9, burst = $10, not_before = $11, not_after = $12, changed_at = $13
+             WHERE id = $1",
         )
-        .bind(api_key_digest(api_key))
-        .fetch_optional(self.readers())
+        .bind(app.id.as_str())
+        .bind(&app.name)
+        .bind(json_array(&app.scopes))
+        .bind(json_array(&app.keys))
+        .bind(json_array(&app.groups))
+        .bind(json_array(&app.fields))
+        .bind(json_array(&app.packages))
+        .bind(self.sealed_contacts(app)?)
+        .bind(rate)
+        .bind(burst)
+        .bind(app.not_before.map(OffsetDateTime::unix_timestamp))
+        .bind(app.not_after.map(OffsetDateTime::unix_timestamp))
+        .bind(at.unix_timestamp())
+        .execute(&mut *transaction)
         .await?;
-        row.as_ref().map(app_from_row).transpose()
+        found(updated.rows_affected(), APP, app.id.as_str())?;
+        code(&mut transaction, self.protection(), &app.id).await?;
+        raise_revision(&mut transaction).await?;
+        transaction.commit().await?;
+        Ok(())
     }
 
     /// Says anew which keys an app may use by name; groups it may use stay.
@@ -71,49 +209,313 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`].
     pub async fn set_app_keys(&self, id: &AppId, keys: &BTreeSet<KeyId>) -> Result<(), StoreError> {
+        let mut transaction = self.begin_write().await?;
+        judge(&mut transaction, self.protection(), id).await?;
         let updated = query("UPDATE apps SET key_ids = $2 WHERE id = $1")
             .bind(id.as_str())
             .bind(json_array(keys))
-            .execute(self.writer())
+            .execute(&mut *transaction)
             .await?;
-        match updated.rows_affected() {
-            0 => Err(StoreError::NotFound { what: APP, id: id.to_string() }),
-            _ => Ok(()),
+        found(updated.rows_affected(), APP, id.as_str())?;
+        code(&mut transaction, self.protection(), id).await?;
+        raise_revision(&mut transaction).await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// Has an app served, or no longer, and says why.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub async fn set_app_state(
+        &self,
+        id: &AppId,
+        state: AppState,
+        reason: &str,
+        at: OffsetDateTime,
+    ) -> Result<(), StoreError> {
+        let mut transaction = self.begin_write().await?;
+        judge(&mut transaction, self.protection(), id).await?;
+        write_state(&mut transaction, id, state, reason, at).await?;
+        code(&mut transaction, self.protection(), id).await?;
+        raise_revision(&mut transaction).await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// Locks an app and revokes every credential it has; answers how many those were.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub async fn freeze_app(&self, id: &AppId, reason: &str, at: OffsetDateTime) -> Result<u64, StoreError> {
+        let mut transaction = self.begin_write().await?;
+        // An app that was altered is frozen too, but gets no good code for that.
+        let sound = judge(&mut transaction, self.protection(), id).await.is_ok();
+        write_state(&mut transaction, id, AppState::Locked, reason, at).await?;
+        if sound {
+            code(&mut transaction, self.protection(), id).await?;
         }
+        let revoked = query(
+            "UPDATE app_credentials SET revoked_at = $2, revoked_reason = $3
+             WHERE app = $1 AND revoked_at IS NULL",
+        )
+        .bind(id.as_str())
+        .bind(at.unix_timestamp())
+        .bind(reason)
+        .execute(&mut *transaction)
+        .await?;
+        credentials::code_of(&mut transaction, self.protection(), id).await?;
+        raise_revision(&mut transaction).await?;
+        transaction.commit().await?;
+        Ok(revoked.rows_affected())
+    }
+
+    /// All apps in the order of their ids, with their credentials; without any that cannot be read or was altered
+    /// outside the gateway.
+    pub async fn registered_apps(&self) -> Result<Vec<RegisteredApp>, StoreError> {
+        let mut reading = self.begin_read().await?;
+        let mut credentials = all_credentials(&mut reading, self.protection()).await?;
+        let rows = query(AssertSqlSafe(format!("SELECT {COLUMNS} FROM apps ORDER BY id")))
+            .fetch_all(&mut *reading)
+            .await?;
+        let mut apps = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let stored = AppRow::read(row, self.protection());
+            match stored.and_then(|stored| stored.judge(self.protection()).map(|()| stored)) {
+                Ok(AppRow { app, created_at, changed_at, .. }) => {
+                    let credentials = credentials.remove(app.id.as_str()).unwrap_or_default();
+                    apps.push(RegisteredApp { app, credentials, created_at, changed_at });
+                }
+                Err(error) => unusable(error)?,
+            }
+        }
+        Ok(apps)
+    }
+
+    /// The contacts as they are stored: they name people.
+    fn sealed_contacts(&self, app: &App) -> Result<Option<Vec<u8>>, StoreError> {
+        if app.contacts.is_empty() {
+            return Ok(None);
+        }
+        self.protection().seal(contacts_of(&app.id), json_array(&app.contacts).as_bytes()).map(Some)
     }
 
     /// All apps in the order of their ids.
     pub async fn apps(&self) -> Result<Vec<App>, StoreError> {
-        let rows =
-            query("SELECT id, name, scopes, key_ids, group_ids, fields, enabled FROM apps ORDER BY id")
-                .fetch_all(self.readers())
-                .await?;
-        rows.iter().map(app_from_row).collect()
+        Ok(self.registered_apps().await?.into_iter().map(|registered| registered.app).collect())
+    }
+
+    /// A number that is another after every change of an app or a credential.
+    pub async fn app_revision(&self) -> Result<i64, StoreError> {
+        let row = query("SELECT revision FROM app_register").fetch_one(self.readers()).await?;
+        Ok(row.try_get("revision")?)
     }
 }
 
-fn api_key_digest(api_key: &str) -> Vec<u8> {
-    Sm3::digest(api_key.as_bytes()).to_vec()
+pub(crate) async fn raise_revision(connection: &mut Connection<'_>) -> Result<(), StoreError> {
+    query("UPDATE app_register SET revision = revision + 1").execute(connection).await?;
+    Ok(())
 }
 
-fn app_from_row(row: &Row) -> Result<App, StoreError> {
+async fn write_state(
+    connection: &mut Connection<'_>,
+    id: &AppId,
+    state: AppState,
+    reason: &str,
+    at: OffsetDateTime,
+) -> Result<(), StoreError> {
+    let updated = query("UPDATE apps SET state = $2, reason = $3, changed_at = $4 WHERE id = $1")
+        .bind(id.as_str())
+        .bind(state.as_str())
+        .bind(reason)
+        .bind(at.unix_timestamp())
+        .execute(connection)
+        .await?;
+    found(updated.rows_affected(), APP, id.as_str())
+}
+
+pub(crate) fn found(rows: u64, what: &'static str, id: &str) -> Result<(), StoreError> {
+    if rows == 0 { Err(StoreError::NotFound { what, id: id.to_owned() }) } else { Ok(()) }
+}
+
+fn rate_columns(rate: Option<Rate>) -> (Option<i64>, Option<i64>) {
+    (rate.map(|rate| i64::from(rate.per_second)), rate.map(|rate| i64::from(rate.burst)))
+}
+
+/// Where the contacts of an app stand.
+fn contacts_of(app: &AppId) -> Cell<'_> {
+    Cell { table: "apps", column: "contacts", row: app.as_str() }
+}
+
+/// An app as stored, with the code over the row.
+struct AppRow {
+    app: App,
+    created_at: OffsetDateTime,
+    changed_at: OffsetDateTime,
+    /// Sealed.
+    contacts: Option<Vec<u8>>,
+    revision: i64,
+    code: Option<Vec<u8>>,
+}
+
+impl AppRow {
+    fn read(row: &Row, protection: &Protection) -> Result<Self, StoreError> {
+        let contacts: Option<Vec<u8>> = row.try_get("contacts")?;
+        let app = app_from_row(row, contacts.as_deref(), protection)?;
+        let at = |column| {
+            let corrupt = || StoreError::Corrupt { what: APP, id: app.id.to_string(), column };
+            instant(row, column)?.ok_or_else(corrupt)
+        };
+        let (created_at, changed_at) = (at("created_at")?, at("changed_at")?);
+        let (revision, code) = (row.try_get("revision")?, row.try_get("code")?);
+        Ok(Self { app, created_at, changed_at, contacts, revision, code })
+    }
+
+    fn image(&self, revision: i64) -> RowImage {
+        let (app, (rate, burst)) = (&self.app, rate_columns(self.app.rate));
+        RowImage::new("apps", app.id.as_str(), revision)
+            .text("name", &app.name)
+            .text("scopes", &json_array(&app.scopes))
+            .text("key_ids", &json_array(&app.keys))
+            .text("group_ids", &json_array(&app.groups))
+            .text("fields", &json_array(&app.fields))
+            .text("packages", &json_array(&app.packages))
+            .octets_or_null("contacts", self.contacts.as_deref())
+            .integer_or_null("rate", rate)
+            .integer_or_null("burst", burst)
+            .integer_or_null("not_before", app.not_before.map(OffsetDateTime::unix_timestamp))
+            .integer_or_null("not_after", app.not_after.map(OffsetDateTime::unix_timestamp))
+            .text("state", app.state.as_str())
+            .text("reason", &app.reason)
+            .integer("created_at", self.created_at.unix_timestamp())
+            .integer("changed_at", self.changed_at.unix_timestamp())
+    }
+
+    /// Refuses a row that was altered. Without a data key nothing is judged.
+    fn judge(&self, protection: &Protection) -> Result<(), StoreError> {
+        if !protection.is_unlocked() {
+            return Ok(());
+        }
+        protection.check(&self.image(self.revision), self.code.as_deref().unwrap_or_default())
+    }
+}
+
+async fn find(
+    connection: &mut Connection<'_>,
+    protection: &Protection,
+    id: &AppId,
+) -> Result<Option<AppRow>, StoreError> {
+    let row = query(AssertSqlSafe(format!("SELECT {COLUMNS} FROM apps WHERE id = $1")))
+        .bind(id.as_str())
+        .fetch_optional(connection)
+        .await?;
+    row.as_ref().map(|row| AppRow::read(row, protection)).transpose()
+}
+
+/// Refuses to change an app that was altered: that must not get a good code.
+async fn judge(
+    connection: &mut Connection<'_>,
+    protection: &Protection,
+    id: &AppId,
+) -> Result<(), StoreError> {
+    match find(connection, protection, id).await? {
+        Some(row) => row.judge(protection),
+        None => Err(StoreError::NotFound { what: APP, id: id.to_string() }),
+    }
+}
+
+/// Gives an app that was written the code over the row as it is now.
+async fn code(
+    connection: &mut Connection<'_>,
+    protection: &Protection,
+    id: &AppId,
+) -> Result<(), StoreError> {
+    if protection.codes_rows(connection).await?
+        && let Some(row) = find(connection, protection, id).await?
+    {
+        write_code(connection, protection, &row).await?;
+    }
+    Ok(())
+}
+
+/// Gives every app and credential the first code.
+pub(crate) async fn code_all(
+    connection: &mut Connection<'_>,
+    protection: &Protection,
+) -> Result<u64, StoreError> {
+    let rows =
+        query(AssertSqlSafe(format!("SELECT {COLUMNS} FROM apps"))).fetch_all(&mut *connection).await?;
+    for row in &rows {
+        write_code(connection, protection, &AppRow::read(row, protection)?).await?;
+    }
+    Ok(rows.len() as u64 + credentials::code_all(connection, protection).await?)
+}
+
+async fn write_code(
+    connection: &mut Connection<'_>,
+    protection: &Protection,
+    row: &AppRow,
+) -> Result<(), StoreError> {
+    let revision = row.revision + 1;
+    query("UPDATE apps SET revision = $2, code = $3 WHERE id = $1")
+        .bind(row.app.id.as_str())
+        .bind(revision)
+        .bind(protection.code(&row.image(revision))?)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Passes over a row that cannot be read or was altered, which is said elsewhere too: one spoilt row must not shut
+/// every caller out.
+pub(crate) fn unusable(error: StoreError) -> Result<(), StoreError> {
+    match error {
+        StoreError::Corrupt { .. } => {
+            tracing::error!(%error, "a row of the register cannot be read; it is not used");
+            Ok(())
+        }
+        StoreError::Altered { .. } => Ok(()),
+        other => Err(other),
+    }
+}
+
+fn app_from_row(row: &Row, contacts: Option<&[u8]>, protection: &Protection) -> Result<App, StoreError> {
     let id: String = row.try_get("id")?;
     let corrupt = |column| StoreError::Corrupt { what: APP, id: id.clone(), column };
+    let number = |column| -> Result<Option<u32>, StoreError> {
+        let number: Option<i64> = row.try_get(column)?;
+        number.map(|number| u32::try_from(number).map_err(|_| corrupt(column))).transpose()
+    };
+    let rate = match (number("rate")?, number("burst")?) {
+        (Some(per_second), Some(burst)) => Some(Rate { per_second, burst }),
+        _ => None,
+    };
+    let state: String = row.try_get("state")?;
+    let app = AppId::parse(&id).map_err(|_| corrupt("id"))?;
+    // What cannot be opened now is not shown; whether it was altered says the code over the row.
+    let opened = contacts.and_then(|sealed| protection.open(contacts_of(&app), sealed).ok());
+    let contacts = opened.and_then(|json| serde_json::from_slice(&json).ok()).unwrap_or_default();
     Ok(App {
-        id: AppId::parse(&id).map_err(|_| corrupt("id"))?,
+        id: app,
         name: row.try_get("name")?,
         scopes: set(row.try_get("scopes")?).ok_or_else(|| corrupt("scopes"))?,
         keys: set(row.try_get("key_ids")?).ok_or_else(|| corrupt("key_ids"))?,
         groups: set(row.try_get("group_ids")?).ok_or_else(|| corrupt("group_ids"))?,
         fields: set(row.try_get("fields")?).ok_or_else(|| corrupt("fields"))?,
-        enabled: row.try_get("enabled")?,
+        packages: set(row.try_get("packages")?).ok_or_else(|| corrupt("packages"))?,
+        contacts,
+        rate,
+        not_before: instant(row, "not_before")?,
+        not_after: instant(row, "not_after")?,
+        state: AppState::parse(&state).ok_or_else(|| corrupt("state"))?,
+        reason: row.try_get("reason")?,
     })
 }
 
-fn json_array<T: Serialize>(names: &BTreeSet<T>) -> String {
-    serde_json::to_string(names).expect("a set of strings is always JSON")
+fn json_array(names: &impl Serialize) -> String {
+    serde_json::to_string(names).expect("strings are always JSON")
 }
 
-fn set<T: DeserializeOwned + Ord>(json: &str) -> Option<BTreeSet<T>> {
+fn set<T: DeserializeOwned>(json: &str) -> Option<T> {
     serde_json::from_str(json).ok()
 }

@@ -357,3 +357,12 @@ fn insert_statement(rows: usize) -> Arc<str> {
         (0..rows).map(|row| format!("(${}, ${}, ${})", row * 3 + 1, row * 3 + 2, row * 3 + 3)).collect();
     format!("INSERT INTO audit_entries (idx, entry, leaf_hash) VALUES {}", values.join(", ")).into()
 }
+
+impl Store {
+    /// How many entries the audit log has.
+    pub async fn audit_length(&self) -> Result<u64, StoreError> {
+        let row =
+            query("SELECT coalesce(max(idx) + 1, 0) FROM audit_entries").fetch_one(self.readers()).await?;
+        Ok(u64::try_from(row.try_get::<i64, _>(0)?).unwrap_or_default())
+    }
+}

@@ -121,6 +121,9 @@ pub enum StoreError {
     /// Whatever was to be recorded must not be answered as done.
     #[error("the audit log cannot take the entry")]
     AuditUnavailable,
+    /// Whether a nonce was used before cannot be told: too many wait, the writer has stopped, or its commit failed.
+    #[error("nonces cannot be recorded")]
+    NoncesUnavailable,
     /// The time of an audit entry lies outside the years 0 to 9999 that RFC 3339 can write.
     #[error("the time of an audit entry lies outside the years 0 to 9999")]
     AuditTime,

@@ -1,5 +1,5 @@
-//! All SQL of the gateway, over SQLite or PostgreSQL: apps, keys and their life, key ceremonies, wrapped keys, what
-//! devices did, the license library and the audit log.
+//! All SQL of the gateway, over SQLite or PostgreSQL: apps and their credentials, nonces, keys and their life, key
+//! ceremonies, wrapped keys, what devices did, the license library and the audit log.
 //!
 //! Invariants: what a call answered is on disk; no other crate speaks SQL; an API key is stored as its
 //! digest only, a custodian's secret as its hash; errors name rows by id and never carry their content.
@@ -8,6 +8,7 @@
 mod apps;
 mod audit;
 mod ceremonies;
+mod credentials;
 mod custodians;
 mod database;
 mod device_history;
@@ -16,14 +17,16 @@ mod idempotency;
 mod key_life;
 mod keys;
 mod library;
+mod nonces;
 mod protection;
 mod replicas;
 mod words;
 mod wrapped_keys;
 
-pub use apps::App;
+pub use apps::{App, AppState, Rate, RegisteredApp};
 pub use audit::{AuditEntry, AuditLog, AuditWriter, Keeping, StoredEntry, leaf_hash};
 pub use ceremonies::{Ceremony, CeremonyState, Confirmation, NewCeremony};
+pub use credentials::{Credential, CredentialKind, Material, NewCredential};
 pub use custodians::Custodian;
 pub use database::{DatabaseAccess, Dialect, PoolFigures, Store};
 pub use device_history::{DeviceFigures, DeviceMinute, DeviceSpan, Downsampled};
@@ -34,6 +37,7 @@ pub use keys::{
     ExistingKey, KeyCopy, KeyPurpose, KeyRecord, KeyState, KeyVersion, Spread, UnknownPurpose, WrappingKey,
 };
 pub use library::{EntityRecord, LicenseRecord};
+pub use nonces::{NonceSpace, NonceWriter, Nonces};
 pub use protection::{
     Cell, DataKey, DataKeys, DeviceKey, DeviceSecrets, Protection, RowImage, UnlockError, Unlocked,
 };

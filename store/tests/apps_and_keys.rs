@@ -5,10 +5,13 @@
 mod support;
 
 use config::{AppId, GroupId, KeyId};
-use store::{App, ExistingKey, KeyPurpose, KeyRecord, KeyState, StoreError};
+use store::{
+    App, AppState, ExistingKey, KeyPurpose, KeyRecord, KeyState, Material, NewCredential, Rate, Store,
+    StoreError,
+};
 use support::{Database, on_both_databases};
-use time::OffsetDateTime;
 use time::macros::datetime;
+use time::{Duration, OffsetDateTime};
 
 on_both_databases! {
     an_api_key_finds_its_own_app_and_nothing_else_does,
@@ -24,14 +27,37 @@ const AT: OffsetDateTime = datetime!(2024-05-06 07:08:09 UTC);
 
 fn app(id: &str) -> App {
     App {
-        id: AppId::parse(id).unwrap(),
-        name: "省局行政审批系统".into(),
         scopes: ["licenses:verify".to_owned(), "signatures".to_owned()].into(),
         keys: [KeyId::parse("demo-sm2").unwrap()].into(),
         groups: [GroupId::parse("bureau").unwrap()].into(),
         fields: ["name".to_owned()].into(),
-        enabled: false,
+        packages: ["sms".to_owned()].into(),
+        contacts: vec!["值班室".to_owned(), "duty office".to_owned()],
+        rate: Some(Rate { per_second: 20, burst: 40 }),
+        not_before: Some(AT),
+        not_after: Some(AT + Duration::days(365)),
+        state: AppState::Disabled,
+        reason: "not yet".to_owned(),
+        ..App::new(AppId::parse(id).unwrap(), "省局行政审批系统")
     }
+}
+
+/// An API key as a credential.
+fn api_key(id: &str, key: &str) -> NewCredential {
+    NewCredential {
+        id: id.to_owned(),
+        material: Material::of_api_key(key),
+        label: String::new(),
+        not_before: AT,
+        not_after: None,
+    }
+}
+
+async fn by_api_key(store: &Store, key: &str) -> Option<App> {
+    let Material::ApiKey(wanted) = Material::of_api_key(key) else { unreachable!() };
+    let is_it = |credential: &store::Credential| matches!(credential.material, Material::ApiKey(digest) if digest == wanted);
+    let apps = store.registered_apps().await.unwrap();
+    apps.into_iter().find(|known| known.credentials.iter().any(is_it)).map(|known| known.app)
 }
 
 fn key(id: &str, cka_id: &[u8], purpose: KeyPurpose) -> ExistingKey {
@@ -48,13 +74,13 @@ fn key(id: &str, cka_id: &[u8], purpose: KeyPurpose) -> ExistingKey {
 
 async fn an_api_key_finds_its_own_app_and_nothing_else_does(database: &Database) {
     let store = database.create().await;
-    store.insert_app(&app("approval"), Some("k-approval")).await.unwrap();
-    store.insert_app(&app("window"), Some("k-window")).await.unwrap();
-    store.insert_app(&app("keyless"), None).await.unwrap();
+    store.insert_app(&app("approval"), &[api_key("a", "k-approval")], AT).await.unwrap();
+    store.insert_app(&app("window"), &[api_key("b", "k-window")], AT).await.unwrap();
+    store.insert_app(&app("keyless"), &[], AT).await.unwrap();
 
-    assert_eq!(store.app_by_api_key("k-window").await.unwrap(), Some(app("window")));
+    assert_eq!(by_api_key(&store, "k-window").await, Some(app("window")));
     for wrong in ["", "k-windo", "K-window", "k-window ", "window"] {
-        assert_eq!(store.app_by_api_key(wrong).await.unwrap(), None, "{wrong:?}");
+        assert_eq!(by_api_key(&store, wrong).await, None, "{wrong:?}");
     }
     let ids: Vec<_> = store.apps().await.unwrap().into_iter().map(|app| app.id.to_string()).collect();
     assert_eq!(ids, ["approval", "keyless", "window"]);
@@ -62,7 +88,7 @@ async fn an_api_key_finds_its_own_app_and_nothing_else_does(database: &Database)
 
 async fn an_api_key_is_nowhere_in_what_is_stored(database: &Database) {
     let store = database.create().await;
-    store.insert_app(&app("window"), Some("canary-3f1c99a0")).await.unwrap();
+    store.insert_app(&app("window"), &[api_key("a", "canary-3f1c99a0")], AT).await.unwrap();
     let stored = database.contents();
     assert!(!stored.windows(15).any(|window| window == b"canary-3f1c99a0"));
     assert!(stored.windows(6).any(|window| window == b"window"), "the app itself must be there");
@@ -70,9 +96,9 @@ async fn an_api_key_is_nowhere_in_what_is_stored(database: &Database) {
 
 async fn a_taken_app_id_or_api_key_is_refused(database: &Database) {
     let store = database.create().await;
-    store.insert_app(&app("window"), Some("k")).await.unwrap();
-    for (id, api_key) in [("window", "other"), ("other", "k")] {
-        let error = store.insert_app(&app(id), Some(api_key)).await.unwrap_err();
+    store.insert_app(&app("window"), &[api_key("window", "k")], AT).await.unwrap();
+    for (id, key) in [("window", "other"), ("other", "k")] {
+        let error = store.insert_app(&app(id), &[api_key(id, key)], AT).await.unwrap_err();
         assert!(
             matches!(&error, StoreError::AlreadyExists { id: refused, .. } if refused == id),
             "{error:?}"

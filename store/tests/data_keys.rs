@@ -4,10 +4,10 @@
 
 mod support;
 
-use config::{GroupId, KeyId};
+use config::{AppId, GroupId, KeyId, Secret};
 use store::{
-    Cell, DeviceKey, DeviceSecrets, ExistingKey, KeyPurpose, NewKey, Spread, Store, StoreError, UnlockError,
-    Unlocked, VersionPlan,
+    App, AppState, Cell, DeviceKey, DeviceSecrets, ExistingKey, KeyPurpose, Material, NewCredential, NewKey,
+    Spread, Store, StoreError, UnlockError, Unlocked, VersionPlan,
 };
 use support::{Database, on_both_databases};
 use time::OffsetDateTime;
@@ -22,6 +22,8 @@ on_both_databases! {
     a_new_version_of_the_key_in_the_devices_takes_the_data_key_over,
     a_key_that_was_altered_by_sql_is_not_used,
     a_custodian_that_was_altered_or_entered_by_sql_confirms_nothing,
+    an_app_or_credential_that_was_altered_or_entered_by_sql_is_not_used,
+    shared_secrets_and_contacts_are_sealed,
 }
 
 const AT: OffsetDateTime = datetime!(2024-05-06 07:08:09 UTC);
@@ -207,4 +209,108 @@ async fn a_custodian_that_was_altered_or_entered_by_sql_confirms_nothing(databas
         let act = store.enable_custodian(name, true).await;
         assert!(matches!(act, Err(StoreError::Altered { .. })), "{name}: {act:?}");
     }
+}
+
+fn app_id(id: &str) -> AppId {
+    AppId::parse(id).unwrap()
+}
+
+fn credential(id: &str, material: Material) -> NewCredential {
+    NewCredential { id: id.into(), material, label: String::new(), not_before: AT, not_after: None }
+}
+
+/// The apps that are used, each with its credentials that are.
+async fn apps(store: &Store) -> Vec<String> {
+    let apps = store.registered_apps().await.unwrap();
+    let shown = apps.iter().map(|known| {
+        let credentials: Vec<_> = known.credentials.iter().map(|held| held.id.as_str()).collect();
+        format!("{}:{}", known.app.id, credentials.join(","))
+    });
+    shown.collect()
+}
+
+async fn an_app_or_credential_that_was_altered_or_entered_by_sql_is_not_used(database: &Database) {
+    let store = site(database).await;
+    let key = |id| credential(id, Material::Sm2(vec![1]));
+    store.insert_app(&App::new(app_id("window"), "window"), &[key("w1")], AT).await.unwrap();
+    store.insert_app(&App::new(app_id("office"), "office"), &[key("o1"), key("o2")], AT).await.unwrap();
+    let created = store.unlock(&Devices(1), AT).await.unwrap();
+    assert!(matches!(created, Unlocked::Created { rows: 8, .. }), "{created:?}");
+    assert_eq!(apps(&store).await, ["office:o1,o2", "window:w1"]);
+
+    let mut raw = database.raw().await;
+    for (change, left) in [
+        ("UPDATE app_credentials SET not_after = 1 WHERE id = 'o1'", ["office:o2", "window:w1"].as_slice()),
+        ("UPDATE app_credentials SET code = NULL WHERE id = 'o2'", &["office:", "window:w1"]),
+        (
+            "INSERT INTO app_credentials (id, app, kind, material, label, not_before, created_at, revision, code)
+             SELECT 'w2', app, kind, x'02', label, not_before, created_at, revision, code FROM app_credentials
+             WHERE id = 'w1'",
+            &["office:", "window:w1"],
+        ),
+        ("UPDATE apps SET scopes = '[\"signatures\"]' WHERE id = 'window'", &["office:"]),
+        (
+            "INSERT INTO apps (id, name, scopes, key_ids, group_ids, fields, state, created_at, changed_at)
+             VALUES ('own', 'own', '[\"apps\"]', '[]', '[]', '[]', 'enabled', 0, 0)",
+            &["office:"],
+        ),
+        ("UPDATE apps SET scopes = 'no JSON' WHERE id = 'own'", &["office:"]),
+    ] {
+        raw.execute(change).await.unwrap();
+        assert_eq!(apps(&store).await, left, "{change}");
+    }
+    let altered =
+        |done: Result<(), StoreError>| assert!(matches!(done, Err(StoreError::Altered { .. })), "{done:?}");
+    let window = app_id("window");
+    altered(store.set_app_state(&window, AppState::Enabled, "r", AT).await);
+    altered(store.update_app(&App::new(window.clone(), "window"), AT).await);
+    altered(store.set_app_keys(&window, &[].into()).await);
+    altered(store.add_credential(&app_id("office"), &key("o3"), Some(("o1", AT)), AT).await);
+    assert_eq!(apps(&store).await, ["office:"], "no act mends what was altered");
+    // What takes power away is done all the same.
+    store.freeze_app(&window, "r", AT).await.unwrap();
+    store.revoke_credential(&app_id("office"), "o1", "r", AT).await.unwrap();
+    let known = store.registered_apps().await.unwrap();
+    assert!(known.iter().all(|known| known.app.id != window));
+    assert!(known[0].credentials.iter().all(|held| !held.holds_at(AT)));
+}
+
+async fn shared_secrets_and_contacts_are_sealed(database: &Database) {
+    let store = site(database).await;
+    let secret = || Material::HmacSm3(Secret::new(b"canary-1b7e-a secret of 32 octets".to_vec()));
+    let mut window = App::new(app_id("window"), "window");
+    window.contacts = vec!["canary-77c2 值班室".to_owned()];
+    // Without a data key there is nothing to seal under.
+    let refused = store.insert_app(&window, &[], AT).await;
+    assert!(matches!(refused, Err(StoreError::Locked)), "{refused:?}");
+    store.unlock(&Devices(1), AT).await.unwrap();
+    store.insert_app(&window, &[credential("h", secret())], AT).await.unwrap();
+
+    let exposed = |store: Store| async move {
+        let known = store.registered_apps().await.unwrap().remove(0);
+        let secrets = known.credentials.iter().map(|held| match &held.material {
+            Material::HmacSm3(secret) => secret.expose().clone(),
+            other => panic!("{other:?}"),
+        });
+        (secrets.collect::<Vec<_>>(), known.app.contacts)
+    };
+    let Material::HmacSm3(wanted) = secret() else { unreachable!() };
+    assert_eq!(exposed(store.clone()).await, (vec![wanted.expose().clone()], window.contacts.clone()));
+    let stored = database.contents();
+    for canary in ["canary-1b7e", "canary-77c2"] {
+        let octets: String = canary.bytes().map(|octet| format!("{octet:02x}")).collect();
+        for shown in [canary.as_bytes(), octets.as_bytes()] {
+            assert!(
+                !stored.windows(shown.len()).any(|window| window == shown),
+                "{canary} is in the database"
+            );
+        }
+    }
+
+    let again = reopened(database).await;
+    assert_eq!(exposed(again.clone()).await, (vec![], vec![]), "locked");
+    let refused = again.add_credential(&window.id, &credential("i", secret()), None, AT).await;
+    assert!(matches!(refused, Err(StoreError::Locked)), "{refused:?}");
+    again.unlock(&Devices(1), AT).await.unwrap();
+    assert_eq!(exposed(again).await, (vec![wanted.expose().clone()], window.contacts));
 }

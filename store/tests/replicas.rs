@@ -4,13 +4,13 @@
 
 mod support;
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use config::{AppId, DeviceId, GroupId, KeyId};
 use serde_json::json;
 use store::{
-    App, CeremonyState, Change, Changes, ExistingKey, Hold, KeyPurpose, NewCeremony, Store, StoreError,
+    App, CeremonyState, Change, Changes, ExistingKey, Hold, KeyPurpose, Material, NewCeremony, NewCredential,
+    Store, StoreError,
 };
 use support::{Database, on_both_databases, server};
 use time::OffsetDateTime;
@@ -113,16 +113,19 @@ async fn what_one_gateway_changes_the_other_hears_of() {
     store.insert_key(&key, AT).await.unwrap();
     assert_eq!(next(&mut changes).await, Change::Keys);
     assert!(store.insert_key(&key, AT).await.is_err(), "what is rolled back is not told");
-    let app = App {
-        id: AppId::parse("window").unwrap(),
-        name: "window".into(),
-        scopes: BTreeSet::new(),
-        keys: BTreeSet::new(),
-        groups: BTreeSet::new(),
-        fields: BTreeSet::new(),
-        enabled: true,
+    let window = AppId::parse("window").unwrap();
+    store.insert_app(&App::new(window.clone(), "window"), &[], AT).await.unwrap();
+    assert_eq!(next(&mut changes).await, Change::Apps);
+    let credential = NewCredential {
+        id: "c".into(),
+        material: Material::Sm2(vec![1]),
+        label: String::new(),
+        not_before: AT,
+        not_after: None,
     };
-    store.insert_app(&app, None).await.unwrap();
+    store.add_credential(&window, &credential, None, AT).await.unwrap();
+    assert_eq!(next(&mut changes).await, Change::Apps);
+    store.revoke_credential(&window, "c", "test", AT).await.unwrap();
     assert_eq!(next(&mut changes).await, Change::Apps);
     // A connection that was lost may have missed something.
     database.cut_connections();

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use config::{AppId, Secret};
 use store::{App, DatabaseAccess, Store, StoreError};
 use support::{Database, Postgres, on_both_databases};
+use time::OffsetDateTime;
 
 on_both_databases! {
     migrating_twice_changes_nothing,
@@ -20,20 +21,12 @@ on_both_databases! {
 }
 
 fn app(id: &str) -> App {
-    App {
-        id: AppId::parse(id).unwrap(),
-        name: "窗口登记业务系统".into(),
-        scopes: BTreeSet::new(),
-        keys: BTreeSet::new(),
-        groups: BTreeSet::new(),
-        fields: BTreeSet::new(),
-        enabled: true,
-    }
+    App::new(AppId::parse(id).unwrap(), "窗口登记业务系统")
 }
 
 async fn migrating_twice_changes_nothing(database: &Database) {
     let store = database.create().await;
-    store.insert_app(&app("window"), None).await.unwrap();
+    store.insert_app(&app("window"), &[], OffsetDateTime::UNIX_EPOCH).await.unwrap();
     store.migrate().await.unwrap();
     store.migrate().await.unwrap();
     assert_eq!(store.apps().await.unwrap(), [app("window")]);
@@ -41,7 +34,7 @@ async fn migrating_twice_changes_nothing(database: &Database) {
 
 async fn reopening_and_creating_again_keep_the_data(database: &Database) {
     let store = database.create().await;
-    store.insert_app(&app("window"), None).await.unwrap();
+    store.insert_app(&app("window"), &[], OffsetDateTime::UNIX_EPOCH).await.unwrap();
     store.close().await;
 
     let reopened = Store::open(database.access()).await.unwrap();
@@ -86,14 +79,14 @@ async fn eight_that_start_together_migrate_once(database: &Database) {
         start.await.unwrap().unwrap();
     }
     let store = Store::open(database.access()).await.unwrap();
-    store.insert_app(&app("window"), None).await.unwrap();
+    store.insert_app(&app("window"), &[], OffsetDateTime::UNIX_EPOCH).await.unwrap();
 }
 
 async fn a_text_with_nul_breaks_a_rule_and_is_found_nowhere(database: &Database) {
     let store = database.create().await;
     let mut odd = app("window");
     odd.name = "a\0b".into();
-    let error = store.insert_app(&odd, None).await.unwrap_err();
+    let error = store.insert_app(&odd, &[], OffsetDateTime::UNIX_EPOCH).await.unwrap_err();
     assert!(matches!(error, StoreError::RuleBroken { .. }), "{error:?}");
     assert!(store.apps().await.unwrap().is_empty());
     assert!(!store.verify_custodian("a\0b", "correct horse battery").await.unwrap());

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use crate::http::base64;
 use crate::scratch::Scratch;
 
-/// The authority and its folder: `ca.pem` and, of each certificate, `NAME.pem` and `NAME.key`.
+/// The authority and its folder: `ca.pem`, of each certificate `NAME.pem` and `NAME.key`, and what [`Authority::list`]
+/// wrote, `crl.pem`.
 pub struct Authority {
     scratch: Scratch,
     /// OpenSSL takes its index away for a moment when it writes a new one.
@@ -68,6 +69,17 @@ basicConstraints = CA:FALSE
 keyUsage = critical,digitalSignature,nonRepudiation
 subjectKeyIdentifier = hash
 authorityKeyIdentifier = keyid
+[client]
+basicConstraints = CA:FALSE
+keyUsage = critical,digitalSignature
+extendedKeyUsage = clientAuth
+authorityKeyIdentifier = keyid
+[server]
+basicConstraints = CA:FALSE
+keyUsage = critical,digitalSignature
+extendedKeyUsage = serverAuth
+subjectAltName = IP:127.0.0.1,DNS:localhost
+authorityKeyIdentifier = keyid
 [responder]
 basicConstraints = CA:FALSE
 keyUsage = critical,digitalSignature
@@ -104,7 +116,12 @@ impl Authority {
 
     /// Its root's file.
     pub fn root(&self) -> PathBuf {
-        self.scratch.path().join("ca.pem")
+        self.path("ca.pem")
+    }
+
+    /// Where a file of its folder is.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.scratch.path().join(name)
     }
 
     fn locked(&self) -> MutexGuard<'_, ()> {
@@ -116,10 +133,22 @@ impl Authority {
         self.issue_for(name, "leaf");
     }
 
-    fn issue_for(&self, name: &str, extensions: &str) {
+    /// A certificate for TLS: for a `client`, or for a `server` on this machine.
+    pub fn issue_for(&self, name: &str, extensions: &str) {
         self.scratch.openssl(&format!("{KEY} {name}.key")).expect("a key");
         let request = format!("req -new -key {name}.key -config ca.cnf -subj /CN={name} -out {name}.csr");
         self.scratch.openssl(&request).expect("a request");
+        self.sign(name, extensions);
+    }
+
+    /// Certifies a request of somebody else's for a `client` or a `server`.
+    pub fn certify(&self, name: &str, request: &str, extensions: &str) -> String {
+        self.scratch.write(&format!("{name}.csr"), request);
+        self.sign(name, extensions);
+        self.pem(name)
+    }
+
+    fn sign(&self, name: &str, extensions: &str) {
         let _index = self.locked();
         let issue = format!(
             "ca -batch -config ca.cnf -notext -in {name}.csr -extensions {extensions} -out {name}.pem"
@@ -167,6 +196,12 @@ impl Authority {
         self.scratch.openssl(&list).expect("a CRL");
         self.scratch.openssl("crl -in list.pem -outform DER -out list.der").expect("the CRL in DER");
         self.scratch.read("list.der")
+    }
+
+    /// Writes a list of now to `crl.pem`, by more options of `openssl ca`.
+    pub fn list(&self, options: &str) {
+        self.crl_with(options);
+        std::fs::rename(self.path("list.pem"), self.path("crl.pem")).expect("a list was written");
     }
 
     /// The answer to an OCSP request, good for two hours.

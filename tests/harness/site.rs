@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use ureq::http::HeaderMap;
 
 use crate::built::{gateway, hsm_sim};
 use crate::foreign::Foreign;
@@ -157,18 +158,31 @@ impl Folder {
             process.expect_running(&self.log());
             serde_json::from_slice(&std::fs::read(&listening).ok()?).ok()
         });
-        let address = |name: &str| addresses[name].as_str().expect("listening.json names it").to_owned();
-        let base = format!("http://{}", address("http"));
-        let anybody = Caller::new(&base, None);
+        let address = |name: &str| addresses[name].as_str().map(str::to_owned);
+        let tls = format!("https://{}", address("https").expect("listening.json names https"));
+        // A site for production has no plain listener.
+        let base = address("http").map_or_else(|| tls.clone(), |address| format!("http://{address}"));
         eventually("/readyz answers as it should", START, || {
             process.expect_running(&self.log());
-            let answer = anybody.try_send("GET", "/readyz", &[], None).ok()?;
-            wanted(&answer).then_some(())
+            wanted(&self.readyz(&base)?).then_some(())
         });
         let sandbox = std::fs::read(self.data().join("sandbox.json")).expect("sandbox.json is there");
         let sandbox: Value = serde_json::from_slice(&sandbox).expect("sandbox.json is JSON");
         let app = Caller::new(&base, sandbox["apps"][0]["api_key"].as_str());
-        Site { process, folder: self, base, tls: format!("https://{}", address("https")), sandbox, app }
+        Site { process, folder: self, base, tls, sandbox, app }
+    }
+
+    /// The answer of `/readyz`, if there is one.
+    fn readyz(&self, base: &str) -> Option<Answer> {
+        if base.starts_with("http:") {
+            return Caller::new(base, None).try_send("GET", "/readyz", &[], None).ok();
+        }
+        let mut curl = Command::new("curl");
+        curl.args(["-s", "-o", "/dev/null", "-w", "%{http_code}", "--cacert"]);
+        curl.arg(self.data().join("pki/trust/bundle.pem")).arg(format!("{base}/readyz"));
+        let ran = Ran::of(&mut curl);
+        let status = ran.text.parse().ok().filter(|_| ran.ok)?;
+        Some(Answer { status, headers: HeaderMap::new(), body: Vec::new() })
     }
 
     fn log(&self) -> PathBuf {
@@ -220,6 +234,13 @@ impl Site {
     /// `https://host:port`
     pub fn tls(&self) -> &str {
         &self.tls
+    }
+
+    /// The address of a listener by its name in `listening.json`.
+    pub fn listener(&self, name: &str) -> String {
+        let text = std::fs::read(self.data().join("listening.json")).expect("listening.json is there");
+        let listening: Value = serde_json::from_slice(&text).expect("listening.json is JSON");
+        listening[name].as_str().unwrap_or_else(|| panic!("{name} is not in {listening}")).to_owned()
     }
 
     /// `sandbox.json`

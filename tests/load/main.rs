@@ -9,6 +9,7 @@ mod fault;
 mod fleet;
 mod generator;
 mod histogram;
+mod idle;
 mod isolation;
 mod process;
 mod profile;

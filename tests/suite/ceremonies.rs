@@ -7,13 +7,13 @@ use serde_json::{Value, json};
 use tests::{Answer, Caller, Scratch, Site, base64, eventually};
 
 /// An operator at a site.
-struct Ceremonies {
-    site: Site,
-    operator: Caller,
+pub(crate) struct Ceremonies {
+    pub(crate) site: Site,
+    pub(crate) operator: Caller,
 }
 
 impl Ceremonies {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let site = Site::start();
         let operator = site.app_number(2);
         Self { site, operator }
@@ -46,7 +46,7 @@ impl Ceremonies {
     }
 
     #[track_caller]
-    fn succeed(&self, order: Value) -> Value {
+    pub(crate) fn succeed(&self, order: Value) -> Value {
         let done = self.hold(order);
         assert_eq!(done["state"], "done", "{done}");
         assert!(done["taken_over"]["error"].is_null(), "{done}");
@@ -62,7 +62,7 @@ impl Ceremonies {
     }
 
     /// A wrapping key in all devices of the bureau.
-    fn wrapping_key(&self) -> Value {
+    pub(crate) fn wrapping_key(&self) -> Value {
         self.succeed(json!({"act": "create", "key": "site-kek", "group": "bureau",
             "algorithm": "aes256", "purpose": "kek"}));
         let spread = self.succeed(json!({"act": "spread", "key": "site-kek", "version": 1}));

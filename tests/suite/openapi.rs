@@ -4,7 +4,7 @@ use serde_json::Value;
 use tests::{Answer, Caller, repository, shared, update_snapshots};
 
 /// Every call of the HTTP contract, built or not, with a value for each parameter.
-const CONTRACT: [(&str, &str, &str); 53] = [
+const CONTRACT: [(&str, &str, &str); 66] = [
     ("POST", "/v1/signatures", "/v1/signatures"),
     ("POST", "/v1/signatures:batch", "/v1/signatures:batch"),
     ("POST", "/v1/verifications", "/v1/verifications"),
@@ -35,6 +35,23 @@ const CONTRACT: [(&str, &str, &str); 53] = [
     ("GET", "/v1/admin/keys/{id}", "/v1/admin/keys/demo-sm2"),
     ("POST", "/v1/admin/keys/{id}/csr", "/v1/admin/keys/none/csr"),
     ("PUT", "/v1/admin/apps/{id}/keys", "/v1/admin/apps/none/keys"),
+    ("GET", "/v1/admin/apps", "/v1/admin/apps"),
+    ("POST", "/v1/admin/apps", "/v1/admin/apps"),
+    ("GET", "/v1/admin/apps/{id}", "/v1/admin/apps/none"),
+    ("PUT", "/v1/admin/apps/{id}", "/v1/admin/apps/none"),
+    ("POST", "/v1/admin/apps/{id}/enable", "/v1/admin/apps/none/enable"),
+    ("POST", "/v1/admin/apps/{id}/disable", "/v1/admin/apps/none/disable"),
+    ("POST", "/v1/admin/apps/{id}/lock", "/v1/admin/apps/none/lock"),
+    ("POST", "/v1/admin/apps/{id}/freeze", "/v1/admin/apps/none/freeze"),
+    ("POST", "/v1/admin/apps/{id}/credentials", "/v1/admin/apps/none/credentials"),
+    (
+        "POST",
+        "/v1/admin/apps/{id}/credentials/{credential}/revoke",
+        "/v1/admin/apps/none/credentials/none/revoke",
+    ),
+    ("POST", "/oauth2/token", "/oauth2/token"),
+    ("GET", "/oauth2/jwks", "/oauth2/jwks"),
+    ("GET", "/.well-known/oauth-authorization-server", "/.well-known/oauth-authorization-server"),
     ("POST", "/v1/admin/ceremonies", "/v1/admin/ceremonies"),
     ("GET", "/v1/admin/ceremonies", "/v1/admin/ceremonies"),
     ("GET", "/v1/admin/ceremonies/{id}", "/v1/admin/ceremonies/0"),

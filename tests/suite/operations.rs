@@ -1,9 +1,10 @@
 //! What operators see: health, metrics, logs; and what nobody may see in them.
 
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::{Value, json};
-use tests::{Answer, Folder, Ran, Site, base64, shared};
+use tests::{Answer, Folder, Ran, Site, base64, eventually, shared};
 
 fn sign(site: &Site, data: &str) -> Answer {
     let body = json!({"key": "demo-sm2", "algorithm": "sm2-sm3", "input": {"data": base64(data.as_bytes())}});
@@ -106,23 +107,85 @@ fn every_line_of_the_json_log_is_an_object_with_time_level_and_message() {
     assert!(log.contains("not_found"), "a refusal is logged with its code: {log}");
 }
 
+/// What must show nowhere; each goes into several places of several requests.
+const CANARIES: [&str; 7] = [
+    "CANARY-DOCUMENT-610102199001011234-13900000000", // with an ID number and a phone number
+    "CANARY-API-KEY",
+    "CANARY-BEARER-TOKEN",
+    "CANARY-HMAC-SECRET",
+    "CANARY-SIGNATURE",
+    "610102199001011234",
+    "13900000000",
+];
+
+/// Who asks for what, right and wrong; the problem documents that came of it.
+fn use_everything(site: &Site) -> Vec<String> {
+    let [document, key, token, secret, signature, id_number, phone] = CANARIES;
+    let app = site.app();
+    let uscc = site.sandbox()["licenses"][0].as_str().unwrap();
+    let license = std::fs::read_to_string(site.data().join("pki/licenses/A-good.pem")).unwrap();
+    let signed = sign(site, document).json();
+    let verification = json!({"algorithm": "sm2-sm3", "input": {"data": base64(document.as_bytes())},
+        "signature": signed["signature"], "certificate": signed["certificate"]});
+    app.post("/v1/verifications", &verification).expect(200).expect_verdict("valid");
+    app.post("/v1/licenses:verify", &json!({"license": license})).expect(200);
+    app.get(&format!("/v1/licenses/{uscc}/face")).expect(200);
+    app.get("/v1/devices").expect(200);
+    let order = |key: &str, algorithm: &str, data: &str| {
+        json!({"key": key, "algorithm": algorithm, "input": {"data": data}}).to_string()
+    };
+    let json_type = ("content-type", "application/json");
+    let as_json = |body: String| app.send("POST", "/v1/signatures", &[json_type], Some(body.as_bytes()));
+    let stranger = site.stranger(Some(key));
+    let proofs = [
+        ("authorization", format!("Bearer {token}")),
+        ("x-app-id", "sandbox-portal".to_owned()),
+        ("x-signature", signature.to_owned()),
+        ("x-hmac-secret", secret.to_owned()),
+        ("cookie", format!("session={token}; phone={phone}")),
+        ("user-agent", format!("browser of {id_number}")),
+        ("x-request-id", format!("{id_number} {phone}")),
+        ("traceparent", format!("00-{phone}-{token}-01")),
+    ];
+    let proofs: Vec<(&str, &str)> = proofs.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let answers = [
+        stranger.get("/v1/keys"),
+        site.stranger(None).send("GET", "/v1/keys", &proofs, None),
+        site.stranger(None).send("POST", "/v1/signatures", &proofs, Some(document.as_bytes())),
+        app.get(&format!("/v1/licenses/{id_number}/face?phone={phone}")),
+        app.get(&format!("/v1/devices/d1/history?from={phone}&{token}=1")),
+        app.get(&format!("/v1/{token}/{phone}")),
+        as_json(document.to_owned()),
+        as_json(order("demo-sm2", "sm2-sm3", document)),
+        app.post(
+            "/v1/verifications",
+            &json!({"algorithm": "sm2-sm3", "signature": base64(signature.as_bytes()),
+            "input": {"data": base64(document.as_bytes())}, "public_key": "no PEM"}),
+        ),
+        app.post("/v1/licenses:verify-batch", &json!({"items": [{"license": base64(document.as_bytes())}]})),
+    ];
+    answers.iter().map(Answer::text).collect()
+}
+
 #[test]
 fn no_secret_and_no_document_shows_in_the_most_talkative_log_or_in_metrics() {
-    const DOCUMENT: &str = "CANARY-DOCUMENT-610102199001011234-13900000000";
     let site = Folder::init().serve_with(&["--log-filter", "trace"]);
-    sign(&site, DOCUMENT);
-    site.app()
-        .get(&format!("/v1/licenses/{}/face", site.sandbox()["licenses"][0].as_str().unwrap()))
-        .expect(200);
-    site.stranger(Some("CANARY-API-KEY")).get("/v1/keys").expect(401);
-    let refused = json!({"key": "CANARY-KEY-NAME", "algorithm": DOCUMENT, "input": {"data": DOCUMENT}});
+    let problems = use_everything(&site);
+    let refused = json!({"key": "CANARY-KEY-NAME", "algorithm": CANARIES[0], "input": {"data": CANARIES[0]}});
     assert_eq!(site.app().post("/v1/signatures", &refused).status / 100, 4);
 
     let mut secrets = site.pins();
     let apps = site.sandbox()["apps"].as_array().unwrap();
     secrets.extend(apps.iter().map(|app| app["api_key"].as_str().unwrap().to_owned()));
-    secrets.extend([DOCUMENT.to_owned(), base64(DOCUMENT.as_bytes()), "CANARY-API-KEY".to_owned()]);
-    let shown = [("log", site.log()), ("metrics", site.stranger(None).get("/metrics").expect(200).text())];
+    let custodians = site.sandbox()["custodians"].as_array().unwrap();
+    secrets.extend(custodians.iter().map(|one| one["secret"].as_str().unwrap().to_owned()));
+    secrets.extend(CANARIES.map(str::to_owned));
+    secrets.extend(CANARIES.map(|canary| base64(canary.as_bytes())));
+    let shown = [
+        ("log", site.log()),
+        ("metrics", site.stranger(None).get("/metrics").expect(200).text()),
+        ("problems", problems.join("\n")),
+    ];
     for (place, text) in shown {
         assert!(!text.is_empty(), "nothing in the {place}");
         for secret in &secrets {
@@ -130,4 +193,19 @@ fn no_secret_and_no_document_shows_in_the_most_talkative_log_or_in_metrics() {
             assert!(line.is_none(), "{secret} shows in the {place}: {line:?}");
         }
     }
+}
+
+#[test]
+fn what_a_library_prints_is_logged_with_its_device_and_without_its_pin() {
+    let site = Site::start();
+    let pin = std::fs::read_to_string(site.data().join("hsm/d1/pin")).unwrap().trim().to_owned();
+    // The simulator complains of a fault file that it cannot read, and quotes it.
+    site.fault("d1", &format!("pin_is_{pin} = 1\n"));
+    let said = eventually("the complaint is logged", Duration::from_secs(60), || {
+        let log = site.log();
+        log.lines().find(|line| line.contains("the device's library says")).map(str::to_owned)
+    });
+    assert!(said.contains("device=d1") && said.contains("hsm-sim"), "{said}");
+    sign(&site, "d1 reads the file now and then");
+    assert!(!site.log().contains(&pin), "the PIN is in the log");
 }

@@ -64,3 +64,33 @@ fn a_key_whose_row_was_altered_in_the_database_signs_no_more() {
     sign(site.app(), "demo-p256").expect(422); // the wrong algorithm: the key itself is there
     assert!(site.log().contains("a row was altered outside the gateway"), "{}", site.log());
 }
+
+#[test]
+fn an_app_that_was_given_scopes_or_a_credential_in_the_database_is_nobody() {
+    let site = Site::start();
+    let mut signer = site.signing_app("modest", "p256");
+    signer.request("GET", "/v1/keys", b"").send(&site).expect(200);
+    let (folder, _) = site.stop();
+    sql(&folder, "UPDATE apps SET scopes = '[\"apps\",\"keys\"]' WHERE id = 'modest'");
+    sql(
+        &folder,
+        "INSERT INTO app_credentials (id, app, kind, material, label, not_before, created_at, revision, code)
+         SELECT 'copied', 'sandbox-operations', kind, material, label, not_before, created_at, revision, code
+         FROM app_credentials WHERE app = 'modest'",
+    );
+    let site = folder.serve();
+    for (app, path) in [("modest", "/v1/keys"), ("sandbox-operations", "/v1/admin/apps")] {
+        signer.app = app.to_owned();
+        let refused = signer.request("GET", path, b"").send(&site).expect(401).json();
+        assert_eq!(refused["code"], "client_signature_invalid", "{app}");
+    }
+    site.app_number(2).get("/v1/admin/apps").expect(200); // its own credential holds
+    let altered = ["apps modest", "app_credentials copied"];
+    eventually("both are on record", SOON, || {
+        let audit = site.audit();
+        let named = |row: &&str| {
+            audit.iter().any(|entry| entry["action"] == "row.altered" && entry["subject"] == **row)
+        };
+        altered.iter().all(named).then_some(())
+    });
+}

@@ -1,5 +1,6 @@
 //! Subcommands that read and change a running gateway, over its admin socket.
 
+mod apps;
 mod client;
 mod devices;
 mod keys;
@@ -15,6 +16,7 @@ use hyper::Method;
 use serde_json::Value;
 use thiserror::Error;
 
+pub(crate) use apps::AppArguments;
 pub(crate) use devices::DeviceArguments;
 pub(crate) use keys::KeyArguments;
 pub(crate) use trust::trust;
@@ -80,6 +82,12 @@ pub(crate) fn device(arguments: DeviceArguments) -> ExitCode {
 
 /// `license-gateway key …`
 pub(crate) fn key(arguments: KeyArguments) -> ExitCode {
+    let json = arguments.wants_json();
+    finish(block_on(arguments.run()), json)
+}
+
+/// `license-gateway app …`
+pub(crate) fn app(arguments: AppArguments) -> ExitCode {
     let json = arguments.wants_json();
     finish(block_on(arguments.run()), json)
 }

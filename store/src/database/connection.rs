@@ -188,12 +188,17 @@ impl DedicatedConnection {
         tokio::time::timeout(CONNECT_TIMEOUT, connecting).await.map_err(timed_out)?
     }
 
-    /// A transaction that may write from its start and holds this lock.
-    pub(crate) async fn begin_write(&mut self, lock: AdvisoryLock) -> Result<Transaction<'_>, sqlx::Error> {
-        let mut transaction = Transaction(match self {
+    /// A transaction that may write from its start.
+    pub(crate) async fn begin(&mut self) -> Result<Transaction<'_>, sqlx::Error> {
+        Ok(Transaction(match self {
             Self::Sqlite(connection) => Connection::Sqlite(connection.begin_with("BEGIN IMMEDIATE").await?),
             Self::Postgres(connection) => Connection::Postgres(connection.begin().await?),
-        });
+        }))
+    }
+
+    /// A transaction that may write from its start and holds this lock.
+    pub(crate) async fn begin_write(&mut self, lock: AdvisoryLock) -> Result<Transaction<'_>, sqlx::Error> {
+        let mut transaction = self.begin().await?;
         transaction.lock(lock).await?;
         Ok(transaction)
     }
@@ -215,6 +220,19 @@ impl DedicatedConnection {
         match self {
             Self::Sqlite(_) => true,
             Self::Postgres(connection) => connection.ping().await.is_ok(),
+        }
+    }
+
+    /// From now on a commit on this connection does not wait for the disk: it is there with the next commit that does,
+    /// of whichever connection.
+    pub(crate) async fn leave_the_disk_to_others(&mut self) -> Result<(), sqlx::Error> {
+        match self {
+            Self::Sqlite(connection) => {
+                sqlx::query("PRAGMA synchronous = NORMAL").execute(connection).await.map(drop)
+            }
+            Self::Postgres(connection) => {
+                sqlx::query("SET synchronous_commit = off").execute(connection).await.map(drop)
+            }
         }
     }
 

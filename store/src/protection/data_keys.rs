@@ -216,6 +216,7 @@ impl Store {
         fresh.unlock(keys.clone());
         let mut rows = crate::keys::code_all(&mut transaction, &fresh).await?;
         rows += crate::custodians::code_all(&mut transaction, &fresh).await?;
+        rows += crate::apps::code_all(&mut transaction, &fresh).await?;
         transaction.commit().await.map_err(StoreError::from)?;
         self.protection().unlock(keys);
         Ok(Some(rows))

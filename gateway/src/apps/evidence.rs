@@ -1,0 +1,142 @@
+//! What is kept of an app that is frozen: its entry in the register, its part of the audit log, and where to look in
+//! the log, in a folder of their own whose digest goes into the audit log.
+//!
+//! `manifest.json` names every other file with its SM3; the audit entry `app.freeze` names the manifest's. Whoever
+//! changes a file later changes one of them.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use config::AppId;
+use serde_json::{Value, json};
+use store::StoredEntry;
+use time::format_description::well_known::Rfc3339;
+use time::{Duration, OffsetDateTime};
+
+use super::AppResponse;
+use super::act::{AppOrder, Evidence, sm3_hex};
+use crate::problem::Problem;
+use crate::state::Gateway;
+
+/// How far back an app's audit entries are copied; older ones stay in the audit log.
+const REACH: Duration = Duration::days(30);
+/// Audit entries read at a time.
+const PAGE: u64 = 1000;
+
+/// Keeps the evidence on an app that has just been frozen.
+///
+/// # Errors
+/// It could not be read or written.
+pub(super) async fn freeze(
+    gateway: &Gateway,
+    app: &AppId,
+    order: &AppOrder,
+    at: OffsetDateTime,
+) -> Result<Evidence, Problem> {
+    let register = gateway.callers.apps.register().await.map_err(|error| Problem::database(&error))?;
+    let mut known = register.app(app).map(|known| json!(AppResponse::new(known))).unwrap_or_default();
+    if let Some(members) = known.as_object_mut() {
+        members.remove("contacts"); // people, whom the register keeps sealed
+    }
+    let entries = entries(gateway, app, at - REACH).await?;
+    let requests: BTreeSet<&str> =
+        entries.iter().filter_map(|(_, entry)| entry["request_id"].as_str()).collect();
+    let lines = entries.iter().map(|(stored, entry)| {
+        let line = json!({"index": stored.index, "leaf_hash": hex::encode(stored.leaf_hash), "entry": entry});
+        format!("{line}\n")
+    });
+    let folder = gateway.config.folder.join("evidence");
+    let time = at.unix_timestamp();
+    let folder = folder.join(format!("{app}-{time}-{}", order.request_id));
+    let files = [
+        ("app.json", format!("{known:#}\n")),
+        ("audit.jsonl", lines.collect::<String>()),
+        ("requests.txt", requests.into_iter().map(|id| format!("{id}\n")).collect()),
+    ];
+    let about = json!({
+        "app": app.as_str(),
+        "frozen_at": at.format(&Rfc3339).unwrap_or_default(),
+        "frozen_by": order.actor,
+        "reason": order.reason,
+        "request_id": order.request_id,
+        "audit_entries": {"count": entries.len(), "since": (at - REACH).format(&Rfc3339).unwrap_or_default()},
+        "log": {
+            "process": std::process::id(),
+            "where": "the standard error of this process; each line names the request_id of its request",
+            "requests": "requests.txt",
+        },
+    });
+    let writing = folder.clone();
+    let written = tokio::task::spawn_blocking(move || write(&writing, &files, about)).await;
+    let digest = written.map_err(std::io::Error::other).and_then(|digest| digest);
+    let digest = digest.map_err(|error| Problem::evidence_failed(&error))?;
+    tracing::warn!(app = %app, folder = %folder.display(), digest, "an app is frozen");
+    Ok(Evidence { folder, digest })
+}
+
+/// The app's entries, and those about it, since a time; oldest first. The log is read from its end.
+async fn entries(
+    gateway: &Gateway,
+    app: &AppId,
+    since: OffsetDateTime,
+) -> Result<Vec<(StoredEntry, Value)>, Problem> {
+    let unreadable = |error| Problem::database(&error);
+    let mut found = Vec::new();
+    let mut end = gateway.store.audit_length().await.map_err(unreadable)?;
+    'pages: while end > 0 {
+        let start = end.saturating_sub(PAGE);
+        let page = u32::try_from(end - start).unwrap_or(u32::MAX);
+        let stored = gateway.audit.entries(start, page).await.map_err(unreadable)?;
+        for stored in stored.into_iter().rev() {
+            let entry: Value = serde_json::from_slice(&stored.entry).unwrap_or_default();
+            let at = entry["at"].as_str().and_then(|at| OffsetDateTime::parse(at, &Rfc3339).ok());
+            if at.is_some_and(|at| at < since) {
+                break 'pages;
+            }
+            if concerns(&entry, app) {
+                found.push((stored, entry));
+            }
+        }
+        end = start;
+    }
+    found.reverse();
+    Ok(found)
+}
+
+/// Whether an entry is by the app, by somebody who claimed to be it, or about it: such a subject begins with its id.
+fn concerns(entry: &Value, app: &AppId) -> bool {
+    let about = || {
+        let subject = entry["subject"].as_str().unwrap_or_default();
+        let action = entry["action"].as_str().unwrap_or_default();
+        action.starts_with("app.") && subject.split(':').next() == Some(app.as_str())
+    };
+    let actor = entry["actor"].as_str().unwrap_or_default();
+    actor.strip_prefix("unproved:").unwrap_or(actor) == app.as_str() || about()
+}
+
+/// Writes the folder whole: beside its place first, so that a half-written one is never taken for evidence.
+fn write(folder: &Path, files: &[(&str, String)], mut about: Value) -> std::io::Result<String> {
+    let partial: PathBuf = folder.with_extension("partial");
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(&partial)?;
+    let mut names = Vec::new();
+    for (name, text) in files {
+        put(&partial.join(name), text.as_bytes())?;
+        names.push(json!({"name": name, "sm3": sm3_hex(text.as_bytes())}));
+    }
+    about["files"] = Value::Array(names);
+    let manifest = format!("{about:#}\n");
+    put(&partial.join("manifest.json"), manifest.as_bytes())?;
+    fs::rename(&partial, folder)?;
+    fs::File::open(folder.parent().unwrap_or(folder))?.sync_all()?;
+    Ok(sm3_hex(manifest.as_bytes()))
+}
+
+/// Writes a file that nobody is to change.
+fn put(path: &Path, octets: &[u8]) -> std::io::Result<()> {
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o400).open(path)?;
+    file.write_all(octets)?;
+    file.sync_all()
+}
