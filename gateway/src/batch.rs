@@ -1,13 +1,15 @@
 //! Calls over many items: each item has its answer, in the order of the request, whatever the others are.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::body;
 use crate::problem::{Fault, Problem, ProblemDocument};
@@ -21,6 +23,64 @@ const CHUNK: usize = 32;
 
 /// A batch's body may be so many times larger than another's.
 const BODY_FACTOR: usize = 16;
+
+/// Batches of orders that are read and carried out at once; one more is answered 503.
+const MOST_ORDERED: usize = 32;
+
+/// Octets of a batch's body at most.
+pub(crate) fn body_limit(server: &config::Server) -> usize {
+    server.body_limit.saturating_mul(BODY_FACTOR)
+}
+
+/// Places for batches of orders. They are not those of batches to be judged: those need no devices, and do not wait
+/// where devices are slow.
+#[derive(Clone)]
+pub(crate) struct Places(Arc<Semaphore>);
+
+impl Default for Places {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(MOST_ORDERED)))
+    }
+}
+
+/// The place of a batch of orders, from before its body is read until it is answered.
+#[derive(Clone)]
+pub(crate) struct Place {
+    _permit: Arc<OwnedSemaphorePermit>,
+}
+
+impl FromRequestParts<Gateway> for Place {
+    type Rejection = Problem;
+
+    /// Asked twice about one request it gives the same place.
+    async fn from_request_parts(parts: &mut Parts, gateway: &Gateway) -> Result<Self, Problem> {
+        if let Some(place) = parts.extensions.get::<Self>() {
+            return Ok(place.clone());
+        }
+        let permit = Arc::clone(&gateway.places.0).try_acquire_owned().map_err(|_| Problem::overloaded())?;
+        let place = Self { _permit: Arc::new(permit) };
+        parts.extensions.insert(place.clone());
+        Ok(place)
+    }
+}
+
+/// `{items: […]}` of orders, its items not read yet.
+pub(crate) struct Orders {
+    pub(crate) items: Vec<Item>,
+    pub(crate) place: Place,
+}
+
+impl FromRequest<Gateway> for Orders {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, gateway: &Gateway) -> Result<Self, Problem> {
+        let (mut parts, body) = request.into_parts();
+        let place = Place::from_request_parts(&mut parts, gateway).await?;
+        let server = &gateway.config.server;
+        let items = items(Request::from_parts(parts, body), body_limit(server), server.read_timeout).await?;
+        Ok(Self { items, place })
+    }
+}
 
 /// `{items: […]}`, its items not read yet, and its place among the batches that are worked on.
 pub(crate) struct Batch {
@@ -43,7 +103,7 @@ impl FromRequest<Gateway> for Batch {
     async fn from_request(request: Request, gateway: &Gateway) -> Result<Self, Problem> {
         // First the place: a body that nobody may work on is not read into memory.
         let place = gateway.judging.admit()?;
-        let limit = gateway.config.server.body_limit.saturating_mul(BODY_FACTOR);
+        let limit = body_limit(&gateway.config.server);
         let items = items(request, limit, gateway.config.server.read_timeout).await?;
         Ok(Self { items, place })
     }
@@ -110,6 +170,14 @@ pub(crate) fn answer(parts: &[Answers]) -> Response {
 
 /// The answer's body.
 pub(crate) fn document(parts: &[Answers], request_id: &str) -> Vec<u8> {
+    let mut body = opened(parts);
+    // An id is of letters, digits and `._-`.
+    body.extend_from_slice(format!(",\"request_id\":\"{request_id}\"}}").as_bytes());
+    body
+}
+
+/// `{items: […]`, for more members to follow.
+pub(crate) fn opened(parts: &[Answers]) -> Vec<u8> {
     let length: usize = parts.iter().map(|part| part.0.len() + 1).sum();
     let mut body = Vec::with_capacity(length + 128);
     body.extend_from_slice(b"{\"items\":[");
@@ -119,7 +187,6 @@ pub(crate) fn document(parts: &[Answers], request_id: &str) -> Vec<u8> {
         }
         body.extend_from_slice(&part.0);
     }
-    // An id is of letters, digits and `._-`.
-    body.extend_from_slice(format!("],\"request_id\":\"{request_id}\"}}").as_bytes());
+    body.push(b']');
     body
 }

@@ -20,6 +20,7 @@ use time::OffsetDateTime;
 use tracing::Instrument;
 
 use crate::auth::Authenticated;
+use crate::batch::{self, Place};
 use crate::body;
 use crate::deadline::Unfinished;
 use crate::problem::{Fault, Problem};
@@ -43,7 +44,9 @@ const HARMLESS: [&str; 5] = [
 ];
 /// Routes whose handlers keep the answer in the transaction that puts the act on record: with no answer kept, nothing
 /// is on record and nothing left the gateway, so that a request that was interrupted may be carried out anew.
-const ATOMIC: [&str; 1] = ["/v1/signatures"];
+const ATOMIC: [&str; 2] = ["/v1/signatures", BATCH];
+/// The one of these that takes a batch.
+const BATCH: &str = "/v1/signatures:batch";
 /// How often a waiting request looks whether the first one is done.
 const LOOKS: [u64; 5] = [10, 20, 40, 80, 160];
 /// How much longer than it may take a request holds its key: what a key of a device did may be recorded late.
@@ -127,7 +130,14 @@ async fn claim(gateway: &Gateway, route: String, request: Request) -> Result<Min
     let (mut parts, body) = request.into_parts();
     let caller = Authenticated::from_request_parts(&mut parts, gateway).await?;
     let server = &gateway.config.server;
-    let body = body::read(body, server.body_limit, server.read_timeout).await?;
+    let limit = if route == BATCH {
+        // First the place: a body that nobody may work on is not read into memory.
+        Place::from_request_parts(&mut parts, gateway).await?;
+        batch::body_limit(server)
+    } else {
+        server.body_limit
+    };
+    let body = body::read(body, limit, server.read_timeout).await?;
     let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
     let fingerprint = Sm3::new()
         .chain_update(parts.method.as_str())
@@ -258,6 +268,18 @@ pub(crate) fn created<T: Serialize>(body: &T) -> KeptAnswer {
     let body = serde_json::to_vec(body).unwrap_or_default();
     let headers = vec![(header::CONTENT_TYPE.to_string(), "application/json".to_owned())];
     KeptAnswer { status: StatusCode::CREATED.as_u16(), headers, body }
+}
+
+/// The answer 200 with this JSON body, as it is kept; one that is too large is not.
+pub(crate) fn ok(body: Vec<u8>, request_id: &str) -> KeptAnswer {
+    if body.len() <= LARGEST_ANSWER {
+        let headers = vec![(header::CONTENT_TYPE.to_string(), "application/json".to_owned())];
+        return KeptAnswer { status: StatusCode::OK.as_u16(), headers, body };
+    }
+    let headers = vec![(header::CONTENT_TYPE.to_string(), "application/problem+json".to_owned())];
+    let problem = Problem::idempotency_answer_not_kept(request_id).document(request_id.to_owned());
+    let body = serde_json::to_vec(&problem).unwrap_or_default();
+    KeptAnswer { status: StatusCode::CONFLICT.as_u16(), headers, body }
 }
 
 async fn of_response(response: Response) -> KeptAnswer {

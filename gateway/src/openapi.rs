@@ -13,7 +13,7 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
 
 use crate::{
     ceremonies, configuration, custodians, devices, faults, history, idempotency, identifiers, key_register,
-    keys, licenses, maintenance, operations, problem, replace, signatures, trust, verifications,
+    keys, licenses, maintenance, operations, problem, replace, signature_batch, signatures, trust, verifications,
 };
 
 #[derive(OpenApi)]
@@ -25,6 +25,7 @@ use crate::{
     ),
     paths(
         signatures::post_signature,
+        signature_batch::post_signature_batch,
         verifications::post_verification,
         verifications::post_verification_batch,
         licenses::post_license_verify,

@@ -306,8 +306,14 @@ impl Problem {
 
 impl From<SigningError> for Problem {
     fn from(error: SigningError) -> Self {
+        Self::from(&error)
+    }
+}
+
+impl From<&SigningError> for Problem {
+    fn from(error: &SigningError) -> Self {
         let code = error.code();
-        match &error {
+        match error {
             SigningError::UnknownKey(key) => Self::unknown_key(key.as_str()),
             SigningError::NotActive(_) => {
                 let fault = Fault::new("key", code, error.to_string());
@@ -323,7 +329,7 @@ impl From<SigningError> for Problem {
             }
             SigningError::Format(source) => Self::from_format(code, source),
             SigningError::NoSystemKey(_) => Self::unavailable(code, "System key missing", error.to_string()),
-            SigningError::Register { .. } => Self::internal(code, with_causes(&error)),
+            SigningError::Register { .. } => Self::internal(code, with_causes(error)),
             SigningError::Device(source) => Self::from_device(code, source),
             SigningError::Record(source) => Self::record_unavailable(source),
         }

@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use verify_front::LicenseFront;
 
 use crate::auth::Apps;
+use crate::batch::Places;
 use crate::ceremonies::Attempts;
 use crate::error::with_causes;
 use crate::idempotency::Instance;
@@ -149,6 +150,7 @@ pub(crate) struct Foundation {
     pub(crate) apps: Arc<Apps>,
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) judging: Arc<Judging>,
+    pub(crate) places: Places,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) in_flight: Arc<AtomicUsize>,
     pub(crate) attempts: Arc<Attempts>,
@@ -171,6 +173,7 @@ impl Foundation {
             apps: Arc::clone(&self.apps),
             fleet: Arc::clone(&self.fleet),
             judging: Arc::clone(&self.judging),
+            places: self.places.clone(),
             metrics: Arc::clone(&self.metrics),
             in_flight: Arc::clone(&self.in_flight),
             attempts: Arc::clone(&self.attempts),

@@ -8,13 +8,15 @@ use crate::problem::Problem;
 use crate::state::Gateway;
 use crate::{
     ceremonies, configuration, custodians, deadline, devices, edge, faults, history, idempotency,
-    identifiers, key_register, keys, licenses, maintenance, openapi, operations, replace, signatures, trust,
+    identifiers, key_register, keys, licenses, maintenance, openapi, operations, replace, signature_batch, signatures,
+    trust,
     verifications,
 };
 
 pub(crate) fn router(gateway: Gateway) -> Router {
     let business = Router::new()
         .route("/v1/signatures", post(signatures::post_signature))
+        .route("/v1/signatures:batch", post(signature_batch::post_signature_batch))
         .route("/v1/verifications", post(verifications::post_verification))
         .route("/v1/verifications:batch", post(verifications::post_verification_batch))
         .route("/v1/licenses:verify", post(licenses::post_license_verify))

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 
 use crate::admin::AdminSocket;
 use crate::auth::Apps;
+use crate::batch::Places;
 use crate::ceremonies;
 use crate::error::StartupError;
 use crate::idempotency::{self, Instance};
@@ -98,6 +99,7 @@ pub(crate) async fn serve(
         apps: Arc::new(Apps::new(store.clone())),
         fleet: Arc::clone(&fleet),
         judging: Arc::new(Judging::new(std::thread::available_parallelism().map_or(1, usize::from))),
+        places: Places::default(),
         metrics: Arc::new(Metrics::new(slow)),
         in_flight: Arc::default(),
         attempts: Arc::default(),

@@ -9,6 +9,7 @@ use store::{AuditLog, Store};
 use verify_front::{LicenseFront, TrustInForce};
 
 use crate::auth::Apps;
+use crate::batch::Places;
 use crate::ceremonies::Attempts;
 use crate::idempotency::Instance;
 use crate::judging::Judging;
@@ -37,6 +38,8 @@ pub(crate) struct Parts {
     pub(crate) font: Font,
     /// Where batches are judged.
     pub(crate) judging: Arc<Judging>,
+    /// For batches of orders.
+    pub(crate) places: Places,
     pub(crate) metrics: Arc<Metrics>,
     /// Requests being worked on.
     pub(crate) in_flight: Arc<AtomicUsize>,

@@ -7,6 +7,7 @@
 
 mod apps;
 mod audit;
+mod audit_item;
 mod ceremonies;
 mod custodians;
 mod database;
@@ -22,7 +23,8 @@ mod words;
 mod wrapped_keys;
 
 pub use apps::App;
-pub use audit::{AuditEntry, AuditLog, AuditWriter, Keeping, StoredEntry, leaf_hash};
+pub use audit::{AuditEntry, AuditLog, AuditWriter, Keeping, StoredEntry, leaf_hash, root_of};
+pub use audit_item::AuditItem;
 pub use ceremonies::{Ceremony, CeremonyState, Confirmation, NewCeremony};
 pub use custodians::Custodian;
 pub use database::{DatabaseAccess, Dialect, PoolFigures, Store};
