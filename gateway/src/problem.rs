@@ -413,6 +413,7 @@ impl Problem {
             | StoreError::MissingReference { .. }
             | StoreError::Corrupt { .. }
             | StoreError::Interrupted
+            | StoreError::ClaimsUnavailable
             | StoreError::Query(_) => Self::database(error),
         }
     }

@@ -21,7 +21,7 @@ pub const LARGEST_ANSWER: usize = 4 << 20;
 const SWEPT: i64 = 5_000;
 
 /// What identifies a request: its caller's key on a route.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct IdempotencyId {
     /// Who sent it, as the audit log has it.
     pub actor: String,
@@ -76,51 +76,51 @@ pub struct KeptAnswer {
     pub body: Vec<u8>,
 }
 
+/// Until when a claim counts, Unix seconds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Times {
+    now: i64,
+    pub(crate) leased_until: i64,
+    pub(crate) expires_at: i64,
+}
+
+impl Times {
+    fn of(claim: &Claim, now: OffsetDateTime) -> Self {
+        let now = now.unix_timestamp();
+        let after = |time: Duration| now.saturating_add(i64::try_from(time.as_secs()).unwrap_or(i64::MAX));
+        Self { now, leased_until: after(claim.lease), expires_at: after(KEPT) }
+    }
+}
+
+/// What a key that somebody has means to who asks for it.
+enum Found {
+    Settled(Claimed),
+    /// It may be taken over, if it still is as it was.
+    Free,
+}
+
 impl Store {
     /// Claims a key for a request, or tells what became of the request that has it.
     ///
     /// # Errors
     /// The database fails; then nothing may be carried out.
     pub async fn claim_idempotency(&self, claim: &Claim, now: OffsetDateTime) -> Result<Claimed, StoreError> {
-        let Claim { id, fingerprint, request_id, instance, holder, repeatable, lease } = claim;
-        let now = now.unix_timestamp();
-        let after = |time: Duration| now.saturating_add(i64::try_from(time.as_secs()).unwrap_or(i64::MAX));
-        // A SQLite database has one gateway at a time: another one's run is over.
-        let alone = self.dialect() == Dialect::Sqlite;
-        let claimed = query(
-            "INSERT INTO idempotency_keys
-                 (actor, route, key, fingerprint, state, instance, leased_until, request_id, expires_at, holder)
-             VALUES ($1, $2, $3, $4, 'running', $5, $6, $7, $8, $9)
-             ON CONFLICT (actor, route, key) DO UPDATE SET
-                 fingerprint = excluded.fingerprint, state = 'running', instance = excluded.instance,
-                 leased_until = excluded.leased_until, request_id = excluded.request_id,
-                 expires_at = excluded.expires_at, holder = excluded.holder,
-                 status = NULL, headers = NULL, answer = NULL
-             WHERE idempotency_keys.expires_at <= $10
-                 OR ($11 AND idempotency_keys.state = 'running'
-                     AND idempotency_keys.fingerprint = excluded.fingerprint
-                     AND (idempotency_keys.leased_until <= $10
-                          OR ($12 AND idempotency_keys.instance <> excluded.instance)))",
-        )
-        .bind(&id.actor)
-        .bind(&id.route)
-        .bind(&id.key)
-        .bind(&fingerprint[..])
-        .bind(instance)
-        .bind(after(*lease))
-        .bind(request_id)
-        .bind(after(KEPT))
-        .bind(holder)
-        .bind(now)
-        .bind(*repeatable)
-        .bind(alone)
-        .execute(self.writer())
-        .await?;
-        if claimed.rows_affected() == 1 {
+        let times = Times::of(claim, now);
+        if self.claim_free(claim, times).await? {
             return Ok(Claimed::Ours);
         }
+        match self.look_at(claim, times).await? {
+            Found::Settled(claimed) => Ok(claimed),
+            Found::Free if self.take_over(claim, times).await? => Ok(Claimed::Ours),
+            // Somebody else was faster.
+            Found::Free => Ok(Claimed::Running),
+        }
+    }
+
+    async fn look_at(&self, claim: &Claim, Times { now, .. }: Times) -> Result<Found, StoreError> {
+        let Claim { id, fingerprint, instance, holder, repeatable, .. } = claim;
         let row = query(
-            "SELECT fingerprint, state, instance, leased_until, request_id, status, headers, answer
+            "SELECT fingerprint, state, instance, leased_until, request_id, expires_at, holder, status, headers, answer
              FROM idempotency_keys WHERE actor = $1 AND route = $2 AND key = $3",
         )
         .bind(&id.actor)
@@ -129,21 +129,62 @@ impl Store {
         .fetch_optional(self.readers())
         .await?;
         // Given back in between: it is free when it is asked for again.
-        let Some(row) = row else { return Ok(Claimed::Running) };
+        let Some(row) = row else { return Ok(Found::Settled(Claimed::Running)) };
+        if row.try_get::<i64, _>("expires_at")? <= now {
+            return Ok(Found::Free);
+        }
         if row.try_get::<&[u8], _>("fingerprint")? != fingerprint {
-            return Ok(Claimed::Mismatch);
+            return Ok(Found::Settled(Claimed::Mismatch));
         }
         let corrupt = |column| StoreError::Corrupt { what: "idempotency key", id: id.key.clone(), column };
-        match row.try_get("state")? {
-            "answered" => answer(&row).ok_or_else(|| corrupt("answer")).map(Claimed::Answered),
+        Ok(match row.try_get("state")? {
+            "answered" => Found::Settled(Claimed::Answered(answer(&row).ok_or_else(|| corrupt("answer"))?)),
+            // Claimed before, by a statement whose answer was lost.
+            "running" if row.try_get::<&str, _>("holder")? == holder => Found::Settled(Claimed::Ours),
             "running" => {
-                let over = alone && row.try_get::<&str, _>("instance")? != instance;
+                let over = self.alone() && row.try_get::<&str, _>("instance")? != instance;
                 let abandoned = over || row.try_get::<i64, _>("leased_until")? <= now;
-                let began = row.try_get("request_id")?;
-                Ok(if abandoned { Claimed::Unresolved(began) } else { Claimed::Running })
+                match (abandoned, repeatable) {
+                    (false, _) => Found::Settled(Claimed::Running),
+                    (true, true) => Found::Free,
+                    (true, false) => Found::Settled(Claimed::Unresolved(row.try_get("request_id")?)),
+                }
             }
-            _ => Err(corrupt("state")),
-        }
+            _ => return Err(corrupt("state")),
+        })
+    }
+
+    /// Takes a key whose time is over, or whose request was abandoned and may be repeated.
+    async fn take_over(&self, claim: &Claim, times: Times) -> Result<bool, StoreError> {
+        let done = query(
+            "UPDATE idempotency_keys SET
+                 fingerprint = $4, state = 'running', instance = $5, leased_until = $6, request_id = $7,
+                 expires_at = $8, holder = $9, status = NULL, headers = NULL, answer = NULL
+             WHERE actor = $1 AND route = $2 AND key = $3
+                 AND (expires_at <= $10
+                     OR ($11 AND state = 'running' AND fingerprint = $4
+                         AND (leased_until <= $10 OR ($12 AND instance <> $5))))",
+        )
+        .bind(&claim.id.actor)
+        .bind(&claim.id.route)
+        .bind(&claim.id.key)
+        .bind(&claim.fingerprint[..])
+        .bind(&claim.instance)
+        .bind(times.leased_until)
+        .bind(&claim.request_id)
+        .bind(times.expires_at)
+        .bind(&claim.holder)
+        .bind(times.now)
+        .bind(claim.repeatable)
+        .bind(self.alone())
+        .execute(self.writer())
+        .await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// A SQLite database has one gateway at a time: another one's run is over.
+    fn alone(&self) -> bool {
+        self.dialect() == Dialect::Sqlite
     }
 
     /// Keeps the answer of a request that holds its key. False if it does not hold it any more.
@@ -177,17 +218,7 @@ impl Store {
     /// # Errors
     /// The database fails; the lease will run out.
     pub async fn release_idempotency(&self, claim: &Claim) -> Result<(), StoreError> {
-        query(
-            "DELETE FROM idempotency_keys
-             WHERE actor = $1 AND route = $2 AND key = $3 AND holder = $4 AND state = 'running'",
-        )
-        .bind(&claim.id.actor)
-        .bind(&claim.id.route)
-        .bind(&claim.id.key)
-        .bind(&claim.holder)
-        .execute(self.writer())
-        .await?;
-        Ok(())
+        Ok(release_in(self.writer(), claim).await?)
     }
 
     /// Removes keys whose time is over, some at a time; answers how many.
@@ -213,6 +244,21 @@ fn answer(row: &Row) -> Option<KeptAnswer> {
         headers: serde_json::from_str(row.try_get("headers").ok()?).ok()?,
         body: row.try_get("answer").ok()?,
     })
+}
+
+/// Gives a key back that is still held.
+pub(crate) async fn release_in<'c>(on: impl Into<Executor<'c>>, claim: &Claim) -> Result<(), sqlx::Error> {
+    query(
+        "DELETE FROM idempotency_keys
+         WHERE actor = $1 AND route = $2 AND key = $3 AND holder = $4 AND state = 'running'",
+    )
+    .bind(&claim.id.actor)
+    .bind(&claim.id.route)
+    .bind(&claim.id.key)
+    .bind(&claim.holder)
+    .execute(on)
+    .await?;
+    Ok(())
 }
 
 /// Keeps an answer, also within somebody else's transaction; false if the key is not held any more.

@@ -9,6 +9,7 @@ mod apps;
 mod audit;
 mod audit_item;
 mod ceremonies;
+mod claims;
 mod custodians;
 mod database;
 mod device_history;

@@ -7,7 +7,7 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use store::{AuditEntry, AuditLog, Claim, Claimed, IdempotencyId, Keeping, KeptAnswer, StoreError};
+use store::{AuditEntry, AuditLog, Claim, Claimed, IdempotencyId, Keeping, KeptAnswer, Store, StoreError};
 use support::{Database, on_both_databases};
 use time::OffsetDateTime;
 use time::macros::datetime;
@@ -18,6 +18,9 @@ on_both_databases! {
     a_released_key_is_free_and_an_unresolved_one_is_not,
     an_abandoned_key_is_taken_over_only_where_that_does_no_harm,
     an_answer_is_kept_with_its_entry_or_neither_is,
+    claims_that_wait_together_are_written_together,
+    who_goes_away_before_it_has_its_key_leaves_it_free,
+    a_claim_whose_answer_was_lost_is_its_own,
     what_is_over_is_forgotten_and_nothing_else,
 }
 
@@ -162,6 +165,80 @@ async fn an_answer_is_kept_with_its_entry_or_neither_is(database: &Database) {
     let stored = log.entries(0, 10).await.unwrap();
     assert!(stored.iter().all(|stored| !String::from_utf8_lossy(&stored.entry).contains("lost")));
     writer.finish().await;
+}
+
+/// Claims this key as soon as it is free.
+async fn becomes_ours(store: &Store, claim: &Claim) {
+    let until = std::time::Instant::now() + Duration::from_secs(30);
+    while store.claim_idempotency(claim, AT).await.unwrap() != Claimed::Ours {
+        assert!(std::time::Instant::now() < until, "the key was not given back");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn claims_that_wait_together_are_written_together(database: &Database) {
+    const TOGETHER: u64 = 64;
+    let store = database.create().await;
+    let mut raw = database.raw().await;
+    // In PostgreSQL each transaction that writes has a number of its own, and asking for one takes one.
+    let transactions = async |raw: &mut support::Raw| match database {
+        Database::Sqlite(_) => 0,
+        Database::Postgres(_) => raw.texts("SELECT txid_current()::text").await[0].parse::<u64>().unwrap(),
+    };
+    let before = transactions(&mut raw).await;
+    raw.block_writers("idempotency_keys").await;
+    let claims: Vec<_> = (0..TOGETHER)
+        .map(|number| {
+            let (store, key) = (store.clone(), format!("key-{}", number / 2));
+            tokio::spawn(async move {
+                store.claim_idempotency(&claim(&key, &number.to_string()), AT).await.unwrap()
+            })
+        })
+        .collect();
+    // All of them are waiting, the first in the statement that is blocked.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    raw.release().await;
+    let mut ours = 0;
+    for claimed in claims {
+        match claimed.await.unwrap() {
+            Claimed::Ours => ours += 1,
+            other => assert_eq!(other, Claimed::Running),
+        }
+    }
+    assert_eq!(ours, TOGETHER / 2, "of two for each key one has it");
+    let written = transactions(&mut raw).await - before;
+    assert!(written < TOGETHER / 4, "{written} transactions for {TOGETHER} claims");
+}
+
+async fn who_goes_away_before_it_has_its_key_leaves_it_free(database: &Database) {
+    let store = database.create().await;
+    let mut raw = database.raw().await;
+    raw.block_writers("idempotency_keys").await;
+    let gone: Vec<_> = (0..8)
+        .map(|number| {
+            let (store, claim) = (store.clone(), claim(&format!("key-{number}"), "gone"));
+            tokio::spawn(async move { store.claim_idempotency(&claim, AT).await })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    for task in gone {
+        task.abort();
+        let _ = task.await;
+    }
+    raw.release().await;
+    for number in 0..8 {
+        becomes_ours(&store, &claim(&format!("key-{number}"), "next")).await;
+    }
+}
+
+async fn a_claim_whose_answer_was_lost_is_its_own(database: &Database) {
+    let store = database.create().await;
+    let first = claim("a", "first");
+    assert_eq!(store.claim_idempotency(&first, AT).await.unwrap(), Claimed::Ours);
+    assert_eq!(store.claim_idempotency(&first, AT).await.unwrap(), Claimed::Ours);
+    assert_eq!(store.claim_idempotency(&claim("a", "second"), AT).await.unwrap(), Claimed::Running);
+    assert!(store.keep_answer(&first, &kept("{}")).await.unwrap());
+    assert_eq!(store.claim_idempotency(&first, AT).await.unwrap(), Claimed::Answered(kept("{}")));
 }
 
 async fn what_is_over_is_forgotten_and_nothing_else(database: &Database) {
