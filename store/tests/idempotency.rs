@@ -4,7 +4,9 @@
 
 mod support;
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use store::{AuditEntry, AuditLog, Claim, Claimed, IdempotencyId, Keeping, KeptAnswer, Store, StoreError};
@@ -167,6 +169,27 @@ async fn an_answer_is_kept_with_its_entry_or_neither_is(database: &Database) {
     writer.finish().await;
 }
 
+type Claiming = Pin<Box<dyn Future<Output = Claimed>>>;
+
+/// Claims that have begun to wait.
+async fn begun(store: &Store, claims: impl IntoIterator<Item = Claim>) -> Vec<Claiming> {
+    let mut begun: Vec<Claiming> = claims
+        .into_iter()
+        .map(|claim| {
+            let store = store.clone();
+            Box::pin(async move { store.claim_idempotency(&claim, AT).await.unwrap() }) as Claiming
+        })
+        .collect();
+    std::future::poll_fn(|context| {
+        for claiming in &mut begun {
+            assert!(claiming.as_mut().poll(context).is_pending());
+        }
+        Poll::Ready(())
+    })
+    .await;
+    begun
+}
+
 /// Claims this key as soon as it is free.
 async fn becomes_ours(store: &Store, claim: &Claim) {
     let until = std::time::Instant::now() + Duration::from_secs(30);
@@ -187,20 +210,13 @@ async fn claims_that_wait_together_are_written_together(database: &Database) {
     };
     let before = transactions(&mut raw).await;
     raw.block_writers("idempotency_keys").await;
-    let claims: Vec<_> = (0..TOGETHER)
-        .map(|number| {
-            let (store, key) = (store.clone(), format!("key-{}", number / 2));
-            tokio::spawn(async move {
-                store.claim_idempotency(&claim(&key, &number.to_string()), AT).await.unwrap()
-            })
-        })
-        .collect();
-    // All of them are waiting, the first in the statement that is blocked.
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    let claims =
+        (0..TOGETHER).map(|number| claim(&format!("key-{}", number / 2), &number.to_string()));
+    let claims = begun(&store, claims).await;
     raw.release().await;
     let mut ours = 0;
     for claimed in claims {
-        match claimed.await.unwrap() {
+        match claimed.await {
             Claimed::Ours => ours += 1,
             other => assert_eq!(other, Claimed::Running),
         }
@@ -214,17 +230,7 @@ async fn who_goes_away_before_it_has_its_key_leaves_it_free(database: &Database)
     let store = database.create().await;
     let mut raw = database.raw().await;
     raw.block_writers("idempotency_keys").await;
-    let gone: Vec<_> = (0..8)
-        .map(|number| {
-            let (store, claim) = (store.clone(), claim(&format!("key-{number}"), "gone"));
-            tokio::spawn(async move { store.claim_idempotency(&claim, AT).await })
-        })
-        .collect();
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    for task in gone {
-        task.abort();
-        let _ = task.await;
-    }
+    drop(begun(&store, (0..8).map(|number| claim(&format!("key-{number}"), "gone"))).await);
     raw.release().await;
     for number in 0..8 {
         becomes_ours(&store, &claim(&format!("key-{number}"), "next")).await;
