@@ -59,8 +59,9 @@ const SWEEP: Duration = Duration::from_secs(10);
 pub(crate) struct Instance(Arc<str>);
 
 impl Instance {
-    pub(crate) fn new() -> Self {
-        Self(format!("{:032x}", fastrand::u128(..)).into())
+    /// A new run of the gateway of this name.
+    pub(crate) fn of(replica: &str) -> Self {
+        Self(format!("{replica}/{:032x}", fastrand::u128(..)).into())
     }
 }
 
@@ -158,7 +159,10 @@ async fn claim(gateway: &Gateway, route: String, request: Request) -> Result<Min
     let mut looks = LOOKS.into_iter().chain(std::iter::repeat(LOOKS[LOOKS.len() - 1]));
     let waiting_until = Instant::now() + server.request_deadline;
     loop {
-        let claimed = gateway.store.claim_idempotency(&claim, OffsetDateTime::now_utc()).await;
+        let claimed = gateway.store.claim_idempotency(&claim, OffsetDateTime::now_utc());
+        // Who gives up waiting for a database that does not answer leaves its key free.
+        let claimed = tokio::time::timeout_at(waiting_until.into(), claimed).await;
+        let claimed = claimed.map_err(|_| Problem::too_late())?;
         match claimed.map_err(|error| Problem::database(&error))? {
             Claimed::Ours => break,
             Claimed::Answered(answer) => return Err(Settled::Answer(answer)),

@@ -1,6 +1,7 @@
 //! `/livez`, `/readyz`, `/metrics`.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -12,6 +13,9 @@ use utoipa::ToSchema;
 use crate::auth::Peer;
 use crate::problem::{Problem, ProblemDocument};
 use crate::state::Gateway;
+
+/// How long a database may take to answer before it counts as away.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The process runs and answers.
 #[utoipa::path(get, path = "/livez", tag = "operations", responses((status = 200, description = "`ok`", body = String)))]
@@ -43,7 +47,7 @@ pub(crate) struct Readiness {
 pub(crate) async fn readyz(State(gateway): State<Gateway>) -> (StatusCode, Json<Readiness>) {
     let usable = gateway.fleet.usable().into_iter();
     let groups: BTreeMap<_, _> = usable.map(|(group, count)| (group.to_string(), count)).collect();
-    let database = gateway.store.ping().await.is_ok();
+    let database = tokio::time::timeout(PATIENCE, gateway.store.ping()).await.is_ok_and(|pinged| pinged.is_ok());
     let locked = gateway.store.protection().is_locked();
     let ready =
         database && !locked && gateway.fleet.has_settled() && groups.values().any(|usable| *usable > 0);

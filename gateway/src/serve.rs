@@ -103,7 +103,7 @@ pub(crate) async fn serve(
         metrics: Arc::new(Metrics::new(slow)),
         in_flight: Arc::default(),
         attempts: Arc::default(),
-        instance: Instance::new(),
+        instance: Instance::of(&config.site.replica),
         reloads,
         trust: Arc::clone(&trust),
     };

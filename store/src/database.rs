@@ -20,7 +20,9 @@ use tokio::sync::Semaphore;
 use access::Address;
 pub use access::DatabaseAccess;
 pub use connection::PoolFigures;
-pub(crate) use connection::{AdvisoryLock, Connection, DedicatedConnection, Pool, Transaction, Turns};
+pub(crate) use connection::{
+    AdvisoryLock, Connection, DedicatedConnection, NAME_SPACE, Pool, Transaction, Turns,
+};
 pub(crate) use query::{Executor, Row, query};
 
 use crate::StoreError;

@@ -2,7 +2,7 @@
 //! was answered. All replicas share it, and it outlives them.
 //!
 //! A request that is carried out holds its key by a lease in the name of one run of one gateway. Who finds a lease
-//! that has run out, or one of a run that is over, takes the key over if doing it again does no harm, and is told that
+//! that has run out, or one of a run that is over (`claims.rs` has the way in), takes the key over if doing it again does no harm, and is told that
 //! the outcome is unknown if it might. An answer is kept only by who still holds the key, so that of two who believe
 //! they do, one fails before its answer leaves.
 
@@ -40,7 +40,7 @@ pub struct Claim {
     pub fingerprint: [u8; 32],
     /// Its request id.
     pub request_id: String,
-    /// The run of a gateway that it came to.
+    /// The run of a gateway that it came to: `NAME/RUN`, the replica's name and what no other run has.
     pub instance: String,
     /// This claim and no other, 128 random bits.
     pub holder: String,
@@ -95,8 +95,17 @@ impl Times {
 /// What a key that somebody has means to who asks for it.
 enum Found {
     Settled(Claimed),
-    /// It may be taken over, if it still is as it was.
-    Free,
+    /// It is begun in the name of this run of a gateway, which may be over.
+    Begun {
+        instance: String,
+        holder: String,
+        leased_until: i64,
+        request_id: String,
+    },
+    /// Its time is over.
+    Expired {
+        holder: String,
+    },
 }
 
 impl Store {
@@ -109,16 +118,26 @@ impl Store {
         if self.claim_free(claim, times).await? {
             return Ok(Claimed::Ours);
         }
-        match self.look_at(claim, times).await? {
-            Found::Settled(claimed) => Ok(claimed),
-            Found::Free if self.take_over(claim, times).await? => Ok(Claimed::Ours),
-            // Somebody else was faster.
-            Found::Free => Ok(Claimed::Running),
-        }
+        let holder = match self.look_at(claim, times.now).await? {
+            Found::Settled(claimed) => return Ok(claimed),
+            Found::Expired { holder } => holder,
+            // Claimed before, by a statement whose answer was lost.
+            Found::Begun { holder, .. } if holder == claim.holder => return Ok(Claimed::Ours),
+            Found::Begun { instance, holder, leased_until, request_id } => {
+                let over = leased_until <= times.now || self.run_is_over(&instance, claim).await?;
+                match (over, claim.repeatable) {
+                    (false, _) => return Ok(Claimed::Running),
+                    (true, false) => return Ok(Claimed::Unresolved(request_id)),
+                    (true, true) => holder,
+                }
+            }
+        };
+        let ours = self.take_over(claim, times, &holder).await?;
+        Ok(if ours { Claimed::Ours } else { Claimed::Running }) // somebody else was faster
     }
 
-    async fn look_at(&self, claim: &Claim, Times { now, .. }: Times) -> Result<Found, StoreError> {
-        let Claim { id, fingerprint, instance, holder, repeatable, .. } = claim;
+    async fn look_at(&self, claim: &Claim, now: i64) -> Result<Found, StoreError> {
+        let id = &claim.id;
         let row = query(
             "SELECT fingerprint, state, instance, leased_until, request_id, expires_at, holder, status, headers, answer
              FROM idempotency_keys WHERE actor = $1 AND route = $2 AND key = $3",
@@ -131,39 +150,50 @@ impl Store {
         // Given back in between: it is free when it is asked for again.
         let Some(row) = row else { return Ok(Found::Settled(Claimed::Running)) };
         if row.try_get::<i64, _>("expires_at")? <= now {
-            return Ok(Found::Free);
+            return Ok(Found::Expired { holder: row.try_get("holder")? });
         }
-        if row.try_get::<&[u8], _>("fingerprint")? != fingerprint {
+        if row.try_get::<&[u8], _>("fingerprint")? != claim.fingerprint {
             return Ok(Found::Settled(Claimed::Mismatch));
         }
         let corrupt = |column| StoreError::Corrupt { what: "idempotency key", id: id.key.clone(), column };
-        Ok(match row.try_get("state")? {
-            "answered" => Found::Settled(Claimed::Answered(answer(&row).ok_or_else(|| corrupt("answer"))?)),
-            // Claimed before, by a statement whose answer was lost.
-            "running" if row.try_get::<&str, _>("holder")? == holder => Found::Settled(Claimed::Ours),
-            "running" => {
-                let over = self.alone() && row.try_get::<&str, _>("instance")? != instance;
-                let abandoned = over || row.try_get::<i64, _>("leased_until")? <= now;
-                match (abandoned, repeatable) {
-                    (false, _) => Found::Settled(Claimed::Running),
-                    (true, true) => Found::Free,
-                    (true, false) => Found::Settled(Claimed::Unresolved(row.try_get("request_id")?)),
-                }
+        match row.try_get("state")? {
+            "answered" => {
+                let answer = answer(&row).ok_or_else(|| corrupt("answer"))?;
+                Ok(Found::Settled(Claimed::Answered(answer)))
             }
-            _ => return Err(corrupt("state")),
-        })
+            "running" => Ok(Found::Begun {
+                instance: row.try_get("instance")?,
+                holder: row.try_get("holder")?,
+                leased_until: row.try_get("leased_until")?,
+                request_id: row.try_get("request_id")?,
+            }),
+            _ => Err(corrupt("state")),
+        }
     }
 
-    /// Takes a key whose time is over, or whose request was abandoned and may be repeated.
-    async fn take_over(&self, claim: &Claim, times: Times) -> Result<bool, StoreError> {
+    /// Whether the run of a gateway that began a request is over. One that only lost its connection may look as if it
+    /// were: what it still does under a key that was taken over is not recorded and does not leave.
+    async fn run_is_over(&self, instance: &str, claim: &Claim) -> Result<bool, StoreError> {
+        if instance == claim.instance {
+            return Ok(false);
+        }
+        if self.dialect() == Dialect::Sqlite {
+            return Ok(true); // one gateway at a time has the file
+        }
+        let Some((replica, _)) = instance.rsplit_once('/') else { return Ok(false) };
+        let ours = claim.instance.rsplit_once('/').is_some_and(|(ours, _)| ours == replica);
+        // Of an act that might be on its way nobody says so while its lease lasts.
+        Ok(ours || (claim.repeatable && !self.holds_name(replica).await?))
+    }
+
+    /// Takes a key over from the claim that has it.
+    async fn take_over(&self, claim: &Claim, times: Times, from: &str) -> Result<bool, StoreError> {
         let done = query(
             "UPDATE idempotency_keys SET
                  fingerprint = $4, state = 'running', instance = $5, leased_until = $6, request_id = $7,
                  expires_at = $8, holder = $9, status = NULL, headers = NULL, answer = NULL
-             WHERE actor = $1 AND route = $2 AND key = $3
-                 AND (expires_at <= $10
-                     OR ($11 AND state = 'running' AND fingerprint = $4
-                         AND (leased_until <= $10 OR ($12 AND instance <> $5))))",
+             WHERE actor = $1 AND route = $2 AND key = $3 AND holder = $10
+                 AND (state = 'running' OR expires_at <= $11)",
         )
         .bind(&claim.id.actor)
         .bind(&claim.id.route)
@@ -174,17 +204,11 @@ impl Store {
         .bind(&claim.request_id)
         .bind(times.expires_at)
         .bind(&claim.holder)
+        .bind(from)
         .bind(times.now)
-        .bind(claim.repeatable)
-        .bind(self.alone())
         .execute(self.writer())
         .await?;
         Ok(done.rows_affected() == 1)
-    }
-
-    /// A SQLite database has one gateway at a time: another one's run is over.
-    fn alone(&self) -> bool {
-        self.dialect() == Dialect::Sqlite
     }
 
     /// Keeps the answer of a request that holds its key. False if it does not hold it any more.

@@ -19,6 +19,7 @@ on_both_databases! {
     what_was_answered_is_answered_again_and_another_request_is_not,
     a_released_key_is_free_and_an_unresolved_one_is_not,
     an_abandoned_key_is_taken_over_only_where_that_does_no_harm,
+    a_run_that_is_over_holds_no_key,
     an_answer_is_kept_with_its_entry_or_neither_is,
     claims_that_wait_together_are_written_together,
     who_goes_away_before_it_has_its_key_leaves_it_free,
@@ -35,7 +36,7 @@ fn claim(key: &str, holder: &str) -> Claim {
         id: IdempotencyId { actor: "app".into(), route: "POST /v1/signatures".into(), key: key.into() },
         fingerprint: [7; 32],
         request_id: format!("request-{holder}"),
-        instance: "one".into(),
+        instance: "one/first".into(),
         holder: holder.into(),
         repeatable: true,
         lease: LEASE,
@@ -117,11 +118,38 @@ async fn an_abandoned_key_is_taken_over_only_where_that_does_no_harm(database: &
             assert!(store.keep_answer(&first, &kept("late")).await.unwrap(), "nobody took its key");
         }
     }
+}
+
+async fn a_run_that_is_over_holds_no_key(database: &Database) {
+    let store = database.create().await;
+    let first = store.join("one", AT).await.unwrap();
+    for key in ["again", "elsewhere"] {
+        assert_eq!(store.claim_idempotency(&claim(key, "first"), AT).await.unwrap(), Claimed::Ours);
+    }
+    let act = Claim { repeatable: false, ..claim("an act", "first") };
+    assert_eq!(store.claim_idempotency(&act, AT).await.unwrap(), Claimed::Ours);
+    let of = |instance: &str, claim: Claim| Claim { instance: instance.into(), ..claim };
+
     // A SQLite file has one gateway at a time, so another one's run is over at once; a server's may go on.
-    assert_eq!(store.claim_idempotency(&claim("a run", "first"), AT).await.unwrap(), Claimed::Ours);
-    let next = Claim { instance: "two".into(), ..claim("a run", "second") };
-    let expected = if matches!(database, Database::Sqlite(_)) { Claimed::Ours } else { Claimed::Running };
-    assert_eq!(store.claim_idempotency(&next, AT).await.unwrap(), expected);
+    let elsewhere = of("two/first", claim("elsewhere", "second"));
+    let act = of("two/first", Claim { holder: "second".into(), ..act });
+    if database.is_sqlite() {
+        assert_eq!(store.claim_idempotency(&elsewhere, AT).await.unwrap(), Claimed::Ours);
+    } else {
+        assert_eq!(store.claim_idempotency(&elsewhere, AT).await.unwrap(), Claimed::Running);
+        assert_eq!(store.claim_idempotency(&act, AT).await.unwrap(), Claimed::Running);
+        // As when its process was killed: the server gives the name free.
+        drop(first);
+        becomes_ours(&store, &elsewhere).await;
+        let waits = store.claim_idempotency(&act, AT).await.unwrap();
+        assert_eq!(waits, Claimed::Running, "it might yet be on its way");
+    }
+    // The next run under the same name knows that the one before is over.
+    let again = of("one/second", claim("again", "second"));
+    assert_eq!(store.claim_idempotency(&again, AT).await.unwrap(), Claimed::Ours);
+    let act = of("one/second", act);
+    let told = store.claim_idempotency(&act, AT).await.unwrap();
+    assert_eq!(told, Claimed::Unresolved("request-first".into()));
 }
 
 fn entry(request_id: &str) -> AuditEntry {

@@ -28,7 +28,7 @@ pub(crate) enum AdvisoryLock {
 /// The first number of every lock, so that they do not meet another program's.
 const LOCK_SPACE: i32 = 0x4c47; // "LG"
 /// The same for locks of replicas' names.
-const NAME_SPACE: i32 = 0x4c48;
+pub(crate) const NAME_SPACE: i32 = 0x4c48;
 
 /// Whose turn it is to write. SQLite lets one connection write at a time and has the others try again after a pause;
 /// those that write all the time take turns instead, so that none of them starves. In PostgreSQL there are no turns.
