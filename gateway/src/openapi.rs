@@ -13,7 +13,8 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
 
 use crate::{
     ceremonies, configuration, custodians, devices, faults, history, idempotency, identifiers, key_register,
-    keys, licenses, maintenance, operations, problem, replace, signature_batch, signatures, trust, verifications,
+    keys, licenses, maintenance, operations, problem, replace, signature_batch, signatures, trust,
+    verifications,
 };
 
 #[derive(OpenApi)]

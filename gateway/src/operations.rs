@@ -47,7 +47,8 @@ pub(crate) struct Readiness {
 pub(crate) async fn readyz(State(gateway): State<Gateway>) -> (StatusCode, Json<Readiness>) {
     let usable = gateway.fleet.usable().into_iter();
     let groups: BTreeMap<_, _> = usable.map(|(group, count)| (group.to_string(), count)).collect();
-    let database = tokio::time::timeout(PATIENCE, gateway.store.ping()).await.is_ok_and(|pinged| pinged.is_ok());
+    let database =
+        tokio::time::timeout(PATIENCE, gateway.store.ping()).await.is_ok_and(|pinged| pinged.is_ok());
     let locked = gateway.store.protection().is_locked();
     let ready =
         database && !locked && gateway.fleet.has_settled() && groups.values().any(|usable| *usable > 0);

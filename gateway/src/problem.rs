@@ -95,6 +95,11 @@ impl Problem {
         self.code
     }
 
+    /// Whether another try makes sense.
+    pub(crate) fn may_pass(&self) -> bool {
+        self.retry_after.is_some()
+    }
+
     fn unavailable(code: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
         Self { retry_after: Some(1), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, code, title, detail) }
     }

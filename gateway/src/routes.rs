@@ -8,9 +8,8 @@ use crate::problem::Problem;
 use crate::state::Gateway;
 use crate::{
     ceremonies, configuration, custodians, deadline, devices, edge, faults, history, idempotency,
-    identifiers, key_register, keys, licenses, maintenance, openapi, operations, replace, signature_batch, signatures,
-    trust,
-    verifications,
+    identifiers, key_register, keys, licenses, maintenance, openapi, operations, replace, signature_batch,
+    signatures, trust, verifications,
 };
 
 pub(crate) fn router(gateway: Gateway) -> Router {

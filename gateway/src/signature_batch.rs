@@ -104,7 +104,8 @@ pub(crate) async fn post_signature_batch(
     let (mut orders, mut problems) = (Vec::new(), Vec::new());
     for part in parts {
         for read in part.await.map_err(|_| Problem::panicked())? {
-            let (order, problem) = match read.and_then(|order| permit(app, &keys, &order.key).map(|()| order)) {
+            let (order, problem) = match read.and_then(|order| permit(app, &keys, &order.key).map(|()| order))
+            {
                 Ok(order) => (Ok(order), None),
                 Err(problem) => (Err(problem.code()), Some(problem)),
             };
@@ -121,6 +122,10 @@ pub(crate) async fn post_signature_batch(
     let work = async move {
         let _place = place;
         let made = signing.desk.make_batch(&on_behalf, orders).await;
+        if let Some(problem) = for_the_moment(&made) {
+            signing.desk.record_batch(&on_behalf, &made, None).await?;
+            return Err(problem);
+        }
         let written: Arc<[u8]> = answered(&made, problems, &on_behalf.request_id).into();
         let tail = Tail { items_root: hex::encode(made.root), request_id: on_behalf.request_id.clone() };
         let keeping = held.map(|Extension(Held(claim))| {
@@ -134,7 +139,7 @@ pub(crate) async fn post_signature_batch(
                 signing.metrics.signed(signature.device.as_str(), signature.algorithm.name());
             }
         }
-        Ok::<_, Problem>(tail.after(&written, index))
+        Ok(tail.after(&written, index))
     };
     let body = tokio::spawn(work.in_current_span()).await.map_err(|_| Problem::panicked())??;
     let json = HeaderValue::from_static("application/json");
@@ -153,6 +158,13 @@ pub(crate) fn read(item: &Item) -> Result<SignOrder, Problem> {
 /// What the devices are given of the time until `deadline`.
 fn earlier(deadline: Instant, reserve: Duration) -> Instant {
     deadline.checked_sub(reserve).unwrap_or(deadline)
+}
+
+/// Why nothing of a batch was signed, if that may be different in a moment: then it is refused as a whole, and can be
+/// sent again under its idempotency key.
+fn for_the_moment(made: &MadeBatch) -> Option<Problem> {
+    let mut failures = made.failures().map(Problem::from);
+    if made.has_signatures() { None } else { failures.find(Problem::may_pass) }
 }
 
 /// The items' answers, written out.

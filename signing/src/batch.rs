@@ -158,10 +158,23 @@ impl MadeItem {
 }
 
 impl MadeBatch {
+    /// Whether anything was signed.
+    #[must_use]
+    pub fn has_signatures(&self) -> bool {
+        self.items.iter().any(|item| matches!(item.outcome, ItemOutcome::Signed(_)))
+    }
+
+    /// What the items failed with that did, in their order.
+    pub fn failures(&self) -> impl Iterator<Item = &SigningError> {
+        self.items.iter().filter_map(|item| match &item.outcome {
+            ItemOutcome::Failed(error) => Some(error),
+            ItemOutcome::Signed(_) | ItemOutcome::Refused => None,
+        })
+    }
+
     /// `ok` if anything was signed.
     fn outcome(&self) -> &'static str {
-        let signed = self.items.iter().any(|item| matches!(item.outcome, ItemOutcome::Signed(_)));
-        if signed { "ok" } else { "nothing_signed" }
+        if self.has_signatures() { "ok" } else { "nothing_signed" }
     }
 
     /// `3 of 4 signed: demo-p256 1, demo-sm2 2`
@@ -176,6 +189,8 @@ impl MadeBatch {
         if keys.len() > MOST_KEYS {
             named.push(format!("{} more keys", keys.len() - MOST_KEYS));
         }
-        format!("{signed} of {} signed: {}", self.items.len(), named.join(", ")).trim_end_matches(": ").to_owned()
+        format!("{signed} of {} signed: {}", self.items.len(), named.join(", "))
+            .trim_end_matches(": ")
+            .to_owned()
     }
 }

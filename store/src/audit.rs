@@ -90,7 +90,12 @@ pub fn root_of(leaves: &[[u8; 32]]) -> [u8; 32] {
         [only] => *only,
         _ => {
             let (left, right) = leaves.split_at(leaves.len().next_power_of_two() / 2);
-            Sm3::new().chain_update([1]).chain_update(root_of(left)).chain_update(root_of(right)).finalize().into()
+            Sm3::new()
+                .chain_update([1])
+                .chain_update(root_of(left))
+                .chain_update(root_of(right))
+                .finalize()
+                .into()
         }
     }
 }

@@ -67,7 +67,9 @@ mod tests {
     fn the_root_is_that_of_rfc_9162() {
         use sm3::{Digest as _, Sm3};
         let leaf = |text: &str| Sm3::new().chain_update([0]).chain_update(text).finalize();
-        let node = |left: &[u8], right: &[u8]| Sm3::new().chain_update([1]).chain_update(left).chain_update(right).finalize();
+        let node = |left: &[u8], right: &[u8]| {
+            Sm3::new().chain_update([1]).chain_update(left).chain_update(right).finalize()
+        };
         let four = node(&node(&leaf("a"), &leaf("b")), &node(&leaf("c"), &leaf("d")));
         assert_eq!(AuditItem::root(["a", "b", "c", "d"])[..], four[..]);
         assert_eq!(AuditItem::root(["a", "b", "c", "d", "e"])[..], node(&four, &leaf("e"))[..]);

@@ -62,7 +62,8 @@ impl Store {
     pub(crate) async fn claim_free(&self, claim: &Claim, times: Times) -> Result<bool, StoreError> {
         let queue = self.claims().0.get_or_init(|| {
             let (queue, work) = mpsc::channel(QUEUE);
-            let task = Task { pool: self.writer().clone(), turns: self.turns().clone(), back: queue.downgrade() };
+            let task =
+                Task { pool: self.writer().clone(), turns: self.turns().clone(), back: queue.downgrade() };
             tokio::spawn(task.run(work));
             queue
         });

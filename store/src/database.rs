@@ -137,7 +137,8 @@ impl Store {
     async fn connect(address: Address, slow: Duration) -> Result<Self, StoreError> {
         // Pools try again for as long as they may and then say only that time is up: this says why.
         let turns = Turns::of(&address);
-        let first = DedicatedConnection::open(&address, &turns).await.map_err(|source| address.opening(source))?;
+        let first =
+            DedicatedConnection::open(&address, &turns).await.map_err(|source| address.opening(source))?;
         first.close().await?;
         let writer = Pool::of_writers(&address, slow).await.map_err(|source| address.opening(source))?;
         let readers = Pool::of_readers(&address, slow).await.map_err(|source| address.opening(source))?;

@@ -238,8 +238,7 @@ async fn claims_that_wait_together_are_written_together(database: &Database) {
     };
     let before = transactions(&mut raw).await;
     raw.block_writers("idempotency_keys").await;
-    let claims =
-        (0..TOGETHER).map(|number| claim(&format!("key-{}", number / 2), &number.to_string()));
+    let claims = (0..TOGETHER).map(|number| claim(&format!("key-{}", number / 2), &number.to_string()));
     let claims = begun(&store, claims).await;
     raw.release().await;
     let mut ours = 0;

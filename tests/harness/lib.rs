@@ -16,6 +16,7 @@ mod processes;
 mod scratch;
 mod site;
 mod source;
+mod tree;
 mod wait;
 
 pub use authority::Authority;
@@ -26,6 +27,7 @@ pub use http::{Answer, Caller, base64, unbase64};
 pub use postgres::Postgres;
 pub use processes::{Worker, alive, signal};
 pub use scratch::{Ran, Scratch};
-pub use site::{Folder, Shared, Site, shared};
+pub use site::{Folder, Shared, Site, audit_on, shared};
 pub use source::{Reply, Source};
+pub use tree::items_root;
 pub use wait::eventually;

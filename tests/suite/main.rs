@@ -29,6 +29,7 @@ mod reports;
 mod requirements;
 mod restart;
 mod revocation;
+mod signature_batches;
 mod signing;
 mod soak;
 mod tls;
