@@ -99,6 +99,15 @@ fn after_the_server_was_killed_both_go_on_and_still_hear_of_each_other() {
     drop(server);
 }
 
+/// Has callers end, also where an assertion fails.
+struct End<'o>(&'o AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Sends an order under its number as key; each kind of order has its turn.
 fn send(base: &str, api_key: &str, number: u64) -> Option<Answer> {
     let id = format!("both-{number}");
@@ -204,6 +213,7 @@ fn orders_sent_to_both_are_carried_out_once_while_one_of_them_is_killed_again_an
         }
     };
     second = std::thread::scope(|scope| {
+        let _end = End(&over);
         for _ in 0..6 {
             scope.spawn(call);
         }
@@ -215,7 +225,6 @@ fn orders_sent_to_both_are_carried_out_once_while_one_of_them_is_killed_again_an
             second = second.kill().serve();
             second.base().clone_into(&mut moving.write().unwrap());
         }
-        over.store(true, Ordering::Relaxed);
         second
     });
     let answered = answered.into_inner().unwrap();
