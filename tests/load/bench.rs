@@ -51,6 +51,8 @@ enum Part {
     Worker,
     /// Verification: the engine, and batches.
     Verify,
+    /// Signing on SQLite and PostgreSQL, with and without idempotency keys, and in batches.
+    Database,
 }
 
 /// Devices of the sandbox's two groups.
@@ -100,6 +102,9 @@ pub(crate) fn bench(options: &Options) -> Fallible<()> {
         for row in crate::verify::rows(&bench.runtime, bench.duration, bench.rounds)? {
             bench.row(row);
         }
+    }
+    if wanted(Part::Database) {
+        bench.databases()?;
     }
     bench.not_yet();
     bench.note("load_average_after", json!(fs::read_to_string("/proc/loadavg")?.trim()));
