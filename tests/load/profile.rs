@@ -124,11 +124,11 @@ impl Profile {
 
     /// The request, after whatever has to be asked before.
     pub(crate) async fn request(self, target: &Target) -> Fallible<Request> {
-        let p256 = json!({"key": "demo-p256", "algorithm": "ecdsa-p256-sha256", "input": {"digest": DIGEST}});
-        let sign = |key: &str, algorithm: &str| {
-            let body = json!({"key": key, "algorithm": algorithm, "input": {"digest": DIGEST}});
-            Request::post(target, "/v1/signatures", &body)
+        let order = |key: &str, algorithm: &str| {
+            json!({"key": key, "algorithm": algorithm, "input": {"digest": DIGEST}})
         };
+        let sign = |key, algorithm| Request::post(target, "/v1/signatures", &order(key, algorithm));
+        let p256 = order("demo-p256", "ecdsa-p256-sha256");
         Ok(match self {
             Self::SignSm2 => sign("demo-sm2", "sm2-sm3"),
             Self::SignP256 => sign("demo-p256", "ecdsa-p256-sha256"),
