@@ -97,8 +97,8 @@ pub(crate) async fn post_signature_batch(
     let app = caller.with(Scope::Signatures)?;
     let mut parts = Vec::new();
     for chunk in batch::chunks(items) {
-        let read = move || chunk.iter().map(read).collect::<Vec<_>>();
-        parts.push(gateway.judging.run(read).await?);
+        let reading = move || chunk.iter().map(read).collect::<Vec<_>>();
+        parts.push(gateway.judging.run(reading).await?);
     }
     let keys = gateway.desk.keys();
     let (mut orders, mut problems) = (Vec::new(), Vec::new());
