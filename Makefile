@@ -19,7 +19,7 @@ help:
 	@echo 'make lint   formatting, clippy, and cargo-deny where it is installed'
 	@echo 'make bench  figures with references beside them; writes target/bench.json'
 	@echo 'make soak   break devices at random under load and see that nothing is wrong or lost (SECONDS=600 SEED= RATE=)'
-	@echo 'make crash  kill the gateway under load and see that nothing is lost or done twice (KILLS=50 SEED=)'
+	@echo 'make crash  kill the gateway and its database under load: is anything lost or done twice? (KILLS=50 SEED=)'
 	@echo 'make fuzz   look for inputs that break a parser or a judgement (SECONDS=60 for each target)'
 	@echo 'make load   load a running sandbox (PROFILE=sign-sm2 CONNECTIONS=8 SECONDS=10 RATE=)'
 
@@ -76,13 +76,18 @@ soak:
 	    $(TARGET)/release/load soak --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(if $(RATE),--rate $(RATE)) \
 	    --out $(TARGET)/soak.json
 
-# Kills the gateway under load; exit code 1 if anything acknowledged is lost or anything is done twice.
+# Kills the gateway under load, on SQLite and on PostgreSQL, whose server is killed too; exit code 1 if anything
+# acknowledged is lost or anything is done twice.
 crash: KILLS = 50
 crash:
 	cargo build --locked --release -p license-gateway -p hsm-sim -p tests --bins --lib
 	LICENSE_GATEWAY_BIN=$(abspath $(TARGET))/release/license-gateway \
 	HSM_SIM_MODULE=$(abspath $(TARGET))/release/libhsm_sim.so \
 	    $(TARGET)/release/load crash --kills $(KILLS) $(if $(SEED),--seed $(SEED)) --out $(TARGET)/crash.json
+	LICENSE_GATEWAY_BIN=$(abspath $(TARGET))/release/license-gateway \
+	HSM_SIM_MODULE=$(abspath $(TARGET))/release/libhsm_sim.so \
+	    $(TARGET)/release/load crash --postgres --kills $(KILLS) $(if $(SEED),--seed $(SEED)) \
+	    --out $(TARGET)/crash-postgres.json
 
 # Looks for inputs that break a parser or a judgement, target by target: make fuzz SECONDS=60
 fuzz:

@@ -1,11 +1,14 @@
 //! Calls over many items: each item has its answer, in the order of the request, whatever the others are.
 
-use axum::extract::{FromRequest, Request};
+use std::sync::Arc;
+
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::body::{self, Patience};
 use crate::problem::{Fault, Problem, ProblemDocument};
@@ -20,6 +23,9 @@ const CHUNK: usize = 32;
 /// A batch's body may be so many times larger than another's.
 const BODY_FACTOR: usize = 16;
 
+/// Batches of orders that are read and carried out at once; one more is answered 503.
+const MOST_ORDERED: usize = 32;
+
 /// Octets of a batch's body at most.
 pub(crate) fn body_limit(server: &config::Server) -> usize {
     server.body_limit.saturating_mul(BODY_FACTOR)
@@ -28,6 +34,57 @@ pub(crate) fn body_limit(server: &config::Server) -> usize {
 /// Whether a route takes batches.
 pub(crate) fn is_batch(route: &str) -> bool {
     route.ends_with(":batch") || route.ends_with("-batch")
+}
+
+/// Places for batches of orders. They are not those of batches to be judged: those need no devices, and do not wait
+/// where devices are slow.
+#[derive(Clone)]
+pub(crate) struct Places(Arc<Semaphore>);
+
+impl Default for Places {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(MOST_ORDERED)))
+    }
+}
+
+/// The place of a batch of orders, from before its body is read until it is answered.
+#[derive(Clone)]
+pub(crate) struct Place {
+    _permit: Arc<OwnedSemaphorePermit>,
+}
+
+impl FromRequestParts<Gateway> for Place {
+    type Rejection = Problem;
+
+    /// Asked twice about one request it gives the same place.
+    async fn from_request_parts(parts: &mut Parts, gateway: &Gateway) -> Result<Self, Problem> {
+        if let Some(place) = parts.extensions.get::<Self>() {
+            return Ok(place.clone());
+        }
+        let permit = Arc::clone(&gateway.places.0).try_acquire_owned().map_err(|_| Problem::overloaded())?;
+        let place = Self { _permit: Arc::new(permit) };
+        parts.extensions.insert(place.clone());
+        Ok(place)
+    }
+}
+
+/// `{items: […]}` of orders, its items not read yet.
+pub(crate) struct Orders {
+    pub(crate) items: Vec<Item>,
+    pub(crate) place: Place,
+}
+
+impl FromRequest<Gateway> for Orders {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, gateway: &Gateway) -> Result<Self, Problem> {
+        let (mut parts, body) = request.into_parts();
+        let place = Place::from_request_parts(&mut parts, gateway).await?;
+        let server = &gateway.config.server;
+        let request = Request::from_parts(parts, body);
+        let items = items(request, body_limit(server), Patience::of(server)).await?;
+        Ok(Self { items, place })
+    }
 }
 
 /// `{items: […]}`, its items not read yet, and its place among the batches that are worked on.
@@ -118,6 +175,14 @@ pub(crate) fn answer(parts: &[Answers]) -> Response {
 
 /// The answer's body.
 pub(crate) fn document(parts: &[Answers], request_id: &str) -> Vec<u8> {
+    let mut body = opened(parts);
+    // An id is of letters, digits and `._-`.
+    body.extend_from_slice(format!(",\"request_id\":\"{request_id}\"}}").as_bytes());
+    body
+}
+
+/// `{items: […]`, for more members to follow.
+pub(crate) fn opened(parts: &[Answers]) -> Vec<u8> {
     let length: usize = parts.iter().map(|part| part.0.len() + 1).sum();
     let mut body = Vec::with_capacity(length + 128);
     body.extend_from_slice(b"{\"items\":[");
@@ -127,7 +192,6 @@ pub(crate) fn document(parts: &[Answers], request_id: &str) -> Vec<u8> {
         }
         body.extend_from_slice(&part.0);
     }
-    // An id is of letters, digits and `._-`.
-    body.extend_from_slice(format!("],\"request_id\":\"{request_id}\"}}").as_bytes());
+    body.push(b']');
     body
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{Uri, header};
+use config::KeyId;
 use formats::chain::TrustStore;
 use formats::license::LicenseReport;
 use serde::Serialize;
@@ -30,6 +31,7 @@ use crate::licenses::LicenseRequest;
 use crate::maintenance::MaintenanceRequest;
 use crate::problem::Problem;
 use crate::replace::ReplaceRequest;
+use crate::signature_batch;
 use crate::signatures::SignatureRequest;
 use crate::verifications::{Judge, VerificationRequest};
 
@@ -70,6 +72,10 @@ pub enum Form {
 pub const KINDS: [Kind; 18] = [
     object("signature", fields::<SignatureRequest>, |bodies, octets| {
         bodies.one(octets, SignatureRequest::check)
+    }),
+    batch("signatures", |bodies, octets| {
+        let ordered = |item: &Item| signature_batch::read(item).map(|order| Ordered { key: order.key });
+        bodies.each(octets, ordered)
     }),
     object("verification", fields::<VerificationRequest>, |bodies, octets| {
         bodies.one(octets, |request: VerificationRequest| bodies.judge().one(&request))
@@ -130,6 +136,12 @@ pub const KINDS: [Kind; 18] = [
         },
     },
 ];
+
+/// What stands for an order in an answer that is none of a device.
+#[derive(Serialize)]
+struct Ordered {
+    key: KeyId,
+}
 
 type Check = fn(&Bodies, &[u8]) -> Result<Vec<u8>, Problem>;
 

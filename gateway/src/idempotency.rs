@@ -20,6 +20,7 @@ use time::OffsetDateTime;
 use tracing::Instrument;
 
 use crate::auth::Authenticated;
+use crate::batch::{self, Place};
 use crate::body::{self, Patience};
 use crate::deadline::Unfinished;
 use crate::problem::{Fault, Problem};
@@ -44,7 +45,9 @@ const HARMLESS: [&str; 6] = [
 ];
 /// Routes whose handlers keep the answer in the transaction that puts the act on record: with no answer kept, nothing
 /// is on record and nothing left the gateway, so that a request that was interrupted may be carried out anew.
-const ATOMIC: [&str; 1] = ["/v1/signatures"];
+const ATOMIC: [&str; 2] = ["/v1/signatures", BATCH];
+/// The one of these that takes a batch.
+const BATCH: &str = "/v1/signatures:batch";
 /// How often a waiting request looks whether the first one is done.
 const LOOKS: [u64; 5] = [10, 20, 40, 80, 160];
 /// How much longer than it may take a request holds its key: what a key of a device did may be recorded late.
@@ -57,8 +60,9 @@ const SWEEP: Duration = Duration::from_secs(10);
 pub(crate) struct Instance(Arc<str>);
 
 impl Instance {
-    pub(crate) fn new() -> Self {
-        Self(format!("{:032x}", fastrand::u128(..)).into())
+    /// A new run of the gateway of this name.
+    pub(crate) fn of(replica: &str) -> Self {
+        Self(format!("{replica}/{:032x}", fastrand::u128(..)).into())
     }
 }
 
@@ -128,7 +132,14 @@ async fn claim(gateway: &Gateway, route: String, request: Request) -> Result<Min
     let (mut parts, body) = request.into_parts();
     let caller = Authenticated::from_request_parts(&mut parts, gateway).await?;
     let server = &gateway.config.server;
-    let body = body::read(body, server.body_limit, Patience::of(server)).await?;
+    let limit = if route == BATCH {
+        // First the place: a body that nobody may work on is not read into memory.
+        Place::from_request_parts(&mut parts, gateway).await?;
+        batch::body_limit(server)
+    } else {
+        server.body_limit
+    };
+    let body = body::read(body, limit, Patience::of(server)).await?;
     let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
     let fingerprint = Sm3::new()
         .chain_update(parts.method.as_str())
@@ -149,7 +160,10 @@ async fn claim(gateway: &Gateway, route: String, request: Request) -> Result<Min
     let mut looks = LOOKS.into_iter().chain(std::iter::repeat(LOOKS[LOOKS.len() - 1]));
     let waiting_until = Instant::now() + server.request_deadline;
     loop {
-        let claimed = gateway.store.claim_idempotency(&claim, OffsetDateTime::now_utc()).await;
+        let claimed = gateway.store.claim_idempotency(&claim, OffsetDateTime::now_utc());
+        // Who gives up waiting for a database that does not answer leaves its key free.
+        let claimed = tokio::time::timeout_at(waiting_until.into(), claimed).await;
+        let claimed = claimed.map_err(|_| Problem::too_late())?;
         match claimed.map_err(|error| Problem::database(&error))? {
             Claimed::Ours => break,
             Claimed::Answered(answer) => return Err(Settled::Answer(answer)),
@@ -259,6 +273,18 @@ pub(crate) fn created<T: Serialize>(body: &T) -> KeptAnswer {
     let body = serde_json::to_vec(body).unwrap_or_default();
     let headers = vec![(header::CONTENT_TYPE.to_string(), "application/json".to_owned())];
     KeptAnswer { status: StatusCode::CREATED.as_u16(), headers, body }
+}
+
+/// The answer 200 with this JSON body, as it is kept; one that is too large is not.
+pub(crate) fn ok(body: Vec<u8>, request_id: &str) -> KeptAnswer {
+    if body.len() <= LARGEST_ANSWER {
+        let headers = vec![(header::CONTENT_TYPE.to_string(), "application/json".to_owned())];
+        return KeptAnswer { status: StatusCode::OK.as_u16(), headers, body };
+    }
+    let headers = vec![(header::CONTENT_TYPE.to_string(), "application/problem+json".to_owned())];
+    let problem = Problem::idempotency_answer_not_kept(request_id).document(request_id.to_owned());
+    let body = serde_json::to_vec(&problem).unwrap_or_default();
+    KeptAnswer { status: StatusCode::CONFLICT.as_u16(), headers, body }
 }
 
 async fn of_response(response: Response) -> KeptAnswer {

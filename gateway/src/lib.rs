@@ -49,6 +49,7 @@ mod replicas;
 mod request_id;
 mod routes;
 mod serve;
+mod signature_batch;
 mod signatures;
 mod state;
 mod tls;

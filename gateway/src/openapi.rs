@@ -16,8 +16,8 @@ use utoipa::openapi::{Ref, RefOr, Required, ResponseBuilder};
 
 use crate::{
     apps, ceremonies, configuration, custodians, devices, faults, history, idempotency, identifiers,
-    key_register, keys, licenses, maintenance, operations, problem, replace, signatures, tokens, trust,
-    verifications,
+    key_register, keys, licenses, maintenance, operations, problem, replace, signature_batch, signatures,
+    tokens, trust, verifications,
 };
 
 #[derive(OpenApi)]
@@ -29,6 +29,7 @@ use crate::{
     ),
     paths(
         signatures::post_signature,
+        signature_batch::post_signature_batch,
         verifications::post_verification,
         verifications::post_verification_batch,
         licenses::post_license_verify,

@@ -15,6 +15,9 @@ use crate::problem::{Problem, ProblemDocument};
 use crate::routes::Door;
 use crate::state::Gateway;
 
+/// How long a database may take to answer before it counts as away.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// The process runs and answers.
 #[utoipa::path(get, path = "/livez", tag = "operations", responses((status = 200, description = "`ok`", body = String)))]
 pub(crate) async fn livez() -> &'static str {

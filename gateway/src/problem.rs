@@ -102,6 +102,11 @@ impl Problem {
         self.status.is_server_error()
     }
 
+    /// Whether another try makes sense.
+    pub(crate) fn may_pass(&self) -> bool {
+        self.retry_after.is_some()
+    }
+
     fn unavailable(code: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
         Self { retry_after: Some(1), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, code, title, detail) }
     }
@@ -308,8 +313,14 @@ impl Problem {
 
 impl From<SigningError> for Problem {
     fn from(error: SigningError) -> Self {
+        Self::from(&error)
+    }
+}
+
+impl From<&SigningError> for Problem {
+    fn from(error: &SigningError) -> Self {
         let code = error.code();
-        match &error {
+        match error {
             SigningError::UnknownKey(key) => Self::unknown_key(key.as_str()),
             SigningError::NotActive(_) => {
                 let fault = Fault::new("key", code, error.to_string());
@@ -325,7 +336,7 @@ impl From<SigningError> for Problem {
             }
             SigningError::Format(source) => Self::from_format(code, source),
             SigningError::NoSystemKey(_) => Self::unavailable(code, "System key missing", error.to_string()),
-            SigningError::Register { .. } => Self::internal(code, with_causes(&error)),
+            SigningError::Register { .. } => Self::internal(code, with_causes(error)),
             SigningError::Device(source) => Self::from_device(code, source),
             SigningError::Record(source) => Self::record_unavailable(source),
         }
@@ -410,6 +421,7 @@ impl Problem {
             | StoreError::Corrupt { .. }
             | StoreError::Interrupted
             | StoreError::NoncesUnavailable
+            | StoreError::ClaimsUnavailable
             | StoreError::Query(_) => Self::database(error),
         }
     }

@@ -20,6 +20,7 @@ use verify_front::LicenseFront;
 
 use crate::admission::Admission;
 use crate::auth::Callers;
+use crate::batch::Places;
 use crate::ceremonies::Attempts;
 use crate::error::with_causes;
 use crate::idempotency::Instance;
@@ -153,6 +154,7 @@ pub(crate) struct Foundation {
     /// Signs with the site's own keys.
     pub(crate) system: SystemDesk,
     pub(crate) judging: Arc<Judging>,
+    pub(crate) places: Places,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) admission: Arc<Admission>,
     pub(crate) attempts: Arc<Attempts>,
@@ -177,6 +179,7 @@ impl Foundation {
             fleet: Arc::clone(&self.fleet),
             system: self.system.clone(),
             judging: Arc::clone(&self.judging),
+            places: self.places.clone(),
             metrics: Arc::clone(&self.metrics),
             admission: Arc::clone(&self.admission),
             attempts: Arc::clone(&self.attempts),

@@ -9,8 +9,8 @@ use crate::problem::Problem;
 use crate::state::Gateway;
 use crate::{
     apps, ceremonies, configuration, custodians, deadline, devices, edge, faults, history, idempotency,
-    identifiers, key_register, keys, licenses, maintenance, openapi, operations, replace, signatures, tokens,
-    trust, verifications,
+    identifiers, key_register, keys, licenses, maintenance, openapi, operations, replace, signature_batch,
+    signatures, tokens, trust, verifications,
 };
 
 /// By which door a request came in. A surface answers at its own doors; at any other there is nothing.
@@ -28,6 +28,7 @@ pub(crate) enum Door {
 fn business() -> Router<Gateway> {
     Router::new()
         .route("/v1/signatures", post(signatures::post_signature))
+        .route("/v1/signatures:batch", post(signature_batch::post_signature_batch))
         .route("/v1/verifications", post(verifications::post_verification))
         .route("/v1/verifications:batch", post(verifications::post_verification_batch))
         .route("/v1/licenses:verify", post(licenses::post_license_verify))

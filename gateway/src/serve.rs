@@ -16,6 +16,7 @@ use tokio::sync::watch;
 
 use crate::admin::AdminSocket;
 use crate::auth::Callers;
+use crate::batch::Places;
 use crate::ceremonies;
 use crate::error::StartupError;
 use crate::idempotency::{self, Instance};
@@ -120,10 +121,11 @@ pub(crate) async fn serve(
         fleet: Arc::clone(&fleet),
         system,
         judging: Arc::new(Judging::new(std::thread::available_parallelism().map_or(1, usize::from))),
+        places: Places::default(),
         metrics: Arc::clone(&metrics),
         admission: Arc::default(),
         attempts: Arc::default(),
-        instance: Instance::new(),
+        instance: Instance::of(&config.site.replica),
         reloads,
         trust: Arc::clone(&trust),
         tls_devices,

@@ -10,7 +10,7 @@ use config::{GroupId, KeyId};
 use formats::Algorithm;
 use formats::cms::Family;
 use serde::{Deserialize, Serialize};
-use signing::{Input, Keep, Receipt, SignOrder, SignatureFormat};
+use signing::{Input, Keep, KeyRing, Receipt, SignOrder, SignatureFormat};
 use store::App;
 use tracing::Instrument;
 use utoipa::ToSchema;
@@ -87,10 +87,8 @@ pub(crate) async fn post_signature(
 ) -> Result<Response, Problem> {
     let app = caller.with(Scope::Signatures)?;
     let order = request.check()?;
-    let keys = gateway.desk.keys();
-    let group = keys.group(&order.key).ok_or_else(|| Problem::unknown_key(order.key.as_str()))?;
+    permit(app, &gateway.desk.keys(), &order.key)?;
     request_id::note_key(&order.key);
-    permit(app, &order.key, group)?;
     let algorithm = order.algorithm;
     let caller = caller.caller();
     let answer = Answer { algorithm, key: order.key.clone(), request_id: caller.request_id.clone() };
@@ -135,7 +133,8 @@ impl Answer {
 }
 
 /// Whether the app may sign with the key: named by id or through its group.
-fn permit(app: &App, key: &KeyId, group: &GroupId) -> Result<(), Problem> {
+pub(crate) fn permit(app: &App, keys: &KeyRing, key: &KeyId) -> Result<(), Problem> {
+    let group = keys.group(key).ok_or_else(|| Problem::unknown_key(key.as_str()))?;
     if app.keys.contains(key) || app.groups.contains(group) {
         Ok(())
     } else {

@@ -9,6 +9,7 @@ use verify_front::{LicenseFront, TrustInForce};
 
 use crate::admission::Admission;
 use crate::auth::Callers;
+use crate::batch::Places;
 use crate::ceremonies::Attempts;
 use crate::idempotency::Instance;
 use crate::judging::Judging;
@@ -40,6 +41,8 @@ pub(crate) struct Parts {
     pub(crate) font: Font,
     /// Where batches are judged.
     pub(crate) judging: Arc<Judging>,
+    /// For batches of orders.
+    pub(crate) places: Places,
     pub(crate) metrics: Arc<Metrics>,
     /// Requests being worked on.
     pub(crate) admission: Arc<Admission>,

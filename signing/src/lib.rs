@@ -5,6 +5,7 @@
 //! it is handed out; a verdict is an answer.
 
 mod account;
+mod batch;
 mod ceremony;
 mod error;
 mod keys;
@@ -15,6 +16,7 @@ mod verify;
 mod wrapped;
 
 pub use account::{SignatureKind, signature_item, signer_paths};
+pub use batch::{ItemOutcome, ItemSignature, MadeBatch, MadeItem, OrderedItem};
 pub use ceremony::{CeremonyError, KeyAct, KeyCeremonies, KeyDevices, Operator};
 pub use error::SigningError;
 pub use keys::{Expiring, KeyRing, SigningCopy, SigningKey, SigningVersion, driver_key};

@@ -48,6 +48,16 @@ pub enum SignatureFormat {
     },
 }
 
+impl SignatureFormat {
+    /// What the record calls it.
+    pub(crate) fn action(self) -> &'static str {
+        match self {
+            Self::Raw => "signature.raw",
+            Self::Cms { .. } => "signature.cms",
+        }
+    }
+}
+
 /// A caller's order, checked in form.
 #[derive(Debug, Clone)]
 pub struct SignOrder {
@@ -101,11 +111,38 @@ pub struct Keep {
     pub answer: Box<dyn FnOnce(&Receipt) -> KeptAnswer + Send + Sync>,
 }
 
-/// Who ordered what, and how the answer is kept.
-struct Commission<'c> {
-    caller: &'c Caller,
-    order: &'c SignOrder,
-    keep: Option<Keep>,
+/// What came of an order, before it is on record.
+pub(crate) struct Made {
+    /// The copy that was asked for: it names version and device too, and is the key's own name for the first version.
+    pub(crate) key: KeyId,
+    /// Of which version.
+    pub(crate) version: u32,
+    /// Its certificate.
+    pub(crate) certificate: Option<Certificate>,
+    /// What the devices were given.
+    pub(crate) digest: [u8; 32],
+    /// Who signed and what came of it, or why nothing did.
+    pub(crate) signed: Result<(DeviceId, Vec<u8>), (Option<DeviceId>, SigningError)>,
+}
+
+impl Made {
+    /// The device that signed, as far as one did.
+    pub(crate) fn device(&self) -> Option<&DeviceId> {
+        match &self.signed {
+            Ok((device, _)) => Some(device),
+            Err((device, _)) => device.as_ref(),
+        }
+    }
+
+    /// `ok`, or the code of what went wrong.
+    pub(crate) fn outcome(&self) -> &'static str {
+        self.signed.as_ref().map_or_else(|(_, error)| error.code(), |_| "ok")
+    }
+
+    /// SM3 of the signature, hexadecimal.
+    pub(crate) fn result_digest(&self) -> Option<String> {
+        self.signed.as_ref().ok().map(|(_, signature)| hex::encode(HashAlgorithm::Sm3.digest(signature)))
+    }
 }
 
 /// Signs with the site's keys. Clones share the keys.
@@ -113,7 +150,7 @@ struct Commission<'c> {
 pub struct SigningDesk {
     keys: Arc<ArcSwap<KeyRing>>,
     fleet: Arc<Fleet>,
-    audit: AuditLog,
+    pub(crate) audit: AuditLog,
 }
 
 impl SigningDesk {
@@ -159,12 +196,26 @@ impl SigningDesk {
         order: SignOrder,
         keep: Option<Keep>,
     ) -> Result<Receipt, SigningError> {
-        let ring = self.keys();
-        let key = admit(&ring, &order)?;
-        let mut copies = self.candidates(key, &order).into_iter();
+        let made = self.make(&self.keys(), caller, &order).await?;
+        let recorded = self.record(caller, &order, made, keep);
+        recorded.instrument(tracing::debug_span!("audit.append")).await
+    }
+
+    /// Has a signature made, or refused by the devices; of neither anything may leave before it is on record.
+    ///
+    /// # Errors
+    /// What the order is refused for before a device is asked.
+    pub(crate) async fn make(
+        &self,
+        ring: &KeyRing,
+        caller: &Caller,
+        order: &SignOrder,
+    ) -> Result<Made, SigningError> {
+        let key = admit(ring, order)?;
+        let mut copies = self.candidates(key, order).into_iter();
         let first = copies.next().unwrap_or_else(|| key.shown());
         let prepare = |copy| {
-            let prepared = Prepared::new(copy, &order, caller.at).map_err(|error| match error {
+            let prepared = Prepared::new(copy, order, caller.at).map_err(|error| match error {
                 // The order was checked in form: what makes no sense now is the key's certificate.
                 FormatError::Plan(reason) => {
                     SigningError::Register { key: key.id.clone(), reason: reason.to_owned() }
@@ -173,11 +224,22 @@ impl SigningDesk {
             })?;
             Ok(Turn { copy, algorithm: order.algorithm, digest: prepared.digest(), prepared })
         };
-        let (turn, signed) =
+        let (Turn { copy, digest, prepared, .. }, signed) =
             in_turn(&self.fleet, &caller.app, caller.deadline, first, copies, prepare).await?;
-        let commission = Commission { caller, order: &order, keep };
-        let recorded = self.record(commission, key, turn.copy, turn.prepared, signed);
-        recorded.instrument(tracing::debug_span!("audit.append")).await
+        let signed = match signed {
+            Ok(Signed { device, signature, .. }) => match prepared.finish(signature) {
+                Ok(signature) => Ok((device, signature)),
+                Err(error) => Err((Some(device), error.into())),
+            },
+            Err(error) => Err((None, error.into())),
+        };
+        Ok(Made {
+            key: copy.driver_key.clone(),
+            version: key.current.version,
+            certificate: copy.chain.first().cloned(),
+            digest,
+            signed,
+        })
     }
 
     /// The copies to ask, in turn: those that some device can serve, beginning anywhere so that their devices share
@@ -196,55 +258,36 @@ impl SigningDesk {
     /// Puts what came of an order on record and answers it.
     async fn record(
         &self,
-        Commission { caller, order, keep }: Commission<'_>,
-        key: &SigningKey,
-        copy: &SigningCopy,
-        prepared: Prepared,
-        signed: Result<Signed, HsmError>,
+        caller: &Caller,
+        order: &SignOrder,
+        made: Made,
+        keep: Option<Keep>,
     ) -> Result<Receipt, SigningError> {
         let entry = AuditEntry {
-            action: match order.format {
-                SignatureFormat::Raw => "signature.raw".to_owned(),
-                SignatureFormat::Cms { .. } => "signature.cms".to_owned(),
-            },
+            action: order.format.action().to_owned(),
             actor: caller.app.to_string(),
             at: caller.at,
-            device: None,
-            input_digest: Some(hex::encode(prepared.digest())),
-            // It names the version and the copy too, and is the key's own name for the first version.
-            key: Some(copy.driver_key.to_string()),
-            outcome: "ok".to_owned(),
+            device: made.device().map(DeviceId::to_string),
+            input_digest: Some(hex::encode(made.digest)),
+            key: Some(made.key.to_string()),
+            outcome: made.outcome().to_owned(),
             request_id: caller.request_id.clone(),
-            result_digest: None,
+            result_digest: made.result_digest(),
             subject: None,
         };
-        let signed = match signed {
+        let Made { version, certificate, signed, .. } = made;
+        let (device, signature) = match signed {
             Ok(signed) => signed,
-            Err(error) => {
-                let error = SigningError::from(error);
-                self.audit.append(AuditEntry { outcome: error.code().to_owned(), ..entry }).await?;
+            Err((_, error)) => {
+                self.audit.append(entry).await?;
                 return Err(error);
             }
-        };
-        let signature = match prepared.finish(signed.signature) {
-            Ok(signature) => signature,
-            Err(error) => {
-                let error = SigningError::from(error);
-                let device = Some(signed.device.to_string());
-                self.audit.append(AuditEntry { outcome: error.code().to_owned(), device, ..entry }).await?;
-                return Err(error);
-            }
-        };
-        let entry = AuditEntry {
-            device: Some(signed.device.to_string()),
-            result_digest: Some(hex::encode(HashAlgorithm::Sm3.digest(&signature))),
-            ..entry
         };
         let receipt = Receipt {
             signature,
-            device: signed.device,
-            version: key.current.version,
-            certificate: copy.chain.first().cloned(),
+            device,
+            version,
+            certificate,
             audit_index: 0, // nobody sees it before it is known
         };
         let keeping = keep.map(|Keep { claim, answer }| {

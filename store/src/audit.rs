@@ -82,6 +82,24 @@ pub fn leaf_hash(entry: &[u8]) -> [u8; 32] {
     Sm3::new().chain_update([0]).chain_update(entry).finalize().into()
 }
 
+/// Root over leaf hashes, RFC 9162 section 2.1.1 with SM3; of none, SM3 of nothing.
+#[must_use]
+pub fn root_of(leaves: &[[u8; 32]]) -> [u8; 32] {
+    match leaves {
+        [] => Sm3::digest([]).into(),
+        [only] => *only,
+        _ => {
+            let (left, right) = leaves.split_at(leaves.len().next_power_of_two() / 2);
+            Sm3::new()
+                .chain_update([1])
+                .chain_update(root_of(left))
+                .chain_update(root_of(right))
+                .finalize()
+                .into()
+        }
+    }
+}
+
 /// An entry as it stands in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredEntry {

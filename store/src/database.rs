@@ -20,10 +20,13 @@ use tokio::sync::Semaphore;
 use access::Address;
 pub use access::DatabaseAccess;
 pub use connection::PoolFigures;
-pub(crate) use connection::{AdvisoryLock, Connection, DedicatedConnection, Pool, Transaction};
+pub(crate) use connection::{
+    AdvisoryLock, Connection, DedicatedConnection, NAME_SPACE, Pool, Transaction, Turns,
+};
 pub(crate) use query::{Executor, Row, query};
 
 use crate::StoreError;
+use crate::claims::ClaimQueue;
 use crate::protection::Protection;
 
 /// Most password hashes computed at a time: each takes 19 MiB.
@@ -46,6 +49,8 @@ struct Connections {
     address: Address,
     readers: Pool,
     writer: Pool,
+    turns: Turns,
+    claims: ClaimQueue,
     computing: Semaphore,
     protection: Protection,
     /// The name this gateway has joined under.
@@ -131,7 +136,9 @@ impl Store {
 
     async fn connect(address: Address, slow: Duration) -> Result<Self, StoreError> {
         // Pools try again for as long as they may and then say only that time is up: this says why.
-        let first = DedicatedConnection::open(&address).await.map_err(|source| address.opening(source))?;
+        let turns = Turns::of(&address);
+        let first =
+            DedicatedConnection::open(&address, &turns).await.map_err(|source| address.opening(source))?;
         first.close().await?;
         let writer = Pool::of_writers(&address, slow).await.map_err(|source| address.opening(source))?;
         let readers = Pool::of_readers(&address, slow).await.map_err(|source| address.opening(source))?;
@@ -140,6 +147,8 @@ impl Store {
             address,
             readers,
             writer,
+            turns,
+            claims: ClaimQueue::default(),
             computing,
             protection: Protection::default(),
             replica: OnceLock::new(),
@@ -159,6 +168,16 @@ impl Store {
         &self.0.writer
     }
 
+    /// Whose turn it is to write.
+    pub(crate) fn turns(&self) -> &Turns {
+        &self.0.turns
+    }
+
+    /// Where idempotency keys are claimed.
+    pub(crate) fn claims(&self) -> &ClaimQueue {
+        &self.0.claims
+    }
+
     /// A transaction that reads: all its statements see one picture.
     pub(crate) async fn begin_read(&self) -> Result<Transaction<'static>, sqlx::Error> {
         self.readers().begin_read().await
@@ -166,7 +185,7 @@ impl Store {
 
     /// A transaction for reading first and writing then: no other of these, in whichever gateway, comes between.
     pub(crate) async fn begin_write(&self) -> Result<Transaction<'static>, sqlx::Error> {
-        let mut transaction = self.writer().begin_write().await?;
+        let mut transaction = self.writer().begin_write(&self.0.turns).await?;
         transaction.lock(AdvisoryLock::Write).await?;
         Ok(transaction)
     }
@@ -184,7 +203,7 @@ impl Store {
 
     /// A connection outside the pools, for a task that owns it.
     pub(crate) async fn dedicated_connection(&self) -> Result<DedicatedConnection, sqlx::Error> {
-        DedicatedConnection::open(&self.0.address).await
+        DedicatedConnection::open(&self.0.address, &self.0.turns).await
     }
 }
 

@@ -117,6 +117,9 @@ pub enum StoreError {
     /// A computation did not come to its end; the process is stopping or it panicked.
     #[error("a computation was interrupted")]
     Interrupted,
+    /// Whether an idempotency key is free cannot be told: too many are asked for, or the database did not answer.
+    #[error("the idempotency key cannot be claimed")]
+    ClaimsUnavailable,
     /// The entry is not in the audit log: its queue is full, its writer has stopped, or its commit failed.
     /// Whatever was to be recorded must not be answered as done.
     #[error("the audit log cannot take the entry")]

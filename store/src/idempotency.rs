@@ -2,7 +2,7 @@
 //! was answered. All replicas share it, and it outlives them.
 //!
 //! A request that is carried out holds its key by a lease in the name of one run of one gateway. Who finds a lease
-//! that has run out, or one of a run that is over, takes the key over if doing it again does no harm, and is told that
+//! that has run out, or one of a run that is over (`claims.rs` has the way in), takes the key over if doing it again does no harm, and is told that
 //! the outcome is unknown if it might. An answer is kept only by who still holds the key, so that of two who believe
 //! they do, one fails before its answer leaves.
 
@@ -21,7 +21,7 @@ pub const LARGEST_ANSWER: usize = 4 << 20;
 const SWEPT: i64 = 5_000;
 
 /// What identifies a request: its caller's key on a route.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct IdempotencyId {
     /// Who sent it, as the audit log has it.
     pub actor: String,
@@ -40,7 +40,7 @@ pub struct Claim {
     pub fingerprint: [u8; 32],
     /// Its request id.
     pub request_id: String,
-    /// The run of a gateway that it came to.
+    /// The run of a gateway that it came to: `NAME/RUN`, the replica's name and what no other run has.
     pub instance: String,
     /// This claim and no other, 128 random bits.
     pub holder: String,
@@ -76,51 +76,70 @@ pub struct KeptAnswer {
     pub body: Vec<u8>,
 }
 
+/// Until when a claim counts, Unix seconds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Times {
+    now: i64,
+    pub(crate) leased_until: i64,
+    pub(crate) expires_at: i64,
+}
+
+impl Times {
+    fn of(claim: &Claim, now: OffsetDateTime) -> Self {
+        let now = now.unix_timestamp();
+        let after = |time: Duration| now.saturating_add(i64::try_from(time.as_secs()).unwrap_or(i64::MAX));
+        Self { now, leased_until: after(claim.lease), expires_at: after(KEPT) }
+    }
+}
+
+/// What a key that somebody has means to who asks for it.
+enum Found {
+    Settled(Claimed),
+    /// It is begun in the name of this run of a gateway, which may be over.
+    Begun {
+        instance: String,
+        holder: String,
+        leased_until: i64,
+        request_id: String,
+    },
+    /// Its time is over.
+    Expired {
+        holder: String,
+    },
+}
+
 impl Store {
     /// Claims a key for a request, or tells what became of the request that has it.
     ///
     /// # Errors
     /// The database fails; then nothing may be carried out.
     pub async fn claim_idempotency(&self, claim: &Claim, now: OffsetDateTime) -> Result<Claimed, StoreError> {
-        let Claim { id, fingerprint, request_id, instance, holder, repeatable, lease } = claim;
-        let now = now.unix_timestamp();
-        let after = |time: Duration| now.saturating_add(i64::try_from(time.as_secs()).unwrap_or(i64::MAX));
-        // A SQLite database has one gateway at a time: another one's run is over.
-        let alone = self.dialect() == Dialect::Sqlite;
-        let claimed = query(
-            "INSERT INTO idempotency_keys
-                 (actor, route, key, fingerprint, state, instance, leased_until, request_id, expires_at, holder)
-             VALUES ($1, $2, $3, $4, 'running', $5, $6, $7, $8, $9)
-             ON CONFLICT (actor, route, key) DO UPDATE SET
-                 fingerprint = excluded.fingerprint, state = 'running', instance = excluded.instance,
-                 leased_until = excluded.leased_until, request_id = excluded.request_id,
-                 expires_at = excluded.expires_at, holder = excluded.holder,
-                 status = NULL, headers = NULL, answer = NULL
-             WHERE idempotency_keys.expires_at <= $10
-                 OR ($11 AND idempotency_keys.state = 'running'
-                     AND idempotency_keys.fingerprint = excluded.fingerprint
-                     AND (idempotency_keys.leased_until <= $10
-                          OR ($12 AND idempotency_keys.instance <> excluded.instance)))",
-        )
-        .bind(&id.actor)
-        .bind(&id.route)
-        .bind(&id.key)
-        .bind(&fingerprint[..])
-        .bind(instance)
-        .bind(after(*lease))
-        .bind(request_id)
-        .bind(after(KEPT))
-        .bind(holder)
-        .bind(now)
-        .bind(*repeatable)
-        .bind(alone)
-        .execute(self.writer())
-        .await?;
-        if claimed.rows_affected() == 1 {
+        let times = Times::of(claim, now);
+        if self.claim_free(claim, times).await? {
             return Ok(Claimed::Ours);
         }
+        let holder = match self.look_at(claim, times.now).await? {
+            Found::Settled(claimed) => return Ok(claimed),
+            Found::Expired { holder } => holder,
+            // Claimed before, by a statement whose answer was lost.
+            Found::Begun { holder, .. } if holder == claim.holder => return Ok(Claimed::Ours),
+            Found::Begun { instance, holder, leased_until, request_id } => {
+                let over = leased_until <= times.now || self.run_is_over(&instance, claim).await?;
+                match (over, claim.repeatable) {
+                    (false, _) => return Ok(Claimed::Running),
+                    (true, false) => return Ok(Claimed::Unresolved(request_id)),
+                    (true, true) => holder,
+                }
+            }
+        };
+        let ours = self.take_over(claim, times, &holder).await?;
+        Ok(if ours { Claimed::Ours } else { Claimed::Running }) // somebody else was faster
+    }
+
+    async fn look_at(&self, claim: &Claim, now: i64) -> Result<Found, StoreError> {
+        let id = &claim.id;
         let row = query(
-            "SELECT fingerprint, state, instance, leased_until, request_id, status, headers, answer
+            "SELECT fingerprint, state, instance, leased_until, request_id, expires_at, holder, status, headers, answer
              FROM idempotency_keys WHERE actor = $1 AND route = $2 AND key = $3",
         )
         .bind(&id.actor)
@@ -129,21 +148,67 @@ impl Store {
         .fetch_optional(self.readers())
         .await?;
         // Given back in between: it is free when it is asked for again.
-        let Some(row) = row else { return Ok(Claimed::Running) };
-        if row.try_get::<&[u8], _>("fingerprint")? != fingerprint {
-            return Ok(Claimed::Mismatch);
+        let Some(row) = row else { return Ok(Found::Settled(Claimed::Running)) };
+        if row.try_get::<i64, _>("expires_at")? <= now {
+            return Ok(Found::Expired { holder: row.try_get("holder")? });
+        }
+        if row.try_get::<&[u8], _>("fingerprint")? != claim.fingerprint {
+            return Ok(Found::Settled(Claimed::Mismatch));
         }
         let corrupt = |column| StoreError::Corrupt { what: "idempotency key", id: id.key.clone(), column };
         match row.try_get("state")? {
-            "answered" => answer(&row).ok_or_else(|| corrupt("answer")).map(Claimed::Answered),
-            "running" => {
-                let over = alone && row.try_get::<&str, _>("instance")? != instance;
-                let abandoned = over || row.try_get::<i64, _>("leased_until")? <= now;
-                let began = row.try_get("request_id")?;
-                Ok(if abandoned { Claimed::Unresolved(began) } else { Claimed::Running })
+            "answered" => {
+                let answer = answer(&row).ok_or_else(|| corrupt("answer"))?;
+                Ok(Found::Settled(Claimed::Answered(answer)))
             }
+            "running" => Ok(Found::Begun {
+                instance: row.try_get("instance")?,
+                holder: row.try_get("holder")?,
+                leased_until: row.try_get("leased_until")?,
+                request_id: row.try_get("request_id")?,
+            }),
             _ => Err(corrupt("state")),
         }
+    }
+
+    /// Whether the run of a gateway that began a request is over. One that only lost its connection may look as if it
+    /// were: what it still does under a key that was taken over is not recorded and does not leave.
+    async fn run_is_over(&self, instance: &str, claim: &Claim) -> Result<bool, StoreError> {
+        if instance == claim.instance {
+            return Ok(false);
+        }
+        if self.dialect() == Dialect::Sqlite {
+            return Ok(true); // one gateway at a time has the file
+        }
+        let Some((replica, _)) = instance.rsplit_once('/') else { return Ok(false) };
+        let ours = claim.instance.rsplit_once('/').is_some_and(|(ours, _)| ours == replica);
+        // Of an act that might be on its way nobody says so while its lease lasts.
+        Ok(ours || (claim.repeatable && !self.holds_name(replica).await?))
+    }
+
+    /// Takes a key over from the claim that has it.
+    async fn take_over(&self, claim: &Claim, times: Times, from: &str) -> Result<bool, StoreError> {
+        let done = query(
+            "UPDATE idempotency_keys SET
+                 fingerprint = $4, state = 'running', instance = $5, leased_until = $6, request_id = $7,
+                 expires_at = $8, holder = $9, status = NULL, headers = NULL, answer = NULL
+             WHERE actor = $1 AND route = $2 AND key = $3 AND holder = $10
+                 AND (state = 'running' OR expires_at <= $11)",
+        )
+        .bind(&claim.id.actor)
+        .bind(&claim.id.route)
+        .bind(&claim.id.key)
+        .bind(&claim.fingerprint[..])
+        .bind(&claim.instance)
+        .bind(times.leased_until)
+        .bind(&claim.request_id)
+        .bind(times.expires_at)
+        .bind(&claim.holder)
+        .bind(from)
+        .bind(times.now)
+        .execute(self.writer())
+        .await?;
+        Ok(done.rows_affected() == 1)
     }
 
     /// Keeps the answer of a request that holds its key. False if it does not hold it any more.
@@ -177,17 +242,7 @@ impl Store {
     /// # Errors
     /// The database fails; the lease will run out.
     pub async fn release_idempotency(&self, claim: &Claim) -> Result<(), StoreError> {
-        query(
-            "DELETE FROM idempotency_keys
-             WHERE actor = $1 AND route = $2 AND key = $3 AND holder = $4 AND state = 'running'",
-        )
-        .bind(&claim.id.actor)
-        .bind(&claim.id.route)
-        .bind(&claim.id.key)
-        .bind(&claim.holder)
-        .execute(self.writer())
-        .await?;
-        Ok(())
+        Ok(release_in(self.writer(), claim).await?)
     }
 
     /// Removes keys whose time is over, some at a time; answers how many.
@@ -213,6 +268,21 @@ fn answer(row: &Row) -> Option<KeptAnswer> {
         headers: serde_json::from_str(row.try_get("headers").ok()?).ok()?,
         body: row.try_get("answer").ok()?,
     })
+}
+
+/// Gives a key back that is still held.
+pub(crate) async fn release_in<'c>(on: impl Into<Executor<'c>>, claim: &Claim) -> Result<(), sqlx::Error> {
+    query(
+        "DELETE FROM idempotency_keys
+         WHERE actor = $1 AND route = $2 AND key = $3 AND holder = $4 AND state = 'running'",
+    )
+    .bind(&claim.id.actor)
+    .bind(&claim.id.route)
+    .bind(&claim.id.key)
+    .bind(&claim.holder)
+    .execute(on)
+    .await?;
+    Ok(())
 }
 
 /// Keeps an answer, also within somebody else's transaction; false if the key is not held any more.

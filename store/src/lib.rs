@@ -7,7 +7,9 @@
 
 mod apps;
 mod audit;
+mod audit_item;
 mod ceremonies;
+mod claims;
 mod credentials;
 mod custodians;
 mod database;
@@ -24,7 +26,8 @@ mod words;
 mod wrapped_keys;
 
 pub use apps::{App, AppState, Rate, RegisteredApp};
-pub use audit::{AuditEntry, AuditLog, AuditWriter, Keeping, StoredEntry, leaf_hash};
+pub use audit::{AuditEntry, AuditLog, AuditWriter, Keeping, StoredEntry, leaf_hash, root_of};
+pub use audit_item::AuditItem;
 pub use ceremonies::{Ceremony, CeremonyState, Confirmation, NewCeremony};
 pub use credentials::{Credential, CredentialKind, Material, NewCredential};
 pub use custodians::Custodian;

@@ -10,7 +10,7 @@ use config::DeviceId;
 use sqlx::postgres::PgListener;
 use time::OffsetDateTime;
 
-use crate::database::{DedicatedConnection, Pool, query};
+use crate::database::{DedicatedConnection, NAME_SPACE, Pool, query};
 use crate::words::words;
 use crate::{Store, StoreError};
 
@@ -87,6 +87,22 @@ impl Store {
             .fetch_all(self.readers())
             .await?;
         rows.iter().map(|row| Ok(row.try_get("name")?)).collect()
+    }
+
+    /// Whether a gateway is connected under this name. One that lost its connection is not, until its next sign of
+    /// life.
+    pub(crate) async fn holds_name(&self, name: &str) -> Result<bool, StoreError> {
+        let row = query(
+            "SELECT count(*) FROM pg_locks
+             WHERE locktype = 'advisory' AND granted AND objsubid = 2
+                 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+                 AND classid::bigint = $1 AND objid::bigint = (hashtext($2)::bigint & 4294967295)",
+        )
+        .bind(i64::from(NAME_SPACE))
+        .bind(name)
+        .fetch_one(self.readers())
+        .await?;
+        Ok(row.try_get::<i64, _>(0)? > 0)
     }
 
     /// Begins to listen. What changed before is not told.

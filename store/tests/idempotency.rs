@@ -4,10 +4,12 @@
 
 mod support;
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
-use store::{AuditEntry, AuditLog, Claim, Claimed, IdempotencyId, Keeping, KeptAnswer, StoreError};
+use store::{AuditEntry, AuditLog, Claim, Claimed, IdempotencyId, Keeping, KeptAnswer, Store, StoreError};
 use support::{Database, on_both_databases};
 use time::OffsetDateTime;
 use time::macros::datetime;
@@ -17,7 +19,11 @@ on_both_databases! {
     what_was_answered_is_answered_again_and_another_request_is_not,
     a_released_key_is_free_and_an_unresolved_one_is_not,
     an_abandoned_key_is_taken_over_only_where_that_does_no_harm,
+    a_run_that_is_over_holds_no_key,
     an_answer_is_kept_with_its_entry_or_neither_is,
+    claims_that_wait_together_are_written_together,
+    who_goes_away_before_it_has_its_key_leaves_it_free,
+    a_claim_whose_answer_was_lost_is_its_own,
     what_is_over_is_forgotten_and_nothing_else,
 }
 
@@ -30,7 +36,7 @@ fn claim(key: &str, holder: &str) -> Claim {
         id: IdempotencyId { actor: "app".into(), route: "POST /v1/signatures".into(), key: key.into() },
         fingerprint: [7; 32],
         request_id: format!("request-{holder}"),
-        instance: "one".into(),
+        instance: "one/first".into(),
         holder: holder.into(),
         repeatable: true,
         lease: LEASE,
@@ -112,11 +118,38 @@ async fn an_abandoned_key_is_taken_over_only_where_that_does_no_harm(database: &
             assert!(store.keep_answer(&first, &kept("late")).await.unwrap(), "nobody took its key");
         }
     }
+}
+
+async fn a_run_that_is_over_holds_no_key(database: &Database) {
+    let store = database.create().await;
+    let first = store.join("one", AT).await.unwrap();
+    for key in ["again", "elsewhere"] {
+        assert_eq!(store.claim_idempotency(&claim(key, "first"), AT).await.unwrap(), Claimed::Ours);
+    }
+    let act = Claim { repeatable: false, ..claim("an act", "first") };
+    assert_eq!(store.claim_idempotency(&act, AT).await.unwrap(), Claimed::Ours);
+    let of = |instance: &str, claim: Claim| Claim { instance: instance.into(), ..claim };
+
     // A SQLite file has one gateway at a time, so another one's run is over at once; a server's may go on.
-    assert_eq!(store.claim_idempotency(&claim("a run", "first"), AT).await.unwrap(), Claimed::Ours);
-    let next = Claim { instance: "two".into(), ..claim("a run", "second") };
-    let expected = if matches!(database, Database::Sqlite(_)) { Claimed::Ours } else { Claimed::Running };
-    assert_eq!(store.claim_idempotency(&next, AT).await.unwrap(), expected);
+    let elsewhere = of("two/first", claim("elsewhere", "second"));
+    let act = of("two/first", Claim { holder: "second".into(), ..act });
+    if database.is_sqlite() {
+        assert_eq!(store.claim_idempotency(&elsewhere, AT).await.unwrap(), Claimed::Ours);
+    } else {
+        assert_eq!(store.claim_idempotency(&elsewhere, AT).await.unwrap(), Claimed::Running);
+        assert_eq!(store.claim_idempotency(&act, AT).await.unwrap(), Claimed::Running);
+        // As when its process was killed: the server gives the name free.
+        drop(first);
+        becomes_ours(&store, &elsewhere).await;
+        let waits = store.claim_idempotency(&act, AT).await.unwrap();
+        assert_eq!(waits, Claimed::Running, "it might yet be on its way");
+    }
+    // The next run under the same name knows that the one before is over.
+    let again = of("one/second", claim("again", "second"));
+    assert_eq!(store.claim_idempotency(&again, AT).await.unwrap(), Claimed::Ours);
+    let act = of("one/second", act);
+    let told = store.claim_idempotency(&act, AT).await.unwrap();
+    assert_eq!(told, Claimed::Unresolved("request-first".into()));
 }
 
 fn entry(request_id: &str) -> AuditEntry {
@@ -162,6 +195,83 @@ async fn an_answer_is_kept_with_its_entry_or_neither_is(database: &Database) {
     let stored = log.entries(0, 10).await.unwrap();
     assert!(stored.iter().all(|stored| !String::from_utf8_lossy(&stored.entry).contains("lost")));
     writer.finish().await;
+}
+
+type Claiming = Pin<Box<dyn Future<Output = Claimed>>>;
+
+/// Claims that have begun to wait.
+async fn begun(store: &Store, claims: impl IntoIterator<Item = Claim>) -> Vec<Claiming> {
+    let mut begun: Vec<Claiming> = claims
+        .into_iter()
+        .map(|claim| {
+            let store = store.clone();
+            Box::pin(async move { store.claim_idempotency(&claim, AT).await.unwrap() }) as Claiming
+        })
+        .collect();
+    std::future::poll_fn(|context| {
+        for claiming in &mut begun {
+            assert!(claiming.as_mut().poll(context).is_pending());
+        }
+        Poll::Ready(())
+    })
+    .await;
+    begun
+}
+
+/// Claims this key as soon as it is free.
+async fn becomes_ours(store: &Store, claim: &Claim) {
+    let until = std::time::Instant::now() + Duration::from_secs(30);
+    while store.claim_idempotency(claim, AT).await.unwrap() != Claimed::Ours {
+        assert!(std::time::Instant::now() < until, "the key was not given back");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn claims_that_wait_together_are_written_together(database: &Database) {
+    const TOGETHER: u64 = 64;
+    let store = database.create().await;
+    let mut raw = database.raw().await;
+    // In PostgreSQL each transaction that writes has a number of its own, and asking for one takes one.
+    let transactions = async |raw: &mut support::Raw| match database {
+        Database::Sqlite(_) => 0,
+        Database::Postgres(_) => raw.texts("SELECT txid_current()::text").await[0].parse::<u64>().unwrap(),
+    };
+    let before = transactions(&mut raw).await;
+    raw.block_writers("idempotency_keys").await;
+    let claims = (0..TOGETHER).map(|number| claim(&format!("key-{}", number / 2), &number.to_string()));
+    let claims = begun(&store, claims).await;
+    raw.release().await;
+    let mut ours = 0;
+    for claimed in claims {
+        match claimed.await {
+            Claimed::Ours => ours += 1,
+            other => assert_eq!(other, Claimed::Running),
+        }
+    }
+    assert_eq!(ours, TOGETHER / 2, "of two for each key one has it");
+    let written = transactions(&mut raw).await - before;
+    assert!(written < TOGETHER / 4, "{written} transactions for {TOGETHER} claims");
+}
+
+async fn who_goes_away_before_it_has_its_key_leaves_it_free(database: &Database) {
+    let store = database.create().await;
+    let mut raw = database.raw().await;
+    raw.block_writers("idempotency_keys").await;
+    drop(begun(&store, (0..8).map(|number| claim(&format!("key-{number}"), "gone"))).await);
+    raw.release().await;
+    for number in 0..8 {
+        becomes_ours(&store, &claim(&format!("key-{number}"), "next")).await;
+    }
+}
+
+async fn a_claim_whose_answer_was_lost_is_its_own(database: &Database) {
+    let store = database.create().await;
+    let first = claim("a", "first");
+    assert_eq!(store.claim_idempotency(&first, AT).await.unwrap(), Claimed::Ours);
+    assert_eq!(store.claim_idempotency(&first, AT).await.unwrap(), Claimed::Ours);
+    assert_eq!(store.claim_idempotency(&claim("a", "second"), AT).await.unwrap(), Claimed::Running);
+    assert!(store.keep_answer(&first, &kept("{}")).await.unwrap());
+    assert_eq!(store.claim_idempotency(&first, AT).await.unwrap(), Claimed::Answered(kept("{}")));
 }
 
 async fn what_is_over_is_forgotten_and_nothing_else(database: &Database) {

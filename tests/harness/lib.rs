@@ -17,6 +17,7 @@ mod scratch;
 mod signer;
 mod site;
 mod source;
+mod tree;
 mod wait;
 
 pub use authority::{Authority, HttpsFiles};
@@ -28,6 +29,7 @@ pub use postgres::Postgres;
 pub use processes::{Worker, alive, signal};
 pub use scratch::{Ran, Scratch};
 pub use signer::{SignedRequest, Signer, canonical, nonce, now, raw};
-pub use site::{Folder, Shared, Site, shared};
+pub use site::{Folder, Shared, Site, audit_on, shared};
 pub use source::{Reply, Source};
+pub use tree::items_root;
 pub use wait::eventually;

@@ -60,6 +60,12 @@ pub fn shared() -> &'static Shared {
     &SHARED
 }
 
+/// The audit log's entries in a database on a PostgreSQL server, oldest first.
+pub fn audit_on(server: &Postgres, database: &str) -> Vec<Value> {
+    let rows = server.query(database, "SELECT convert_from(entry, 'UTF8') FROM audit_entries ORDER BY idx");
+    rows.lines().map(|line| serde_json::from_str(line).expect("an entry is JSON")).collect()
+}
+
 impl Folder {
     /// A new sandbox in a temporary folder, made by `license-gateway init`.
     pub fn init() -> Self {
@@ -71,10 +77,15 @@ impl Folder {
 
     /// A new sandbox that keeps its state in a database of its own on a PostgreSQL server.
     pub fn init_on(server: &Postgres) -> Self {
+        Self::init_in(server, &server.database())
+    }
+
+    /// A new sandbox that keeps its state in this empty database on a PostgreSQL server.
+    pub fn init_in(server: &Postgres, database: &str) -> Self {
         let root = tempfile::tempdir().expect("a temporary folder");
         let folder = Self { root, environment: Vec::new() };
         let mut command = folder.init_command();
-        command.args(["--database", &server.url(&server.database()), "--database-password-file"]);
+        command.args(["--database", &server.url(database), "--database-password-file"]);
         Ran::of(command.arg(server.password_file())).expect("license-gateway init --sandbox --database");
         folder
     }

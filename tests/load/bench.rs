@@ -53,6 +53,8 @@ enum Part {
     Verify,
     /// Connections that nobody uses.
     Idle,
+    /// Signing on SQLite and PostgreSQL, with and without idempotency keys, and in batches.
+    Database,
 }
 
 /// Devices of the sandbox's two groups.
@@ -106,6 +108,9 @@ pub(crate) fn bench(options: &Options) -> Fallible<()> {
     if wanted(Part::Idle) {
         let row = crate::idle::row(&bench.runtime)?;
         bench.row(row);
+    }
+    if wanted(Part::Database) {
+        bench.databases()?;
     }
     bench.not_yet();
     bench.note("load_average_after", json!(fs::read_to_string("/proc/loadavg")?.trim()));

@@ -5,6 +5,7 @@
 mod bench;
 mod connection;
 mod crash;
+mod databases;
 mod fault;
 mod fleet;
 mod generator;

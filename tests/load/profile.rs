@@ -18,6 +18,10 @@ pub(crate) enum Profile {
     SignSm2,
     SignP256,
     SignRsa,
+    /// P-256 under an idempotency key, another one each time.
+    SignP256Once,
+    /// P-256, a batch of 100.
+    SignP256Batch,
     /// SM2 with the key of the group `portal`.
     SignPortal,
     VerifySm2,
@@ -40,9 +44,12 @@ pub(crate) struct Target {
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
     octets: Vec<u8>,
-    /// Where eight base64 characters stand that differ from request to request.
-    varied: Option<usize>,
+    /// Where eight base64 characters stand that differ from request to request, the same ones everywhere.
+    varied: Vec<usize>,
 }
+
+/// Items of a batch.
+pub(crate) const BATCH: usize = 100;
 
 /// 32 octets in base64; the first eight characters are overwritten by [`Request::vary`].
 pub(crate) const DIGEST: &str = "VARIABLEAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
@@ -50,23 +57,36 @@ const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz
 
 impl Request {
     pub(crate) fn get(target: &Target, path: &str) -> Self {
-        Self::new(target, "GET", path, "")
+        Self::new(target, "GET", path, "", "")
     }
 
     pub(crate) fn post(target: &Target, path: &str, body: &Value) -> Self {
-        Self::new(target, "POST", path, &body.to_string())
+        Self::new(target, "POST", path, "", &body.to_string())
     }
 
-    fn new(target: &Target, method: &str, path: &str, body: &str) -> Self {
+    /// The same under an idempotency key that no other request has.
+    fn post_once(target: &Target, path: &str, body: &Value) -> Self {
+        let run = fastrand::u64(..);
+        Self::new(
+            target,
+            "POST",
+            path,
+            &format!("idempotency-key: {run:016x}-{DIGEST}\r\n"),
+            &body.to_string(),
+        )
+    }
+
+    fn new(target: &Target, method: &str, path: &str, header: &str, body: &str) -> Self {
         let content = match body.len() {
             0 => String::new(),
             length => format!("content-type: application/json\r\ncontent-length: {length}\r\n"),
         };
         let text = format!(
-            "{method} {path} HTTP/1.1\r\nhost: {}\r\nx-api-key: {}\r\n{content}\r\n{body}",
+            "{method} {path} HTTP/1.1\r\nhost: {}\r\nx-api-key: {}\r\n{header}{content}\r\n{body}",
             target.address, target.api_key
         );
-        Self { varied: text.find(DIGEST), octets: text.into_bytes() }
+        let varied = text.match_indices(DIGEST).map(|(at, _)| at).collect();
+        Self { varied, octets: text.into_bytes() }
     }
 
     pub(crate) fn is_get(&self) -> bool {
@@ -79,7 +99,8 @@ impl Request {
 
     /// Makes the digest another one, so that no answer can come from a cache.
     pub(crate) fn vary(&mut self, number: u64) {
-        if let Some(at) = self.varied {
+        for at in &self.varied {
+            let at = *at;
             self.octets[at..at + 8].copy_from_slice(&letters(number));
         }
     }
@@ -103,14 +124,18 @@ impl Profile {
 
     /// The request, after whatever has to be asked before.
     pub(crate) async fn request(self, target: &Target) -> Fallible<Request> {
-        let sign = |key: &str, algorithm: &str| {
-            let body = json!({"key": key, "algorithm": algorithm, "input": {"digest": DIGEST}});
-            Request::post(target, "/v1/signatures", &body)
-        };
+        let order = |key: &str, algorithm: &str| json!({"key": key, "algorithm": algorithm, "input": {"digest": DIGEST}});
+        let sign = |key, algorithm| Request::post(target, "/v1/signatures", &order(key, algorithm));
+        let p256 = order("demo-p256", "ecdsa-p256-sha256");
         Ok(match self {
             Self::SignSm2 => sign("demo-sm2", "sm2-sm3"),
             Self::SignP256 => sign("demo-p256", "ecdsa-p256-sha256"),
             Self::SignRsa => sign("demo-rsa2048", "rsa-pkcs1-sha256"),
+            Self::SignP256Once => Request::post_once(target, "/v1/signatures", &p256),
+            Self::SignP256Batch => {
+                let items = vec![p256; BATCH];
+                Request::post(target, "/v1/signatures:batch", &json!({"items": items}))
+            }
             Self::SignPortal => sign("portal-sm2", "sm2-sm3"),
             Self::VerifySm2 => {
                 let key = ask(target, &Request::get(target, "/v1/keys/demo-sm2")).await?;

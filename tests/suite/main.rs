@@ -36,6 +36,7 @@ mod requirements;
 mod restart;
 mod revocation;
 mod schemathesis;
+mod signature_batches;
 mod signed_requests;
 mod signing;
 mod soak;

@@ -1,10 +1,12 @@
 //! Two gateways on one PostgreSQL database behave as one.
 
-use std::sync::Barrier;
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Barrier, Mutex, RwLock};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tests::{Answer, Caller, Folder, Postgres, Site, base64, eventually};
+use tests::{Answer, Caller, Folder, Postgres, Site, audit_on, base64, eventually};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -171,6 +173,149 @@ fn an_app_that_one_freezes_is_out_at_both() {
     });
     assert_eq!(out.expect(401).json()["code"], "client_signature_invalid");
     let Pair { first, second, server } = pair;
+    drop((first, second));
+    drop(server);
+}
+
+/// Has callers end, also where an assertion fails.
+struct End<'o>(&'o AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Sends an order under its number as key; each kind of order has its turn.
+fn send(base: &str, api_key: &str, number: u64) -> Option<Answer> {
+    let id = format!("both-{number}");
+    let data = base64(format!("sent to both {number}").as_bytes());
+    let order = json!({"key": "demo-sm2", "algorithm": "sm2-sm3", "input": {"data": data}});
+    let (path, body) = if number.is_multiple_of(3) {
+        ("/v1/signatures:batch", json!({"items": [order, order]}))
+    } else {
+        ("/v1/signatures", order)
+    };
+    let headers =
+        [("content-type", "application/json"), ("idempotency-key", &id), ("x-request-id", id.as_str())];
+    Caller::new(base, Some(api_key)).try_send("POST", path, &headers, Some(body.to_string().as_bytes())).ok()
+}
+
+/// How often each order was carried out.
+fn times_done(server: &Postgres, database: &str) -> BTreeMap<String, usize> {
+    let mut done = BTreeMap::new();
+    for entry in audit_on(server, database).iter().filter(|entry| entry["outcome"] == "ok") {
+        let id = entry["request_id"].as_str().unwrap();
+        if id.starts_with("both-") {
+            *done.entry(id.to_owned()).or_default() += 1;
+        }
+    }
+    done
+}
+
+#[test]
+fn the_same_order_sent_to_both_at_once_is_carried_out_once_and_answered_alike() {
+    const ROUNDS: u64 = 60;
+    const EACH: usize = 3;
+    let server = Postgres::start();
+    let database = server.database();
+    let first = Folder::init_in(&server, &database).serve();
+    let second = Folder::beside(&first, "second").serve();
+    let api_key = first.sandbox()["apps"][0]["api_key"].as_str().unwrap();
+    let start = Barrier::new(2 * EACH);
+    let answers: Mutex<BTreeMap<u64, Vec<Option<Answer>>>> = Mutex::default();
+    std::thread::scope(|scope| {
+        for site in [&first, &second].into_iter().cycle().take(2 * EACH) {
+            let (start, answers) = (&start, &answers);
+            scope.spawn(move || {
+                for number in 0..ROUNDS {
+                    start.wait();
+                    let answer = send(site.base(), api_key, number);
+                    answers.lock().unwrap().entry(number).or_default().push(answer);
+                }
+            });
+        }
+    });
+    for (number, answers) in answers.into_inner().unwrap() {
+        let answers: Vec<_> = answers.into_iter().flatten().collect();
+        assert_eq!(answers.len(), 2 * EACH, "an answer came to each: {number}");
+        assert!(answers.iter().all(|answer| answer.status < 300), "{number}: {answers:?}");
+        assert!(answers.iter().all(|answer| answer.text() == answers[0].text()), "{number}: {answers:?}");
+        let carried_out = answers.iter().filter(|answer| answer.header("idempotency-replayed").is_empty());
+        assert_eq!(carried_out.count(), 1, "{number}");
+    }
+    let done = times_done(&server, &database);
+    assert_eq!(done.len() as u64, ROUNDS);
+    assert!(done.values().all(|times| *times == 1), "{done:?}");
+    drop((first, second));
+    drop(server);
+}
+
+#[test]
+fn orders_sent_to_both_are_carried_out_once_while_one_of_them_is_killed_again_and_again() {
+    const KILLS: u64 = 5;
+    const BETWEEN: u64 = 25;
+    let server = Postgres::start();
+    let database = server.database();
+    let first = Folder::init_in(&server, &database).serve();
+    let mut second = Folder::beside(&first, "second").serve();
+    let api_key = first.sandbox()["apps"][0]["api_key"].as_str().unwrap().to_owned();
+    let moving = RwLock::new(second.base().to_owned());
+    let (over, next, finished) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
+    let answered: Mutex<BTreeMap<u64, String>> = Mutex::default();
+    let until_answered = |base: &dyn Fn() -> String, number: u64| {
+        let began = Instant::now();
+        loop {
+            match send(&base(), &api_key, number) {
+                Some(answer) if answer.status < 300 => return answer.text(),
+                Some(answer) => {
+                    let later = answer.status == 503 || answer.json()["code"] == "idempotency_in_progress";
+                    assert!(later, "{number}: {}", answer.text());
+                }
+                None => {}
+            }
+            assert!(began.elapsed() < Duration::from_secs(60), "{number} was not answered");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    let call = || {
+        while !over.load(Ordering::Relaxed) {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            let (one, other) = std::thread::scope(|scope| {
+                let twin = scope.spawn(|| until_answered(&|| moving.read().unwrap().clone(), number));
+                (until_answered(&|| first.base().to_owned(), number), twin.join().unwrap())
+            });
+            assert_eq!(one, other, "{number}");
+            answered.lock().unwrap().insert(number, one);
+            finished.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    second = std::thread::scope(|scope| {
+        let _end = End(&over);
+        for _ in 0..6 {
+            scope.spawn(call);
+        }
+        for _ in 0..KILLS {
+            let before = finished.load(Ordering::Relaxed);
+            eventually("orders are carried out", SOON, || {
+                (finished.load(Ordering::Relaxed) >= before + BETWEEN).then_some(())
+            });
+            second = second.kill().serve();
+            second.base().clone_into(&mut moving.write().unwrap());
+        }
+        second
+    });
+    let answered = answered.into_inner().unwrap();
+    assert!(answered.len() as u64 >= KILLS * BETWEEN);
+    for (number, answer) in &answered {
+        for site in [&first, &second] {
+            let again = send(site.base(), &api_key, *number).expect("an answer comes");
+            assert_eq!(&again.text(), answer, "{number}");
+        }
+    }
+    let done = times_done(&server, &database);
+    assert_eq!(done.len(), answered.len(), "what was not answered was not carried out");
+    assert!(done.values().all(|times| *times == 1), "{done:?}");
     drop((first, second));
     drop(server);
 }

@@ -1,11 +1,13 @@
 //! Pools, connections and transactions of either database.
 
 use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnection, SqlitePool, SqlitePoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _, Postgres, Sqlite};
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::access::{Address, CONNECT_TIMEOUT, LOCK_TIMEOUT};
 
@@ -26,7 +28,35 @@ pub(crate) enum AdvisoryLock {
 /// The first number of every lock, so that they do not meet another program's.
 const LOCK_SPACE: i32 = 0x4c47; // "LG"
 /// The same for locks of replicas' names.
-const NAME_SPACE: i32 = 0x4c48;
+pub(crate) const NAME_SPACE: i32 = 0x4c48;
+
+/// Whose turn it is to write. SQLite lets one connection write at a time and has the others try again after a pause;
+/// those that write all the time take turns instead, so that none of them starves. In PostgreSQL there are no turns.
+#[derive(Clone, Default)]
+pub(crate) struct Turns(Option<Arc<Mutex<()>>>);
+
+/// Somebody's turn, until it is dropped.
+#[derive(Default)]
+pub(crate) struct Turn {
+    _guard: Option<OwnedMutexGuard<()>>,
+}
+
+impl Turns {
+    pub(super) fn of(address: &Address) -> Self {
+        Self(match address {
+            Address::Sqlite(_) => Some(Arc::default()),
+            Address::Postgres(_) => None,
+        })
+    }
+
+    /// Waits for one's turn; first come, first served.
+    pub(crate) async fn take(&self) -> Turn {
+        match &self.0 {
+            Some(turn) => Turn { _guard: Some(Arc::clone(turn).lock_owned().await) },
+            None => Turn::default(),
+        }
+    }
+}
 
 /// How the connections of a pool are used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +69,8 @@ pub struct PoolFigures {
     pub in_use: u32,
 }
 
-/// Connections for one use.
+/// Connections for one use. Clones share them.
+#[derive(Clone)]
 pub(crate) enum Pool {
     Sqlite(SqlitePool),
     Postgres(PgPool),
@@ -100,21 +131,24 @@ impl Pool {
 
     /// A transaction that reads: all its statements see the database as it was at the first.
     pub(super) async fn begin_read(&self) -> Result<Transaction<'static>, sqlx::Error> {
-        Ok(Transaction(match self {
+        let connection = match self {
             Self::Sqlite(pool) => Connection::Sqlite(pool.begin().await?),
             Self::Postgres(pool) => {
                 let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
                 Connection::Postgres(pool.begin_with(begin).await?)
             }
-        }))
+        };
+        Ok(Transaction { connection, _turn: Turn::default() })
     }
 
     /// A transaction that may write from its start.
-    pub(super) async fn begin_write(&self) -> Result<Transaction<'static>, sqlx::Error> {
-        Ok(Transaction(match self {
+    pub(super) async fn begin_write(&self, turns: &Turns) -> Result<Transaction<'static>, sqlx::Error> {
+        let turn = turns.take().await;
+        let connection = match self {
             Self::Sqlite(pool) => Connection::Sqlite(pool.begin_with("BEGIN IMMEDIATE").await?),
             Self::Postgres(pool) => Connection::Postgres(pool.begin().await?),
-        }))
+        };
+        Ok(Transaction { connection, _turn: turn })
     }
 
     pub(super) async fn close(&self) {
@@ -126,7 +160,10 @@ impl Pool {
 }
 
 /// A transaction; dropping it rolls it back.
-pub(crate) struct Transaction<'c>(Connection<'c>);
+pub(crate) struct Transaction<'c> {
+    connection: Connection<'c>,
+    _turn: Turn, // after the transaction it is for
+}
 
 /// The connection of a transaction, as functions take it that are a part of one.
 pub(crate) enum Connection<'c> {
@@ -136,7 +173,7 @@ pub(crate) enum Connection<'c> {
 
 impl Transaction<'_> {
     pub(crate) async fn commit(self) -> Result<(), sqlx::Error> {
-        match self.0 {
+        match self.connection {
             Connection::Sqlite(transaction) => transaction.commit().await,
             Connection::Postgres(transaction) => transaction.commit().await,
         }
@@ -145,7 +182,7 @@ impl Transaction<'_> {
     /// Waits for an advisory lock and holds it until the transaction ends. SQLite needs none: a transaction that
     /// may write is the only one.
     pub(super) async fn lock(&mut self, lock: AdvisoryLock) -> Result<(), sqlx::Error> {
-        if let Connection::Postgres(transaction) = &mut self.0 {
+        if let Connection::Postgres(transaction) = &mut self.connection {
             sqlx::query("SELECT pg_advisory_xact_lock($1, $2)")
                 .bind(LOCK_SPACE)
                 .bind(lock as i32)
@@ -160,27 +197,29 @@ impl<'c> Deref for Transaction<'c> {
     type Target = Connection<'c>;
 
     fn deref(&self) -> &Connection<'c> {
-        &self.0
+        &self.connection
     }
 }
 
 impl<'c> DerefMut for Transaction<'c> {
     fn deref_mut(&mut self) -> &mut Connection<'c> {
-        &mut self.0
+        &mut self.connection
     }
 }
 
 /// A connection outside the pools, for a task that owns it.
 pub(crate) enum DedicatedConnection {
-    Sqlite(SqliteConnection),
+    Sqlite(SqliteConnection, Turns),
     Postgres(PgConnection),
 }
 
 impl DedicatedConnection {
-    pub(super) async fn open(address: &Address) -> Result<Self, sqlx::Error> {
+    pub(super) async fn open(address: &Address, turns: &Turns) -> Result<Self, sqlx::Error> {
         let connecting = async {
             match address {
-                Address::Sqlite(options) => options.connect().await.map(Self::Sqlite),
+                Address::Sqlite(options) => {
+                    options.connect().await.map(|connection| Self::Sqlite(connection, turns.clone()))
+                }
                 Address::Postgres(options) => options.connect().await.map(Self::Postgres),
             }
         };
@@ -190,10 +229,17 @@ impl DedicatedConnection {
 
     /// A transaction that may write from its start.
     pub(crate) async fn begin(&mut self) -> Result<Transaction<'_>, sqlx::Error> {
-        Ok(Transaction(match self {
-            Self::Sqlite(connection) => Connection::Sqlite(connection.begin_with("BEGIN IMMEDIATE").await?),
-            Self::Postgres(connection) => Connection::Postgres(connection.begin().await?),
-        }))
+        Ok(match self {
+            Self::Sqlite(connection, turns) => {
+                let turn = turns.take().await;
+                let begun = connection.begin_with("BEGIN IMMEDIATE").await?;
+                Transaction { connection: Connection::Sqlite(begun), _turn: turn }
+            }
+            Self::Postgres(connection) => {
+                let begun = connection.begin().await?;
+                Transaction { connection: Connection::Postgres(begun), _turn: Turn::default() }
+            }
+        })
     }
 
     /// A transaction that may write from its start and holds this lock.
@@ -207,7 +253,7 @@ impl DedicatedConnection {
     /// one gateway, which locks the file itself.
     pub(crate) async fn try_hold(&mut self, name: &str) -> Result<bool, sqlx::Error> {
         match self {
-            Self::Sqlite(_) => Ok(true),
+            Self::Sqlite(..) => Ok(true),
             Self::Postgres(connection) => {
                 let lock = "SELECT pg_try_advisory_lock($1, hashtext($2))";
                 sqlx::query_scalar(lock).bind(NAME_SPACE).bind(name).fetch_one(connection).await
@@ -218,7 +264,7 @@ impl DedicatedConnection {
     /// Whether the other end answers.
     pub(crate) async fn is_alive(&mut self) -> bool {
         match self {
-            Self::Sqlite(_) => true,
+            Self::Sqlite(..) => true,
             Self::Postgres(connection) => connection.ping().await.is_ok(),
         }
     }
@@ -238,7 +284,7 @@ impl DedicatedConnection {
 
     pub(crate) async fn close(self) -> Result<(), sqlx::Error> {
         match self {
-            Self::Sqlite(connection) => connection.close().await,
+            Self::Sqlite(connection, _) => connection.close().await,
             Self::Postgres(connection) => connection.close().await,
         }
     }

@@ -23,7 +23,7 @@ impl Store {
     pub async fn migrate(&self) -> Result<(), StoreError> {
         // Long migrations hold their lock for long: they get a connection that waits.
         match self.dedicated_connection().await? {
-            DedicatedConnection::Sqlite(mut connection) => {
+            DedicatedConnection::Sqlite(mut connection, _) => {
                 SQLITE.run_direct(None, &mut connection, false).await?
             }
             DedicatedConnection::Postgres(mut connection) => {
