@@ -19,8 +19,6 @@ const POSTGRES_WRITERS: u32 = 8;
 pub(crate) enum AdvisoryLock {
     /// Held by a transaction that reads before it writes; what SQLite's write lock is.
     Write = 1,
-    /// Held by a transaction that appends to the audit log.
-    AuditLog = 2,
 }
 
 /// The first number of every lock, so that they do not meet another program's.
@@ -188,14 +186,12 @@ impl DedicatedConnection {
         tokio::time::timeout(CONNECT_TIMEOUT, connecting).await.map_err(timed_out)?
     }
 
-    /// A transaction that may write from its start and holds this lock.
-    pub(crate) async fn begin_write(&mut self, lock: AdvisoryLock) -> Result<Transaction<'_>, sqlx::Error> {
-        let mut transaction = Transaction(match self {
+    /// A transaction that may write from its start.
+    pub(crate) async fn begin_write(&mut self) -> Result<Transaction<'_>, sqlx::Error> {
+        Ok(Transaction(match self {
             Self::Sqlite(connection) => Connection::Sqlite(connection.begin_with("BEGIN IMMEDIATE").await?),
             Self::Postgres(connection) => Connection::Postgres(connection.begin().await?),
-        });
-        transaction.lock(lock).await?;
-        Ok(transaction)
+        }))
     }
 
     /// Takes a name's lock for as long as the connection is there; false if somebody else has it. A SQLite file has
