@@ -5,7 +5,7 @@
 
 use std::fmt::{self, Debug};
 
-use crate::{Ceremony, Config, Database, Device, Documents, Fetch, Fleet, Server, Site, Trust, TrustRules};
+use crate::{Audit, Ceremony, Config, Database, Device, Documents, Fetch, Fleet, Server, Site, Trust, TrustRules};
 
 /// Whether a running gateway can take a change over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,13 +37,14 @@ impl Config {
     /// What is different in `next`, in the file's order of sections; nothing if they are the same.
     #[must_use]
     pub fn changes_to(&self, next: &Self) -> Vec<Change> {
-        let Self { site, server, database, trust, ceremony, documents, fleet, devices, folder } = self;
+        let Self { site, server, database, trust, ceremony, audit, documents, fleet, devices, folder } = self;
         let mut changes = Changes::default();
         changes.site(site, &next.site);
         changes.server(server, &next.server);
         changes.database(database, &next.database);
         changes.trust(trust, &next.trust);
         changes.ceremony(ceremony, &next.ceremony);
+        changes.audit(audit, &next.audit);
         changes.documents(documents, &next.documents);
         changes.fleet(fleet, &next.fleet);
         changes.devices(devices, &next.devices);
@@ -158,6 +159,34 @@ impl Changes {
         let Documents { font, font_face } = before;
         self.field(Effect::Live, "documents.font", font, &after.font);
         self.field(Effect::Live, "documents.font_face", font_face, &after.font_face);
+    }
+
+    fn audit(&mut self, before: &Audit, after: &Audit) {
+        let Audit {
+            checkpoint_entries,
+            checkpoint_interval,
+            archive,
+            archive_after,
+            retention,
+            anchor_file,
+            anchor_url,
+            anchor_every,
+            discard,
+        } = before;
+        self.field(Effect::Live, "audit.checkpoint_entries", checkpoint_entries, &after.checkpoint_entries);
+        self.field(
+            Effect::Live,
+            "audit.checkpoint_interval_ms",
+            checkpoint_interval,
+            &after.checkpoint_interval,
+        );
+        self.field(Effect::Restart, "audit.archive", archive, &after.archive);
+        self.field(Effect::Restart, "audit.archive_after_days", archive_after, &after.archive_after);
+        self.field(Effect::Restart, "audit.retention_days", retention, &after.retention);
+        self.field(Effect::Restart, "audit.anchor_file", anchor_file, &after.anchor_file);
+        self.field(Effect::Restart, "audit.anchor_url", anchor_url, &after.anchor_url);
+        self.field(Effect::Restart, "audit.anchor_every", anchor_every, &after.anchor_every);
+        self.field(Effect::Restart, "audit.discard", discard, &after.discard);
     }
 
     fn fleet(&mut self, before: &Fleet, after: &Fleet) {

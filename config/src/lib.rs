@@ -4,6 +4,7 @@
 //! Invariants: no value of this crate's types breaks a rule its documentation states; relative paths are
 //! relative to the file they stand in; nothing here reads the environment or opens what a path names.
 
+mod audit;
 mod change;
 mod database;
 mod device;
@@ -16,6 +17,7 @@ mod trust;
 
 use std::path::{Path, PathBuf};
 
+pub use audit::Audit;
 pub use change::{Change, Effect};
 pub use database::Database;
 pub use device::{Device, Fleet, Isolation, OutputCheck};
@@ -39,6 +41,8 @@ pub struct Config {
     pub trust: Trust,
     /// How keys are made and ended.
     pub ceremony: Ceremony,
+    /// How the audit log is signed, kept and shown to others.
+    pub audit: Audit,
     /// How documents that the gateway makes are set.
     pub documents: Documents,
     /// How devices are used.
@@ -79,13 +83,14 @@ impl Config {
             let database = root.section("database", Database::read);
             let trust = root.section("trust", Trust::read);
             let ceremony = root.section("ceremony", |section| Ceremony::read(section, site.sandbox));
+            let audit = root.section("audit", |section| Audit::read(section, site.sandbox));
             let documents = root.section("documents", Documents::read);
             let fleet = root.section("fleet", Fleet::read);
             let devices = root.list("device", Device::read);
             root.finish();
-            (site, server, database, trust, ceremony, documents, fleet, devices)
+            (site, server, database, trust, ceremony, audit, documents, fleet, devices)
         });
-        let Some((site, server, database, trust, ceremony, documents, fleet, devices)) = config else {
+        let Some((site, server, database, trust, ceremony, audit, documents, fleet, devices)) = config else {
             return Err(reader.into_mistakes());
         };
         device::check_all(&devices, &reader);
@@ -102,6 +107,7 @@ impl Config {
             database,
             trust,
             ceremony,
+            audit,
             documents,
             fleet,
             devices,
