@@ -15,6 +15,7 @@ use time::OffsetDateTime;
 use crate::admin::LocalUser;
 use crate::problem::Problem;
 use crate::state::Gateway;
+use crate::tally::CallerSlot;
 
 /// Who is at the other end of the connection; every listener puts it into its requests.
 #[derive(Debug, Clone)]
@@ -53,6 +54,7 @@ pub(crate) enum Scope {
     Keys,
     Devices,
     Maintenance,
+    Audit,
 }
 
 impl Scope {
@@ -64,6 +66,7 @@ impl Scope {
             Self::Keys => "keys",
             Self::Devices => "devices",
             Self::Maintenance => "maintenance",
+            Self::Audit => "audit",
         }
     }
 }
@@ -114,6 +117,17 @@ impl FromRequestParts<Gateway> for Authenticated {
         if let Some(known) = parts.extensions.get::<Self>() {
             return Ok(known.clone());
         }
+        let caller = Self::identify(parts, gateway).await?;
+        // Whoever is refused from here on is on record by name.
+        if let Some(slot) = parts.extensions.get::<CallerSlot>() {
+            slot.fill(caller.actor());
+        }
+        Ok(caller)
+    }
+}
+
+impl Authenticated {
+    async fn identify(parts: &Parts, gateway: &Gateway) -> Result<Self, Problem> {
         let peer = parts.extensions.get::<Peer>();
         if let Some(Peer::Local(user)) = peer {
             return Ok(Self { app: Arc::clone(&user.app), user: Some(Arc::clone(user)) });

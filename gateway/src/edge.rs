@@ -20,6 +20,7 @@ use crate::auth::Peer;
 use crate::problem::{Problem, ProblemCode};
 use crate::request_id;
 use crate::state::Gateway;
+use crate::tally::{CallerSlot, Refusal};
 
 /// Refuses at once what is more than the site allows to be worked on, and everything until what is stored is
 /// unlocked.
@@ -66,7 +67,13 @@ async fn watch(State(gateway): State<Gateway>, request: Request, next: Next) -> 
     let route = request.extensions().get::<MatchedPath>().map_or("(none)", MatchedPath::as_str).to_owned();
     let trace = request_id::trace_id(request.headers()).map(str::to_owned);
     let span = tracing::info_span!("request", id = %id, trace, method, route = %route);
-    let request = request.map(|body| Body::new(Drained { body: Some(body) }));
+    let caller = CallerSlot::default();
+    let address = match request.extensions().get() {
+        Some(Peer::Network(address)) => Some(address.ip()),
+        _ => None,
+    };
+    let mut request = request.map(|body| Body::new(Drained { body: Some(body) }));
+    request.extensions_mut().insert(caller.clone());
     let mut response = request_id::scope(id.clone(), next.run(request)).instrument(span.clone()).await;
     let took = started.elapsed();
     let code = response.extensions().get::<ProblemCode>().map(|code| code.0);
@@ -74,6 +81,16 @@ async fn watch(State(gateway): State<Gateway>, request: Request, next: Next) -> 
         gateway.metrics.problem(code);
     }
     let status = response.status().as_u16();
+    if let Some(code) = code.filter(|_| is_refusal(status)) {
+        gateway.tally.refused(&Refusal {
+            caller: &caller,
+            address,
+            code,
+            method,
+            route: &route,
+            request_id: &id,
+        });
+    }
     gateway.metrics.answered(&route, method, status, took);
     span.in_scope(|| match code {
         Some(code) => tracing::info!(status, code, ?took, "refused"),
@@ -83,6 +100,12 @@ async fn watch(State(gateway): State<Gateway>, request: Request, next: Next) -> 
         response.headers_mut().insert(request_id::HEADER, id);
     }
     response
+}
+
+/// Whether an answer refused what somebody asked for. Asking for what is not there is no such thing, and neither is a
+/// client that stopped sending.
+fn is_refusal(status: u16) -> bool {
+    (400..500).contains(&status) && !matches!(status, 404 | 405 | 408)
 }
 
 /// A method's name as a label; what is not one of the usual is `OTHER`, so that callers cannot make labels.

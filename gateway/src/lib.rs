@@ -1,6 +1,7 @@
 //! The license gateway: HTTP edge, authentication, policy and subcommands.
 
 mod admin;
+mod audit;
 mod auth;
 mod batch;
 #[doc(hidden)]
@@ -47,6 +48,7 @@ mod routes;
 mod serve;
 mod signatures;
 mod state;
+mod tally;
 mod tls;
 mod trust;
 mod verifications;
@@ -125,6 +127,8 @@ enum Command {
     Device(cli::DeviceArguments),
     /// See keys and hold key ceremonies at a running gateway.
     Key(Box<cli::KeyArguments>),
+    /// Verify, export and show the audit log, with or without a running gateway.
+    Audit(cli::AuditArguments),
     /// Have a running gateway read its configuration anew; one with a mistake changes nothing.
     Reload(cli::Target),
     /// Show what a running gateway judges certificates by, and how its sources of revocations are doing.
@@ -156,6 +160,7 @@ pub fn run() -> ExitCode {
         Command::HsmProvision => return hsm_driver::provision::run(),
         Command::Device(arguments) => return cli::device(arguments),
         Command::Key(arguments) => return cli::key(*arguments),
+        Command::Audit(arguments) => return cli::audit(arguments),
         Command::Reload(target) => return cli::reload(&target),
         Command::Trust(target) => return cli::trust(&target),
         Command::Verify(arguments) => return offline::verify(arguments),

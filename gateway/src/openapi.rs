@@ -12,7 +12,7 @@ use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
 
 use crate::{
-    ceremonies, configuration, custodians, devices, faults, history, idempotency, identifiers, key_register,
+    audit, ceremonies, configuration, custodians, devices, faults, history, idempotency, identifiers, key_register,
     keys, licenses, maintenance, operations, problem, replace, signatures, trust, verifications,
 };
 
@@ -45,6 +45,10 @@ use crate::{
         replace::replace_device,
         history::device_history,
         faults::put_fault,
+        audit::routes::list_entries,
+        audit::routes::get_checkpoint,
+        audit::routes::get_inclusion,
+        audit::routes::get_consistency,
         configuration::post_reload,
         trust::overview::get_trust,
         key_register::list_register,

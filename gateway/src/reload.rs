@@ -10,14 +10,15 @@ use std::time::Duration;
 use config::{Change, Config, ConfigError, Effect};
 use formats::font::Font;
 use hsm_driver::{Fleet, KeySpec};
-use signing::{KeyRing, SigningCopy, SigningDesk};
-use store::{AuditEntry, AuditLog, Store, StoreError};
+use signing::{KeyRing, SigningCopy, SigningDesk, SystemDesk};
+use store::{AuditEntry, AuditLog, CheckpointRules, Store, StoreError};
 use thiserror::Error;
 use time::OffsetDateTime;
 use tokio::signal::unix::Signal;
 use tokio::sync::{mpsc, oneshot, watch};
 use verify_front::LicenseFront;
 
+use crate::audit::{self, AuditView};
 use crate::auth::Apps;
 use crate::ceremonies::Attempts;
 use crate::error::with_causes;
@@ -29,6 +30,7 @@ use crate::metrics::Metrics;
 use crate::routes;
 use crate::serve::Overrides;
 use crate::state::{Gateway, Parts};
+use crate::tally::Tally;
 use crate::trust::TrustKeeper;
 
 /// Why a new configuration was not taken over. The old one stays.
@@ -146,6 +148,12 @@ impl Reloads {
 pub(crate) struct Foundation {
     pub(crate) store: Store,
     pub(crate) audit: AuditLog,
+    pub(crate) auditing: AuditView,
+    /// When checkpoints are due.
+    pub(crate) checkpoints: watch::Sender<CheckpointRules>,
+    pub(crate) tally: Arc<Tally>,
+    /// Signs checkpoints.
+    pub(crate) system: SystemDesk,
     pub(crate) apps: Arc<Apps>,
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) judging: Arc<Judging>,
@@ -168,6 +176,8 @@ impl Foundation {
             font,
             store: self.store.clone(),
             audit: self.audit.clone(),
+            auditing: self.auditing.clone(),
+            tally: Arc::clone(&self.tally),
             apps: Arc::clone(&self.apps),
             fleet: Arc::clone(&self.fleet),
             judging: Arc::clone(&self.judging),
@@ -282,6 +292,7 @@ impl Reloader {
         specs.extend(old);
         self.foundation.fleet.reconfigure(&self.config.fleet, &self.config.devices, specs).await?;
         self.desk.replace_keys(Arc::clone(&keys));
+        self.foundation.system.replace_keys(Arc::clone(&keys));
         self.keys = keys;
         Ok((changes, trim))
     }
@@ -314,8 +325,10 @@ impl Reloader {
         }
         let gateway = self.foundation.gateway(effective, &keys, font);
         self.desk = gateway.desk.clone();
+        self.foundation.system.replace_keys(Arc::clone(&keys));
         self.served.replace(routes::router(gateway), tls, &limits);
         self.grace.send_replace(limits.shutdown_grace);
+        self.foundation.checkpoints.send_replace(audit::rules(&config.audit));
         (self.config, self.keys, self.digests) = (config, keys, digests);
         let audit_index = self.record(actor, request_id, "ok", &summary(&changes)).await?;
         Ok(Reloaded { changes, audit_index })

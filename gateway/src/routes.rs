@@ -7,7 +7,7 @@ use axum::routing::{get, post, put};
 use crate::problem::Problem;
 use crate::state::Gateway;
 use crate::{
-    ceremonies, configuration, custodians, deadline, devices, edge, faults, history, idempotency,
+    audit, ceremonies, configuration, custodians, deadline, devices, edge, faults, history, idempotency,
     identifiers, key_register, keys, licenses, maintenance, openapi, operations, replace, signatures, trust,
     verifications,
 };
@@ -40,6 +40,10 @@ pub(crate) fn router(gateway: Gateway) -> Router {
         .route("/v1/devices/{id}/self-test", post(maintenance::test_device))
         .route("/v1/devices/{id}/replace", post(replace::replace_device))
         .route("/v1/devices/{id}/fault", put(faults::put_fault))
+        .route("/v1/audit/entries", get(audit::list_entries))
+        .route("/v1/audit/checkpoint", get(audit::get_checkpoint))
+        .route("/v1/audit/proofs:consistency", get(audit::get_consistency))
+        .route("/v1/audit/proofs/{index}", get(audit::get_inclusion))
         .route("/v1/admin/config:reload", post(configuration::post_reload))
         .route("/v1/admin/keys/{id}/csr", post(key_register::post_csr))
         .route("/v1/admin/apps/{id}/keys", put(key_register::put_app_keys))

@@ -14,6 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::admin::AdminSocket;
+use crate::audit::{self, Auditing};
 use crate::auth::Apps;
 use crate::ceremonies;
 use crate::error::StartupError;
@@ -24,6 +25,7 @@ use crate::logging::Slow;
 use crate::material::Material;
 use crate::metrics::Metrics;
 use crate::reload::{self, Foundation, Reloader};
+use crate::tally::Tally;
 use crate::trust::TrustKeeper;
 use crate::{database, history, protection, replicas, routes};
 
@@ -72,7 +74,14 @@ pub(crate) async fn serve(
     let store = Store::open(database::access(&config.database)?).await?;
     store.migrate().await?;
     let membership = store.join(&config.site.replica, OffsetDateTime::now_utc()).await?;
-    let (audit, audit_writer) = AuditLog::start(&store).await?;
+    let (audit, audit_writer) = AuditLog::start_for(&store, &config.site.replica).await?;
+    let audit = if config.audit.discard {
+        tracing::error!("audit.discard is set: NOTHING IS RECORDED");
+        audit.discarding()
+    } else {
+        audit
+    };
+    let archive = audit::archive(&config)?;
     ceremonies::end_abandoned(&store, &audit, membership.joined_at()).await?;
     let keys = reload::key_ring(&store).await?;
     let worker = WorkerCommand {
@@ -92,11 +101,18 @@ pub(crate) async fn serve(
     store.protection().lock();
     let (unlocked_log, unlocked_keys) = (audit.clone(), reloads.clone());
     let (living_log, followed_keys) = (audit.clone(), reloads.clone());
+    let system = SystemDesk::new(Arc::clone(&keys), Arc::clone(&fleet));
+    let auditing = Auditing::start(&config, &store, &audit, archive, system.clone()).await?;
+    let tally = Arc::new(Tally::default());
     let foundation = Foundation {
         store: store.clone(),
-        audit,
+        audit: audit.clone(),
+        auditing: auditing.view(),
+        checkpoints: auditing.checkpoints(),
+        tally: Arc::clone(&tally),
         apps: Arc::new(Apps::new(store.clone())),
         fleet: Arc::clone(&fleet),
+        system,
         judging: Arc::new(Judging::new(std::thread::available_parallelism().map_or(1, usize::from))),
         metrics: Arc::new(Metrics::new(slow)),
         in_flight: Arc::default(),
@@ -118,6 +134,9 @@ pub(crate) async fn serve(
     tracing::info!(site, http = ?listening.http, https = ?listening.https, "listening");
 
     let (stop, stopping) = watch::channel(false);
+    // Refusals come until the listeners have ended.
+    let (stop_counting, counting_ends) = watch::channel(false);
+    let counting = tokio::spawn(Arc::clone(&tally).keep(audit, counting_ends));
     let history = history::keep(Arc::clone(&fleet), store.clone(), stopping.clone());
     let history = tokio::spawn(history);
     let living = replicas::keep_alive(membership, store.clone(), living_log, stopping.clone());
@@ -161,6 +180,9 @@ pub(crate) async fn serve(
     let closing = async {
         let _ = history.await; // it writes what it has and ends
         let _ = living.await;
+        let _ = stop_counting.send(true); // it listens until then
+        let _ = counting.await;
+        auditing.finish().await;
         audit_writer.finish().await;
         store.close().await;
     };

@@ -8,12 +8,14 @@ use signing::SigningDesk;
 use store::{AuditLog, Store};
 use verify_front::{LicenseFront, TrustInForce};
 
+use crate::audit::AuditView;
 use crate::auth::Apps;
 use crate::ceremonies::Attempts;
 use crate::idempotency::Instance;
 use crate::judging::Judging;
 use crate::metrics::Metrics;
 use crate::reload::Reloads;
+use crate::tally::Tally;
 use crate::trust::TrustKeeper;
 
 /// What handlers share. Each takes from it only what it needs. It never changes: a reload makes the next one, and
@@ -25,6 +27,10 @@ pub(crate) struct Parts {
     pub(crate) config: Config,
     pub(crate) store: Store,
     pub(crate) audit: AuditLog,
+    /// What readers of the log see beside it.
+    pub(crate) auditing: AuditView,
+    /// What is recorded together, a second at a time.
+    pub(crate) tally: Arc<Tally>,
     pub(crate) apps: Arc<Apps>,
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) desk: SigningDesk,

@@ -1,5 +1,6 @@
 //! Subcommands that read and change a running gateway, over its admin socket.
 
+mod audit;
 mod client;
 mod devices;
 mod keys;
@@ -15,6 +16,7 @@ use hyper::Method;
 use serde_json::Value;
 use thiserror::Error;
 
+pub(crate) use audit::{AuditArguments, audit};
 pub(crate) use devices::DeviceArguments;
 pub(crate) use keys::KeyArguments;
 pub(crate) use trust::trust;
