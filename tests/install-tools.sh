@@ -16,6 +16,7 @@ for postgres in /usr/lib/postgresql/*/bin/postgres; do need "$postgres" postgres
 need pdftotext poppler-utils
 need qpdf qpdf
 need sqlite3 sqlite3
+need python3 python3
 need strace strace
 need softhsm2-util softhsm2
 need pkcs11-tool opensc

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "everything here is a test")]
 
 mod admin;
+mod audit;
 mod bad_input;
 mod batches;
 mod ceremonies;
