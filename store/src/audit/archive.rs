@@ -56,8 +56,6 @@ pub enum ArchiveError {
     Changed {
         /// The file.
         name: String,
-        /// What it is now.
-        octets: Vec<u8>,
     },
     /// An entry does not fit the tree: it is left where it is.
     #[error("entry {0} of the audit log is broken and is not archived")]
@@ -82,12 +80,19 @@ impl Archive {
         Ok(Self(Arc::new(LocalFileSystem::new_with_prefix(path)?.with_fsync(true))))
     }
 
-    pub(crate) async fn read(&self, segment: &Segment) -> Result<Vec<u8>, ArchiveError> {
+    /// A segment's file as it is now, and whether that is as it was written.
+    pub(crate) async fn read(&self, segment: &Segment) -> Result<(Vec<u8>, bool), ArchiveError> {
         let octets = self.0.get(&Name::from(segment.name.as_str())).await?.bytes().await?;
-        if HashAlgorithm::Sm3.digest(&octets) != segment.digest {
-            return Err(ArchiveError::Changed { name: segment.name.clone(), octets: octets.into() });
+        let as_written = HashAlgorithm::Sm3.digest(&octets) == segment.digest;
+        Ok((octets.into(), as_written))
+    }
+
+    /// A segment's file, if it is as it was written.
+    async fn unchanged(&self, segment: &Segment) -> Result<Vec<u8>, ArchiveError> {
+        match self.read(segment).await? {
+            (octets, true) => Ok(octets),
+            (_, false) => Err(ArchiveError::Changed { name: segment.name.clone() }),
         }
-        Ok(octets.into())
     }
 
     /// The entries of a segment.
@@ -95,7 +100,7 @@ impl Archive {
     /// # Errors
     /// The file is gone, or is not as it was written.
     pub async fn entries(&self, segment: &Segment) -> Result<Vec<(u64, Vec<u8>)>, ArchiveError> {
-        let octets = self.read(segment).await?;
+        let octets = self.unchanged(segment).await?;
         let mut entries = Vec::new();
         // The digest holds: every line is one that was written here.
         for line in String::from_utf8_lossy(&octets).lines() {
@@ -191,7 +196,7 @@ impl Store {
             removed_at: None,
         };
         archive.0.put(&Name::from(segment.name.as_str()), text.into_bytes().into()).await?;
-        archive.read(&segment).await?;
+        archive.unchanged(&segment).await?;
         query(
             "INSERT INTO audit_segments (log, start, until, name, digest, written_at, archived_at)
              VALUES ($1, $2, $3, $4, $5, $6, $7)",

@@ -118,7 +118,7 @@ impl Store {
         };
         while looked_at < SCAN {
             let (low, high) = if query.oldest_first {
-                (place, end.min(place + u64::from(PAGE)))
+                (place, end.min(place.saturating_add(PAGE.into())))
             } else {
                 (first.max(place.saturating_sub(PAGE.into())), place)
             };
@@ -163,7 +163,13 @@ impl Store {
     }
 
     /// The first entry of `low..high` that was written at this time or later: `written_at` never goes back.
-    async fn first_written(&self, log: LogId, at: i64, low: u64, high: u64) -> Result<u64, StoreError> {
+    pub(super) async fn first_written(
+        &self,
+        log: LogId,
+        at: i64,
+        low: u64,
+        high: u64,
+    ) -> Result<u64, StoreError> {
         let (mut low, mut high) = (low, high);
         while low < high {
             let middle = low + (high - low) / 2;

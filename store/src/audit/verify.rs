@@ -358,7 +358,9 @@ pub fn verify_export(
         parse_line(&line).map_err(|error| ExportUnreadable::Line { number, reason: error.to_string() })
     });
     let (origin, from, until, size) = match lines.next().transpose()? {
-        Some(Line::Log { format, version: VERSION, origin, from, until, size }) if format == FORMAT => {
+        Some(Line::Log { format, version: VERSION, origin, from, until, size })
+            if format == FORMAT && from <= until && until <= size =>
+        {
             (origin, from, until, size)
         }
         _ => return Err(ExportUnreadable::NotAnExport),

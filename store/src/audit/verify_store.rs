@@ -1,6 +1,6 @@
 //! Verification of a log in its database, with its archive: feeds [`Replay`].
 
-use super::archive::{Archive, ArchiveError, Segment};
+use super::archive::{Archive, Segment};
 use super::export::{Line, parse_line};
 use super::tiles::split_hashes;
 use super::tree::{Hash, TILE, Tile};
@@ -179,8 +179,7 @@ impl Store {
         };
         // Also a file that was changed is read: the tree says which of its entries is broken.
         let (text, as_written) = match archive.read(segment).await {
-            Ok(octets) => (octets, true),
-            Err(ArchiveError::Changed { octets, .. }) => (octets, false),
+            Ok(read) => read,
             Err(error) => {
                 let detail =
                     format!("{} in the archive: {}", segment.name, crate::error::with_causes(&error));
