@@ -71,8 +71,8 @@ def main():
         line = json.loads(line)
         end = line.get("entries")
         if line["type"] == "log":
+            assert not head and (line["format"], line["version"]) == ("license-gateway-audit", 1), "not an export"
             head = line
-            assert (head["format"], head["version"]) == ("license-gateway-audit", 1), "not an export"
         elif line["type"] == "signer":
             signers[line["number"]] = base64.b64decode("".join(line["public_key"].strip().split("\n")[1:-1]))
         elif line["type"] == "checkpoint":
@@ -80,7 +80,7 @@ def main():
         elif line["type"] == "entry":
             index, leaf = line["index"], sm3(b"\0", line["entry"].encode())
             assert index == head["from"] + count, f"entry {head['from'] + count} is missing"
-            if "proof" in line:
+            if "proof" in line or head["from"] or head["until"] != head["size"]:
                 root = root_from_inclusion(leaf, index, head["size"], map(base64.b64decode, line["proof"]))
                 assert root == checkpoints[head["size"]], f"entry {index} is not in the tree"
             count, height = count + 1, 0
@@ -93,7 +93,7 @@ def main():
         while subtrees:
             root = sm3(b"\1", subtrees.pop()[1], root)
         assert root == checkpoints[count], "the entries are not those of the checkpoint"
-    print(f"{count} entries of {head['origin']}: proved")
+    print(f"{count} entries of {head['origin']}: proved under keys of SM3", *(sm3(key).hex() for key in signers.values()))
 try:
     main()
 except (AssertionError, KeyError, ValueError, IndexError, TypeError) as wrong:

@@ -2,6 +2,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::read::Section;
+use crate::{Fetch, SourceUrl};
 
 /// The shortest time that records of a real site are kept: six months (Cybersecurity Law, article 21).
 const SHORTEST_RETENTION_DAYS: u64 = 183;
@@ -22,8 +23,8 @@ pub struct Audit {
     pub retention: Option<Duration>,
     /// Checkpoints are appended to this file.
     pub anchor_file: Option<PathBuf>,
-    /// Checkpoints are sent to this address by POST; `http://`, for they are signed and secret to nobody.
-    pub anchor_url: Option<String>,
+    /// Checkpoints are sent to this address by POST, by the rules of `trust.fetch`.
+    pub anchor_url: Option<SourceUrl>,
     /// Every so many-th checkpoint goes there. Default 60.
     pub anchor_every: u64,
     /// Nothing is recorded at all: for measuring what the record costs, and in a sandbox only.
@@ -31,7 +32,7 @@ pub struct Audit {
 }
 
 impl Audit {
-    pub(crate) fn read(section: &mut Section<'_>, sandbox: bool) -> Self {
+    pub(crate) fn read(section: &mut Section<'_>, sandbox: bool, fetch: &Fetch) -> Self {
         let shortest = if sandbox { 0 } else { SHORTEST_RETENTION_DAYS };
         let days = |days: u64| DAY * u32::try_from(days).unwrap_or(u32::MAX);
         let audit = Self {
@@ -43,7 +44,7 @@ impl Audit {
                 .has("retention_days")
                 .then(|| days(section.integer("retention_days", 1096, shortest..=36_500))),
             anchor_file: section.file("anchor_file"),
-            anchor_url: section.text("anchor_url").map(str::to_owned),
+            anchor_url: section.has("anchor_url").then(|| section.parsed("anchor_url", SourceUrl::parse)).flatten(),
             anchor_every: section.integer("anchor_every", 60, 1..=1_000_000),
             discard: section.boolean("discard", false),
         };
@@ -59,8 +60,8 @@ impl Audit {
                 "has a meaning with archive only: what stays in the database is kept",
             );
         }
-        if audit.anchor_url.as_ref().is_some_and(|url| !url.starts_with("http://")) {
-            section.mistake("anchor_url", "must begin with http://");
+        if audit.anchor_url.as_ref().is_some_and(SourceUrl::is_https) && fetch.tls_anchors.is_empty() {
+            section.mistake("anchor_url", "https needs trust.fetch.tls_anchors");
         }
         audit
     }

@@ -83,7 +83,7 @@ impl Config {
             let database = root.section("database", Database::read);
             let trust = root.section("trust", Trust::read);
             let ceremony = root.section("ceremony", |section| Ceremony::read(section, site.sandbox));
-            let audit = root.section("audit", |section| Audit::read(section, site.sandbox));
+            let audit = root.section("audit", |section| Audit::read(section, site.sandbox, &trust.fetch));
             let documents = root.section("documents", Documents::read);
             let fleet = root.section("fleet", Fleet::read);
             let devices = root.list("device", Device::read);

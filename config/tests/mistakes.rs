@@ -214,7 +214,8 @@ fn records_of_a_real_site_are_kept_for_six_months_and_never_thrown_away() {
             "checkpoint_interval_ms = 2000",
             "audit.checkpoint_interval_ms: must be a whole number from 10 to 1000",
         ),
-        ("anchor_url = \"https://h/\"", "audit.anchor_url: must begin with http://"),
+        ("anchor_url = \"ftp://h/\"", "audit.anchor_url: must begin with http:// or https://"),
+        ("anchor_url = \"https://h/\"", "audit.anchor_url: https needs trust.fetch.tls_anchors"),
     ] {
         let found = site(false, audit);
         assert_eq!(found.len(), 1, "{audit}: {found:?}");

@@ -96,13 +96,14 @@ pub(crate) async fn serve(
     let admin = AdminSocket::bind(&config.folder)?;
     let (limits, folder, site) = (config.server.clone(), config.folder.clone(), config.site.name.clone());
     let Material { tls, trust, font, digests } = material;
+    let anchors = trust.fetcher(&config.trust.fetch)?;
     let trust = TrustKeeper::start(config.trust.clone(), trust, audit.clone()).await?;
     let (reloads, orders) = reload::orders();
     store.protection().lock();
     let (unlocked_log, unlocked_keys) = (audit.clone(), reloads.clone());
     let (living_log, followed_keys) = (audit.clone(), reloads.clone());
     let system = SystemDesk::new(Arc::clone(&keys), Arc::clone(&fleet));
-    let auditing = Auditing::start(&config, &store, &audit, archive, system.clone()).await?;
+    let auditing = Auditing::start(&config, &store, &audit, archive, system.clone(), anchors).await?;
     let tally = Arc::new(Tally::default());
     let foundation = Foundation {
         store: store.clone(),

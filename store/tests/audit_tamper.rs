@@ -1,123 +1,114 @@
-//! Whoever owns the database file and the archive changes them behind the gateway's back: each change is found, and the
-//! first broken entry is named. The log of these tests has 1,300 entries, so five full tiles and a tail of 20, and a
-//! checkpoint every 100 entries.
+//! Whoever owns the database and the archive changes them behind the gateway's back: each change is found, and the first
+//! broken entry is named. The log of these tests has 1,300 entries, so five full tiles and a tail of 20, and a checkpoint
+//! every 100 entries.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod audit_support;
+mod support;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use audit_support::{Kept, SoftSigner, anybody};
-use sqlx::{AssertSqlSafe, Connection, Row};
+use formats::PublicKey;
 use store::{
-    Archive, ExportOrder, JudgedKey, Store, Verification, VerifyOrder, checkpoint_text, signed_note,
+    Archive, ExportOrder, JudgedKey, Note, Store, Verification, VerifyOrder, checkpoint_text, signed_note,
     verify_export,
 };
-use tempfile::TempDir;
+use support::{Database, on_both_databases};
 use time::OffsetDateTime;
 
+on_both_databases! {
+    every_edit_deletion_reordering_and_truncation_in_the_database_is_found,
+    what_was_cut_off_with_all_its_traces_is_found_by_a_checkpoint_known_elsewhere,
+    a_log_written_anew_under_another_key_is_found_by_whoever_knows_the_key,
+    every_edit_deletion_reordering_and_truncation_in_the_archive_is_found,
+    the_log_goes_on_over_its_archive_and_what_was_not_archived_cannot_be_deleted,
+    an_export_is_verified_as_a_whole_and_in_parts_and_no_change_to_it_goes_unnoticed,
+}
+
 const SIZE: u64 = 1300;
+const NEVER: Duration = Duration::from_secs(3600);
 
-fn database(folder: &Path) -> PathBuf {
-    folder.join("gateway.db")
-}
-
-async fn open(file: &Path) -> Store {
-    Store::create(&format!("sqlite://{}", file.display())).await.unwrap()
-}
-
-/// The log that tampering starts from; archived up to entry 512 if asked for.
-async fn log(archived: bool) -> TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    let kept = Kept::start(
-        open(&database(folder.path())).await,
-        &SoftSigner::new(7),
-        100,
-        Duration::from_secs(3600),
-    )
-    .await;
+/// Writes the log that tampering starts from.
+async fn write_log(database: &Database) {
+    let kept = Kept::start(database.create().await, &SoftSigner::new(7), 100, NEVER).await;
     for from in (0..SIZE).step_by(100) {
         kept.append(from..from + 100).await;
         kept.until_signed(from + 100).await;
     }
-    let record = kept.record();
-    let store = kept.finish().await;
-    if archived {
-        let archive = archive(folder.path());
-        let late = OffsetDateTime::now_utc() + time::Duration::HOUR;
-        // Entries 512 and later stay: an archive run in the midst of a log's life.
-        let mut raw = raw(folder.path()).await;
-        run(
-            &mut raw,
-            &[
-                "DROP TRIGGER audit_entries_no_update",
-                "UPDATE audit_entries SET written_at = 0 WHERE idx < 600",
-            ],
-        )
-        .await;
-        let before = late - time::Duration::days(1);
-        let segment = store.archive_audit(&record, &archive, before).await.unwrap().unwrap();
-        assert_eq!((segment.start, segment.until), (0, 512));
-        assert_eq!(store.archive_audit(&record, &archive, before).await.unwrap(), None);
+    kept.finish().await.close().await;
+}
+
+/// The same, its first 512 entries in an archive.
+async fn write_archived_log(database: &Database, folder: &Path) {
+    write_log(database).await;
+    let entries_stay = match database {
+        Database::Sqlite(_) => "DROP TRIGGER audit_entries_no_update",
+        Database::Postgres(_) => "DROP TRIGGER audit_entries_no_change ON audit_entries",
+    };
+    let mut raw = database.raw().await;
+    for statement in [entries_stay, "UPDATE audit_entries SET written_at = 0 WHERE idx < 600"] {
+        raw.execute(statement).await.unwrap();
     }
+    let store = database.create().await;
+    let record = store.audit_logs().await.unwrap().remove(0);
+    let (archive, old) = (archive(folder), OffsetDateTime::now_utc() - time::Duration::DAY);
+    let segment = store.archive_audit(&record, &archive, old).await.unwrap().unwrap();
+    assert_eq!((segment.start, segment.until), (0, 512));
+    assert_eq!(store.archive_audit(&record, &archive, old).await.unwrap(), None);
     store.close().await;
-    folder
 }
 
 fn archive(folder: &Path) -> Archive {
-    Archive::folder(&folder.join("archive")).unwrap()
-}
-
-async fn raw(folder: &Path) -> sqlx::SqliteConnection {
-    sqlx::SqliteConnection::connect(&format!("sqlite://{}", database(folder).display())).await.unwrap()
-}
-
-async fn run(raw: &mut sqlx::SqliteConnection, statements: &[&str]) {
-    for statement in statements {
-        sqlx::query(AssertSqlSafe((*statement).to_owned())).execute(&mut *raw).await.unwrap();
-    }
+    Archive::folder(folder).unwrap()
 }
 
 /// Drops every trigger, as whoever tampers would, and runs the statements.
-async fn tamper(folder: &Path, statements: &[&str]) {
-    let mut raw = raw(folder).await;
-    let triggers = sqlx::query("SELECT name FROM sqlite_master WHERE type = 'trigger'")
-        .fetch_all(&mut raw)
-        .await
-        .unwrap();
-    for row in triggers {
-        let name: String = row.get(0);
-        run(&mut raw, &[&format!("DROP TRIGGER {name}")]).await;
+async fn tamper(database: &Database, statements: &[&str]) {
+    let mut raw = database.raw().await;
+    let triggers = match database {
+        Database::Sqlite(_) => "SELECT 'DROP TRIGGER ' || name FROM sqlite_master WHERE type = 'trigger'",
+        Database::Postgres(_) => {
+            "SELECT 'DROP TRIGGER ' || tgname || ' ON ' || tgrelid::regclass FROM pg_trigger WHERE NOT tgisinternal"
+        }
+    };
+    for drop in raw.texts(triggers).await {
+        raw.execute(&drop).await.unwrap();
     }
-    run(&mut raw, &["PRAGMA foreign_keys = OFF"]).await;
-    run(&mut raw, statements).await;
+    for statement in statements {
+        raw.execute(statement).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
+    }
 }
 
 async fn verified(
-    folder: &Path,
+    database: &Database,
+    folder: Option<&Path>,
     notes: &[String],
-    judge: &(dyn Fn(&str, &formats::PublicKey, &str) -> JudgedKey + Sync),
+    judge: &(dyn Fn(&str, &PublicKey, &str) -> JudgedKey + Sync),
 ) -> Verification {
-    let store = open(&database(folder)).await;
+    let store = database.create().await;
     let record = store.audit_logs().await.unwrap().remove(0);
-    let archive = folder.join("archive").exists().then(|| archive(folder));
+    let archive = folder.map(archive);
     let order = VerifyOrder { archive: archive.as_ref(), notes, judge };
-    store.verify_audit(&record, &order, |_, _| {}).await.unwrap()
+    let found = store.verify_audit(&record, &order, |_, _| {}).await.unwrap();
+    store.close().await;
+    found
 }
 
-async fn verify(folder: &Path) -> Verification {
-    verified(folder, &[], &anybody).await
+async fn verify(database: &Database) -> Verification {
+    verified(database, None, &[], &anybody).await
 }
 
-/// A copy of a log, to be tampered with.
-fn copy(of: &TempDir) -> TempDir {
-    let copy = tempfile::tempdir().unwrap();
-    let command =
-        std::process::Command::new("cp").arg("-r").arg(of.path().join(".")).arg(copy.path()).status();
-    assert!(command.unwrap().success());
-    copy
+async fn verify_archived(database: &Database, folder: &Path) -> Verification {
+    verified(database, Some(folder), &[], &anybody).await
+}
+
+/// The note of the checkpoint that covers so many entries.
+async fn note(store: &Store, size: u64) -> String {
+    let record = store.audit_logs().await.unwrap().remove(0);
+    store.audit_checkpoint(record.id, Some(size)).await.unwrap().unwrap().note
 }
 
 /// Exactly this finding first, with this entry as the first broken one.
@@ -126,45 +117,55 @@ fn assert_broken(found: &Verification, code: &str, first: Option<u64>, what: &st
     assert_eq!((found.findings[0].code, found.first_broken), (code, first), "{what}: {found:?}");
 }
 
-fn swap(a: u64, b: u64) -> Vec<String> {
+fn hex(octets: &[u8]) -> String {
+    octets.iter().map(|octet| format!("{octet:02x}")).collect()
+}
+
+/// Another entry in the place of one, and, if the forger is thorough, the hash beside it made to fit.
+fn forged(index: u64, hash_too: bool) -> Vec<String> {
+    let mut entry = audit_support::entry(index);
+    entry.device = Some("d9".into());
+    let entry = entry.canonical_json().unwrap();
+    let hash = if hash_too {
+        format!(", leaf_hash = x'{}'", hex(&store::leaf_hash(&entry)))
+    } else {
+        String::new()
+    };
+    vec![format!("UPDATE audit_entries SET entry = x'{}'{hash} WHERE idx = {index}", hex(&entry))]
+}
+
+fn swapped(a: u64, b: u64) -> Vec<String> {
     vec![
-        "PRAGMA ignore_check_constraints = ON".to_owned(),
-        format!("UPDATE audit_entries SET idx = -1 WHERE idx = {a}"),
+        format!("UPDATE audit_entries SET idx = 100000 WHERE idx = {a}"),
         format!("UPDATE audit_entries SET idx = {a} WHERE idx = {b}"),
-        format!("UPDATE audit_entries SET idx = {b} WHERE idx = -1"),
+        format!("UPDATE audit_entries SET idx = {b} WHERE idx = 100000"),
     ]
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn every_edit_deletion_reordering_and_truncation_in_the_database_is_found() {
-    let good = log(false).await;
-    let intact = verify(good.path()).await;
+async fn every_edit_deletion_reordering_and_truncation_in_the_database_is_found(good: &Database) {
+    write_log(good).await;
+    let intact = verify(good).await;
     assert!(intact.intact, "{intact:?}");
     assert_eq!((intact.until, intact.signed, intact.unsigned, intact.checkpoints), (SIZE, SIZE, 0, 13));
 
-    const EDIT: &str =
-        "UPDATE audit_entries SET entry = CAST(replace(CAST(entry AS TEXT), '\"d1\"', '\"d9\"') AS BLOB)";
-    let edit = |which: u64| format!("{EDIT} WHERE idx = {which}");
-    // A thorough forger makes the hash beside the entry fit: SM3 is not among SQLite's functions, so it comes from here.
-    let forged = |index: u64| {
-        let mut entry = audit_support::entry(index);
-        entry.device = Some("d9".into());
-        let entry = entry.canonical_json().unwrap();
-        let hex = |octets: &[u8]| octets.iter().map(|octet| format!("{octet:02x}")).collect::<String>();
-        format!(
-            "UPDATE audit_entries SET entry = x'{}', leaf_hash = x'{}' WHERE idx = {index}",
-            hex(&entry),
-            hex(&store::leaf_hash(&entry))
-        )
-    };
+    let store = good.create().await;
+    let other_size = note(&store, 500).await.replace("\n500\n", "\n501\n");
+    store.close().await;
+    let (no_hash, no_hashes) = ("00".repeat(32), "00".repeat(8192));
+    let one = |statement: &str| vec![statement.to_owned()];
     let cases: Vec<(&str, Vec<String>, &str, Option<u64>)> = vec![
-        ("an edited entry", vec![edit(700)], "entry_changed", Some(700)),
-        ("an edited entry of the tail", vec![edit(1290)], "entry_changed", Some(1290)),
-        ("an entry edited with its hash", vec![forged(700)], "entries_differ_from_checkpoint", Some(700)),
+        ("an edited entry", forged(700, false), "entry_changed", Some(700)),
+        ("an edited entry of the tail", forged(1290, false), "entry_changed", Some(1290)),
+        ("an entry edited with its hash", forged(700, true), "entries_differ_from_checkpoint", Some(700)),
         // No tile holds the tail's hashes: one of those after the last good checkpoint.
-        ("an entry of the tail edited with its hash", vec![forged(1290)], "entries_differ_from_checkpoint", Some(1200)),
-        ("a deleted entry", vec!["DELETE FROM audit_entries WHERE idx = 5".into()], "entry_missing", Some(5)),
-        ("a deleted begin", vec!["DELETE FROM audit_entries WHERE idx < 3".into()], "entry_missing", Some(0)),
+        (
+            "an entry of the tail edited with its hash",
+            forged(1290, true),
+            "entries_differ_from_checkpoint",
+            Some(1200),
+        ),
+        ("a deleted entry", one("DELETE FROM audit_entries WHERE idx = 5"), "entry_missing", Some(5)),
+        ("a deleted begin", one("DELETE FROM audit_entries WHERE idx < 3"), "entry_missing", Some(0)),
         (
             "a deletion that was closed up",
             vec![
@@ -175,9 +176,24 @@ async fn every_edit_deletion_reordering_and_truncation_in_the_database_is_found(
             "entries_differ_from_checkpoint",
             Some(300),
         ),
-        ("two entries in each other's place", swap(400, 410), "entries_differ_from_checkpoint", Some(400)),
-        ("two of the tail in each other's place", swap(1285, 1286), "entries_differ_from_checkpoint", Some(1200)),
-        ("a tail that was cut off", vec!["DELETE FROM audit_entries WHERE idx >= 1250".into()], "entry_missing", Some(1250)),
+        (
+            "two entries in each other's place",
+            swapped(400, 410),
+            "entries_differ_from_checkpoint",
+            Some(400),
+        ),
+        (
+            "two of the tail in each other's place",
+            swapped(1285, 1286),
+            "entries_differ_from_checkpoint",
+            Some(1200),
+        ),
+        (
+            "a tail that was cut off",
+            one("DELETE FROM audit_entries WHERE idx >= 1250"),
+            "entry_missing",
+            Some(1250),
+        ),
         (
             "a tail that was cut off with its checkpoints",
             vec![
@@ -187,91 +203,100 @@ async fn every_edit_deletion_reordering_and_truncation_in_the_database_is_found(
             "entry_missing",
             Some(1150),
         ),
-        ("everything deleted", vec!["DELETE FROM audit_entries".into()], "entry_missing", Some(0)),
-        ("another hash beside an entry", vec!["UPDATE audit_entries SET leaf_hash = zeroblob(32) WHERE idx = 9".into()], "entry_changed", Some(9)),
-        ("a changed tile", vec!["UPDATE audit_tiles SET hashes = zeroblob(8192) WHERE level = 0 AND number = 1".into()], "tile_changed", None),
-        ("a changed root of a tile", vec!["UPDATE audit_tiles SET root = zeroblob(32) WHERE level = 0 AND number = 2".into()], "tile_changed", None),
+        ("everything deleted", one("DELETE FROM audit_entries"), "entry_missing", Some(0)),
+        (
+            "another hash beside an entry",
+            vec![format!("UPDATE audit_entries SET leaf_hash = x'{no_hash}' WHERE idx = 9")],
+            "entry_changed",
+            Some(9),
+        ),
+        (
+            "a changed tile",
+            vec![format!(
+                "UPDATE audit_tiles SET hashes = x'{no_hashes}' WHERE level = 0 AND number = 1"
+            )],
+            "tile_changed",
+            None,
+        ),
+        (
+            "a changed root of a tile",
+            vec![format!("UPDATE audit_tiles SET root = x'{no_hash}' WHERE level = 0 AND number = 2")],
+            "tile_changed",
+            None,
+        ),
         (
             "a checkpoint over something else",
-            vec!["UPDATE audit_checkpoints SET note = replace(note, char(10) || '500' || char(10), char(10) || '501' || char(10)) WHERE size = 500".into()],
+            vec![format!("UPDATE audit_checkpoints SET note = '{other_size}' WHERE size = 500")],
             "checkpoint_invalid",
             None,
         ),
-        ("a checkpoint that is no text", vec!["UPDATE audit_checkpoints SET note = 'x' WHERE size = 500".into()], "checkpoint_unreadable", None),
+        (
+            "a checkpoint that is no note",
+            one("UPDATE audit_checkpoints SET note = 'none' WHERE size = 500"),
+            "checkpoint_unreadable",
+            None,
+        ),
     ];
     for (what, statements, code, first) in cases {
-        let bad = copy(&good);
+        let bad = good.copy();
         let statements: Vec<_> = statements.iter().map(String::as_str).collect();
-        tamper(bad.path(), &statements).await;
-        assert_broken(&verify(bad.path()).await, code, first, what);
+        tamper(&bad, &statements).await;
+        assert_broken(&verify(&bad).await, code, first, what);
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_was_cut_off_with_all_its_traces_is_found_by_a_checkpoint_known_elsewhere() {
-    let good = log(false).await;
-    let store = open(&database(good.path())).await;
-    let record = store.audit_logs().await.unwrap().remove(0);
-    let known = store.audit_checkpoint(record.id, None).await.unwrap().unwrap().note;
+async fn what_was_cut_off_with_all_its_traces_is_found_by_a_checkpoint_known_elsewhere(database: &Database) {
+    write_log(database).await;
+    let store = database.create().await;
+    let known = note(&store, SIZE).await;
     store.close().await;
     let statements = [
         "DELETE FROM audit_entries WHERE idx >= 1000",
         "DELETE FROM audit_tiles WHERE number >= 3",
         "DELETE FROM audit_checkpoints WHERE size > 1000",
     ];
-    tamper(good.path(), &statements).await;
-    let without = verify(good.path()).await;
+    tamper(database, &statements).await;
+    let without = verify(database).await;
     assert!(without.intact, "nothing that is left says so: {without:?}");
-    let with = verified(good.path(), &[known], &anybody).await;
+    let with = verified(database, None, &[known], &anybody).await;
     assert_broken(&with, "entry_missing", Some(1000), "a cut that a known checkpoint covers");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_log_written_anew_under_another_key_is_found_by_whoever_knows_the_key() {
-    let folder = log(false).await;
+async fn a_log_written_anew_under_another_key_is_found_by_whoever_knows_the_key(database: &Database) {
+    write_log(database).await;
     let (good, forger) = (SoftSigner::new(7), SoftSigner::new(9));
-    let store = open(&database(folder.path())).await;
+    let store = database.create().await;
     let record = store.audit_logs().await.unwrap().remove(0);
     let root = store.audit_root(record.id, SIZE).await.unwrap();
     store.close().await;
     let text = checkpoint_text(&record.origin, SIZE, &root, audit_support::AT);
     let note = signed_note(&text, &record.origin, &forger.public_key(), &forger.sign_text(&text));
-    let hex: String = forger.public_key().spki_der().iter().map(|octet| format!("{octet:02x}")).collect();
-    tamper(
-        folder.path(),
-        &[
-            "DELETE FROM audit_checkpoints WHERE size < 1300",
-            &format!("UPDATE audit_checkpoints SET note = '{note}'"),
-            &format!("UPDATE audit_signers SET public_key = x'{hex}'"),
-        ],
-    )
-    .await;
-    assert!(verify(folder.path()).await.intact, "without knowing the key it is a good log");
-    let judge = |name: &str, key: &formats::PublicKey, _: &str| JudgedKey {
+    assert!(Note::parse(&note).unwrap().is_signed_by(&forger.public_key()));
+    let statements = [
+        "DELETE FROM audit_checkpoints WHERE size < 1300",
+        &format!("UPDATE audit_checkpoints SET note = '{note}'"),
+        &format!("UPDATE audit_signers SET public_key = x'{}'", hex(&forger.public_key().spki_der())),
+    ];
+    tamper(database, &statements).await;
+    assert!(verify(database).await.intact, "without knowing the key it is a good log");
+    let judge = |name: &str, key: &PublicKey, _: &str| JudgedKey {
         name: name.to_owned(),
         trusted: Some(key.spki_der() == good.public_key().spki_der()),
         detail: String::new(),
     };
-    assert_broken(&verified(folder.path(), &[], &judge).await, "signer_not_trusted", None, "a forger's key");
+    let found = verified(database, None, &[], &judge).await;
+    assert_broken(&found, "signer_not_trusted", None, "a forger's key");
 }
 
-/// The archive's one file, changed line by line.
-fn change_archive(folder: &Path, change: impl Fn(&mut Vec<String>)) {
-    let find = std::process::Command::new("find")
-        .arg(folder.join("archive"))
-        .args(["-name", "*.jsonl"])
-        .output()
-        .unwrap();
-    let file = PathBuf::from(String::from_utf8(find.stdout).unwrap().trim());
-    let mut lines: Vec<_> = std::fs::read_to_string(&file).unwrap().lines().map(str::to_owned).collect();
-    change(&mut lines);
-    std::fs::write(&file, lines.iter().map(|line| format!("{line}\n")).collect::<String>()).unwrap();
+/// The archive's one file.
+fn archived_file(folder: &Path) -> PathBuf {
+    folder.join("audit/1/000000000000-000000000512.jsonl")
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn every_edit_deletion_reordering_and_truncation_in_the_archive_is_found() {
-    let good = log(true).await;
-    let intact = verify(good.path()).await;
+async fn every_edit_deletion_reordering_and_truncation_in_the_archive_is_found(database: &Database) {
+    let folder = tempfile::tempdir().unwrap();
+    write_archived_log(database, folder.path()).await;
+    let intact = verify_archived(database, folder.path()).await;
     assert!(intact.intact, "{intact:?}");
     assert_eq!((intact.until, intact.signed), (SIZE, SIZE));
 
@@ -306,68 +331,70 @@ async fn every_edit_deletion_reordering_and_truncation_in_the_archive_is_found()
             None,
         ),
     ];
+    let file = archived_file(folder.path());
+    let good = std::fs::read_to_string(&file).unwrap();
     for (what, change, code, first) in cases {
-        let bad = copy(&good);
-        change_archive(bad.path(), change);
-        assert_broken(&verify(bad.path()).await, code, first, what);
+        let mut lines: Vec<_> = good.lines().map(str::to_owned).collect();
+        change(&mut lines);
+        let bad: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        assert_ne!(bad, good, "{what}");
+        std::fs::write(&file, bad).unwrap();
+        assert_broken(&verify_archived(database, folder.path()).await, code, first, what);
     }
-    let bad = copy(&good);
-    std::fs::remove_dir_all(bad.path().join("archive/audit")).unwrap();
-    assert_broken(&verify(bad.path()).await, "entry_missing", Some(0), "a file that is gone");
-    let bad = copy(&good);
-    tamper(bad.path(), &["UPDATE audit_segments SET removed_at = 1"]).await;
-    assert_broken(
-        &verify(bad.path()).await,
-        "removal_not_recorded",
-        Some(0),
-        "a removal that nobody recorded",
-    );
+    std::fs::remove_file(&file).unwrap();
+    let found = verify_archived(database, folder.path()).await;
+    assert_broken(&found, "entry_missing", Some(0), "a file that is gone");
+    std::fs::write(&file, &good).unwrap();
+    assert!(verify_archived(database, folder.path()).await.intact, "the file is back");
+    let found = verify(database).await;
+    assert_broken(&found, "archive_missing", Some(0), "nobody said where the archive is");
+    tamper(database, &["UPDATE audit_segments SET removed_at = 1"]).await;
+    let found = verify_archived(database, folder.path()).await;
+    assert_broken(&found, "removal_not_recorded", Some(0), "a removal that nobody recorded");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_log_goes_on_over_its_archive_and_what_was_not_archived_cannot_be_deleted() {
-    let folder = log(true).await;
-    let kept = Kept::start(
-        open(&database(folder.path())).await,
-        &SoftSigner::new(7),
-        100,
-        Duration::from_secs(3600),
-    )
-    .await;
+async fn the_log_goes_on_over_its_archive_and_what_was_not_archived_cannot_be_deleted(database: &Database) {
+    let folder = tempfile::tempdir().unwrap();
+    write_archived_log(database, folder.path()).await;
+    let kept = Kept::start(database.create().await, &SoftSigner::new(7), 100, NEVER).await;
     kept.append(SIZE..SIZE + 50).await;
     let record = kept.record();
     let path = kept.store.audit_inclusion(record.id, 3, SIZE).await.unwrap();
     assert_eq!(path.len(), 11, "a proof over archived entries needs nothing of the archive");
     let archived = kept.store.archived_entry(record.id, &archive(folder.path()), 3).await.unwrap();
     assert!(archived.is_some() && kept.store.audit_entry(record.id, 3).await.unwrap().is_none());
-    let store = kept.finish().await;
-    store.close().await;
-    let mut raw = raw(folder.path()).await;
+    kept.finish().await.close().await;
+    let mut raw = database.raw().await;
+    let zero = format!("x'{}'", "00".repeat(32));
     for statement in [
         "DELETE FROM audit_entries WHERE idx = 512",
         "DELETE FROM audit_entries",
         "DELETE FROM audit_segments",
         "UPDATE audit_segments SET until = 1024",
-        "INSERT INTO audit_segments (log, start, until, name, digest, written_at, archived_at) VALUES (1, 768, 1024, 'x', zeroblob(32), 0, 0)",
+        &format!(
+            "INSERT INTO audit_segments (log, start, until, name, digest, written_at, archived_at)
+             VALUES (1, 768, 1024, 'y', {zero}, 0, 0)"
+        ),
         "DELETE FROM audit_checkpoints",
         "UPDATE audit_checkpoints SET note = ''",
         "INSERT INTO audit_checkpoints (log, size, at, signer, note) VALUES (1, 7, 0, 1, '')",
-        "UPDATE audit_tiles SET root = zeroblob(32)",
+        &format!("UPDATE audit_tiles SET root = {zero}"),
         "DELETE FROM audit_tiles",
+        "UPDATE audit_signers SET name = 'z'",
+        "DELETE FROM audit_logs",
     ] {
-        assert!(
-            sqlx::query(AssertSqlSafe(statement.to_owned())).execute(&mut raw).await.is_err(),
-            "{statement}"
-        );
+        assert!(raw.execute(statement).await.is_err(), "{statement}");
     }
-    let found = verify(folder.path()).await;
+    let found = verify_archived(database, folder.path()).await;
     assert!(found.intact && found.until == SIZE + 50, "{found:?}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_export_is_verified_as_a_whole_and_in_parts_and_no_change_to_it_goes_unnoticed() {
-    let folder = log(true).await;
-    let store = open(&database(folder.path())).await;
+async fn an_export_is_verified_as_a_whole_and_in_parts_and_no_change_to_it_goes_unnoticed(
+    database: &Database,
+) {
+    let folder = tempfile::tempdir().unwrap();
+    write_archived_log(database, folder.path()).await;
+    let store = database.create().await;
     let record = store.audit_logs().await.unwrap().remove(0);
     let export = async |from, until, proofs| {
         let (mut out, order) = (Vec::new(), ExportOrder { from, until, proofs });
@@ -390,6 +417,7 @@ async fn an_export_is_verified_as_a_whole_and_in_parts_and_no_change_to_it_goes_
     assert!(store.export_audit(&record, None, &order, &mut Vec::<u8>::new(), |_, _| {}).await.is_err());
 
     let (whole, part) = (export(0, None, false).await, export(500, Some(530), true).await);
+    let bare = export(500, Some(530), false).await;
     let edited = |text: &str, line: usize, from: &str, to: &str| {
         let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
         assert!(lines[line].contains(from), "{}", lines[line]);
@@ -408,10 +436,12 @@ async fn an_export_is_verified_as_a_whole_and_in_parts_and_no_change_to_it_goes_
         ("a deletion", without(&whole, 3 + 42), "entry_missing", Some(42)),
         ("a deletion in a part", without(&part, 3 + 4), "entry_missing", Some(504)),
         ("the end cut off", without(&part, 3 + 30), "entry_missing", Some(530)),
+        ("a part without proofs", bare, "malformed", Some(500)),
         ("another checkpoint", edited(&part, 2, "\\n1300\\n", "\\n1200\\n"), "checkpoint_invalid", Some(500)),
     ] {
         assert_broken(&judge(&text).unwrap(), code, first, what);
     }
     assert!(judge("{}").is_err() && judge("").is_err());
     assert!(judge(&edited(&whole, 0, "\"version\":1", "\"version\":2")).is_err());
+    store.close().await;
 }

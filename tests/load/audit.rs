@@ -1,6 +1,6 @@
 //! What the durable audit log costs: the same requests against two sandboxes, of which one throws its entries away.
 
-use tests::Folder;
+use tests::{Folder, Postgres};
 
 use crate::Fallible;
 use crate::bench::{Bench, Run};
@@ -8,12 +8,18 @@ use crate::profile::{Profile, Target};
 use crate::report::{Row, Verdict, median};
 
 impl Bench {
-    /// Signatures a second with 64 connections, with the log and without, in turn.
+    /// Signatures a second with 64 connections, with the log and without, in turn; on both databases.
     pub(crate) fn audit(&mut self) -> Fallible<()> {
-        let durable = Folder::init().serve();
-        let folder = Folder::init();
-        folder.configure("[fleet]\n", "[audit]\ndiscard = true\n\n[fleet]\n");
-        let without = folder.serve();
+        self.cost_of_audit("audit", Folder::init)?;
+        let server = Postgres::start();
+        self.cost_of_audit("audit-postgres", || Folder::init_on(&server))
+    }
+
+    fn cost_of_audit(&mut self, name: &'static str, folder: impl Fn() -> Folder) -> Fallible<()> {
+        let durable = folder().serve();
+        let without = folder();
+        without.configure("[fleet]\n", "[audit]\ndiscard = true\n\n[fleet]\n");
+        let without = without.serve();
         let mut targets = Vec::new();
         for site in [&durable, &without] {
             let target = Target::of_sandbox(&site.data().join("sandbox.json"))?;
@@ -30,8 +36,8 @@ impl Bench {
         }
         let ratio = median(ratios);
         self.row(Row {
-            name: "audit",
-            unit: "/s, SQLite, against none",
+            name,
+            unit: "/s, against none",
             value: median(rates),
             reference: median(bare),
             ratio,

@@ -1,11 +1,12 @@
 //! `load crash`: the gateway is killed again and again under a mixture of requests with idempotency keys, each of
 //! which is sent until it is answered. Whatever was acknowledged must be in the audit log, nothing may stand there
-//! twice, and who asks once more gets the first answer.
+//! twice, who asks once more gets the first answer, and in the end the log verifies.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -13,7 +14,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde_json::{Value, json};
 use sm3::{Digest as _, Sm3};
-use tests::{Answer, Caller, Folder, Site, base64};
+use tests::{Answer, Caller, Folder, Site, base64, gateway};
 
 use crate::{Fallible, say};
 
@@ -106,15 +107,19 @@ pub(crate) fn crash(options: &Options) -> Fallible<()> {
     });
     shared.ask_again(&site);
     let entries = site.audit();
+    let log = verify(site)?;
     let Shared { next, attempts, replayed, acknowledged, wrong, .. } = shared;
     let acknowledged = acknowledged.into_inner().unwrap_or_else(PoisonError::into_inner);
     let mut wrong = wrong.into_inner().unwrap_or_else(PoisonError::into_inner);
     let twice = compare(&acknowledged, &entries, &mut wrong);
+    if log["intact"] != true || log["unsigned"] != 0 {
+        wrong.push(format!("the audit log does not verify: {log}"));
+    }
     restarts.sort_by(f64::total_cmp);
     let report = json!({
         "seed": seed, "kills": options.kills, "requests": next.into_inner(), "attempts": attempts.into_inner(),
         "acknowledged": acknowledged.len(), "answered_again": replayed.into_inner(), "entries": entries.len(),
-        "done_twice": twice, "wrong": wrong.len(), "examples": wrong.iter().take(TOLD).collect::<Vec<_>>(),
+        "checkpoints": log["checkpoints"], "signed": log["signed"], "done_twice": twice, "wrong": wrong.len(), "examples": wrong.iter().take(TOLD).collect::<Vec<_>>(),
         "ready_again_ms": restarts.get(restarts.len() / 2),
     });
     say(&format!("{report:#}"));
@@ -128,6 +133,16 @@ pub(crate) fn crash(options: &Options) -> Fallible<()> {
         }
         many => Err(format!("seed {seed}: {many} things are wrong").into()),
     }
+}
+
+/// Stops the gateway and has the log that it leaves verified.
+fn verify(site: Site) -> Fallible<Value> {
+    let (folder, _) = site.stop();
+    let mut verifier = Command::new(gateway());
+    verifier.args(["audit", "verify", "--json", "--config"]).arg(folder.config());
+    let ran = verifier.output()?;
+    let said = String::from_utf8_lossy(&ran.stderr).into_owned();
+    serde_json::from_slice(&ran.stdout).map_err(|_| format!("license-gateway audit verify: {said}").into())
 }
 
 fn address(site: &Site) -> (String, String) {

@@ -15,6 +15,7 @@ fn a_killed_gateway_loses_nothing_and_does_nothing_twice() {
     let ran = Ran::of(&mut load).expect("the crash test passes");
     let json: Value = serde_json::from_slice(&std::fs::read(&out).unwrap()).unwrap();
     assert_eq!((&json["wrong"], &json["done_twice"]), (&0.into(), &0.into()), "{}", ran.text);
+    assert!(json["signed"].as_u64() >= json["entries"].as_u64(), "the stop signed all of the log: {json}");
     assert!(json["acknowledged"].as_u64().is_some_and(|many| many > 50), "{json}");
     assert!(json["answered_again"].as_u64().is_some_and(|many| many > 0), "{json}");
 }

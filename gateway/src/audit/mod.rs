@@ -2,7 +2,6 @@
 
 mod anchor;
 mod archiving;
-mod post;
 pub(crate) mod routes;
 
 use std::path::Path;
@@ -19,6 +18,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::error::with_causes;
+use crate::trust::Fetcher;
 use archiving::Archiving;
 
 pub(crate) use routes::{get_checkpoint, get_consistency, get_inclusion, list_entries};
@@ -75,9 +75,10 @@ impl Auditing {
         log: &AuditLog,
         archive: Option<Archive>,
         desk: SystemDesk,
+        fetcher: Fetcher,
     ) -> Result<Self, StoreError> {
         let (rules, watched) = watch::channel(rules(&config.audit));
-        let (made, anchoring) = anchor::start(&config.audit);
+        let (made, anchoring) = anchor::start(&config.audit, fetcher);
         let keeper = CheckpointKeeper::start(log.clone(), DeviceSigner(desk), watched, made).await?;
         let archiving = Archiving {
             store: store.clone(),

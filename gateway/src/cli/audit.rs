@@ -150,7 +150,7 @@ impl AuditCommand {
         match self {
             Self::Verify { source, export, trust, key, checkpoint, json } => {
                 let mut progress = Progress::new();
-                let mut done = |now: u64, all: u64| progress.say(format!("{now} of {all} entries"));
+                let mut done = |now: u64, all: u64| progress.say(percent(now, all));
                 let verification = match export {
                     Some(file) => {
                         let judge = Judge::read(&trust, &key, &[])?;
@@ -183,7 +183,7 @@ impl AuditCommand {
                 let opened = source.open().await?;
                 let order = ExportOrder { from, until: to, proofs: !no_proofs };
                 let mut progress = Progress::new();
-                let done = |now: u64, all: u64| progress.say(format!("{now} of {all} entries"));
+                let done = |now: u64, all: u64| progress.say(percent(now, all));
                 let mut sink: Box<dyn Write + Send> = match &out {
                     Some(path) => {
                         let file =
@@ -200,6 +200,11 @@ impl AuditCommand {
             Self::Show { source, from, count, json } => show(&source.open().await?, from, count, json).await,
         }
     }
+}
+
+/// How far it is; the same text for a while, so that millions of entries make a hundred lines.
+fn percent(now: u64, all: u64) -> String {
+    format!("{all} entries: {} %", now.saturating_mul(100) / all.max(1))
 }
 
 async fn show(opened: &Opened, from: Option<u64>, count: u32, json: bool) -> Result<ExitCode, Failure> {
