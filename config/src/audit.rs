@@ -21,6 +21,8 @@ pub struct Audit {
     pub archive_after: Duration,
     /// How long archived entries are kept; without it for ever. Six months at least outside a sandbox.
     pub retention: Option<Duration>,
+    /// How often the heads of the other logs on the database are put on record. Default a minute.
+    pub witness_interval: Duration,
     /// Checkpoints are appended to this file.
     pub anchor_file: Option<PathBuf>,
     /// Checkpoints are sent to this address by POST, by the rules of `trust.fetch`.
@@ -43,6 +45,7 @@ impl Audit {
             retention: section
                 .has("retention_days")
                 .then(|| days(section.integer("retention_days", 1096, shortest..=36_500))),
+            witness_interval: section.milliseconds("witness_interval_ms", 60_000, 100..=3_600_000),
             anchor_file: section.file("anchor_file"),
             anchor_url: section.has("anchor_url").then(|| section.parsed("anchor_url", SourceUrl::parse)).flatten(),
             anchor_every: section.integer("anchor_every", 60, 1..=1_000_000),

@@ -168,6 +168,7 @@ impl Changes {
             archive,
             archive_after,
             retention,
+            witness_interval,
             anchor_file,
             anchor_url,
             anchor_every,
@@ -183,6 +184,12 @@ impl Changes {
         self.field(Effect::Restart, "audit.archive", archive, &after.archive);
         self.field(Effect::Restart, "audit.archive_after_days", archive_after, &after.archive_after);
         self.field(Effect::Restart, "audit.retention_days", retention, &after.retention);
+        self.field(
+            Effect::Restart,
+            "audit.witness_interval_ms",
+            witness_interval,
+            &after.witness_interval,
+        );
         self.field(Effect::Restart, "audit.anchor_file", anchor_file, &after.anchor_file);
         self.field(Effect::Restart, "audit.anchor_url", anchor_url, &after.anchor_url);
         self.field(Effect::Restart, "audit.anchor_every", anchor_every, &after.anchor_every);

@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tests::{Answer, Caller, Folder, Site, base64, eventually, gateway, repository};
+use tests::{Answer, Caller, Folder, Postgres, Site, base64, eventually, gateway, repository};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -345,4 +345,47 @@ fn checkpoints_go_to_a_file_and_to_an_address_and_a_log_cut_off_is_found_by_them
     assert_eq!(verified(&data, &[]).0, Some(0), "an empty log looks like a new one");
     let (code, cut) = verified(&data, &known);
     assert_eq!((code, &cut["first_broken"]), (Some(1), &0.into()), "{cut}");
+}
+
+#[test]
+fn gateways_on_one_database_vouch_for_each_other_and_a_log_that_was_cut_off_is_found_by_the_other() {
+    let server = Postgres::start();
+    let folder = Folder::init_on(&server);
+    folder.configure("[fleet]\n", "[audit]\nwitness_interval_ms = 200\n\n[fleet]\n");
+    let first = folder.serve();
+    let second = Folder::beside(&first, "second").serve();
+    let place = (0..3).map(|_| index(&sign(second.app()))).last().unwrap();
+    sign(first.app());
+    for (site, of) in [(&first, &second), (&second, &first)] {
+        let origin = of.app_number(2).get("/v1/audit/entries?limit=1").expect(200).json()["log"].clone();
+        eventually("the other's head is on record", SOON, || {
+            let page = "/v1/audit/entries?action=audit.witness&limit=1";
+            let newest = site.app_number(2).get(page).expect(200).json()["items"][0].clone();
+            let (whose, size) = newest["subject"].as_str()?.rsplit_once(' ')?;
+            assert_eq!(origin, whose);
+            (size.parse::<u64>().unwrap() > place).then_some(())
+        });
+    }
+    let verify = |log: &str| {
+        let ran = first.command(&["audit", "verify", "--json", "--log", log]);
+        let json: Value = serde_json::from_slice(&ran.stdout).unwrap();
+        (ran.status.code(), json)
+    };
+    let (code, good) = verify("second");
+    assert_eq!((code, &good["intact"]), (Some(0), &true.into()), "{good}");
+    assert!(good["witnesses"].as_u64().unwrap() > 0, "{good}");
+    drop(second.stop());
+    // All that it left of its log says that it had one entry.
+    server.query(
+        "site_0",
+        "SET session_replication_role = replica; -- which is to say: no triggers
+         DELETE FROM audit_checkpoints WHERE log = 2;
+         DELETE FROM audit_tiles WHERE log = 2;
+         DELETE FROM audit_entries WHERE log = 2 AND idx > 0",
+    );
+    let (code, cut) = verify("second");
+    assert_eq!((code, &cut["first_broken"]), (Some(1), &1.into()), "{cut}");
+    assert_eq!(verify("gateway").0, Some(0), "the other log is whole");
+    drop(first);
+    drop(server);
 }

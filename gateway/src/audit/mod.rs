@@ -3,6 +3,7 @@
 mod anchor;
 mod archiving;
 pub(crate) mod routes;
+mod witnessing;
 
 use std::path::Path;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use tokio::task::JoinHandle;
 use crate::error::with_causes;
 use crate::trust::Fetcher;
 use archiving::Archiving;
+use witnessing::Witnessing;
 
 pub(crate) use routes::{get_checkpoint, get_consistency, get_inclusion, list_entries};
 
@@ -53,6 +55,7 @@ pub(crate) struct Auditing {
     keeper: CheckpointKeeper,
     anchoring: JoinHandle<()>,
     archiving: JoinHandle<()>,
+    witnessing: JoinHandle<()>,
     rules: watch::Sender<CheckpointRules>,
     view: AuditView,
 }
@@ -88,8 +91,11 @@ impl Auditing {
             retention: config.audit.retention,
         };
         let archiving = tokio::spawn(archiving.run());
+        let witnessing =
+            Witnessing { store: store.clone(), log: log.clone(), interval: config.audit.witness_interval };
+        let witnessing = tokio::spawn(witnessing.run());
         let view = AuditView { signed: keeper.signed(), archive };
-        Ok(Self { keeper, anchoring, archiving, rules, view })
+        Ok(Self { keeper, anchoring, archiving, witnessing, rules, view })
     }
 
     pub(crate) fn view(&self) -> AuditView {
@@ -103,8 +109,11 @@ impl Auditing {
 
     /// Signs what is there, sends what waits, and ends. Before the log's writer ends.
     pub(crate) async fn finish(self) {
-        self.archiving.abort(); // it leaves nothing half-done that the next run does not mend
-        let _ = self.archiving.await;
+        // They leave nothing half-done that the next run does not mend.
+        for task in [self.archiving, self.witnessing] {
+            task.abort();
+            let _ = task.await;
+        }
         self.keeper.finish().await;
         // The keeper dropped its end: the anchor sends what waits, and no longer than this.
         let mut anchoring = self.anchoring;

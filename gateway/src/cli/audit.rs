@@ -369,6 +369,9 @@ fn words(found: &Verification, out: &mut dyn Write) -> std::io::Result<()> {
         writeln!(out, "  removed      {} whose time was over, known by their hashes", found.removed)?;
     }
     writeln!(out, "  checkpoints  {} good, the newest over {} entries", found.checkpoints, found.signed)?;
+    if found.witnesses > 0 {
+        writeln!(out, "  witnesses    {} heads that other gateways' logs have of it", found.witnesses)?;
+    }
     if found.unsigned > 0 {
         writeln!(
             out,

@@ -13,6 +13,7 @@ mod tiles;
 mod tree;
 mod verify;
 mod verify_store;
+mod witness;
 mod writer;
 
 use std::fmt;
@@ -33,6 +34,7 @@ pub use search::{AuditPage, AuditQuery};
 pub use tree::{Hash, is_consistent, leaf_hash, root_from_inclusion, root_of};
 pub use verify::{Broken, ExportUnreadable, JudgedKey, REMOVAL, Verification, verify_export};
 pub use verify_store::VerifyOrder;
+pub use witness::{WITNESS, Witness};
 pub use writer::{AuditLog, AuditWriter, Keeping};
 
 /// The gateway whose log is written when no other is named: the default of `site.replica`.
@@ -72,14 +74,13 @@ impl Store {
     pub(crate) async fn audit_log_of(&self, replica: &str) -> Result<LogRecord, StoreError> {
         let mut random = [0; 16];
         getrandom::fill(&mut random).map_err(|_| StoreError::Interrupted)?;
-        let hexadecimal: String = random.iter().map(|octet| format!("{octet:02x}")).collect();
         query(
             "INSERT INTO audit_logs (id, replica, origin, created_at)
              SELECT (SELECT coalesce(max(id), 0) + 1 FROM audit_logs), $1, $2, $3
              WHERE NOT EXISTS (SELECT 1 FROM audit_logs WHERE replica = $1)",
         )
         .bind(replica)
-        .bind(format!("license-gateway/audit/{hexadecimal}"))
+        .bind(format!("license-gateway/audit/{}", hex::encode(random)))
         .bind(OffsetDateTime::now_utc().unix_timestamp())
         .execute(self.writer())
         .await?;

@@ -56,6 +56,8 @@ pub struct Verification {
     pub removed: u64,
     /// Checkpoints with a good signature.
     pub checkpoints: u64,
+    /// Heads of this log that other logs of the database have.
+    pub witnesses: u64,
     /// Entries that the newest good checkpoint covers.
     pub signed: u64,
     /// Entries after that, which no signature covers.
@@ -96,6 +98,7 @@ pub(crate) struct Replay {
     removed: u64,
     recorded_removal: u64,
     checkpoints: u64,
+    witnesses: u64,
     signed: u64,
     findings: Vec<Broken>,
 }
@@ -116,6 +119,7 @@ impl Replay {
             removed: 0,
             recorded_removal: 0,
             checkpoints: 0,
+            witnesses: 0,
             signed: 0,
             findings: Vec::new(),
         };
@@ -158,15 +162,25 @@ impl Replay {
         }
         self.checkpoints += 1;
         self.signed = self.signed.max(note.size);
-        let place = self.ahead.partition_point(|(size, _)| *size < note.size);
-        let same = self.ahead.get(place).filter(|(size, _)| *size == note.size);
+        self.expect(note.size, note.root);
+    }
+
+    /// Takes a head in that another log has of this one.
+    pub(crate) fn witnessed(&mut self, size: u64, root: Hash) {
+        self.witnesses += 1;
+        self.expect(size, root);
+    }
+
+    fn expect(&mut self, size: u64, root: Hash) {
+        let place = self.ahead.partition_point(|(ahead, _)| *ahead < size);
+        let same = self.ahead.get(place).filter(|(ahead, _)| *ahead == size);
         match same {
-            Some((_, root)) if *root != note.root => {
-                let detail = format!("two checkpoints over {} entries have different roots", note.size);
+            Some((_, other)) if *other != root => {
+                let detail = format!("two checkpoints over {size} entries have different roots");
                 self.find("checkpoint_invalid", None, None, detail);
             }
             Some(_) => {}
-            None => self.ahead.insert(place, (note.size, note.root)),
+            None => self.ahead.insert(place, (size, root)),
         }
     }
 
@@ -327,6 +341,8 @@ impl Replay {
             let detail = format!("entries 0 to {} are gone and no entry says why", self.removed - 1);
             self.find("removal_not_recorded", Some(0), None, detail);
         }
+        // What only another log vouches for, no device of this one's gateway has signed here.
+        let signed = self.held.min(self.signed);
         self.findings.sort_by_key(|finding| finding.entry.unwrap_or(u64::MAX));
         Verification {
             origin: self.origin,
@@ -335,8 +351,9 @@ impl Replay {
             until,
             removed: self.removed,
             checkpoints: self.checkpoints,
-            signed: self.held,
-            unsigned: until - self.held.min(until),
+            witnesses: self.witnesses,
+            signed,
+            unsigned: until - signed.min(until),
             first_broken: self.findings.iter().find_map(|finding| finding.entry),
             findings: self.findings,
             keys: self.keys.into_values().map(|key| key.judged).collect(),

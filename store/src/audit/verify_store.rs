@@ -49,11 +49,16 @@ impl Store {
         for note in order.notes {
             replay.checkpoint(None, None, note);
         }
+        let witnesses = self.witnesses_of(log).await?;
+        let witnessed = witnesses.iter().map(|witness| witness.size).max().unwrap_or(0);
+        for witness in witnesses {
+            replay.witnessed(witness.size, witness.root);
+        }
         let segments = self.audit_segments(log.id).await?;
         let archived = segments.last().map_or(0, |last| last.until);
         let tiles = query("SELECT count(*) FROM audit_tiles WHERE log = $1 AND level = 0").bind(log.id.0);
         let tiles = read_number(tiles.fetch_one(self.readers()).await?.try_get(0)?, "number")?;
-        let known = self.audit_size(log.id).await?.max(archived).max(tiles * TILE);
+        let known = self.audit_size(log.id).await?.max(archived).max(tiles * TILE).max(witnessed);
         let mut checkpoints = Checkpoints { log: log.id, read: 0, all: false };
         for segment in &segments {
             if replay.ended() {
