@@ -228,6 +228,17 @@ fn a_stop_signs_the_log_and_whoever_changes_it_afterwards_is_found_out() {
     assert_eq!(good["keys"][0]["trusted"], true, "{good}");
     let shown = offline(&data, &["show", &place.to_string(), "--count", "1"]);
     assert!(String::from_utf8_lossy(&shown.stdout).contains("signature.raw"), "{shown:?}");
+    let found = |options: &[&str]| -> Vec<u64> {
+        let ran = offline(&data, &[&["show", "--json"], options].concat());
+        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+        let lines = String::from_utf8(ran.stdout).unwrap();
+        let entries = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        entries.map(|entry| entry["index"].as_u64().unwrap()).collect()
+    };
+    let signatures = found(&["--action", "signature.", "--key", "demo-sm2", "--outcome", "ok", "--count", "50"]);
+    assert_eq!((signatures.len(), signatures.last()), (20, Some(&place)), "{signatures:?}");
+    assert_eq!(found(&["--action", "signature.raw", "--count", "3"]), signatures[17..]);
+    assert!(found(&["--until", "2020-01-01T00:00:00Z"]).is_empty());
 
     let sql = |statement: &str| {
         let mut sqlite = Command::new("sqlite3");

@@ -14,9 +14,10 @@ use formats::chain::TrustStore;
 use formats::{Certificate, PublicKey, Usage, Verdict};
 use serde_json::{Value, json};
 use store::{
-    Archive, ExportOrder, JudgedKey, KeyPurpose, LogRecord, Store, Verification, VerifyOrder, verify_export,
+    Archive, AuditQuery, ExportOrder, JudgedKey, KeyPurpose, LogRecord, Store, Verification, VerifyOrder, verify_export,
 };
 use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use super::{Progress, table};
 use crate::error::with_causes;
@@ -67,12 +68,15 @@ enum AuditCommand {
         #[arg(long, short, value_name = "FILE")]
         out: Option<PathBuf>,
     },
-    /// Show entries of a log, the last ones if none is named.
+    /// Show entries of a log: from one on, those that are looked for, or else the last ones.
     Show {
         #[command(flatten)]
         source: Source,
         /// The first entry.
+        #[arg(conflicts_with = "Wanted")]
         from: Option<u64>,
+        #[command(flatten)]
+        wanted: Wanted,
         /// How many.
         #[arg(long, default_value_t = 20)]
         count: u32,
@@ -94,6 +98,47 @@ struct Source {
     /// The log of this gateway, where several share the database [default: the configuration's].
     #[arg(long, value_name = "NAME")]
     log: Option<String>,
+}
+
+/// What entries have to say to be shown. The newest that do are; in the archive nothing is looked for.
+#[derive(Args)]
+struct Wanted {
+    /// By whom: an app's id, `unix:NAME(uid)`.
+    #[arg(long, value_name = "NAME")]
+    actor: Option<String>,
+    /// What was asked for, such as signature.raw; `device.` stands for all that begin so.
+    #[arg(long, value_name = "WORD")]
+    action: Option<String>,
+    /// With which key, whatever its version.
+    #[arg(long, value_name = "KEY")]
+    key: Option<String>,
+    /// How it ended: ok, intended, or a problem's code.
+    #[arg(long, value_name = "CODE")]
+    outcome: Option<String>,
+    /// Under which request.
+    #[arg(long, value_name = "ID")]
+    request_id: Option<String>,
+    /// Not before this time, RFC 3339.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    since: Option<OffsetDateTime>,
+    /// Before this time, RFC 3339.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    until: Option<OffsetDateTime>,
+}
+
+fn time(text: &str) -> Result<OffsetDateTime, String> {
+    OffsetDateTime::parse(text, &Rfc3339).map_err(|_| "must be an RFC 3339 time".to_owned())
+}
+
+impl Wanted {
+    /// The search for it; nothing if everything is wanted.
+    fn query(self) -> Option<AuditQuery> {
+        let Self { actor, action, key, outcome, request_id, since, until } = self;
+        let texts = [&actor, &action, &key, &outcome, &request_id];
+        let asked = texts.iter().any(|text| text.is_some()) || since.is_some() || until.is_some();
+        let query = AuditQuery { from: since, until, actor, action, key, outcome, request_id, ..AuditQuery::default() };
+        asked.then_some(query)
+    }
 }
 
 /// Why nothing could be said about the log.
@@ -197,7 +242,15 @@ impl AuditCommand {
                 exported.map_err(|error| with_causes(&error))?;
                 Ok(ExitCode::SUCCESS)
             }
-            Self::Show { source, from, count, json } => show(&source.open().await?, from, count, json).await,
+            Self::Show { source, from, wanted, count, json } => {
+                let opened = source.open().await?;
+                let rows = match wanted.query() {
+                    Some(query) => opened.find(query, count).await?,
+                    None => opened.range(from, count).await?,
+                };
+                print(&rows, json);
+                Ok(ExitCode::SUCCESS)
+            }
         }
     }
 }
@@ -207,21 +260,44 @@ fn percent(now: u64, all: u64) -> String {
     format!("{all} entries: {} %", now.saturating_mul(100) / all.max(1))
 }
 
-async fn show(opened: &Opened, from: Option<u64>, count: u32, json: bool) -> Result<ExitCode, Failure> {
-    let failed = |error: &dyn std::error::Error| with_causes(error);
-    let size = opened.store.audit_size(opened.log.id).await.map_err(|error| failed(&error))?;
-    let from = from.unwrap_or_else(|| size.saturating_sub(count.into()));
-    let until = size.min(from.saturating_add(count.into()));
-    let mut rows = Vec::new();
-    let mut next = from;
-    while next < until {
-        let archive = opened.archive.as_ref();
-        let page = opened.store.audit_range(opened.log.id, archive, next, until).await;
-        let page = page.map_err(|error| failed(&error))?;
-        let Some((last, _)) = page.last() else { break };
-        next = last + 1;
-        rows.extend(page);
+impl Opened {
+    /// Entries one after the other, the last ones if no first is named; from the archive too.
+    async fn range(&self, from: Option<u64>, count: u32) -> Result<Vec<(u64, Vec<u8>)>, Failure> {
+        let size = self.store.audit_size(self.log.id).await.map_err(|error| with_causes(&error))?;
+        let from = from.unwrap_or_else(|| size.saturating_sub(count.into()));
+        let until = size.min(from.saturating_add(count.into()));
+        let (mut rows, mut next) = (Vec::new(), from);
+        while next < until {
+            let page = self.store.audit_range(self.log.id, self.archive.as_ref(), next, until).await;
+            let page = page.map_err(|error| with_causes(&error))?;
+            let Some((last, _)) = page.last() else { break };
+            next = last + 1;
+            rows.extend(page);
+        }
+        Ok(rows)
     }
+
+    /// The newest entries that say what is wanted, oldest first.
+    async fn find(&self, mut query: AuditQuery, count: u32) -> Result<Vec<(u64, Vec<u8>)>, Failure> {
+        let mut rows = Vec::new();
+        while rows.len() < count as usize {
+            query.limit = count - u32::try_from(rows.len()).unwrap_or(count);
+            let page = self.store.search_audit(self.log.id, &query).await;
+            let page = page.map_err(|error| with_causes(&error))?;
+            for (index, entry) in page.items {
+                rows.push((index, entry.canonical_json().map_err(|error| error.to_string())?));
+            }
+            query.cursor = page.next;
+            if page.next.is_none() {
+                break;
+            }
+        }
+        rows.reverse();
+        Ok(rows)
+    }
+}
+
+fn print(rows: &[(u64, Vec<u8>)], json: bool) {
     let mut stdout = std::io::stdout().lock();
     let entry = |entry: &[u8]| serde_json::from_slice::<Value>(entry).unwrap_or(Value::Null);
     let _ = if json {
@@ -248,7 +324,6 @@ async fn show(opened: &Opened, from: Option<u64>, count: u32, json: bool) -> Res
         });
         table::print(&mut stdout, &columns, cells)
     };
-    Ok(ExitCode::SUCCESS)
 }
 
 /// The public keys of all copies of all audit keys, in use or not any more.
