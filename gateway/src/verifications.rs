@@ -69,6 +69,9 @@ pub(crate) struct VerificationResponse {
     /// With `retain`: where the judgement stands in the audit log.
     #[serde(skip_serializing_if = "Option::is_none")]
     audit_index: Option<u64>,
+    /// Which log that is, where several gateways share a database.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    audit_log: Option<String>,
     /// The request's id.
     request_id: String,
 }
@@ -124,7 +127,9 @@ pub(crate) async fn post_verification(
         }
         return Ok(response);
     }
-    let response = VerificationResponse { answer, audit_index, request_id: crate::request_id::current() };
+    let audit_log = audit_index.map(|_| gateway.audit.record().origin.clone());
+    let request_id = crate::request_id::current();
+    let response = VerificationResponse { answer, audit_index, audit_log, request_id };
     // Through Value, because the verdict's fields stand beside request_id.
     Ok(Json(serde_json::to_value(response).unwrap_or_default()).into_response())
 }

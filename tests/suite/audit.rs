@@ -365,8 +365,12 @@ fn gateways_on_one_database_vouch_for_each_other_and_a_log_that_was_cut_off_is_f
     folder.configure("[fleet]\n", "[audit]\nwitness_interval_ms = 200\n\n[fleet]\n");
     let first = folder.serve();
     let second = Folder::beside(&first, "second").serve();
-    let place = (0..3).map(|_| index(&sign(second.app()))).last().unwrap();
+    let signed = (0..3).map(|_| sign(second.app())).last().unwrap();
+    let (place, log) = (index(&signed), signed["audit_log"].as_str().unwrap());
     sign(first.app());
+    let proof = once_signed(first.app(), &format!("/v1/audit/proofs/{place}?log={log}"));
+    assert_eq!(proof["log"], log, "a proof can be had from any gateway");
+    assert!(proof["entry"].as_str().unwrap().contains(signed["request_id"].as_str().unwrap()), "{proof}");
     for (site, of) in [(&first, &second), (&second, &first)] {
         let origin = of.app_number(2).get("/v1/audit/entries?limit=1").expect(200).json()["log"].clone();
         eventually("the other's head is on record", SOON, || {
