@@ -47,7 +47,10 @@ impl Audit {
                 .then(|| days(section.integer("retention_days", 1096, shortest..=36_500))),
             witness_interval: section.milliseconds("witness_interval_ms", 60_000, 100..=3_600_000),
             anchor_file: section.file("anchor_file"),
-            anchor_url: section.has("anchor_url").then(|| section.parsed("anchor_url", SourceUrl::parse)).flatten(),
+            anchor_url: section
+                .has("anchor_url")
+                .then(|| section.parsed("anchor_url", SourceUrl::parse))
+                .flatten(),
             anchor_every: section.integer("anchor_every", 60, 1..=1_000_000),
             discard: section.boolean("discard", false),
         };

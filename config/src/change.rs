@@ -5,7 +5,9 @@
 
 use std::fmt::{self, Debug};
 
-use crate::{Audit, Ceremony, Config, Database, Device, Documents, Fetch, Fleet, Server, Site, Trust, TrustRules};
+use crate::{
+    Audit, Ceremony, Config, Database, Device, Documents, Fetch, Fleet, Server, Site, Trust, TrustRules,
+};
 
 /// Whether a running gateway can take a change over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -184,12 +186,7 @@ impl Changes {
         self.field(Effect::Restart, "audit.archive", archive, &after.archive);
         self.field(Effect::Restart, "audit.archive_after_days", archive_after, &after.archive_after);
         self.field(Effect::Restart, "audit.retention_days", retention, &after.retention);
-        self.field(
-            Effect::Restart,
-            "audit.witness_interval_ms",
-            witness_interval,
-            &after.witness_interval,
-        );
+        self.field(Effect::Restart, "audit.witness_interval_ms", witness_interval, &after.witness_interval);
         self.field(Effect::Restart, "audit.anchor_file", anchor_file, &after.anchor_file);
         self.field(Effect::Restart, "audit.anchor_url", anchor_url, &after.anchor_url);
         self.field(Effect::Restart, "audit.anchor_every", anchor_every, &after.anchor_every);

@@ -12,8 +12,9 @@ use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
 
 use crate::{
-    audit, ceremonies, configuration, custodians, devices, faults, history, idempotency, identifiers, key_register,
-    keys, licenses, maintenance, operations, problem, replace, signatures, trust, verifications,
+    audit, ceremonies, configuration, custodians, devices, faults, history, idempotency, identifiers,
+    key_register, keys, licenses, maintenance, operations, problem, replace, signatures, trust,
+    verifications,
 };
 
 #[derive(OpenApi)]

@@ -25,9 +25,10 @@ pub use apps::App;
 pub use audit::{
     Archive, ArchiveError, AuditEntry, AuditLog, AuditPage, AuditQuery, AuditSigner, AuditWriter, Broken,
     CheckpointKeeper, CheckpointRules, CheckpointSignature, CheckpointSigner, DEFAULT_REPLICA, ExportError,
-    ExportOrder, ExportUnreadable, Hash, JudgedKey, Keeping, LogId, LogRecord, Note, NoteError, REMOVAL, Segment,
-    Signed, StoredCheckpoint, StoredEntry, Unsigned, Verification, VerifyOrder, WITNESS, Witness, checkpoint_text,
-    is_consistent, leaf_hash, proof_text, root_from_inclusion, root_of, signed_note, verify_export,
+    ExportOrder, ExportUnreadable, Hash, JudgedKey, Keeping, LogId, LogRecord, Note, NoteError, REMOVAL,
+    Segment, Signed, StoredCheckpoint, StoredEntry, Unsigned, Verification, VerifyOrder, WITNESS, Witness,
+    checkpoint_text, is_consistent, leaf_hash, proof_text, root_from_inclusion, root_of, signed_note,
+    verify_export,
 };
 pub use ceremonies::{Ceremony, CeremonyState, Confirmation, NewCeremony};
 pub use custodians::Custodian;

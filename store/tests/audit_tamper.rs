@@ -126,11 +126,8 @@ fn forged(index: u64, hash_too: bool) -> Vec<String> {
     let mut entry = audit_support::entry(index);
     entry.device = Some("d9".into());
     let entry = entry.canonical_json().unwrap();
-    let hash = if hash_too {
-        format!(", leaf_hash = x'{}'", hex(&store::leaf_hash(&entry)))
-    } else {
-        String::new()
-    };
+    let hash =
+        if hash_too { format!(", leaf_hash = x'{}'", hex(&store::leaf_hash(&entry))) } else { String::new() };
     vec![format!("UPDATE audit_entries SET entry = x'{}'{hash} WHERE idx = {index}", hex(&entry))]
 }
 
@@ -176,12 +173,7 @@ async fn every_edit_deletion_reordering_and_truncation_in_the_database_is_found(
             "entries_differ_from_checkpoint",
             Some(300),
         ),
-        (
-            "two entries in each other's place",
-            swapped(400, 410),
-            "entries_differ_from_checkpoint",
-            Some(400),
-        ),
+        ("two entries in each other's place", swapped(400, 410), "entries_differ_from_checkpoint", Some(400)),
         (
             "two of the tail in each other's place",
             swapped(1285, 1286),
@@ -212,9 +204,7 @@ async fn every_edit_deletion_reordering_and_truncation_in_the_database_is_found(
         ),
         (
             "a changed tile",
-            vec![format!(
-                "UPDATE audit_tiles SET hashes = x'{no_hashes}' WHERE level = 0 AND number = 1"
-            )],
+            vec![format!("UPDATE audit_tiles SET hashes = x'{no_hashes}' WHERE level = 0 AND number = 1")],
             "tile_changed",
             None,
         ),

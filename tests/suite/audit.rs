@@ -235,7 +235,8 @@ fn a_stop_signs_the_log_and_whoever_changes_it_afterwards_is_found_out() {
         let entries = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
         entries.map(|entry| entry["index"].as_u64().unwrap()).collect()
     };
-    let signatures = found(&["--action", "signature.", "--key", "demo-sm2", "--outcome", "ok", "--count", "50"]);
+    let signatures =
+        found(&["--action", "signature.", "--key", "demo-sm2", "--outcome", "ok", "--count", "50"]);
     assert_eq!((signatures.len(), signatures.last()), (20, Some(&place)), "{signatures:?}");
     assert_eq!(found(&["--action", "signature.raw", "--count", "3"]), signatures[17..]);
     assert!(found(&["--until", "2020-01-01T00:00:00Z"]).is_empty());

@@ -14,7 +14,8 @@ use formats::chain::TrustStore;
 use formats::{Certificate, PublicKey, Usage, Verdict};
 use serde_json::{Value, json};
 use store::{
-    Archive, AuditQuery, ExportOrder, JudgedKey, KeyPurpose, LogRecord, Store, Verification, VerifyOrder, verify_export,
+    Archive, AuditQuery, ExportOrder, JudgedKey, KeyPurpose, LogRecord, Store, Verification, VerifyOrder,
+    verify_export,
 };
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -136,7 +137,16 @@ impl Wanted {
         let Self { actor, action, key, outcome, request_id, since, until } = self;
         let texts = [&actor, &action, &key, &outcome, &request_id];
         let asked = texts.iter().any(|text| text.is_some()) || since.is_some() || until.is_some();
-        let query = AuditQuery { from: since, until, actor, action, key, outcome, request_id, ..AuditQuery::default() };
+        let query = AuditQuery {
+            from: since,
+            until,
+            actor,
+            action,
+            key,
+            outcome,
+            request_id,
+            ..AuditQuery::default()
+        };
         asked.then_some(query)
     }
 }
