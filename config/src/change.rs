@@ -6,8 +6,8 @@
 use std::fmt::{self, Debug};
 
 use crate::{
-    Callers, Ceremony, Config, Database, Device, Documents, Fetch, Fleet, Server, Site, Tls, Traces, Trust,
-    TrustRules,
+    Audit, Callers, Ceremony, Config, Database, Device, Documents, Fetch, Fleet, Server, Site, Tls, Traces,
+    Trust, TrustRules,
 };
 
 /// Whether a running gateway can take a change over.
@@ -49,6 +49,7 @@ impl Config {
             callers,
             traces,
             ceremony,
+            audit,
             documents,
             fleet,
             devices,
@@ -63,6 +64,7 @@ impl Config {
         changes.callers(callers, &next.callers);
         changes.traces(traces, &next.traces);
         changes.ceremony(ceremony, &next.ceremony);
+        changes.audit(audit, &next.audit);
         changes.documents(documents, &next.documents);
         changes.fleet(fleet, &next.fleet);
         changes.devices(devices, &next.devices);
@@ -226,6 +228,36 @@ impl Changes {
         let Documents { font, font_face } = before;
         self.field(Effect::Live, "documents.font", font, &after.font);
         self.field(Effect::Live, "documents.font_face", font_face, &after.font_face);
+    }
+
+    fn audit(&mut self, before: &Audit, after: &Audit) {
+        let Audit {
+            checkpoint_entries,
+            checkpoint_interval,
+            archive,
+            archive_after,
+            retention,
+            witness_interval,
+            anchor_file,
+            anchor_url,
+            anchor_every,
+            discard,
+        } = before;
+        self.field(Effect::Live, "audit.checkpoint_entries", checkpoint_entries, &after.checkpoint_entries);
+        self.field(
+            Effect::Live,
+            "audit.checkpoint_interval_ms",
+            checkpoint_interval,
+            &after.checkpoint_interval,
+        );
+        self.field(Effect::Restart, "audit.archive", archive, &after.archive);
+        self.field(Effect::Restart, "audit.archive_after_days", archive_after, &after.archive_after);
+        self.field(Effect::Restart, "audit.retention_days", retention, &after.retention);
+        self.field(Effect::Restart, "audit.witness_interval_ms", witness_interval, &after.witness_interval);
+        self.field(Effect::Restart, "audit.anchor_file", anchor_file, &after.anchor_file);
+        self.field(Effect::Restart, "audit.anchor_url", anchor_url, &after.anchor_url);
+        self.field(Effect::Restart, "audit.anchor_every", anchor_every, &after.anchor_every);
+        self.field(Effect::Restart, "audit.discard", discard, &after.discard);
     }
 
     fn fleet(&mut self, before: &Fleet, after: &Fleet) {

@@ -4,6 +4,7 @@
 //! Invariants: no value of this crate's types breaks a rule its documentation states; relative paths are
 //! relative to the file they stand in; nothing here reads the environment or opens what a path names.
 
+mod audit;
 mod callers;
 mod change;
 mod database;
@@ -19,6 +20,7 @@ mod trust;
 
 use std::path::{Path, PathBuf};
 
+pub use audit::Audit;
 pub use callers::Callers;
 pub use change::{Change, Effect};
 pub use database::Database;
@@ -51,6 +53,8 @@ pub struct Config {
     pub traces: Traces,
     /// How keys are made and ended.
     pub ceremony: Ceremony,
+    /// How the audit log is signed, kept and shown to others.
+    pub audit: Audit,
     /// How documents that the gateway makes are set.
     pub documents: Documents,
     /// How devices are used.
@@ -94,14 +98,27 @@ impl Config {
             let callers = root.section("callers", |section| Callers::read(section, &site));
             let traces = root.section("traces", Traces::read);
             let ceremony = root.section("ceremony", |section| Ceremony::read(section, site.sandbox));
+            let audit = root.section("audit", |section| Audit::read(section, site.sandbox, &trust.fetch));
             let documents = root.section("documents", Documents::read);
             let fleet = root.section("fleet", Fleet::read);
             let devices = root.list("device", Device::read);
             root.finish();
-            (site, server, tls, database, trust, callers, traces, ceremony, documents, fleet, devices)
+            (site, server, tls, database, trust, callers, traces, ceremony, audit, documents, fleet, devices)
         });
-        let Some((site, server, tls, database, trust, callers, traces, ceremony, documents, fleet, devices)) =
-            config
+        let Some((
+            site,
+            server,
+            tls,
+            database,
+            trust,
+            callers,
+            traces,
+            ceremony,
+            audit,
+            documents,
+            fleet,
+            devices,
+        )) = config
         else {
             return Err(reader.into_mistakes());
         };
@@ -123,6 +140,7 @@ impl Config {
             callers,
             traces,
             ceremony,
+            audit,
             documents,
             fleet,
             devices,

@@ -144,6 +144,11 @@ impl<'r> Section<'r> {
         Some((found.span().start, found.get_ref()))
     }
 
+    /// Whether a field is there at all.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.table.is_some_and(|table| table.get(name).is_some())
+    }
+
     pub(crate) fn mistake(&self, field: &str, message: &str) {
         let at = self.table.and_then(|table| table.get(field)).map_or(self.at, |value| value.span().start);
         self.reader.mistake_at(at, format!("{}: {message}", self.path(field)));

@@ -238,3 +238,38 @@ fn api_keys_are_for_a_sandbox_only() {
     assert!(!config.callers.api_keys);
     assert_eq!(config.callers.issuer, "urn:license-gateway:license-gateway");
 }
+
+#[test]
+fn records_of_a_real_site_are_kept_for_six_months_and_never_thrown_away() {
+    let site = |sandbox: bool, audit: &str| {
+        mistakes(&format!(
+            "[site]\nsandbox = {sandbox}\n[server]\nhttps = \"127.0.0.1:1\"\ntls_certificate = \"c\"\ntls_key = \"k\"\n\
+             [database]\nurl = \"sqlite://x.db\"\n[audit]\n{audit}\n[[device]]\nid = \"d1\"\ngroup = \"g\"\n\
+             module = \"m\"\ntoken = \"t\"\npin_file = \"p\"\n"
+        ))
+    };
+    let good = "archive = \"a\"\nretention_days = 183\narchive_after_days = 183\nanchor_url = \"http://h/\"";
+    assert_eq!(site(false, good), []);
+    assert_eq!(site(true, "archive = \"a\"\nretention_days = 0\narchive_after_days = 0\ndiscard = true"), []);
+    for (audit, expected) in [
+        ("archive = \"a\"\nretention_days = 182", "audit.retention_days: must be a whole number from 183"),
+        ("retention_days = 365", "audit.retention_days: has a meaning with archive only"),
+        (
+            "archive = \"a\"\nretention_days = 200\narchive_after_days = 201",
+            "audit.retention_days: must not be less than archive_after_days",
+        ),
+        ("archive_after_days = 0", "audit.archive_after_days: must be a whole number from 1"),
+        ("discard = true", "audit.discard: is for measuring in a sandbox only"),
+        ("checkpoint_entries = 1001", "audit.checkpoint_entries: must be a whole number from 1 to 1000"),
+        (
+            "checkpoint_interval_ms = 2000",
+            "audit.checkpoint_interval_ms: must be a whole number from 10 to 1000",
+        ),
+        ("anchor_url = \"ftp://h/\"", "audit.anchor_url: must begin with http:// or https://"),
+        ("anchor_url = \"https://h/\"", "audit.anchor_url: https needs trust.fetch.tls_anchors"),
+    ] {
+        let found = site(false, audit);
+        assert_eq!(found.len(), 1, "{audit}: {found:?}");
+        assert!(found[0].1.starts_with(expected), "{audit}: {found:?}");
+    }
+}

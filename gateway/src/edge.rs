@@ -21,6 +21,7 @@ use crate::auth::Peer;
 use crate::problem::{Problem, ProblemCode};
 use crate::request_id::{self, Notes};
 use crate::state::Gateway;
+use crate::tally::{CallerSlot, Refusal};
 use crate::traces;
 
 /// Refuses at once what is more than the site allows to be worked on, and everything until what is stored is
@@ -65,7 +66,13 @@ async fn watch(State(gateway): State<Gateway>, request: Request, next: Next) -> 
     let span =
         tracing::info_span!("request", id = %id, trace, method, route = %route, app = Empty, key = Empty);
     traces::continue_trace(&span, request.headers());
-    let request = request.map(|body| Body::new(Drained { body: Some(body) }));
+    let caller = CallerSlot::default();
+    let address = match request.extensions().get() {
+        Some(Peer::Network(address)) => Some(address.ip()),
+        _ => None,
+    };
+    let mut request = request.map(|body| Body::new(Drained { body: Some(body) }));
+    request.extensions_mut().insert(caller.clone());
     let notes = Arc::<Notes>::default();
     let work = request_id::scope(id.clone(), Arc::clone(&notes), next.run(request));
     let mut response = work.instrument(span.clone()).await;
@@ -76,6 +83,16 @@ async fn watch(State(gateway): State<Gateway>, request: Request, next: Next) -> 
     }
     let status = response.status().as_u16();
     traces::answered(&span, status);
+    if let Some(code) = code.filter(|_| is_refusal(status)) {
+        gateway.tally.refused(&Refusal {
+            caller: &caller,
+            address,
+            code,
+            method,
+            route: &route,
+            request_id: &id,
+        });
+    }
     gateway.metrics.answered(&route, method, status, took);
     if let Some(app) = notes.app.get() {
         gateway.metrics.answered_app(app, status, took);
@@ -93,6 +110,12 @@ async fn watch(State(gateway): State<Gateway>, request: Request, next: Next) -> 
         response.headers_mut().insert(request_id::HEADER, id);
     }
     response
+}
+
+/// Whether an answer refused what somebody asked for. Asking for what is not there is no such thing, and neither is a
+/// client that stopped sending.
+fn is_refusal(status: u16) -> bool {
+    (400..500).contains(&status) && !matches!(status, 404 | 405 | 408)
 }
 
 /// A method's name as a label; what is not one of the usual is `OTHER`, so that callers cannot make labels.

@@ -19,6 +19,8 @@ pub(crate) enum StartupError {
     Tls(#[from] rustls::Error),
     #[error("database: {0}")]
     Store(#[from] store::StoreError),
+    #[error("archive: {}", with_causes(.0))]
+    Archive(#[from] store::ArchiveError),
     #[error("devices: {0}")]
     Devices(#[from] hsm_driver::HsmError),
     #[error("a listener ended")]

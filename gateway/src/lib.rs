@@ -3,6 +3,7 @@
 mod admin;
 mod admission;
 mod apps;
+mod audit;
 mod auth;
 mod batch;
 #[doc(hidden)]
@@ -52,6 +53,7 @@ mod serve;
 mod signature_batch;
 mod signatures;
 mod state;
+mod tally;
 mod tls;
 mod tls_device;
 mod tokens;
@@ -135,6 +137,8 @@ enum Command {
     Key(Box<cli::KeyArguments>),
     /// See and change the register of apps of a running gateway; freeze an app under attack.
     App(Box<cli::AppArguments>),
+    /// Verify, export and show the audit log, with or without a running gateway.
+    Audit(cli::AuditArguments),
     /// Have a running gateway read its configuration anew; one with a mistake changes nothing.
     Reload(cli::Target),
     /// Show what a running gateway judges certificates by, and how its sources of revocations are doing.
@@ -167,6 +171,7 @@ pub fn run() -> ExitCode {
         Command::Device(arguments) => return cli::device(arguments),
         Command::Key(arguments) => return cli::key(*arguments),
         Command::App(arguments) => return cli::app(*arguments),
+        Command::Audit(arguments) => return cli::audit(arguments),
         Command::Reload(target) => return cli::reload(&target),
         Command::Trust(target) => return cli::trust(&target),
         Command::Verify(arguments) => return offline::verify(arguments),

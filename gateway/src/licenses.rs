@@ -4,12 +4,11 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use formats::license::LicenseReport;
-use formats::scheme::HashAlgorithm;
 use formats::uscc::Uscc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use signing::{Judged, validation_report};
-use store::AuditEntry;
+use store::{AuditEntry, leaf_hash, root_of};
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 use verify_front::{FieldGrant, LicenseAnswer, LicenseType};
@@ -72,7 +71,7 @@ pub(crate) async fn post_license_verify(
     rendition: Rendition,
     JsonBody(request): JsonBody<LicenseRequest>,
 ) -> Result<Response, Problem> {
-    caller.with(Scope::Licenses)?;
+    let app = caller.with(Scope::Licenses)?;
     let now = OffsetDateTime::now_utc();
     let License { octets, kind, at, reported } = request.check(now)?;
     let report = examine(&gateway, &octets, kind, at);
@@ -81,6 +80,7 @@ pub(crate) async fn post_license_verify(
         record_read(&gateway, &caller, "license.verify", &face.uscc, true).await?;
     }
     gateway.metrics.judged("license", answer.judgement.verdict);
+    gateway.tally.verified(app.id.as_str(), "license", answer.judgement.verdict);
     let licenses = gateway.clone();
     if rendition.form != Form::Json {
         let account = move || licenses.licenses.account(&octets, &answer, at);
@@ -159,7 +159,7 @@ pub(crate) async fn post_license_verify_batch(
     State(gateway): State<Gateway>,
     batch: Batch,
 ) -> Result<Response, Problem> {
-    caller.with(Scope::Licenses)?;
+    let app = caller.with(Scope::Licenses)?;
     let now = OffsetDateTime::now_utc();
     let mut parts = Vec::new();
     for chunk in batch::chunks(batch.items) {
@@ -185,6 +185,7 @@ pub(crate) async fn post_license_verify_batch(
             };
             if let Ok(Reported { answer, .. }) = &answer {
                 gateway.metrics.judged("license", answer.judgement.verdict);
+                gateway.tally.verified(app.id.as_str(), "license", answer.judgement.verdict);
                 if let Some(face) = answer.status.as_ref().and(answer.face.as_ref()) {
                     looked_up.push(face.uscc.clone());
                 }
@@ -298,8 +299,8 @@ fn read_uscc(gateway: &Gateway, text: &str) -> Result<Uscc, Problem> {
     Err(Problem::faults(vec![fault]))
 }
 
-/// Looks of one batch are on record in one entry: how many, and the SM3 of their codes, one a line, in the order of
-/// the batch, by which whoever keeps the request can show what was looked at.
+/// Looks of one batch are on record in one entry: how many, and the root over their codes in the order of the batch, by
+/// which whoever keeps the request can show what was looked at.
 async fn record_reads(
     gateway: &Gateway,
     caller: &Authenticated,
@@ -307,13 +308,13 @@ async fn record_reads(
     usccs: &[String],
 ) -> Result<(), Problem> {
     let caller = caller.caller();
-    let lines: String = usccs.iter().map(|uscc| format!("{uscc}\n")).collect();
+    let leaves: Vec<_> = usccs.iter().map(|uscc| leaf_hash(uscc.as_bytes())).collect();
     let entry = AuditEntry {
         action: action.to_owned(),
         actor: caller.app.to_string(),
         at: caller.at,
         device: None,
-        input_digest: Some(hex::encode(HashAlgorithm::Sm3.digest(lines.as_bytes()))),
+        input_digest: Some(hex::encode(root_of(&leaves))),
         key: None,
         outcome: "ok".to_owned(),
         request_id: caller.request_id,

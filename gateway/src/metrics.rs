@@ -216,6 +216,8 @@ pub(crate) struct Metrics {
     rows_refused: Gauge,
     audit_entries: Gauge,
     audit_commits: Gauge,
+    audit_unsigned: Gauge,
+    audit_unsignable: Gauge,
     crl_age: Family<CrlLabel, Gauge>,
     crl_due: Family<CrlLabel, Gauge>,
     fetches: Family<SourceOutcome, Gauge>,
@@ -299,6 +301,8 @@ impl Metrics {
             rows_refused: Gauge::default(),
             audit_entries: Gauge::default(),
             audit_commits: Gauge::default(),
+            audit_unsigned: Gauge::default(),
+            audit_unsignable: Gauge::default(),
             crl_age: Family::default(),
             crl_due: Family::default(),
             fetches: Family::default(),
@@ -421,6 +425,16 @@ impl Metrics {
         );
         registry.register("audit_entries", "Entries written since start", metrics.audit_entries.clone());
         registry.register("audit_commits", "Durable writes since start", metrics.audit_commits.clone());
+        registry.register(
+            "audit_unsigned_entries",
+            "Entries that no checkpoint covers yet",
+            metrics.audit_unsigned.clone(),
+        );
+        registry.register(
+            "audit_signing_failed",
+            "1 while no device can sign the end of the log",
+            metrics.audit_unsignable.clone(),
+        );
         metrics.register_trust();
         metrics.register_capacity();
         metrics
@@ -701,6 +715,9 @@ impl Metrics {
         self.audit_entries.set(whole(gateway.audit.appended()));
         self.audit_commits.set(whole(gateway.audit.commits()));
         self.read_trust(&gateway.trust, OffsetDateTime::now_utc());
+        let signed = gateway.auditing.signed.borrow().clone();
+        self.audit_unsigned.set(whole(gateway.audit.head().borrow().saturating_sub(signed.size)));
+        self.audit_unsignable.set(signed.unsigned.is_some().into());
         let mut text = String::new();
         // Writing to a String cannot fail.
         encode(&mut text, &self.registry).unwrap_or_default();

@@ -15,7 +15,7 @@ use utoipa::openapi::security::{
 use utoipa::openapi::{Ref, RefOr, Required, ResponseBuilder};
 
 use crate::{
-    apps, ceremonies, configuration, custodians, devices, faults, history, idempotency, identifiers,
+    apps, audit, ceremonies, configuration, custodians, devices, faults, history, idempotency, identifiers,
     key_register, keys, licenses, maintenance, operations, problem, replace, signature_batch, signatures,
     tokens, trust, verifications,
 };
@@ -50,6 +50,10 @@ use crate::{
         replace::replace_device,
         history::device_history,
         faults::put_fault,
+        audit::routes::list_entries,
+        audit::routes::get_checkpoint,
+        audit::routes::get_inclusion,
+        audit::routes::get_consistency,
         configuration::post_reload,
         trust::overview::get_trust,
         key_register::list_register,

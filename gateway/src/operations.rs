@@ -8,6 +8,7 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::{Extension, Json};
 use serde::Serialize;
+use time::format_description::well_known::Rfc3339;
 use utoipa::ToSchema;
 
 use crate::auth::Peer;
@@ -34,6 +35,17 @@ pub(crate) struct Readiness {
     database: bool,
     /// Whether no device has given the data key yet.
     locked: bool,
+    /// How far the audit log is signed. A log that cannot be signed for a while goes on, and the gateway is ready.
+    audit: AuditReadiness,
+}
+
+/// How far the audit log is signed.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct AuditReadiness {
+    /// Entries that no checkpoint covers yet.
+    unsigned_entries: u64,
+    /// Since when no device can sign them, RFC 3339; null while one can.
+    unsigned_since: Option<String>,
 }
 
 /// How long the database may take to say that it is there.
@@ -57,7 +69,12 @@ pub(crate) async fn readyz(State(gateway): State<Gateway>) -> (StatusCode, Json<
     let ready =
         database && !locked && gateway.fleet.has_settled() && groups.values().any(|usable| *usable > 0);
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(Readiness { ready, groups, database, locked }))
+    let signed = gateway.auditing.signed.borrow().clone();
+    let audit = AuditReadiness {
+        unsigned_entries: gateway.audit.head().borrow().saturating_sub(signed.size),
+        unsigned_since: signed.unsigned.and_then(|unsigned| unsigned.since.format(&Rfc3339).ok()),
+    };
+    (status, Json(Readiness { ready, groups, database, locked, audit }))
 }
 
 /// Metrics in the OpenMetrics text format: at the listener for administration, and in a sandbox on this machine.

@@ -212,6 +212,36 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "unknown_ceremony", "Unknown ceremony", detail)
     }
 
+    pub(crate) fn unknown_audit_entry(index: &str) -> Self {
+        let detail = format!("the audit log has no entry {index:?}");
+        Self::new(StatusCode::NOT_FOUND, "unknown_audit_entry", "Unknown entry", detail)
+    }
+
+    pub(crate) fn unknown_log(name: &str) -> Self {
+        let detail = format!("there is no audit log {name:?}");
+        Self::new(StatusCode::NOT_FOUND, "unknown_log", "Unknown log", detail)
+    }
+
+    pub(crate) fn checkpoint_missing(size: Option<u64>) -> Self {
+        let detail = match size {
+            Some(size) => format!("no checkpoint covers {size} entries yet"),
+            None => "there is no checkpoint yet".to_owned(),
+        };
+        let title = "No checkpoint";
+        Self { retry_after: Some(1), ..Self::new(StatusCode::NOT_FOUND, "checkpoint_missing", title, detail) }
+    }
+
+    pub(crate) fn tree_size(entries: u64) -> Self {
+        let detail = format!("must cover the entry, follow one another, and not exceed {entries}");
+        Self::faults(vec![Fault::new("size", "tree_size", detail)])
+    }
+
+    pub(crate) fn archive_unavailable(reason: String) -> Self {
+        let title = "Archive unavailable";
+        let problem = Self::unavailable("archive_unavailable", title, "the archive did not answer");
+        Self { internal: Some(reason), ..problem }
+    }
+
     pub(crate) fn socket_only() -> Self {
         let detail = "this is done at the admin socket only";
         Self::new(StatusCode::FORBIDDEN, "socket_only", "Not permitted", detail)

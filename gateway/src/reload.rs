@@ -10,7 +10,7 @@ use config::{Change, Config, ConfigError, Effect};
 use formats::font::Font;
 use hsm_driver::{Fleet, KeySpec};
 use signing::{KeyRing, SigningCopy, SigningDesk, SystemDesk};
-use store::{AuditEntry, AuditLog, Store, StoreError};
+use store::{AuditEntry, AuditLog, CheckpointRules, Store, StoreError};
 use thiserror::Error;
 use time::OffsetDateTime;
 use tokio::signal::unix::Signal;
@@ -19,6 +19,7 @@ use tokio::time::MissedTickBehavior;
 use verify_front::LicenseFront;
 
 use crate::admission::Admission;
+use crate::audit::{self, AuditView};
 use crate::auth::Callers;
 use crate::batch::Places;
 use crate::ceremonies::Attempts;
@@ -31,6 +32,7 @@ use crate::metrics::Metrics;
 use crate::routes::Routers;
 use crate::serve::Overrides;
 use crate::state::{Gateway, Parts};
+use crate::tally::Tally;
 use crate::tls_device::TlsDevices;
 use crate::trust::TrustKeeper;
 
@@ -149,6 +151,10 @@ impl Reloads {
 pub(crate) struct Foundation {
     pub(crate) store: Store,
     pub(crate) audit: AuditLog,
+    pub(crate) auditing: AuditView,
+    /// When checkpoints are due.
+    pub(crate) checkpoints: watch::Sender<CheckpointRules>,
+    pub(crate) tally: Arc<Tally>,
     pub(crate) callers: Arc<Callers>,
     pub(crate) fleet: Arc<Fleet>,
     /// Signs with the site's own keys.
@@ -175,6 +181,8 @@ impl Foundation {
             font,
             store: self.store.clone(),
             audit: self.audit.clone(),
+            auditing: self.auditing.clone(),
+            tally: Arc::clone(&self.tally),
             callers: Arc::clone(&self.callers),
             fleet: Arc::clone(&self.fleet),
             system: self.system.clone(),
@@ -335,6 +343,7 @@ impl Reloader {
         self.foundation.system.replace_keys(Arc::clone(&keys));
         self.served.replace(Routers::new(&gateway), tls, &limits);
         self.grace.send_replace(limits.shutdown_grace);
+        self.foundation.checkpoints.send_replace(audit::rules(&config.audit));
         (self.config, self.keys, self.digests) = (config, keys, digests);
         let audit_index = self.record(actor, request_id, "ok", &summary(&changes)).await?;
         Ok(Reloaded { changes, audit_index })

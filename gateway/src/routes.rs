@@ -8,9 +8,9 @@ use crate::auth::signed;
 use crate::problem::Problem;
 use crate::state::Gateway;
 use crate::{
-    apps, ceremonies, configuration, custodians, deadline, devices, edge, faults, history, idempotency,
-    identifiers, key_register, keys, licenses, maintenance, openapi, operations, replace, signature_batch,
-    signatures, tokens, trust, verifications,
+    apps, audit, ceremonies, configuration, custodians, deadline, devices, edge, faults, history,
+    idempotency, identifiers, key_register, keys, licenses, maintenance, openapi, operations, replace,
+    signature_batch, signatures, tokens, trust, verifications,
 };
 
 /// By which door a request came in. A surface answers at its own doors; at any other there is nothing.

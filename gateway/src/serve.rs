@@ -15,6 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::admin::AdminSocket;
+use crate::audit::{self, Auditing};
 use crate::auth::Callers;
 use crate::batch::Places;
 use crate::ceremonies;
@@ -27,6 +28,7 @@ use crate::material::{self, Material};
 use crate::metrics::Metrics;
 use crate::reload::{self, Foundation, Reloader};
 use crate::routes::{Door, Routers};
+use crate::tally::Tally;
 use crate::tls_device::TlsDevices;
 use crate::trust::TrustKeeper;
 use crate::{database, history, protection, replicas};
@@ -80,7 +82,14 @@ pub(crate) async fn serve(
     let store = Store::open(database::access(&config.database)?).await?;
     store.migrate().await?;
     let membership = store.join(&config.site.replica, OffsetDateTime::now_utc()).await?;
-    let (audit, audit_writer) = AuditLog::start(&store).await?;
+    let (audit, audit_writer) = AuditLog::start_for(&store, &config.site.replica).await?;
+    let audit = if config.audit.discard {
+        tracing::error!("audit.discard is set: NOTHING IS RECORDED");
+        audit.discarding()
+    } else {
+        audit
+    };
+    let archive = audit::archive(&config)?;
     let (nonces, nonce_writer) = Nonces::start(&store).await?;
     ceremonies::end_abandoned(&store, &audit, membership.joined_at()).await?;
     let keys = reload::key_ring(&store).await?;
@@ -108,15 +117,21 @@ pub(crate) async fn serve(
     let callers = if config.site.sandbox { Door::Whole } else { Door::Public };
     let (folder, site, limits) = (config.folder.clone(), config.site.name.clone(), config.server.clone());
     let Material { tls, trust, font, digests } = material;
+    let anchors = trust.fetcher(&config.trust.fetch)?;
     let trust = TrustKeeper::start(config.trust.clone(), trust, audit.clone()).await?;
     let (reloads, orders) = reload::orders();
     store.protection().lock();
     let (unlocked_log, unlocked_keys) = (audit.clone(), reloads.clone());
     let (living_log, followed_keys) = (audit.clone(), reloads.clone());
     let known = Arc::new(Callers::new(store.clone(), nonces));
+    let auditing = Auditing::start(&config, &store, &audit, archive, system.clone(), anchors).await?;
+    let tally = Arc::new(Tally::default());
     let foundation = Foundation {
         store: store.clone(),
-        audit,
+        audit: audit.clone(),
+        auditing: auditing.view(),
+        checkpoints: auditing.checkpoints(),
+        tally: Arc::clone(&tally),
         callers: Arc::clone(&known),
         fleet: Arc::clone(&fleet),
         system,
@@ -144,6 +159,9 @@ pub(crate) async fn serve(
     tracing::info!(site, http = ?listening.http, https = ?listening.https, "listening");
 
     let (stop, stopping) = watch::channel(false);
+    // Refusals come until the listeners have ended.
+    let (stop_counting, counting_ends) = watch::channel(false);
+    let counting = tokio::spawn(Arc::clone(&tally).keep(audit, counting_ends));
     let history = history::keep(Arc::clone(&fleet), store.clone(), stopping.clone());
     let history = tokio::spawn(history);
     let living = replicas::keep_alive(membership, store.clone(), living_log, stopping.clone());
@@ -192,7 +210,10 @@ pub(crate) async fn serve(
     let closing = async {
         let _ = history.await; // it writes what it has and ends
         let _ = living.await;
+        let _ = stop_counting.send(true); // it listens until then
+        let _ = counting.await;
         nonce_writer.finish().await;
+        auditing.finish().await;
         audit_writer.finish().await;
         store.close().await;
     };

@@ -65,6 +65,8 @@ pub(crate) struct SignatureResponse {
     certificate: Option<String>,
     /// Where it stands in the audit log.
     audit_index: u64,
+    /// Which log that is, where several gateways share a database.
+    audit_log: String,
     /// The request's id.
     request_id: String,
 }
@@ -91,7 +93,8 @@ pub(crate) async fn post_signature(
     request_id::note_key(&order.key);
     let algorithm = order.algorithm;
     let caller = caller.caller();
-    let answer = Answer { algorithm, key: order.key.clone(), request_id: caller.request_id.clone() };
+    let (request_id, audit_log) = (caller.request_id.clone(), gateway.audit.record().origin.clone());
+    let answer = Answer { algorithm, key: order.key.clone(), audit_log, request_id };
     let kept = held.is_some();
     let keep = held.map(|Extension(Held(claim))| {
         let answer = answer.clone();
@@ -115,6 +118,7 @@ pub(crate) async fn post_signature(
 struct Answer {
     algorithm: Algorithm,
     key: KeyId,
+    audit_log: String,
     request_id: String,
 }
 
@@ -127,6 +131,7 @@ impl Answer {
             device: receipt.device.to_string(),
             certificate: receipt.certificate.as_ref().map(formats::Certificate::to_pem),
             audit_index: receipt.audit_index,
+            audit_log: self.audit_log.clone(),
             request_id: self.request_id.clone(),
         }
     }

@@ -8,6 +8,7 @@ use store::{AuditLog, Store};
 use verify_front::{LicenseFront, TrustInForce};
 
 use crate::admission::Admission;
+use crate::audit::AuditView;
 use crate::auth::Callers;
 use crate::batch::Places;
 use crate::ceremonies::Attempts;
@@ -15,6 +16,7 @@ use crate::idempotency::Instance;
 use crate::judging::Judging;
 use crate::metrics::Metrics;
 use crate::reload::Reloads;
+use crate::tally::Tally;
 use crate::trust::TrustKeeper;
 
 /// What handlers share. Each takes from it only what it needs. It never changes: a reload makes the next one, and
@@ -26,6 +28,10 @@ pub(crate) struct Parts {
     pub(crate) config: Config,
     pub(crate) store: Store,
     pub(crate) audit: AuditLog,
+    /// What readers of the log see beside it.
+    pub(crate) auditing: AuditView,
+    /// What is recorded together, a second at a time.
+    pub(crate) tally: Arc<Tally>,
     /// Who may ask, and what they did lately.
     pub(crate) callers: Arc<Callers>,
     pub(crate) fleet: Arc<Fleet>,

@@ -4,9 +4,12 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::HeaderValue;
 use axum::response::{IntoResponse, Response};
+use config::AppId;
 use formats::chain::TrustStore;
 use formats::report::Item as Account;
+use formats::scheme::HashAlgorithm;
 use formats::{Algorithm, Certificate};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -14,6 +17,7 @@ use signing::{
     CmsVerification, Input, Judged, RawVerification, SignatureKind, Signer, VerificationAnswer,
     signature_item, signer_paths, validation_report, verify_cms, verify_raw,
 };
+use store::AuditEntry;
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 
@@ -22,7 +26,7 @@ use crate::batch::{self, Answers, Batch, Item};
 use crate::body::{self, Faults, JsonBody, Object};
 use crate::input::{FORMS, Form, InputBody, algorithm, signer_id};
 use crate::judging::Judging;
-use crate::problem::{Problem, ProblemDocument};
+use crate::problem::{Fault, Problem, ProblemDocument};
 use crate::rendition::{Form as Shape, Rendition};
 use crate::state::Gateway;
 use crate::trust::TrustKeeper;
@@ -51,6 +55,8 @@ pub(crate) struct VerificationRequest {
     at: Option<String>,
     /// Ask for a `report` in the structure of ETSI TS 119 102-2. Default false.
     report: Option<bool>,
+    /// Have the judgement put on record with digests of the signature and the answer; not in a batch. Default false.
+    retain: Option<bool>,
 }
 
 /// A verdict; also a bad signature is an answer.
@@ -60,6 +66,12 @@ pub(crate) struct VerificationResponse {
     #[serde(flatten)]
     #[schema(value_type = Object)]
     answer: Verified,
+    /// With `retain`: where the judgement stands in the audit log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    audit_index: Option<u64>,
+    /// Which log that is, where several gateways share a database.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    audit_log: Option<String>,
     /// The request's id.
     request_id: String,
 }
@@ -81,7 +93,7 @@ pub(crate) struct Verified {
     post, path = "/v1/verifications", tag = "verifications", request_body = VerificationRequest,
     params(("accept-language" = Option<String>, Header, description = "language of a report: `zh` (default) or `en`")),
     responses(
-        (status = 200, description = "judged: `verdict` is valid, invalid or indeterminate. With `Accept: application/pdf` or `text/plain` the report for people, the verdict in the header `x-verdict`",
+        (status = 200, description = "judged: `verdict` is valid, invalid or indeterminate. With `Accept: application/pdf` or `text/plain` the report for people, the verdict in the header `x-verdict`, and what `audit_index` is otherwise in `x-audit-index`",
             content((VerificationResponse = "application/json"), (String = "application/pdf"), (String = "text/plain"))),
         (status = "4XX", description = "could not be judged; see `code`", body = ProblemDocument, content_type = "application/problem+json"),
     )
@@ -92,7 +104,8 @@ pub(crate) async fn post_verification(
     rendition: Rendition,
     JsonBody(request): JsonBody<VerificationRequest>,
 ) -> Result<Response, Problem> {
-    caller.with(Scope::Verifications)?;
+    let app = caller.with(Scope::Verifications)?;
+    let retained = request.retain.unwrap_or(false).then(|| request.signature.clone());
     // A SignedData may hold many signers: off the threads that keep the devices fed.
     let (judging, now) = (gateway.clone(), OffsetDateTime::now_utc());
     let judge = move || {
@@ -102,12 +115,51 @@ pub(crate) async fn post_verification(
     };
     let mut answer = tokio::task::spawn_blocking(judge).await.map_err(|_| Problem::panicked())??;
     gateway.metrics.judged("signature", answer.answer.judgement.verdict);
+    gateway.tally.verified(app.id.as_str(), "signature", answer.answer.judgement.verdict);
+    let audit_index = match retained {
+        Some(signature) => Some(retain(&gateway, &caller, &signature, &answer).await?),
+        None => None,
+    };
     if let Some(account) = answer.account.take() {
-        return rendition.report(&gateway, now, move || account).await;
+        let mut response = rendition.report(&gateway, now, move || account).await?;
+        if let Some(index) = audit_index {
+            response.headers_mut().insert("x-audit-index", HeaderValue::from(index));
+        }
+        return Ok(response);
     }
-    let response = VerificationResponse { answer, request_id: crate::request_id::current() };
+    let audit_log = audit_index.map(|_| gateway.audit.record().origin.clone());
+    let request_id = crate::request_id::current();
+    let response = VerificationResponse { answer, audit_index, audit_log, request_id };
     // Through Value, because the verdict's fields stand beside request_id.
     Ok(Json(serde_json::to_value(response).unwrap_or_default()).into_response())
+}
+
+/// Puts a judgement on record: digests of the signature and of the answer, by which whoever keeps both can show what was
+/// judged, and how.
+async fn retain(
+    gateway: &Gateway,
+    caller: &Authenticated,
+    signature: &str,
+    answer: &Verified,
+) -> Result<u64, Problem> {
+    let digest = |octets: &[u8]| hex::encode(HashAlgorithm::Sm3.digest(octets));
+    let judgement = &answer.answer.judgement;
+    let findings: Vec<_> = judgement.findings.iter().map(|finding| finding.code).collect();
+    let document = serde_json::to_value(answer).unwrap_or_default();
+    let verdict = document["verdict"].as_str().unwrap_or_default();
+    let entry = AuditEntry {
+        action: "verification.retained".to_owned(),
+        actor: caller.actor(),
+        at: OffsetDateTime::now_utc(),
+        device: None,
+        input_digest: Some(digest(signature.as_bytes())),
+        key: None,
+        outcome: "ok".to_owned(),
+        request_id: crate::request_id::current(),
+        result_digest: Some(digest(document.to_string().as_bytes())),
+        subject: Some(format!("{verdict} {}", findings.join(" ")).trim_end().to_owned()),
+    };
+    gateway.audit.append(entry).await.map_err(|error| Problem::record_unavailable(&error))
 }
 
 /// Up to 1,000 signatures.
@@ -130,12 +182,13 @@ pub(crate) async fn post_verification_batch(
     State(gateway): State<Gateway>,
     batch: Batch,
 ) -> Result<Response, Problem> {
-    caller.with(Scope::Verifications)?;
+    let app = caller.with(Scope::Verifications)?.id.clone();
     let (request_id, now): (Arc<str>, _) = (crate::request_id::current().into(), OffsetDateTime::now_utc());
     let mut parts = Vec::new();
     for chunk in batch::chunks(batch.items) {
-        let (judging, request_id) = (gateway.clone(), Arc::clone(&request_id));
-        parts.push(gateway.judging.run(move || judge_items(&judging, &chunk, now, &request_id)).await?);
+        let (judging, request_id, app) = (gateway.clone(), Arc::clone(&request_id), app.clone());
+        let judge = move || judge_items(&judging, &app, &chunk, now, &request_id);
+        parts.push(gateway.judging.run(judge).await?);
     }
     let mut answers = Vec::new();
     for part in parts {
@@ -145,13 +198,21 @@ pub(crate) async fn post_verification_batch(
     Ok(batch::answer(&answers))
 }
 
-fn judge_items(gateway: &Gateway, items: &[Item], now: OffsetDateTime, request_id: &str) -> Answers {
+fn judge_items(
+    gateway: &Gateway,
+    app: &AppId,
+    items: &[Item],
+    now: OffsetDateTime,
+    request_id: &str,
+) -> Answers {
     let documents = gateway.documents.current();
     let judge = Judge::new(&documents, &gateway.judging, now).telling(&gateway.trust);
     let mut answers = Answers::default();
     judge.items(items, |verified| {
         if let Ok(verified) = &verified {
-            gateway.metrics.judged("signature", verified.answer.judgement.verdict);
+            let verdict = verified.answer.judgement.verdict;
+            gateway.metrics.judged("signature", verdict);
+            gateway.tally.verified(app.as_str(), "signature", verdict);
         }
         answers.push(verified, request_id);
     });
@@ -241,6 +302,10 @@ impl<'g> Judge<'g> {
     /// Reads one of a batch.
     fn read(&self, item: &Item) -> Result<Order, Problem> {
         let request: VerificationRequest = body::parse(item.get().as_bytes())?;
+        if request.retain == Some(true) {
+            let detail = "what is judged in a batch is not retained one by one";
+            return Err(Problem::faults(vec![Fault::new("retain", "not_applicable", detail)]));
+        }
         self.check(&request)
     }
 

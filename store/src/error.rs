@@ -135,6 +135,18 @@ pub enum StoreError {
     Query(#[from] sqlx::Error),
 }
 
+/// An error with all its causes, for logs and operators.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        text.push_str(": ");
+        text.push_str(&next.to_string());
+        cause = next.source();
+    }
+    text
+}
+
 impl StoreError {
     /// Sorts a failed insert of the row `id` of kind `what`.
     pub(crate) fn from_insert(what: &'static str, id: &str, error: sqlx::Error) -> Self {

@@ -26,7 +26,14 @@ mod words;
 mod wrapped_keys;
 
 pub use apps::{App, AppState, Rate, RegisteredApp};
-pub use audit::{AuditEntry, AuditLog, AuditWriter, Keeping, StoredEntry, leaf_hash, root_of};
+pub use audit::{
+    Archive, ArchiveError, AuditEntry, AuditLog, AuditPage, AuditQuery, AuditSigner, AuditWriter, Broken,
+    CheckpointKeeper, CheckpointRules, CheckpointSignature, CheckpointSigner, DEFAULT_REPLICA, ExportError,
+    ExportOrder, ExportUnreadable, Hash, JudgedKey, Keeping, LogId, LogRecord, Note, NoteError, REMOVAL,
+    Segment, Signed, StoredCheckpoint, StoredEntry, Unsigned, Verification, VerifyOrder, WITNESS, Witness,
+    checkpoint_text, is_consistent, leaf_hash, proof_text, root_from_inclusion, root_of, signed_note,
+    verify_export,
+};
 pub use audit_item::AuditItem;
 pub use ceremonies::{Ceremony, CeremonyState, Confirmation, NewCeremony};
 pub use credentials::{Credential, CredentialKind, Material, NewCredential};

@@ -175,7 +175,7 @@ impl Task {
         }
         let mut used: Vec<_> = used.into_iter().collect();
         used.sort_unstable(); // replicas that insert the same ones in one order do not wait for each other in a circle
-        let mut transaction = connection.begin().await?;
+        let mut transaction = connection.begin_write().await?;
         let mut fresh = HashSet::with_capacity(used.len());
         let mut rest = &used[..];
         for (rows, statement) in &self.inserts {

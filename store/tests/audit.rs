@@ -195,7 +195,9 @@ async fn nothing_in_the_log_can_be_changed_removed_replaced_or_skipped(database:
     let hash = "0".repeat(64);
     let replacing = match database {
         // Deletes without firing triggers for deletions.
-        Database::Sqlite(_) => format!("INSERT OR REPLACE INTO audit_entries VALUES (1, x'00', x'{hash}')"),
+        Database::Sqlite(_) => {
+            format!("INSERT OR REPLACE INTO audit_entries VALUES (1, 1, 0, x'00', x'{hash}')")
+        }
         Database::Postgres(_) => "TRUNCATE audit_entries".to_owned(),
     };
     for statement in [
@@ -205,14 +207,12 @@ async fn nothing_in_the_log_can_be_changed_removed_replaced_or_skipped(database:
         "DELETE FROM audit_entries",
         &replacing,
         &format!(
-            "INSERT INTO audit_entries VALUES (1, x'00', x'{hash}') ON CONFLICT (idx) DO UPDATE SET entry = x'00'"
+            "INSERT INTO audit_entries VALUES (1, 1, 0, x'00', x'{hash}') ON CONFLICT (log, idx) DO UPDATE SET entry = x'00'"
         ),
-        &format!("INSERT INTO audit_entries (idx, entry, leaf_hash) VALUES (4, x'00', x'{hash}')"),
-        &format!("INSERT INTO audit_entries (idx, entry, leaf_hash) VALUES (-1, x'00', x'{hash}')"),
-        &format!("INSERT INTO audit_entries (idx, entry, leaf_hash) VALUES (3, x'00', x'00{hash}')"),
-        &format!(
-            "INSERT INTO audit_entries (idx, entry, leaf_hash) VALUES (3, x'', x'{hash}'), (5, x'', x'{hash}')"
-        ),
+        &format!("INSERT INTO audit_entries VALUES (1, 4, 0, x'00', x'{hash}')"),
+        &format!("INSERT INTO audit_entries VALUES (1, -1, 0, x'00', x'{hash}')"),
+        &format!("INSERT INTO audit_entries VALUES (1, 3, 0, x'00', x'00{hash}')"),
+        &format!("INSERT INTO audit_entries VALUES (1, 3, 0, x'', x'{hash}'), (1, 5, 0, x'', x'{hash}')"),
     ] {
         assert!(raw.execute(statement).await.is_err(), "{statement}");
     }

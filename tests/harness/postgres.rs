@@ -111,6 +111,15 @@ impl Postgres {
         name
     }
 
+    /// Another database with the content of this one; whoever is connected to this one loses the connection.
+    pub fn copy(&self, of: &str) -> String {
+        let end = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{of}'");
+        self.query("postgres", &end);
+        let name = format!("site_{}", self.databases.fetch_add(1, Ordering::Relaxed));
+        self.query("postgres", &format!("CREATE DATABASE {name} OWNER {USER} TEMPLATE {of}"));
+        name
+    }
+
     /// The address of a database, without the password.
     pub fn url(&self, database: &str) -> String {
         format!("postgres://{USER}@127.0.0.1:{}/{database}", self.port)

@@ -2,6 +2,7 @@
 //! `load bench`: starts sites of its own and fills the benchmark's table. Over HTTP only; no crate of the gateway is
 //! linked.
 
+mod audit;
 mod bench;
 mod connection;
 mod crash;

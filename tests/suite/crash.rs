@@ -19,6 +19,7 @@ fn crash(options: &[&str]) -> Value {
     for figure in ["signatures_with_key", "batches_with_key", "signatures_without_key", "faces"] {
         assert!(json["kinds"][figure].as_u64().is_some_and(|many| many > 5), "{figure}: {json}");
     }
+    assert!(json["signed"].as_u64() >= json["entries"].as_u64(), "the stop signed all of the log: {json}");
     assert!(json["answered_again"].as_u64().is_some_and(|many| many > 0), "{json}");
     json
 }

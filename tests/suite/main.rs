@@ -4,6 +4,7 @@
 mod admin;
 mod app_certificates;
 mod apps;
+mod audit;
 mod bad_input;
 mod batches;
 mod ceremonies;

@@ -4,7 +4,7 @@ use serde_json::Value;
 use tests::{Answer, Caller, repository, shared, update_snapshots};
 
 /// Every call of the HTTP contract, built or not, with a value for each parameter.
-const CONTRACT: [(&str, &str, &str); 66] = [
+const CONTRACT: [(&str, &str, &str); 67] = [
     ("POST", "/v1/signatures", "/v1/signatures"),
     ("POST", "/v1/signatures:batch", "/v1/signatures:batch"),
     ("POST", "/v1/verifications", "/v1/verifications"),
@@ -64,6 +64,7 @@ const CONTRACT: [(&str, &str, &str); 66] = [
     ("GET", "/v1/audit/entries", "/v1/audit/entries"),
     ("GET", "/v1/audit/checkpoint", "/v1/audit/checkpoint"),
     ("GET", "/v1/audit/proofs/{index}", "/v1/audit/proofs/0"),
+    ("GET", "/v1/audit/proofs:consistency", "/v1/audit/proofs:consistency?first=0"),
     ("POST", "/v1/sessions", "/v1/sessions"),
     ("POST", "/v1/stamps", "/v1/stamps"),
     ("POST", "/v1/stamps:verify", "/v1/stamps:verify"),

@@ -85,7 +85,7 @@ async fn entries(
 ) -> Result<Vec<(StoredEntry, Value)>, Problem> {
     let unreadable = |error| Problem::database(&error);
     let mut found = Vec::new();
-    let mut end = gateway.store.audit_length().await.map_err(unreadable)?;
+    let mut end = gateway.store.audit_size(gateway.audit.record().id).await.map_err(unreadable)?;
     'pages: while end > 0 {
         let start = end.saturating_sub(PAGE);
         let page = u32::try_from(end - start).unwrap_or(u32::MAX);

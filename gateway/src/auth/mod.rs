@@ -32,6 +32,7 @@ use crate::admission::Place;
 use crate::problem::Problem;
 use crate::request_id;
 use crate::state::Gateway;
+use crate::tally::CallerSlot;
 use rate::Rates;
 use register::{Apps, KnownApp, KnownCredential};
 use signed::Nobody;
@@ -138,6 +139,13 @@ pub(crate) struct Authenticated {
 }
 
 impl Authenticated {
+    /// Whoever is refused from here on is on record by name.
+    fn note(&self, parts: &Parts) {
+        if let Some(slot) = parts.extensions.get::<CallerSlot>() {
+            slot.fill(self.actor());
+        }
+    }
+
     /// The app, if it has the scope.
     pub(crate) fn with(&self, scope: Scope) -> Result<&App, Problem> {
         if self.app.scopes.contains(scope.name()) {
@@ -212,7 +220,9 @@ impl FromRequestParts<Gateway> for Authenticated {
         }
         let peer = parts.extensions.get::<Peer>().cloned();
         if let Some(Peer::Local(user)) = peer {
-            return Ok(Self { app: Arc::clone(&user.app), user: Some(user) });
+            let authenticated = Self { app: Arc::clone(&user.app), user: Some(user) };
+            authenticated.note(parts);
+            return Ok(authenticated);
         }
         let mut attempt = Attempt::by(peer);
         let proved = match prove(parts, gateway, &mut attempt).await {
@@ -220,9 +230,10 @@ impl FromRequestParts<Gateway> for Authenticated {
             Err(problem) => return Err(attempt.refused(gateway, problem).await),
         };
         attempt.succeeded(gateway);
-        admit(&parts.extensions, gateway, &proved.app.app)?;
         let app = proved.restricted.unwrap_or_else(|| Arc::clone(&proved.app.app));
         let authenticated = Self { app, user: None };
+        authenticated.note(parts);
+        admit(&parts.extensions, gateway, &proved.app.app)?;
         parts.extensions.insert(authenticated.clone());
         Ok(authenticated)
     }

@@ -1,6 +1,7 @@
 //! Subcommands that read and change a running gateway, over its admin socket.
 
 mod apps;
+mod audit;
 mod client;
 mod devices;
 mod keys;
@@ -17,6 +18,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 pub(crate) use apps::AppArguments;
+pub(crate) use audit::{AuditArguments, audit};
 pub(crate) use devices::DeviceArguments;
 pub(crate) use keys::KeyArguments;
 pub(crate) use trust::trust;

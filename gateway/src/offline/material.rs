@@ -14,7 +14,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, String> {
 }
 
 /// The trust store that the command line describes; each path is a file or a folder of files.
-pub(super) fn trust(
+pub(crate) fn trust(
     anchors: &[PathBuf],
     intermediates: &[PathBuf],
     crls: &[PathBuf],

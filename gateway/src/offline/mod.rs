@@ -17,6 +17,7 @@ use formats::{Judgement, Verdict};
 use serde_json::{Map, Value, json};
 
 pub(crate) use identifiers::{IdentifierArguments, cert_id, uscc};
+pub(crate) use material::trust;
 pub(crate) use verify::{VerifyArguments, verify};
 
 /// How the answers are written.

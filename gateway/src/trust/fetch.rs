@@ -100,8 +100,8 @@ pub(super) enum Fetched {
     Unchanged,
 }
 
-/// Fetches by one configuration.
-pub(super) struct Fetcher {
+/// Fetches and sends by one configuration.
+pub(crate) struct Fetcher {
     client: Client,
     crl_limit: usize,
 }
@@ -148,6 +148,17 @@ impl Fetcher {
             self.client.post(url.as_str()).header(CONTENT_TYPE, "application/ocsp-request").body(request);
         let response = request.send().await.map_err(|error| Failure::of(&error))?;
         body(response, OCSP_LIMIT).await
+    }
+
+    /// Sends a text; what is answered does not matter if it is a success.
+    pub(crate) async fn post_text(&self, url: &SourceUrl, text: String) -> Result<(), Failure> {
+        let request = self.client.post(url.as_str()).header(CONTENT_TYPE, "text/plain; charset=utf-8");
+        let response = request.body(text).send().await.map_err(|error| Failure::of(&error))?;
+        if response.status().is_success() {
+            Ok(())
+        } else {
+            Err(Failure::new("http_status", format!("it answered {}", response.status())))
+        }
     }
 }
 

@@ -6,10 +6,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use config::Trust;
+use config::{Fetch, Trust};
 use formats::scheme::HashAlgorithm;
 use formats::{Certificate, Crl, FormatError};
 
+use super::fetch::Fetcher;
 use crate::error::StartupError;
 use crate::material::{Digests, Unusable};
 
@@ -58,6 +59,15 @@ impl TrustFiles {
         let digests = reader.digests();
         let files = Self { anchors, license_anchors, intermediates, crls, tls_anchors, responders, digests };
         if reader.unusable.is_empty() { Ok(files) } else { Err(reader.unusable) }
+    }
+
+    /// What asks and sends by the configuration; over HTTPS to whom these files trust.
+    ///
+    /// # Errors
+    /// What of them cannot be used.
+    pub(crate) fn fetcher(&self, fetch: &Fetch) -> Result<Fetcher, StartupError> {
+        let fetcher = Fetcher::new(fetch, &self.tls_anchors);
+        fetcher.map_err(|reason| StartupError::file(&fetch.folder, reason))
     }
 
     pub(crate) fn digests(&self) -> &Digests {

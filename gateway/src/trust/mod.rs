@@ -24,7 +24,6 @@ use verify_front::TrustInForce;
 
 use cache::Cache;
 use crl_source::CrlJob;
-use fetch::Fetcher;
 use files::{ResponderFiles, TrustFiles};
 use record::Attempts;
 use responder::Asking;
@@ -32,6 +31,8 @@ use shelf::Shelf;
 use store::AuditLog;
 
 use crate::error::StartupError;
+
+pub(crate) use fetch::Fetcher;
 
 /// Keeps trust up to date; stays while configurations come and go.
 pub(crate) struct TrustKeeper {
@@ -162,8 +163,7 @@ impl TrustKeeper {
         if self.jobs().begun_with.as_ref() == Some(&begun) {
             return Ok(());
         }
-        let fetcher = Fetcher::new(&trust.fetch, &files.tls_anchors);
-        let fetcher = Arc::new(fetcher.map_err(|reason| StartupError::file(&trust.fetch.folder, reason))?);
+        let fetcher = Arc::new(files.fetcher(&trust.fetch)?);
         let shelf = Arc::clone(&self.shelf);
         // What was kept on disk is read and checked.
         let making = tokio::task::spawn_blocking(move || {

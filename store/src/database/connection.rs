@@ -21,8 +21,6 @@ const POSTGRES_WRITERS: u32 = 8;
 pub(crate) enum AdvisoryLock {
     /// Held by a transaction that reads before it writes; what SQLite's write lock is.
     Write = 1,
-    /// Held by a transaction that appends to the audit log.
-    AuditLog = 2,
 }
 
 /// The first number of every lock, so that they do not meet another program's.
@@ -228,7 +226,7 @@ impl DedicatedConnection {
     }
 
     /// A transaction that may write from its start.
-    pub(crate) async fn begin(&mut self) -> Result<Transaction<'_>, sqlx::Error> {
+    pub(crate) async fn begin_write(&mut self) -> Result<Transaction<'_>, sqlx::Error> {
         Ok(match self {
             Self::Sqlite(connection, turns) => {
                 let turn = turns.take().await;
@@ -240,13 +238,6 @@ impl DedicatedConnection {
                 Transaction { connection: Connection::Postgres(begun), _turn: Turn::default() }
             }
         })
-    }
-
-    /// A transaction that may write from its start and holds this lock.
-    pub(crate) async fn begin_write(&mut self, lock: AdvisoryLock) -> Result<Transaction<'_>, sqlx::Error> {
-        let mut transaction = self.begin().await?;
-        transaction.lock(lock).await?;
-        Ok(transaction)
     }
 
     /// Takes a name's lock for as long as the connection is there; false if somebody else has it. A SQLite file has

@@ -77,6 +77,20 @@ impl Database {
         }
     }
 
+    /// Another database with the same content, of one that no store has open.
+    pub(crate) fn copy(&self) -> Self {
+        match self {
+            Self::Sqlite(folder) => {
+                let copy = tempfile::tempdir().unwrap();
+                for file in std::fs::read_dir(folder.path()).unwrap().map(Result::unwrap) {
+                    std::fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();
+                }
+                Self::Sqlite(copy)
+            }
+            Self::Postgres(name) => Self::Postgres(server().copy(name)),
+        }
+    }
+
     /// An open store with the newest schema.
     pub(crate) async fn create(&self) -> Store {
         Store::create(self.access()).await.unwrap()

@@ -1,6 +1,7 @@
 //! `load crash`: the gateway, and on PostgreSQL the database server too, is killed again and again under a mixture of
 //! requests, each of which is sent until it is answered. Whatever was acknowledged must be in the audit log, nothing that
-//! came under an idempotency key may stand there twice, and who asks once more gets the first answer.
+//! came under an idempotency key may stand there twice, who asks once more gets the first answer, and in the end the log
+//! verifies.
 
 mod judge;
 mod traffic;
@@ -8,11 +9,12 @@ mod traffic;
 use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde_json::{Value, json};
-use tests::{Folder, Postgres, Site, audit_on};
+use tests::{Folder, Postgres, Site, audit_on, gateway};
 
 use crate::{Fallible, say};
 use traffic::Traffic;
@@ -116,14 +118,17 @@ pub(crate) fn crash(options: &Options) -> Fallible<()> {
         Some(Server { server, database }) => audit_on(server, database),
         None => site.audit(),
     };
-    drop(site);
+    let log = verify(site)?;
     let (figures, acknowledged, mut wrong) = traffic.into_parts();
     let twice = judge::compare(&acknowledged, &entries, &mut wrong);
+    if log["intact"] != true || log["unsigned"] != 0 {
+        wrong.push(format!("the audit log does not verify: {log}"));
+    }
     let mut report = json!({
         "seed": seed, "kills": options.kills, "database": if options.postgres { "postgresql" } else { "sqlite" },
         "database_kills": database_kills, "entries": entries.len(), "done_twice": twice, "wrong": wrong.len(),
         "examples": wrong.iter().take(TOLD).collect::<Vec<_>>(), "ready_again_ms": middle(restarts),
-        "ready_after_database_ms": middle(returns),
+        "ready_after_database_ms": middle(returns), "checkpoints": log["checkpoints"], "signed": log["signed"],
     });
     if let (Value::Object(report), Value::Object(figures)) = (&mut report, figures) {
         report.extend(figures);
@@ -139,6 +144,16 @@ pub(crate) fn crash(options: &Options) -> Fallible<()> {
         }
         many => Err(format!("seed {seed}: {many} things are wrong").into()),
     }
+}
+
+/// Stops the gateway and has the log that it leaves verified.
+fn verify(site: Site) -> Fallible<Value> {
+    let (folder, _) = site.stop();
+    let mut verifier = Command::new(gateway());
+    verifier.args(["audit", "verify", "--json", "--config"]).arg(folder.config());
+    let ran = verifier.output()?;
+    let said = String::from_utf8_lossy(&ran.stderr).into_owned();
+    serde_json::from_slice(&ran.stdout).map_err(|_| format!("license-gateway audit verify: {said}").into())
 }
 
 #[derive(Clone, Copy)]

@@ -1,0 +1,66 @@
+//! What an entry says, and the bytes that stand for it.
+
+use serde::{Deserialize, Serialize};
+use time::{OffsetDateTime, UtcOffset};
+
+use super::tree::Hash;
+use crate::StoreError;
+
+/// What happened. Texts hold ids and digests, never the content they stand for.
+///
+/// The stored form is this struct as JSON (RFC 8785): its fields stand in the order of their names, absent
+/// ones are left out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuditEntry {
+    /// What was asked for.
+    pub action: String,
+    /// Who asked: an app, an operator or the gateway itself.
+    pub actor: String,
+    /// When.
+    #[serde(with = "time::serde::rfc3339")]
+    pub at: OffsetDateTime,
+    /// The device that did it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+    /// Digest of the input, hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_digest: Option<String>,
+    /// The key that was used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// How it ended: `ok` or the stable code of the error.
+    pub outcome: String,
+    /// The request it belongs to.
+    pub request_id: String,
+    /// Digest of the result, hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result_digest: Option<String>,
+    /// What it was done to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+}
+
+impl AuditEntry {
+    /// The bytes that are stored and hashed.
+    ///
+    /// # Errors
+    /// [`StoreError::AuditTime`]: RFC 3339 cannot write the time.
+    pub fn canonical_json(mut self) -> Result<Vec<u8>, StoreError> {
+        self.at = self.at.checked_to_offset(UtcOffset::UTC).ok_or(StoreError::AuditTime)?;
+        serde_json::to_vec(&self).map_err(|_| StoreError::AuditTime)
+    }
+}
+
+/// An entry as it stands in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredEntry {
+    /// Its place, dense from 0.
+    pub index: u64,
+    /// When it was committed, in Unix seconds; never goes back within a log.
+    pub written_at: i64,
+    /// The canonical JSON that was hashed.
+    pub entry: Vec<u8>,
+    /// The hash stored beside it, not recomputed: see [`leaf_hash`](super::leaf_hash).
+    pub leaf_hash: Hash,
+}
