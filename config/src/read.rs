@@ -159,11 +159,6 @@ impl<'r> Section<'r> {
         self.reader.mistake_at(at, format!("{}: {message}", self.path(field)));
     }
 
-    /// Whether the field is there.
-    pub(crate) fn has(&self, name: &str) -> bool {
-        self.table.is_some_and(|table| table.get(name).is_some())
-    }
-
     pub(crate) fn text(&mut self, name: &'static str) -> Option<&'r str> {
         let (_, value) = self.value(name)?;
         if value.as_str().is_none() {

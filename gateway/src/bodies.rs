@@ -69,7 +69,7 @@ pub enum Form {
 }
 
 /// All of them.
-pub const KINDS: [Kind; 18] = [
+pub const KINDS: [Kind; 19] = [
     object("signature", fields::<SignatureRequest>, |bodies, octets| {
         bodies.one(octets, SignatureRequest::check)
     }),

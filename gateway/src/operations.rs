@@ -48,9 +48,6 @@ pub(crate) struct AuditReadiness {
     unsigned_since: Option<String>,
 }
 
-/// How long the database may take to say that it is there.
-const PATIENCE: Duration = Duration::from_secs(1);
-
 /// Ready: every device had its first try, some group can sign, the database answers and is unlocked. One group down does not
 /// make the gateway unready, because the other still serves.
 #[utoipa::path(

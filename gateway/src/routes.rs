@@ -38,6 +38,10 @@ fn business() -> Router<Gateway> {
         .route("/v1/licenses/{uscc}/status", get(licenses::get_status))
         .route("/v1/keys", get(keys::list_keys))
         .route("/v1/keys/{id}", get(keys::get_key))
+        .route("/v1/audit/entries", get(audit::list_entries))
+        .route("/v1/audit/checkpoint", get(audit::get_checkpoint))
+        .route("/v1/audit/proofs:consistency", get(audit::get_consistency))
+        .route("/v1/audit/proofs/{index}", get(audit::get_inclusion))
 }
 
 /// The devices and what is trusted, for operating systems and for administration.

@@ -5,7 +5,6 @@ mod archiving;
 pub(crate) mod routes;
 mod witnessing;
 
-use std::path::Path;
 use std::time::Duration;
 
 use config::Config;

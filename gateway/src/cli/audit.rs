@@ -421,8 +421,9 @@ impl Judge {
             return said(Some(false), "its certificate speaks for another key");
         }
         // It signed for as long as it was valid: judged at a time within that, and not now.
-        let at = certificate.not_before() + (certificate.not_after() - certificate.not_before()) / 2;
-        let at = at.min(OffsetDateTime::now_utc()).max(certificate.not_before());
+        let half: time::Duration = (certificate.not_after() - certificate.not_before()) / 2_i32;
+        let at =
+            (certificate.not_before() + half).min(OffsetDateTime::now_utc()).max(certificate.not_before());
         let judgement = formats::chain::validate(certificate, issuers, anchors, Usage::DocumentSigning, at);
         match judgement.verdict {
             Verdict::Valid => said(Some(true), &certificate.subject()),

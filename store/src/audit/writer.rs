@@ -149,12 +149,12 @@ impl AuditLog {
     /// Throws an entry away; an answer that goes with it is kept all the same.
     async fn discard(&self, discarded: &AtomicU64, keeping: Option<Keeping>) -> Result<u64, StoreError> {
         let index = discarded.fetch_add(1, Ordering::Relaxed);
-        match keeping {
-            Some(Keeping { claim, answer }) if !self.store.keep_answer(&claim, &answer(index)).await? => {
-                Err(StoreError::AuditUnavailable)
-            }
-            _ => Ok(index),
+        if let Some(Keeping { claim, answer }) = keeping
+            && !self.store.keep_answer(&claim, &answer(index)).await?
+        {
+            return Err(StoreError::AuditUnavailable);
         }
+        Ok(index)
     }
 
     /// Stores a checkpoint with the next commit.

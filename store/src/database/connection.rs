@@ -264,7 +264,7 @@ impl DedicatedConnection {
     /// of whichever connection.
     pub(crate) async fn leave_the_disk_to_others(&mut self) -> Result<(), sqlx::Error> {
         match self {
-            Self::Sqlite(connection) => {
+            Self::Sqlite(connection, _) => {
                 sqlx::query("PRAGMA synchronous = NORMAL").execute(connection).await.map(drop)
             }
             Self::Postgres(connection) => {
