@@ -1,14 +1,14 @@
 //! Counters and gauges in a registry of their own: nothing global, no personal data, no caller-made labels.
 
-use std::collections::HashSet;
+mod labels;
+
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use config::{AppId, KeyId};
 use formats::Verdict;
 use hsm_driver::{KeyState, State};
-use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -18,163 +18,16 @@ use prometheus_client::registry::Registry;
 use rustls::ProtocolVersion;
 use time::OffsetDateTime;
 
+use labels::{
+    AppLabel, AppStatus, Because, Code, CrlLabel, DeviceError, DeviceLabel, DeviceQuantile, DeviceStateLabel,
+    GroupLabel, Handshake, Judged, KeyLabel, KeyStatus, Names, Outcome, PoolLabel, Request, Route, Signature,
+    SourceLabel, SourceOutcome, TlsFile, Trust,
+};
+
 use crate::logging::Slow;
 use crate::state::Gateway;
 use crate::tls::TlsSet;
 use crate::trust::TrustKeeper;
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Request {
-    route: String,
-    method: &'static str,
-    status: u16,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Route {
-    route: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct AppLabel {
-    app: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct AppStatus {
-    app: String,
-    status: u16,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct KeyLabel {
-    key: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct KeyStatus {
-    key: String,
-    status: u16,
-}
-
-/// The most apps, and keys, that have figures of their own; the others share those of `other`.
-const MOST_LABELS: usize = 200;
-
-/// Names that have figures of their own, in the order in which they came.
-#[derive(Default)]
-struct Names(Mutex<HashSet<String>>);
-
-impl Names {
-    fn label(&self, name: &str) -> String {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.contains(name) {
-            return name.to_owned();
-        }
-        if known.len() >= MOST_LABELS {
-            return "other".to_owned();
-        }
-        known.insert(name.to_owned());
-        name.to_owned()
-    }
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Code {
-    code: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Because {
-    cause: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct TlsFile {
-    what: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Handshake {
-    version: &'static str,
-    outcome: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Signature {
-    device: String,
-    algorithm: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Judged {
-    what: &'static str,
-    verdict: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Trust {
-    trust: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Outcome {
-    outcome: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct DeviceLabel {
-    device: String,
-    group: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct DeviceQuantile {
-    device: String,
-    quantile: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct DeviceError {
-    device: String,
-    code: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct DeviceStateLabel {
-    device: String,
-    state: &'static str,
-}
-
-/// A revocation list in force: its issuer, and the address it was fetched from or `files`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct CrlLabel {
-    issuer: String,
-    source: String,
-}
-
-/// A configured source of revocations.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct SourceLabel {
-    kind: &'static str,
-    url: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct SourceOutcome {
-    kind: &'static str,
-    url: String,
-    outcome: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct GroupLabel {
-    group: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct PoolLabel {
-    pool: &'static str,
-}
 
 type Timing<L = Route> = Family<L, Histogram, fn() -> Histogram>;
 
@@ -722,20 +575,5 @@ impl Metrics {
         // Writing to a String cannot fail.
         encode(&mut text, &self.registry).unwrap_or_default();
         text
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_so_many_names_have_figures_of_their_own() {
-        let names = Names::default();
-        for number in 0..MOST_LABELS {
-            assert_eq!(names.label(&format!("app-{number}")), format!("app-{number}"));
-        }
-        assert_eq!(names.label("one-more"), "other");
-        assert_eq!(names.label("app-7"), "app-7");
     }
 }

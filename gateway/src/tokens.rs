@@ -137,8 +137,7 @@ async fn token(gateway: &Gateway, request: Request) -> Result<TokenResponse, Ref
     let (parts, body) = request.into_parts();
     let form = form(gateway, &parts.headers, body).await.map_err(|problem| ("invalid_request", problem))?;
     if form.grant_type != "client_credentials" {
-        let detail = "grant_type must be client_credentials";
-        return Err(("unsupported_grant_type", Problem::token_request("unsupported_grant_type", detail)));
+        return Err(("unsupported_grant_type", Problem::unsupported_grant_type()));
     }
     let mut attempt = Attempt::by(parts.extensions.get::<Peer>().cloned());
     let certificate = mutual_tls::certificate(&parts);
@@ -158,8 +157,7 @@ async fn token(gateway: &Gateway, request: Request) -> Result<TokenResponse, Ref
         Some(wanted) => wanted.split(' ').filter(|scope| !scope.is_empty()).collect(),
     };
     if let Some(missing) = scope.iter().find(|scope| !app.scopes.contains(**scope)) {
-        let detail = format!("this app has no scope {}", missing.chars().take(64).collect::<String>());
-        return Err(("invalid_scope", Problem::token_request("invalid_scope", detail)));
+        return Err(("invalid_scope", Problem::invalid_scope(missing)));
     }
     issue(gateway, &client, scope.join(" ")).await.map_err(|problem| ("temporarily_unavailable", problem))
 }
@@ -174,11 +172,10 @@ async fn form(
     let essence = media_type.split(';').next().unwrap_or_default().trim();
     if !essence.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
         let detail = "the request body must be application/x-www-form-urlencoded";
-        return Err(Problem::token_request("invalid_request", detail));
+        return Err(Problem::token_request(detail));
     }
     let body = body::read(body, LARGEST, Patience::of(&gateway.config.server)).await?;
-    let wrong =
-        |error: serde_urlencoded::de::Error| Problem::token_request("invalid_request", error.to_string());
+    let wrong = |error: serde_urlencoded::de::Error| Problem::token_request(error.to_string());
     serde_urlencoded::from_bytes(&body).map_err(wrong)
 }
 

@@ -32,7 +32,6 @@ fn app(id: &str) -> App {
         groups: [GroupId::parse("bureau").unwrap()].into(),
         fields: ["name".to_owned()].into(),
         packages: ["sms".to_owned()].into(),
-        contacts: vec!["值班室".to_owned(), "duty office".to_owned()],
         rate: Some(Rate { per_second: 20, burst: 40 }),
         not_before: Some(AT),
         not_after: Some(AT + Duration::days(365)),

@@ -85,7 +85,8 @@ impl Signer {
 
     /// A DER signature.
     pub fn sign_octets(&self, text: &[u8]) -> Vec<u8> {
-        let message = self.folder.write("message", text);
+        // Tests of one signer run side by side.
+        let message = self.folder.write(&format!("message-{}", nonce()), text);
         let mut openssl = Command::new("openssl");
         openssl.args(["pkeyutl", "-sign", "-rawin", "-inkey", "key.pem", "-in"]).arg(message);
         match self.sm2 {
@@ -119,8 +120,7 @@ impl Signer {
     }
 
     fn pkcs8(&self) -> Vec<u8> {
-        self.folder.openssl("pkcs8 -topk8 -nocrypt -in key.pem -outform DER -out key.der").expect("pkcs8");
-        self.folder.read("key.der")
+        self.folder.openssl("pkcs8 -topk8 -nocrypt -in key.pem -outform DER").expect("pkcs8").stdout
     }
 
     fn fixed_p256(&self, message: &[u8]) -> Vec<u8> {

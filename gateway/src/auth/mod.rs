@@ -268,15 +268,15 @@ async fn prove(parts: &Parts, gateway: &Gateway, attempt: &mut Attempt) -> Resul
 pub(crate) fn admitted(app: &Arc<KnownApp>, at: OffsetDateTime) -> Result<(), Problem> {
     let App { id, state, not_before, not_after, .. } = &*app.app;
     match state {
-        AppState::Disabled => return Err(Problem::app_refused("app_disabled", id, "is disabled")),
-        AppState::Locked => return Err(Problem::app_refused("app_locked", id, "is locked")),
+        AppState::Disabled => return Err(Problem::app_disabled(id)),
+        AppState::Locked => return Err(Problem::app_locked(id)),
         AppState::Enabled => {}
     }
     if not_before.is_some_and(|since| at < since) {
-        return Err(Problem::app_refused("app_not_valid", id, "is not served yet"));
+        return Err(Problem::app_not_valid(id, "is not served yet"));
     }
     if not_after.is_some_and(|until| at >= until) {
-        return Err(Problem::app_refused("app_not_valid", id, "is not served any more"));
+        return Err(Problem::app_not_valid(id, "is not served any more"));
     }
     Ok(())
 }

@@ -108,8 +108,21 @@ impl Problem {
     }
 
     /// A token request that says something that cannot be.
-    pub(crate) fn token_request(code: &'static str, detail: impl Into<String>) -> Self {
+    fn token_refused(code: &'static str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, code, "Invalid token request", detail)
+    }
+
+    pub(crate) fn token_request(detail: impl Into<String>) -> Self {
+        Self::token_refused("invalid_request", detail)
+    }
+
+    pub(crate) fn unsupported_grant_type() -> Self {
+        Self::token_refused("unsupported_grant_type", "grant_type must be client_credentials")
+    }
+
+    pub(crate) fn invalid_scope(missing: &str) -> Self {
+        let shown: String = missing.chars().take(64).collect();
+        Self::token_refused("invalid_scope", format!("this app has no scope {shown}"))
     }
 
     pub(crate) fn token_key_unfit() -> Self {
@@ -121,8 +134,20 @@ impl Problem {
     }
 
     /// Told to the app itself only: it has proved to be it.
-    pub(crate) fn app_refused(code: &'static str, app: &AppId, why: &str) -> Self {
+    fn app_refused(code: &'static str, app: &AppId, why: &str) -> Self {
         Self::new(StatusCode::FORBIDDEN, code, "Not permitted", format!("app {app} {why}"))
+    }
+
+    pub(crate) fn app_disabled(app: &AppId) -> Self {
+        Self::app_refused("app_disabled", app, "is disabled")
+    }
+
+    pub(crate) fn app_locked(app: &AppId) -> Self {
+        Self::app_refused("app_locked", app, "is locked")
+    }
+
+    pub(crate) fn app_not_valid(app: &AppId, why: &str) -> Self {
+        Self::app_refused("app_not_valid", app, why)
     }
 
     pub(crate) fn too_many_failures(wait: Duration) -> Self {
