@@ -23,6 +23,7 @@ use crate::auth::{self, Peer, Scope, admitted, holding, signed};
 use crate::body::{self, Patience};
 use crate::problem::{Problem, ProblemDocument};
 use crate::state::Gateway;
+use crate::tally::CallerSlot;
 
 /// Octets of a token request.
 const LARGEST: usize = 16 << 10;
@@ -145,12 +146,15 @@ async fn token(gateway: &Gateway, request: Request) -> Result<TokenResponse, Ref
         Ok(client) => client,
         Err(problem) => {
             let unavailable = problem.is_unavailable();
-            let problem = attempt.refused(gateway, problem).await;
+            let problem = attempt.refused(&parts.extensions, gateway, problem).await;
             return Err((if unavailable { "temporarily_unavailable" } else { "invalid_client" }, problem));
         }
     };
     attempt.succeeded(gateway);
     let app = &client.app.app;
+    if let Some(slot) = parts.extensions.get::<CallerSlot>() {
+        slot.fill(app.id.to_string());
+    }
     auth::admit(&parts.extensions, gateway, app).map_err(|problem| ("temporarily_unavailable", problem))?;
     let scope = match &form.scope {
         None => app.scopes.iter().map(String::as_str).collect::<Vec<_>>(),
@@ -200,7 +204,10 @@ async fn client(
     };
     // By its id only if it can be one: what is remembered of strangers is small.
     let claimed = form.client_id.as_deref().and_then(|id| AppId::parse(id).ok());
-    attempt.claims(claimed.as_ref().map_or("certificate", AppId::as_str));
+    match &claimed {
+        Some(app) => attempt.claims_app(app),
+        None => attempt.claims("certificate"),
+    }
     attempt.admit(gateway)?;
     let (app, known) =
         mutual_tls::whose(&certificate, &register, now).ok_or_else(Problem::certificate_unknown)?;
@@ -227,7 +234,7 @@ async fn asserted(
     let jws = Jws::parse(text).ok_or_else(not_proved)?;
     let assertion: Assertion = jws.claims().ok_or_else(not_proved)?;
     let id = AppId::parse(&assertion.iss).map_err(|_| not_proved())?;
-    attempt.claims(id.as_str());
+    attempt.claims_app(&id);
     attempt.admit(gateway)?;
     let app = register.app(&id);
     let signer = signer(gateway, app, &jws, now).ok_or_else(not_proved)?;

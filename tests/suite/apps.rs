@@ -277,6 +277,12 @@ fn one_act_ends_an_attack_and_keeps_the_evidence() {
         signer.request("POST", "/v1/signatures", order).send(&site).expect(201);
     }
     key.get("/v1/keys").expect(200);
+    let thief = Signer::new("attacked", "sm2");
+    thief.request("GET", "/v1/keys", b"").send(&site).expect(401);
+    let claimed = |entry: &Value| entry["actor"] == "unproved:attacked:127.0.0.1";
+    eventually("the guess is on record", Duration::from_secs(30), || {
+        site.audit().iter().any(claimed).then_some(())
+    });
     let frozen = site.app_command(&["freeze", "attacked", "--reason", "its key was stolen"]);
     assert_eq!((&frozen["state"], &frozen["state_reason"]), (&json!("locked"), &json!("its key was stolen")));
     // Contained: no proof of it opens anything, also on a connection that is open.
@@ -307,6 +313,7 @@ fn one_act_ends_an_attack_and_keeps_the_evidence() {
     let signed =
         entries.iter().filter(|line| line["entry"]["actor"] == "attacked" && !line["entry"]["key"].is_null());
     assert_eq!(signed.count(), 3, "{lines}");
+    assert!(entries.iter().any(|line| claimed(&line["entry"])), "{lines}");
     let requests = std::fs::read_to_string(folder.join("requests.txt")).unwrap();
     assert!(entries.iter().all(|line| requests.contains(line["entry"]["request_id"].as_str().unwrap())));
     // Restored: with a new key, by somebody who says so.

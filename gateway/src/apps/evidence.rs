@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use config::AppId;
 use serde_json::{Value, json};
-use store::StoredEntry;
+use store::{LogRecord, StoredEntry};
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
@@ -41,11 +41,16 @@ pub(super) async fn freeze(
     if let Some(members) = known.as_object_mut() {
         members.remove("contacts"); // people, whom the register keeps sealed
     }
-    let entries = entries(gateway, app, at - REACH).await?;
+    let mut entries = Vec::new();
+    for log in gateway.store.audit_logs().await.map_err(|error| Problem::database(&error))? {
+        let found = entries_of(gateway, &log, app, at - REACH).await?;
+        entries.extend(found.into_iter().map(|found| (log.origin.clone(), found)));
+    }
     let requests: BTreeSet<&str> =
-        entries.iter().filter_map(|(_, entry)| entry["request_id"].as_str()).collect();
-    let lines = entries.iter().map(|(stored, entry)| {
-        let line = json!({"index": stored.index, "leaf_hash": hex::encode(stored.leaf_hash), "entry": entry});
+        entries.iter().filter_map(|(_, (_, entry))| entry["request_id"].as_str()).collect();
+    let lines = entries.iter().map(|(log, (stored, entry))| {
+        let leaf_hash = hex::encode(stored.leaf_hash);
+        let line = json!({"log": log, "index": stored.index, "leaf_hash": leaf_hash, "entry": entry});
         format!("{line}\n")
     });
     let folder = gateway.config.folder.join("evidence");
@@ -77,25 +82,31 @@ pub(super) async fn freeze(
     Ok(Evidence { folder, digest })
 }
 
-/// The app's entries, and those about it, since a time; oldest first. The log is read from its end.
-async fn entries(
+/// The app's entries of one gateway's log, and those about it, since a time; oldest first. The log is read from its end
+/// to where its archive begins.
+async fn entries_of(
     gateway: &Gateway,
+    log: &LogRecord,
     app: &AppId,
     since: OffsetDateTime,
 ) -> Result<Vec<(StoredEntry, Value)>, Problem> {
     let unreadable = |error| Problem::database(&error);
     let mut found = Vec::new();
-    let mut end = gateway.store.audit_size(gateway.audit.record().id).await.map_err(unreadable)?;
+    let mut end = gateway.store.audit_size(log.id).await.map_err(unreadable)?;
     'pages: while end > 0 {
         let start = end.saturating_sub(PAGE);
         let page = u32::try_from(end - start).unwrap_or(u32::MAX);
-        let stored = gateway.audit.entries(start, page).await.map_err(unreadable)?;
+        let stored = gateway.store.audit_entries_of(log.id, start, page).await.map_err(unreadable)?;
+        // Where the first entries are archived, later ones come in their place.
+        let stored: Vec<_> = stored.into_iter().filter(|stored| stored.index < end).collect();
+        if stored.is_empty() {
+            break;
+        }
         for stored in stored.into_iter().rev() {
-            let entry: Value = serde_json::from_slice(&stored.entry).unwrap_or_default();
-            let at = entry["at"].as_str().and_then(|at| OffsetDateTime::parse(at, &Rfc3339).ok());
-            if at.is_some_and(|at| at < since) {
+            if stored.written_at < since.unix_timestamp() {
                 break 'pages;
             }
+            let entry: Value = serde_json::from_slice(&stored.entry).unwrap_or_default();
             if concerns(&entry, app) {
                 found.push((stored, entry));
             }
@@ -114,7 +125,8 @@ fn concerns(entry: &Value, app: &AppId) -> bool {
         action.starts_with("app.") && subject.split(':').next() == Some(app.as_str())
     };
     let actor = entry["actor"].as_str().unwrap_or_default();
-    actor.strip_prefix("unproved:").unwrap_or(actor) == app.as_str() || about()
+    let claimed = || actor.strip_prefix("unproved:").and_then(|claim| claim.split(':').next());
+    actor == app.as_str() || claimed() == Some(app.as_str()) || about()
 }
 
 /// Writes the folder whole: beside its place first, so that a half-written one is never taken for evidence.

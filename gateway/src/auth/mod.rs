@@ -227,7 +227,7 @@ impl FromRequestParts<Gateway> for Authenticated {
         let mut attempt = Attempt::by(peer);
         let proved = match prove(parts, gateway, &mut attempt).await {
             Ok(proved) => proved,
-            Err(problem) => return Err(attempt.refused(gateway, problem).await),
+            Err(problem) => return Err(attempt.refused(&parts.extensions, gateway, problem).await),
         };
         attempt.succeeded(gateway);
         let app = proved.restricted.unwrap_or_else(|| Arc::clone(&proved.app.app));

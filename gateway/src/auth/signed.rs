@@ -212,7 +212,7 @@ impl Claim<'_> {
         attempt: &mut Attempt,
         text: impl FnOnce(&[u8]) -> Result<String, Problem>,
     ) -> Result<Proved, Problem> {
-        attempt.claims(self.app.as_str());
+        attempt.claims_app(self.app);
         attempt.admit(gateway)?;
         let now = OffsetDateTime::now_utc();
         if (self.at - now).abs() > WINDOW {

@@ -9,6 +9,7 @@ use std::num::NonZeroUsize;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use axum::http::Extensions;
 use config::AppId;
 use lru::LruCache;
 use store::AuditEntry;
@@ -17,6 +18,7 @@ use time::OffsetDateTime;
 use super::Peer;
 use crate::problem::Problem;
 use crate::state::Gateway;
+use crate::tally::CallerSlot;
 
 /// Failures within [`SPAN`] before a source has to wait with an app.
 const MOST_FAILURES: u32 = 10;
@@ -30,25 +32,12 @@ const KNOWN: Duration = Duration::from_secs(15 * 60);
 const ALARM: u32 = 50;
 /// Pairs of source and app that are remembered.
 const MOST_REMEMBERED: usize = 65_536;
-/// Refusals within [`SPAN`] that go into the audit log; what is more is counted there and in the metrics.
-const MOST_RECORDED: u32 = 600;
 
 /// Who failed how often.
 pub(crate) struct Throttle {
     pairs: Mutex<LruCache<(IpAddr, String), Pair>>,
     /// By the app that was claimed, whether or not there is one.
     claimed: Mutex<LruCache<String, Count>>,
-    /// What went into the audit log lately, or would have.
-    recorded: Mutex<Count>,
-}
-
-/// What a refusal is, among those before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Place {
-    /// Of this source and claim within [`SPAN`]: 1 for the first.
-    of_pair: u32,
-    /// It is the one that makes an attack of the failures in the app's name.
-    attack: bool,
 }
 
 struct Pair {
@@ -85,11 +74,7 @@ impl Count {
 impl Throttle {
     pub(crate) fn new() -> Self {
         let most = NonZeroUsize::new(MOST_REMEMBERED).expect("it is not 0");
-        Self {
-            pairs: Mutex::new(LruCache::new(most)),
-            claimed: Mutex::new(LruCache::new(most)),
-            recorded: Mutex::new(Count::new(Instant::now())),
-        }
+        Self { pairs: Mutex::new(LruCache::new(most)), claimed: Mutex::new(LruCache::new(most)) }
     }
 
     /// How long this source has to wait before it may claim this app again.
@@ -102,20 +87,15 @@ impl Throttle {
         over.then(|| SPAN.saturating_sub(now.saturating_duration_since(pair.failures.since)))
     }
 
-    /// Counts a failure.
-    fn failed(&self, source: IpAddr, claim: &str, now: Instant) -> Place {
+    /// Counts a failure; whether it is the one that makes an attack of the failures in the app's name.
+    fn failed(&self, source: IpAddr, claim: &str, now: Instant) -> bool {
         let mut pairs = self.pairs.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || Pair { failures: Count::new(now), proved: None };
-        let of_pair = pairs.get_or_insert_mut((source, claim.to_owned()), new).failures.add(now);
+        pairs.get_or_insert_mut((source, claim.to_owned()), new).failures.add(now);
         drop(pairs);
         let mut claimed = self.claimed.lock().unwrap_or_else(PoisonError::into_inner);
         let of_claim = claimed.get_or_insert_mut(claim.to_owned(), || Count::new(now)).add(now);
-        Place { of_pair, attack: of_claim == ALARM }
-    }
-
-    /// Whether one more refusal may go into the audit log.
-    fn may_record(&self, now: Instant) -> bool {
-        self.recorded.lock().unwrap_or_else(PoisonError::into_inner).add(now) <= MOST_RECORDED
+        of_claim == ALARM
     }
 
     fn proved(&self, source: IpAddr, app: &str, now: Instant) {
@@ -130,6 +110,8 @@ pub(crate) struct Attempt {
     source: Option<IpAddr>,
     local: bool,
     claim: Option<String>,
+    /// The claim is an app's id.
+    names_app: bool,
     proved: Option<AppId>,
 }
 
@@ -140,7 +122,7 @@ impl Attempt {
             Some(Peer::Network(address)) => Some(source(address.ip())),
             _ => None,
         };
-        Self { source, local, claim: None, proved: None }
+        Self { source, local, claim: None, names_app: false, proved: None }
     }
 
     /// Whether it comes from this machine.
@@ -148,9 +130,15 @@ impl Attempt {
         self.local
     }
 
-    /// Says which app it claims to be, or by what it wants to be recognised.
+    /// Says by what it wants to be recognised.
     pub(crate) fn claims(&mut self, claim: &str) {
         self.claim = Some(claim.to_owned());
+    }
+
+    /// Says which app it claims to be.
+    pub(crate) fn claims_app(&mut self, app: &AppId) {
+        self.claims(app.as_str());
+        self.names_app = true;
     }
 
     /// Refuses, before any work is done for it, a source that failed too often with what it claims.
@@ -172,42 +160,51 @@ impl Attempt {
         }
     }
 
-    /// Counts and records the refusal, and answers what the caller is told. Of a source's refusals with one app the
-    /// first and the one that slows it down are recorded in each minute: whoever guesses does not fill the log.
-    pub(crate) async fn refused(self, gateway: &Gateway, problem: Problem) -> Problem {
+    /// Counts the refusal, says for the record who was refused, and answers what the caller is told.
+    pub(crate) async fn refused(
+        self,
+        extensions: &Extensions,
+        gateway: &Gateway,
+        problem: Problem,
+    ) -> Problem {
         if problem.is_unavailable() {
             return problem; // nobody's fault but ours
         }
         let Some(source) = self.source else { return problem };
-        let (now, throttle) = (Instant::now(), &gateway.callers.throttle);
-        let who = self.proved.as_ref().map(AppId::as_str).or(self.claim.as_deref()).unwrap_or("nobody");
-        let is_guess = self.proved.is_none() && self.claim.is_some();
-        let failure = match &self.proved {
+        if let (Some(slot), Some(actor)) = (extensions.get::<CallerSlot>(), self.actor(source)) {
+            slot.fill(actor);
+        }
+        let who = match (&self.proved, &self.claim) {
             // It is who it says: no guess, and counted apart from guesses.
-            Some(_) => throttle.failed(source, &format!("{who} itself"), now),
-            None => throttle.failed(source, who, now),
+            (Some(app), _) => format!("{app} itself"),
+            (None, Some(claim)) => claim.clone(),
+            (None, None) => "nobody".to_owned(),
         };
-        let place = Place { attack: failure.attack && is_guess, ..failure };
-        if place.attack {
+        let many = gateway.callers.throttle.failed(source, &who, Instant::now());
+        if many && self.proved.is_none() && self.claim.is_some() {
             gateway.metrics.attacked();
             tracing::warn!(claim = who, failures = ALARM, "many failures to prove an app within a minute");
-        }
-        let telling = place.of_pair == 1 || place.of_pair == MOST_FAILURES || place.attack;
-        if telling && throttle.may_record(now) {
-            // No app's id has a colon: what somebody only claims is not taken for what was proved.
-            let actor = self.proved.as_ref().map_or_else(|| format!("unproved:{who}"), ToString::to_string);
-            record(gateway, actor, source, place, problem.code()).await;
+            record_attack(gateway, &who, source, problem.code()).await;
         }
         problem
     }
+
+    /// Who it is, or which app it claims to be and from where; nobody in particular if it names none. No app's id has a
+    /// colon: what somebody only claims is not taken for what was proved.
+    fn actor(&self, source: IpAddr) -> Option<String> {
+        match (&self.proved, &self.claim) {
+            (Some(app), _) => Some(app.to_string()),
+            (None, Some(claim)) if self.names_app => Some(format!("unproved:{claim}:{source}")),
+            (None, _) => None,
+        }
+    }
 }
 
-/// Puts a refusal into the audit log. It is refused also if that cannot be.
-async fn record(gateway: &Gateway, actor: String, source: IpAddr, place: Place, code: &str) {
-    let attack = if place.attack { ", an attack on this app" } else { "" };
+/// Puts into the audit log that many try to prove an app. Each refusal by itself is recorded by the edge.
+async fn record_attack(gateway: &Gateway, claim: &str, source: IpAddr, code: &str) {
     let entry = AuditEntry {
-        action: "caller.refuse".to_owned(),
-        actor,
+        action: "caller.attack".to_owned(),
+        actor: format!("unproved:{claim}:{source}"),
         at: OffsetDateTime::now_utc(),
         device: None,
         input_digest: None,
@@ -215,10 +212,10 @@ async fn record(gateway: &Gateway, actor: String, source: IpAddr, place: Place, 
         outcome: code.to_owned(),
         request_id: crate::request_id::current(),
         result_digest: None,
-        subject: Some(format!("from {source}, number {} within a minute{attack}", place.of_pair)),
+        subject: Some(format!("{ALARM} failures to prove this app within a minute, the last from {source}")),
     };
     if let Err(error) = gateway.audit.append(entry).await {
-        tracing::error!(%error, "a refusal could not be recorded");
+        tracing::error!(%error, "an attack could not be recorded");
     }
 }
 
@@ -242,7 +239,7 @@ mod tests {
     const OTHER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
 
     fn fail(throttle: &Throttle, source: IpAddr, times: u32, at: Instant) -> u32 {
-        (0..times).map(|_| u32::from(throttle.failed(source, "app", at).attack)).sum()
+        (0..times).map(|_| u32::from(throttle.failed(source, "app", at))).sum()
     }
 
     #[test]
@@ -280,10 +277,6 @@ mod tests {
         for number in 0..MOST_REMEMBERED + 10 {
             throttle.failed(ONE, &number.to_string(), now);
         }
-        assert_eq!(
-            (0..2 * MOST_RECORDED).filter(|_| throttle.may_record(now)).count(),
-            MOST_RECORDED as usize
-        );
         assert_eq!(throttle.pairs.lock().unwrap().len(), MOST_REMEMBERED);
     }
 
