@@ -185,7 +185,7 @@ impl Served {
                 builder.max_local_error_reset_streams(MOST_ERRORS);
                 let connection = builder.serve_connection(TokioIo::new(stream), service);
                 let end = http2::Connection::graceful_shutdown;
-                pace::attend(connection, end, &pace, &limits.pace, closing).await
+                Box::pin(pace::attend(connection, end, &pace, &limits.pace, closing)).await
             }
         };
         match ended {
@@ -345,10 +345,14 @@ impl Listener {
                 let _places = (permit, place);
                 let _open = served.metrics.connection_open();
                 let visitor = Visitor::plain(Peer::Network(address), door);
+                // Boxed: a plain connection, most of them idle, does not take the room of what TLS needs.
                 if entrance == Entrance::Http {
-                    served.serve(stream, visitor, closing).await;
-                } else if let Some((stream, visitor)) = served.shake_hands(stream, entrance, visitor).await {
-                    served.serve(stream, visitor, closing).await;
+                    Box::pin(served.serve(stream, visitor, closing)).await;
+                } else {
+                    let shaken = Box::pin(served.shake_hands(stream, entrance, visitor)).await;
+                    if let Some((stream, visitor)) = shaken {
+                        Box::pin(served.serve(stream, visitor, closing)).await;
+                    }
                 }
             });
         }

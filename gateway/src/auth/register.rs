@@ -14,6 +14,9 @@ use tokio::sync::Mutex;
 /// After so long the database is asked whether anything changed. With the time that takes, a change takes effect
 /// within a second, on every replica.
 const FRESH: Duration = Duration::from_millis(500);
+/// After so long one request asks while the others go on with what is held: if all waited, they would hold places that
+/// nobody has claimed, and keep out callers who have nothing to do with it.
+const SOON: Duration = Duration::from_millis(250);
 
 /// The register, read anew when it changed.
 pub(crate) struct Apps {
@@ -39,12 +42,17 @@ impl Apps {
     /// # Errors
     /// The database does not say whether it has changed: then nobody is known.
     pub(crate) async fn register(&self) -> Result<Arc<Register>, StoreError> {
-        if let Some(register) = self.fresh() {
-            return Ok(register);
+        if let Some(held) = self.fresh() {
+            if held.checked.elapsed() >= SOON
+                && let Ok(_turn) = self.reading.try_lock()
+            {
+                return self.read().await;
+            }
+            return Ok(Arc::clone(&held.register));
         }
         let _turn = self.reading.lock().await;
         match self.fresh() {
-            Some(register) => Ok(register),
+            Some(held) => Ok(Arc::clone(&held.register)),
             None => self.read().await,
         }
     }
@@ -55,11 +63,9 @@ impl Apps {
         self.read().await
     }
 
-    fn fresh(&self) -> Option<Arc<Register>> {
-        let held = self.held.load();
-        let held =
-            held.as_ref().filter(|held| held.checked.elapsed() < FRESH && self.is_judged(&held.register));
-        held.map(|held| Arc::clone(&held.register))
+    fn fresh(&self) -> Option<Arc<Held>> {
+        let held = self.held.load_full();
+        held.filter(|held| held.checked.elapsed() < FRESH && self.is_judged(&held.register))
     }
 
     /// Whether it was read with what there is now to judge and open rows with.
