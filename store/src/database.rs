@@ -23,7 +23,7 @@ pub use connection::PoolFigures;
 pub(crate) use connection::{
     AdvisoryLock, Connection, DedicatedConnection, NAME_SPACE, Pool, Transaction, Turns,
 };
-pub(crate) use query::{Executor, Row, query};
+pub(crate) use query::{Executor, Query, Row, query};
 
 use crate::StoreError;
 use crate::claims::ClaimQueue;

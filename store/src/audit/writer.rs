@@ -15,9 +15,9 @@ use tokio::task::JoinHandle;
 
 use super::checkpoint::{self, NewCheckpoint};
 use super::tiles::{self, End};
-use super::tree::{Hash, leaf_hash};
+use super::tree::{Hash, TILE, leaf_hash};
 use super::{AuditEntry, DEFAULT_REPLICA, LogId, LogRecord, StoredCheckpoint, StoredEntry, stored};
-use crate::database::{DedicatedConnection, Transaction, query};
+use crate::database::{DedicatedConnection, Query, Transaction, query};
 use crate::idempotency::keep_in;
 use crate::{Claim, KeptAnswer, Store, StoreError};
 
@@ -27,8 +27,9 @@ const QUEUE: usize = 4096;
 const BATCH: usize = 512;
 /// Longest time an append waits for its commit.
 const LONGEST_WAIT: std::time::Duration = std::time::Duration::from_secs(5);
-/// Rows per insert statement, largest first: few statements per batch, all of them prepared once.
-const CHUNKS: [usize; 5] = [256, 64, 16, 4, 1];
+/// Most rows of one statement. There is a statement for each number of rows, so that a batch of the usual size is one
+/// round trip; fewer than the connection keeps prepared.
+const ROWS: usize = 64;
 
 /// The open end of the log. Clones append to the same log.
 #[derive(Clone)]
@@ -100,7 +101,7 @@ impl AuditLog {
             store: store.clone(),
             log: record.id,
             open: Some((connection, end)),
-            inserts: CHUNKS.map(|rows| (rows, insert_statement(rows))),
+            inserts: (1..=ROWS).map(insert_statement).collect(),
             counters: counters.clone(),
             heads,
         };
@@ -228,7 +229,8 @@ struct Task {
     /// Absent after a failure: the next batch opens a fresh connection, which cannot hold half a transaction, and reads
     /// the end of the log anew, because a commit whose answer was lost may have been made.
     open: Option<(DedicatedConnection, End)>,
-    inserts: [(usize, Arc<str>); CHUNKS.len()],
+    /// By the number of rows, from one on.
+    inserts: Vec<Arc<str>>,
     counters: Arc<Counters>,
     heads: watch::Sender<u64>,
 }
@@ -313,25 +315,27 @@ impl Task {
         let first = end.edge.size();
         // A clock that was set back does not show in the log.
         end.written_at = end.written_at.max(OffsetDateTime::now_utc().unix_timestamp());
+        let keeps = entries.iter().any(|waiting| waiting.keeping.is_some());
+        let fills_a_tile = first / TILE != (first + entries.len() as u64) / TILE;
+        let one_statement = (1..=ROWS).contains(&entries.len()) && !keeps && !fills_a_tile;
+        let mut full = Vec::new();
+        if one_statement && checkpoints.is_empty() {
+            connection.execute(self.insertion(entries, first, end.written_at)).await?;
+            for waiting in entries.iter() {
+                end.edge.push(waiting.leaf_hash, &mut full);
+            }
+            self.open = Some((connection, end));
+            return Ok((first, Vec::new()));
+        }
         let mut transaction = connection.begin_write().await?;
-        if entries.iter().any(|waiting| waiting.keeping.is_some()) {
+        if keeps {
             keep_answers(&mut transaction, first, entries).await?;
         }
-        let (mut index, mut rest) = (first, &entries[..]);
-        for (rows, statement) in &self.inserts {
-            while rest.len() >= *rows {
-                let (chunk, after) = rest.split_at(*rows);
-                let mut insert = query(AssertSqlSafe(statement.clone()));
-                for waiting in chunk {
-                    insert = insert.bind(self.log.0).bind(stored(index)).bind(end.written_at);
-                    insert = insert.bind(&waiting.entry[..]).bind(&waiting.leaf_hash[..]);
-                    index += 1;
-                }
-                insert.execute(&mut *transaction).await?;
-                rest = after;
-            }
+        let mut index = first;
+        for chunk in entries.chunks(ROWS) {
+            self.insertion(chunk, index, end.written_at).execute(&mut *transaction).await?;
+            index += chunk.len() as u64;
         }
-        let mut full = Vec::new();
         for waiting in entries.iter() {
             end.edge.push(waiting.leaf_hash, &mut full);
         }
@@ -343,6 +347,16 @@ impl Task {
         transaction.commit().await?;
         self.open = Some((connection, end));
         Ok((first, stored))
+    }
+
+    /// The statement that inserts these entries, of which the first gets the index `first`: 1 to [`ROWS`] of them.
+    fn insertion<'q>(&self, entries: &'q [Waiting], first: u64, written_at: i64) -> Query<'q> {
+        let mut insert = query(AssertSqlSafe(self.inserts[entries.len() - 1].clone()));
+        for (index, waiting) in (first..).zip(entries) {
+            insert = insert.bind(self.log.0).bind(stored(index)).bind(written_at);
+            insert = insert.bind(&waiting.entry[..]).bind(&waiting.leaf_hash[..]);
+        }
+        insert
     }
 }
 

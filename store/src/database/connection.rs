@@ -10,6 +10,7 @@ use sqlx::{ConnectOptions as _, Connection as _, Postgres, Sqlite};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::access::{Address, CONNECT_TIMEOUT, LOCK_TIMEOUT};
+use super::query::{Executor, Query};
 
 const READERS: u32 = 8;
 /// SQLite has one writer; PostgreSQL's wait for each other only where they must.
@@ -238,6 +239,20 @@ impl DedicatedConnection {
                 Transaction { connection: Connection::Postgres(begun), _turn: Turn::default() }
             }
         })
+    }
+
+    /// Runs one statement that writes; it is a transaction by itself, in one round trip instead of three.
+    pub(crate) async fn execute(&mut self, statement: Query<'_>) -> Result<(), sqlx::Error> {
+        match self {
+            Self::Sqlite(connection, turns) => {
+                let _turn = turns.take().await;
+                statement.execute(Executor::Sqlite(connection)).await?;
+            }
+            Self::Postgres(connection) => {
+                statement.execute(Executor::Postgres(connection)).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Takes a name's lock for as long as the connection is there; false if somebody else has it. A SQLite file has
