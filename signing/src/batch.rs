@@ -42,7 +42,7 @@ pub struct MadeItem {
 #[derive(Debug)]
 pub enum ItemOutcome {
     /// With a signature.
-    Signed(ItemSignature),
+    Signed(Box<ItemSignature>),
     /// With an error.
     Failed(SigningError),
     /// It came as refused.
@@ -118,7 +118,11 @@ impl SigningDesk {
             Ok((device, signature)) => {
                 let (algorithm, key, certificate) = (order.algorithm, order.key, made.certificate);
                 let signature = ItemSignature { signature, algorithm, key, device, certificate };
-                MadeItem { record, outcome: ItemOutcome::Signed(signature), counted: Some(made.key) }
+                MadeItem {
+                    record,
+                    outcome: ItemOutcome::Signed(Box::new(signature)),
+                    counted: Some(made.key),
+                }
             }
         }
     }
