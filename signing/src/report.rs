@@ -186,15 +186,12 @@ fn information(signer: &SignerSummary, objects: &mut Objects) -> Value {
 fn chain(path: &[Certificate], objects: &mut Objects) -> Value {
     let references: Vec<Value> = path.iter().map(|certificate| reference(certificate, objects)).collect();
     let mut chain = Map::new();
-    match &*references {
-        [first @ .., anchor] => {
-            if let [leaf, between @ ..] = first {
-                chain.insert("SigningCertificate".to_owned(), leaf.clone());
-                chain.insert("IntermediateCertificate".to_owned(), json!(between));
-            }
-            chain.insert("TrustAnchor".to_owned(), anchor.clone());
+    if let [first @ .., anchor] = &*references {
+        if let [leaf, between @ ..] = first {
+            chain.insert("SigningCertificate".to_owned(), leaf.clone());
+            chain.insert("IntermediateCertificate".to_owned(), json!(between));
         }
-        [] => {}
+        chain.insert("TrustAnchor".to_owned(), anchor.clone());
     }
     Value::Object(chain)
 }
