@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::auth::{Authenticated, Scope};
 use crate::body::{self, Patience};
 use crate::problem::{Fault, Problem, ProblemDocument};
 use crate::state::Gateway;
@@ -61,6 +62,7 @@ impl FromRequestParts<Gateway> for Place {
         if let Some(place) = parts.extensions.get::<Self>() {
             return Ok(place.clone());
         }
+        Authenticated::from_request_parts(parts, gateway).await?.with(Scope::Signatures)?;
         let permit = Arc::clone(&gateway.places.0).try_acquire_owned().map_err(|_| Problem::overloaded())?;
         let place = Self { _permit: Arc::new(permit) };
         parts.extensions.insert(place.clone());

@@ -109,6 +109,16 @@ fn query_detail(complaint: &str) -> String {
 /// A whole body of at most `limit` octets. It may take the site's time, and longer only as long as it comes fast
 /// enough: somebody who sends an octet now and then does not hold a place for long.
 pub(crate) async fn read(body: Body, limit: usize, patience: Patience) -> Result<Bytes, Problem> {
+    read_holding(body, limit, patience, |_| Ok(())).await
+}
+
+/// The same; `hold` is told of each part's octets before they are kept, and may refuse them.
+pub(crate) async fn read_holding(
+    body: Body,
+    limit: usize,
+    patience: Patience,
+    mut hold: impl FnMut(usize) -> Result<(), Problem>,
+) -> Result<Bytes, Problem> {
     if body.size_hint().lower() > limit as u64 {
         return Err(Problem::body_too_large(limit));
     }
@@ -123,6 +133,7 @@ pub(crate) async fn read(body: Body, limit: usize, patience: Patience) -> Result
             Ok(None) => return Ok(octets.freeze()),
             Ok(Some(Ok(frame))) => {
                 let Ok(data) = frame.into_data() else { continue }; // trailers say nothing to us
+                hold(data.len())?;
                 if octets.is_empty() && body.is_end_stream() {
                     return Ok(data);
                 }

@@ -146,6 +146,9 @@ async fn claim(gateway: &Gateway, route: String, request: Request) -> Result<Min
         .chain_update([0])
         .chain_update(target)
         .chain_update([0])
+        // Who may do less than at the first time is not given what was done then.
+        .chain_update(caller.scopes())
+        .chain_update([0])
         .chain_update(&body)
         .finalize();
     let claim = Claim {

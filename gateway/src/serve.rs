@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use config::{AppId, Config};
 use hsm_driver::{Fleet, WorkerCommand};
@@ -32,6 +33,9 @@ use crate::tally::Tally;
 use crate::tls_device::TlsDevices;
 use crate::trust::TrustKeeper;
 use crate::{database, history, protection, replicas};
+
+/// How long the last counts, the last checkpoint and its anchoring may take at a stop, at least.
+const CLOSING: Duration = Duration::from_secs(20);
 
 /// What the command line says beside the configuration.
 #[derive(Debug, Clone, Copy)]
@@ -164,7 +168,9 @@ pub(crate) async fn serve(
     let counting = tokio::spawn(Arc::clone(&tally).keep(audit, counting_ends));
     let history = history::keep(Arc::clone(&fleet), store.clone(), stopping.clone());
     let history = tokio::spawn(history);
-    let living = replicas::keep_alive(membership, store.clone(), living_log, stopping.clone());
+    // The name is this gateway's until it has written its last: another one may take over what is begun under it.
+    let (leave, leaving) = watch::channel(false);
+    let living = replicas::keep_alive(membership, store.clone(), living_log, leaving);
     let (living, following_fleet) = (tokio::spawn(living), Arc::clone(&fleet));
     let mut listeners = tokio::task::JoinSet::new();
     for (socket, entrance, door) in [
@@ -209,14 +215,17 @@ pub(crate) async fn serve(
     let _ = reloading.await;
     let closing = async {
         let _ = history.await; // it writes what it has and ends
-        let _ = living.await;
         let _ = stop_counting.send(true); // it listens until then
         let _ = counting.await;
         nonce_writer.finish().await;
         auditing.finish().await;
         audit_writer.finish().await;
+        let _ = leave.send(true); // it listens until then
+        let _ = living.await;
         store.close().await;
     };
+    // Requests may have little grace; the record of what was done has this much at least.
+    let grace = grace.max(CLOSING);
     if tokio::time::timeout(grace, closing).await.is_err() {
         tracing::error!(?grace, "the database did not finish in time");
     }

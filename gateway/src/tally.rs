@@ -16,6 +16,8 @@ use tokio::sync::watch;
 const SPAN: Duration = Duration::from_secs(1);
 /// Most entries of refusals a span; the rest share one.
 const MOST_REFUSALS: usize = 256;
+/// Of those, entries of refusals of whoever proved nothing.
+const MOST_STRANGERS: usize = 128;
 /// Most routes that an entry names.
 const MOST_ROUTES: usize = 4;
 
@@ -73,7 +75,10 @@ impl Tally {
         };
         let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (actor, refusal.code);
-        let known = counted.refused.contains_key(&key) || counted.refused.len() < MOST_REFUSALS;
+        // Strangers, who can have as many names as they like, do not crowd out who proved to be somebody.
+        let proved = refusal.caller.0.get().is_some_and(|actor| !actor.starts_with("unproved:"));
+        let most = if proved { MOST_REFUSALS } else { MOST_STRANGERS };
+        let known = counted.refused.contains_key(&key) || counted.refused.len() < most;
         let key = if known { key } else { ("(several)".to_owned(), "(several)") };
         let refused = counted.refused.entry(key).or_default();
         refused.count += 1;

@@ -23,6 +23,8 @@ use crate::state::Gateway;
 
 /// How far back an app's audit entries are copied; older ones stay in the audit log.
 const REACH: Duration = Duration::days(30);
+/// Most entries that are copied from one log, the newest; the rest stay in the audit log.
+const MOST: usize = 50_000;
 /// Audit entries read at a time.
 const PAGE: u64 = 1000;
 
@@ -41,9 +43,10 @@ pub(super) async fn freeze(
     if let Some(members) = known.as_object_mut() {
         members.remove("contacts"); // people, whom the register keeps sealed
     }
-    let mut entries = Vec::new();
+    let (mut entries, mut complete) = (Vec::new(), true);
     for log in gateway.store.audit_logs().await.map_err(|error| Problem::database(&error))? {
         let found = entries_of(gateway, &log, app, at - REACH).await?;
+        complete &= found.len() < MOST;
         entries.extend(found.into_iter().map(|found| (log.origin.clone(), found)));
     }
     let requests: BTreeSet<&str> =
@@ -67,7 +70,7 @@ pub(super) async fn freeze(
         "frozen_by": order.actor,
         "reason": order.reason,
         "request_id": order.request_id,
-        "audit_entries": {"count": entries.len(), "since": (at - REACH).format(&Rfc3339).unwrap_or_default()},
+        "audit_entries": {"count": entries.len(), "complete": complete, "since": (at - REACH).format(&Rfc3339).unwrap_or_default()},
         "log": {
             "process": std::process::id(),
             "where": "the standard error of this process; each line names the request_id of its request",
@@ -110,6 +113,9 @@ async fn entries_of(
             if concerns(&entry, app) {
                 found.push((stored, entry));
             }
+            if found.len() == MOST {
+                break 'pages;
+            }
         }
         end = start;
     }
@@ -131,7 +137,9 @@ fn concerns(entry: &Value, app: &AppId) -> bool {
 
 /// Writes the folder whole: beside its place first, so that a half-written one is never taken for evidence.
 fn write(folder: &Path, files: &[(&str, String)], mut about: Value) -> std::io::Result<String> {
-    let partial: PathBuf = folder.with_extension("partial");
+    let mut partial = folder.file_name().unwrap_or_default().to_owned();
+    partial.push(".partial"); // an app's id may have dots
+    let partial: PathBuf = folder.with_file_name(partial);
     fs::DirBuilder::new().recursive(true).mode(0o700).create(&partial)?;
     let mut names = Vec::new();
     for (name, text) in files {

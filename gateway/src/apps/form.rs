@@ -231,7 +231,11 @@ impl CredentialRequest {
         if self.overlap_s.is_some() && self.replaces.is_none() {
             faults.add("overlap_s", "invalid_value", "is for a credential that replaces another one");
         }
-        let order = made.zip(reason).map(|((material, secret), reason)| CredentialOrder {
+        let ends = not_before.max(at).checked_add(Duration::seconds(overlap.into()));
+        if ends.is_none() {
+            faults.add("not_before", "invalid_value", "is too far away");
+        }
+        let order = made.zip(reason).zip(ends).map(|(((material, secret), reason), ends)| CredentialOrder {
             credential: NewCredential {
                 id: hex::encode(id),
                 material,
@@ -241,10 +245,7 @@ impl CredentialRequest {
             },
             secret,
             // The successor may begin later: until then the old one is all there is.
-            replaces: self
-                .replaces
-                .clone()
-                .map(|id| (id, not_before.max(at) + Duration::seconds(overlap.into()))),
+            replaces: self.replaces.clone().map(|id| (id, ends)),
             reason: reason.to_owned(),
         });
         faults.into_result(order)

@@ -35,10 +35,9 @@ use crate::state::Gateway;
 use crate::tally::CallerSlot;
 use rate::Rates;
 use register::{Apps, KnownApp, KnownCredential};
-use signed::Nobody;
+use signed::{Nobody, Unproved};
 use store::Nonces;
 use throttle::{Attempt, Throttle};
-use tokio::sync::Semaphore;
 
 /// What is known of callers. It outlives reloads of the configuration.
 pub(crate) struct Callers {
@@ -48,7 +47,7 @@ pub(crate) struct Callers {
     pub(crate) rates: Rates,
     pub(crate) nobody: Nobody,
     /// Room for bodies whose signatures are not judged yet, octets.
-    pub(crate) unproved: Arc<Semaphore>,
+    pub(crate) unproved: Arc<Unproved>,
 }
 
 impl Callers {
@@ -59,7 +58,7 @@ impl Callers {
             throttle: Throttle::new(),
             rates: Rates::default(),
             nobody: Nobody::new(),
-            unproved: Arc::new(Semaphore::new(signed::MOST_HELD)),
+            unproved: Arc::default(),
         }
     }
 }
@@ -144,6 +143,11 @@ impl Authenticated {
         if let Some(slot) = parts.extensions.get::<CallerSlot>() {
             slot.fill(self.actor());
         }
+    }
+
+    /// What it may ask for now, in one text.
+    pub(crate) fn scopes(&self) -> String {
+        self.app.scopes.iter().map(String::as_str).collect::<Vec<_>>().join(" ")
     }
 
     /// The app, if it has the scope.

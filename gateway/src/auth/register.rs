@@ -130,11 +130,13 @@ impl Register {
 
     fn enter(&mut self, app: Arc<KnownApp>) {
         for (place, KnownCredential { credential, .. }) in app.credentials.iter().enumerate() {
-            if credential.revoked.is_some() {
-                continue;
-            }
             let place = (Arc::clone(&app), place);
             match &credential.material {
+                // A certificate that was revoked stays known, so that it does not count by its names instead.
+                Material::Certificate(digest) if credential.revoked.is_some() => {
+                    self.by_digest.entry(*digest).or_insert(place);
+                }
+                _ if credential.revoked.is_some() => {}
                 Material::ApiKey(digest) | Material::Certificate(digest) => {
                     self.by_digest.insert(*digest, place);
                 }

@@ -4,7 +4,10 @@
 //! `//` does not matter, because nothing is made of it. Which algorithm a signature is of says the credential, never
 //! the request. A refusal costs the same work whether the app is unknown, its key another or its credential revoked.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_lc_rs::{constant_time, hmac as sha2_hmac};
 use axum::body::Body;
@@ -26,8 +29,8 @@ use time::{Duration, OffsetDateTime};
 
 use super::jws::Jws;
 use super::register::{KnownApp, Register};
-use super::throttle::Attempt;
-use super::{Proved, admitted, holding, message};
+use super::throttle::{self, Attempt};
+use super::{Peer, Proved, admitted, holding, message};
 use crate::body::Patience;
 use crate::problem::{Fault, Problem};
 use crate::state::Gateway;
@@ -47,7 +50,68 @@ pub(crate) const MOST_OF_A_KIND: usize = 2;
 /// A shared secret of fewer octets proves nothing, above all not an empty one.
 const SHORTEST_SECRET: usize = 32;
 /// Octets of bodies that are held until the signatures over them are judged: nobody has proved anything by then.
-pub(crate) const MOST_HELD: usize = 256 << 20;
+const MOST_HELD: usize = 256 << 20;
+
+/// The part of them that one source may have.
+const SHARE: usize = MOST_HELD / 4;
+
+/// Octets that are held for strangers.
+#[derive(Default)]
+pub(crate) struct Unproved(Mutex<Held>);
+
+#[derive(Default)]
+struct Held {
+    all: usize,
+    by_source: HashMap<IpAddr, usize>,
+}
+
+/// What is held for one request; given back when it is dropped.
+struct Room {
+    unproved: Arc<Unproved>,
+    source: Option<IpAddr>,
+    octets: usize,
+}
+
+impl Unproved {
+    fn room(self: &Arc<Self>, peer: Option<&Peer>) -> Room {
+        let source = match peer {
+            Some(Peer::Network(address)) => Some(throttle::source(address.ip())),
+            _ => None,
+        };
+        Room { unproved: Arc::clone(self), source, octets: 0 }
+    }
+}
+
+impl Room {
+    fn take(&mut self, octets: usize) -> Result<(), Problem> {
+        let mut held = self.unproved.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_source = self.source.map_or(0, |source| held.by_source.get(&source).copied().unwrap_or(0));
+        if held.all + octets > MOST_HELD || of_source + octets > SHARE {
+            return Err(Problem::overloaded());
+        }
+        held.all += octets;
+        if let Some(source) = self.source {
+            held.by_source.insert(source, of_source + octets);
+        }
+        self.octets += octets;
+        Ok(())
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        let mut held = self.unproved.0.lock().unwrap_or_else(PoisonError::into_inner);
+        held.all -= self.octets;
+        if let Some(source) = self.source
+            && let Entry::Occupied(mut entry) = held.by_source.entry(source)
+        {
+            *entry.get_mut() -= self.octets;
+            if *entry.get() == 0 {
+                entry.remove();
+            }
+        }
+    }
+}
 
 /// A signed request's body, in its extensions while it is judged.
 #[derive(Clone)]
@@ -83,12 +147,9 @@ pub(crate) async fn read_body(State(gateway): State<Gateway>, request: Request, 
     if length > limit {
         return Problem::body_too_large(limit).into_response();
     }
-    let room = u32::try_from(length.max(1)).unwrap_or(u32::MAX);
-    // Until the answer: a handler holds the body as long.
-    let Ok(_room) = Arc::clone(&gateway.callers.unproved).try_acquire_many_owned(room) else {
-        return Problem::overloaded().into_response();
-    };
-    let body = match body::read(body, limit, Patience::of(server)).await {
+    // Until the answer: a handler holds the body as long. What was only announced takes no room.
+    let mut room = gateway.callers.unproved.room(parts.extensions.get());
+    let body = match body::read_holding(body, limit, Patience::of(server), |octets| room.take(octets)).await {
         Ok(body) => body,
         Err(problem) => return problem.into_response(),
     };

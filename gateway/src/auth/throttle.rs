@@ -220,7 +220,7 @@ async fn record_attack(gateway: &Gateway, claim: &str, source: IpAddr, code: &st
 }
 
 /// What counts as one source: an address, of IPv6 the network that one household or host has.
-fn source(address: IpAddr) -> IpAddr {
+pub(super) fn source(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
             let mut octets = address.octets();

@@ -37,7 +37,7 @@ enum AuditCommand {
         #[command(flatten)]
         source: Source,
         /// An export to verify instead of a database.
-        #[arg(long, value_name = "FILE", conflicts_with_all = ["config", "data"])]
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["config", "data", "checkpoint"])]
         export: Option<PathBuf>,
         /// Roots that a signing key's certificate has to lead to; PEM. Those of the configuration if there is one.
         #[arg(long, value_name = "FILE")]
@@ -217,7 +217,9 @@ impl AuditCommand {
                     }
                     None => {
                         let opened = source.open().await?;
-                        let anchors = if trust.is_empty() { &opened.config.trust.anchors[..] } else { &[] };
+                        // Whoever names the key believes neither the register nor the site's roots.
+                        let named = !trust.is_empty() || !key.is_empty();
+                        let anchors = if named { &[] } else { &opened.config.trust.anchors[..] };
                         let registered = registered(&opened.store).await?;
                         let judge = Judge { registered, ..Judge::read(&trust, &key, anchors)? };
                         let notes = notes(&checkpoint)?;

@@ -496,6 +496,13 @@ impl Export {
     /// A range that was proved entry by entry, or replayed to the end.
     fn finish(self, mut replay: Replay, until: u64) -> Verification {
         let all_proved = self.proved > 0 && self.proved == self.next - self.from;
+        // Whoever leaves checkpoints and proofs out of an export has proved nothing.
+        let reached = all_proved || self.from > 0 || replay.held.min(replay.signed) >= until;
+        if !replay.ended && (replay.checkpoints == 0 || !reached) {
+            let entry = replay.held.max(self.from);
+            let detail = format!("no good checkpoint covers entry {entry} and what follows");
+            replay.broken("checkpoint_missing", Some(entry), detail);
+        }
         if all_proved || self.from > 0 {
             let signed = replay.signed;
             replay.signed = 0;

@@ -73,6 +73,9 @@ pub enum UnlockError {
     /// What a device gave does not open the data key: it holds another key, or the row was altered.
     #[error("what a device gave does not open data key {0}")]
     NotOpened(u32),
+    /// The data keys that were there are not in the database any more.
+    #[error("the data keys are gone from the database")]
+    Gone,
     /// The key it is wrapped under is not in the register.
     #[error("data key {version} is wrapped under {key} version {key_version}, which is not in the register")]
     NoWrappingKey {
@@ -109,6 +112,10 @@ impl Store {
         let newest = self.newest_device_key().await?;
         let mut stored = self.wrapped_data_keys().await?;
         if stored.is_empty() {
+            if self.protection().is_unlocked() {
+                // They were there: whoever took them away would have every altered row coded anew.
+                return Err(UnlockError::Gone);
+            }
             let Some(newest) = &newest else { return Ok(Unlocked::Unprotected) };
             if let Some(rows) = self.create_data_key(devices, newest, at).await? {
                 return Ok(Unlocked::Created { under: newest.key.clone(), rows });
