@@ -14,10 +14,8 @@ use tokio::sync::watch;
 
 /// How long is counted into one entry.
 const SPAN: Duration = Duration::from_secs(1);
-/// Most entries of refusals a span; the rest share one.
+/// Most entries of refusals a span for whoever proved nothing, and as many again for the others; the rest share one.
 const MOST_REFUSALS: usize = 256;
-/// Of those, entries of refusals of whoever proved nothing.
-const MOST_STRANGERS: usize = 128;
 /// Most routes that an entry names.
 const MOST_ROUTES: usize = 4;
 
@@ -77,7 +75,7 @@ impl Tally {
         let key = (actor, refusal.code);
         // Strangers, who can have as many names as they like, do not crowd out who proved to be somebody.
         let proved = refusal.caller.0.get().is_some_and(|actor| !actor.starts_with("unproved:"));
-        let most = if proved { MOST_REFUSALS } else { MOST_STRANGERS };
+        let most = if proved { 2 * MOST_REFUSALS } else { MOST_REFUSALS };
         let known = counted.refused.contains_key(&key) || counted.refused.len() < most;
         let key = if known { key } else { ("(several)".to_owned(), "(several)") };
         let refused = counted.refused.entry(key).or_default();
@@ -228,6 +226,23 @@ mod tests {
         let rest = entries.iter().find(|(actor, ..)| actor == "(several)").unwrap();
         assert!(rest.2.starts_with(&format!("{} refused", 100_000 - MOST_REFUSALS)), "{rest:?}");
         assert!(rest.2.matches(';').count() <= MOST_ROUTES);
+    }
+
+    #[test]
+    fn strangers_do_not_crowd_out_who_proved_to_be_an_app() {
+        let tally = Tally::default();
+        for n in 0..MOST_REFUSALS as u32 {
+            let address = std::net::Ipv4Addr::from(n).to_string();
+            refuse(&tally, &CallerSlot::default(), &address, "api_key_invalid", "/");
+        }
+        let (app, claimed) = (CallerSlot::default(), CallerSlot::default());
+        app.fill("portal".to_owned());
+        claimed.fill("unproved:portal:192.0.2.1".to_owned());
+        refuse(&tally, &claimed, "192.0.2.1", "client_signature_invalid", "/");
+        refuse(&tally, &app, "192.0.2.1", "key_not_permitted", "/");
+        let entries = entries(&tally);
+        assert!(entries.iter().any(|(actor, code, _)| actor == "portal" && code == "key_not_permitted"));
+        assert!(!entries.iter().any(|(actor, ..)| actor == "unproved:portal:192.0.2.1"));
     }
 
     #[test]
