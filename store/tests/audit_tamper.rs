@@ -427,6 +427,12 @@ async fn an_export_is_verified_as_a_whole_and_in_parts_and_no_change_to_it_goes_
         ("a deletion in a part", without(&part, 3 + 4), "entry_missing", Some(504)),
         ("the end cut off", without(&part, 3 + 30), "entry_missing", Some(530)),
         ("a part without proofs", bare, "malformed", Some(500)),
+        (
+            "an edit, and nothing that is signed",
+            edited(&without(&without(&whole, 2), 1), 1 + 42, "d1", "d9"),
+            "checkpoint_missing",
+            Some(0),
+        ),
         ("another checkpoint", edited(&part, 2, "\\n1300\\n", "\\n1200\\n"), "checkpoint_invalid", Some(500)),
     ] {
         assert_broken(&judge(&text).unwrap(), code, first, what);
