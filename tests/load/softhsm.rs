@@ -94,8 +94,10 @@ fn make_token(data: &Path, home: &Path, conf: &Path, device: &str) -> Fallible<(
 /// Takes the key out of the register that protects what is stored: no token holds it, and a site that has one in its
 /// register is not ready until a device has given it.
 fn without_protection(folder: &Folder) {
-    let keys = ["key_copies WHERE key_id", "key_versions WHERE key_id", "logical_keys WHERE id"];
-    let delete: Vec<_> = keys.iter().map(|rows| format!("DELETE FROM {rows} = 'sys-mac';")).collect();
+    let rows = [("key_copies", "key_id"), ("key_versions", "key_id"), ("keys", "id")];
+    let delete = rows.map(|(table, id)| {
+        format!("DROP TRIGGER {table}_no_delete; DELETE FROM {table} WHERE {id} = 'sys-mac';")
+    });
     let mut sqlite = Command::new("sqlite3");
     Ran::of(sqlite.arg(folder.data().join("gateway.db")).arg(delete.concat()))
         .expect("the register without sys-mac");
