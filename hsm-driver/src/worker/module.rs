@@ -9,6 +9,7 @@
 use std::os::raw::c_void;
 use std::path::Path;
 use std::ptr;
+use std::sync::{Mutex, PoisonError};
 
 use cryptoki_sys as sys;
 use libloading::Library;
@@ -193,6 +194,9 @@ impl Module {
             flags: sys::CKF_OS_LOCKING_OK,
             pReserved: ptr::null_mut(),
         };
+        // Threads that share a library must not initialise it at once: SoftHSM2 does not survive that.
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        let _turn = (!alone).then(|| ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner));
         match call!(module, C_Initialize, (&raw mut arguments).cast::<c_void>()) {
             Err(ReturnValue(sys::CKR_CRYPTOKI_ALREADY_INITIALIZED)) if !alone => Ok(module),
             Err(rv) => Err(StartError::Call { function: "C_Initialize".to_owned(), rv }),
