@@ -18,7 +18,6 @@ need qpdf qpdf
 need python3 python3
 python3 -c 'import ensurepip' 2>/dev/null || missing="$missing python3-venv"
 need sqlite3 sqlite3
-need python3 python3
 need strace strace
 need softhsm2-util softhsm2
 need pkcs11-tool opensc

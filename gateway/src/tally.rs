@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use formats::Verdict;
-use store::{AuditEntry, AuditLog};
+use store::{AuditEntry, AuditLog, StoreError};
 use time::OffsetDateTime;
 use tokio::sync::watch;
 
@@ -16,6 +16,8 @@ use tokio::sync::watch;
 const SPAN: Duration = Duration::from_secs(1);
 /// Most entries of refusals a span for whoever proved nothing, and as many again for the others; the rest share one.
 const MOST_REFUSALS: usize = 256;
+/// Most entries that wait for a log that cannot be written.
+const MOST_UNWRITTEN: usize = 4096;
 /// Most routes that an entry names.
 const MOST_ROUTES: usize = 4;
 
@@ -61,7 +63,11 @@ struct Counted {
 
 /// Counts until the next entry is written.
 #[derive(Default)]
-pub(crate) struct Tally(Mutex<Counted>);
+pub(crate) struct Tally {
+    counted: Mutex<Counted>,
+    /// Entries that could not be written yet.
+    unwritten: Mutex<Vec<AuditEntry>>,
+}
 
 impl Tally {
     /// Counts a refusal. The one place where refusals come from is `edge::watch`.
@@ -71,7 +77,7 @@ impl Tally {
             (None, Some(address)) => format!("anonymous:{address}"),
             (None, None) => "anonymous".to_owned(),
         };
-        let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (actor, refusal.code);
         // Strangers, who can have as many names as they like, do not crowd out who proved to be somebody.
         let proved = refusal.caller.0.get().is_some_and(|actor| !actor.starts_with("unproved:"));
@@ -91,7 +97,7 @@ impl Tally {
 
     /// Counts judgements for an app.
     pub(crate) fn verified(&self, app: &str, what: &'static str, verdict: Verdict) {
-        let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         if !counted.verified.contains_key(app) {
             counted.verified.insert(app.to_owned(), BTreeMap::new());
         }
@@ -118,17 +124,33 @@ impl Tally {
     }
 
     async fn write(&self, log: &AuditLog) {
-        let counted = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
-        let entries = counted.entries(OffsetDateTime::now_utc());
+        let counted = std::mem::take(&mut *self.counted.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut entries = std::mem::take(&mut *self.unwritten());
+        entries.extend(counted.entries(OffsetDateTime::now_utc()));
         let appends = entries.into_iter().map(|entry| {
             let log = log.clone();
-            tokio::spawn(async move { log.append(entry).await })
+            tokio::spawn(async move { log.append(entry.clone()).await.map_err(|error| (entry, error)) })
         });
         // Together: they share one durable write.
         for append in appends.collect::<Vec<_>>() {
-            if let Ok(Err(error)) = append.await {
-                tracing::error!(%error, "refusals or verifications of a second are not on record");
-            }
+            let Ok(Err((entry, error))) = append.await else { continue };
+            self.put_back(entry, &error);
+        }
+    }
+
+    fn unwritten(&self) -> MutexGuard<'_, Vec<AuditEntry>> {
+        self.unwritten.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps an entry for the next time. One whose write came to nothing in time may stand in the log all the same: then
+    /// it stands there twice, with one request id, which is better than not at all.
+    fn put_back(&self, entry: AuditEntry, error: &StoreError) {
+        let mut unwritten = self.unwritten();
+        if unwritten.len() < MOST_UNWRITTEN {
+            unwritten.push(entry);
+            tracing::warn!(%error, "refusals or verifications of a second are not on record yet");
+        } else {
+            tracing::error!(%error, action = entry.action, actor = entry.actor, "not on record");
         }
     }
 }
@@ -184,7 +206,7 @@ mod tests {
     }
 
     fn entries(tally: &Tally) -> Vec<(String, String, String)> {
-        let counted = std::mem::take(&mut *tally.0.lock().unwrap());
+        let counted = std::mem::take(&mut *tally.counted.lock().unwrap());
         let entries = counted.entries(OffsetDateTime::UNIX_EPOCH).into_iter();
         entries.map(|entry| (entry.actor, entry.outcome, entry.subject.unwrap())).collect()
     }

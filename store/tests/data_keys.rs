@@ -20,6 +20,7 @@ on_both_databases! {
     until_it_is_unlocked_nothing_is_sealed_and_nothing_written_that_needs_a_code,
     devices_with_another_key_do_not_open_it,
     a_new_version_of_the_key_in_the_devices_takes_the_data_key_over,
+    data_keys_that_were_deleted_are_not_made_anew_over_altered_rows,
     a_key_that_was_altered_by_sql_is_not_used,
     a_custodian_that_was_altered_or_entered_by_sql_confirms_nothing,
     an_app_or_credential_that_was_altered_or_entered_by_sql_is_not_used,
@@ -156,6 +157,19 @@ async fn a_new_version_of_the_key_in_the_devices_takes_the_data_key_over(databas
     let again = reopened(database).await;
     assert_eq!(again.unlock(&Devices(1), AT).await.unwrap(), Unlocked::Opened);
     assert_eq!(&**again.protection().open(CELL, &sealed).unwrap(), b"x");
+}
+
+async fn data_keys_that_were_deleted_are_not_made_anew_over_altered_rows(database: &Database) {
+    let store = site(database).await;
+    store.unlock(&Devices(1), AT).await.unwrap();
+    let mut raw = database.raw().await;
+    let on = if database.is_sqlite() { "" } else { " ON data_keys" };
+    raw.execute(&format!("DROP TRIGGER data_keys_no_delete{on}")).await.unwrap();
+    raw.execute("DELETE FROM data_keys").await.unwrap();
+    raw.execute("UPDATE keys SET label = 'other' WHERE id = 'stamp'").await.unwrap();
+    let again = store.unlock(&Devices(1), AT).await;
+    assert!(matches!(again, Err(UnlockError::Gone)), "{again:?}");
+    assert_eq!(ids(&store.keys().await.unwrap()), ["sys-mac"], "the altered row stays altered");
 }
 
 async fn a_key_that_was_altered_by_sql_is_not_used(database: &Database) {

@@ -77,6 +77,26 @@ fn a_certificate_is_the_app_it_was_entered_for() {
 }
 
 #[test]
+fn a_certificate_that_was_revoked_does_not_count_by_its_names() {
+    let authority = Authority::new("Clients");
+    authority.issue_for("stolen", "client");
+    let site = site(&authority);
+    let certificate = authority.path("stolen.pem");
+    enter(&site, "both", "certificate-name", &certificate);
+    let add = ["credential", "add", "both", "--kind", "certificate", "--certificate"];
+    let added = [&add[..], &[certificate.to_str().unwrap(), "--reason", "test"]].concat();
+    let added = site.app_command(&added);
+    let keys = || call(&site, &authority, "stolen", &[], "/v1/keys");
+    assert_eq!(keys().0, 200);
+    let id = added["id"].as_str().unwrap();
+    site.app_command(&["credential", "revoke", "both", id, "--reason", "stolen"]);
+    assert_eq!(keys().1["code"], "certificate_unknown");
+    // Its successor of the same names is as good as before.
+    authority.issue_for("stolen", "client");
+    assert_eq!(keys().0, 200);
+}
+
+#[test]
 fn a_token_is_bound_to_the_certificate_it_was_given_for() {
     let authority = Authority::new("Clients");
     for name in ["holder", "thief"] {

@@ -166,6 +166,9 @@ fn what_cannot_be_a_credential_is_refused() {
     }
     let unknown = json!({"kind": "p256", "public_key": key, "replaces": "none", "reason": "r"});
     assert_eq!(admin.post(path, &unknown).expect(404).json()["code"], "unknown_credential");
+    let first = site.app_command(&["show", "credentials"])["credentials"][0]["id"].clone();
+    let far = json!({"kind": "p256", "public_key": key, "replaces": first, "not_before": "9999-12-31T23:59:59Z", "reason": "r"});
+    assert_eq!(admin.post(path, &far).expect(422).json()["errors"][0]["field"], "not_before");
     let revoke = format!("{path}/none/revoke");
     assert_eq!(admin.post(&revoke, &json!({"reason": "r"})).expect(404).json()["code"], "unknown_credential");
     admin.post(path, &json!({"kind": "p256", "public_key": key, "reason": "r"})).expect(201);
@@ -239,6 +242,19 @@ fn an_app_that_is_not_served_is_told_why_once_it_has_proved_itself() {
         site.app_command(&["change", "resting", times[0], "", "--reason", "test"]);
     }
     get().expect(200);
+}
+
+#[test]
+fn what_was_answered_before_is_not_for_an_app_that_may_do_less_now() {
+    let site = &*SITE;
+    let signer = site.signing_app("narrowed", "p256");
+    let order = br#"{"key":"demo-sm2","algorithm":"sm2-sm3","input":{"data":"AA=="}}"#;
+    let sign =
+        || signer.request("POST", "/v1/signatures", order).with("idempotency-key", "narrowed-1").send(site);
+    let first = sign().expect(201);
+    assert_eq!(sign().expect(201).text(), first.text());
+    site.app_command(&["change", "narrowed", "--scope", "keys", "--reason", "test"]);
+    assert_eq!(sign().expect(409).json()["code"], "idempotency_mismatch");
 }
 
 #[test]

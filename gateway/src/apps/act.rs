@@ -2,11 +2,13 @@
 //! a second person's approval, comes before [`carry_out`].
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use config::AppId;
 use sm3::{Digest, Sm3};
 use store::{App, AppState, AuditEntry, NewCredential, StoreError};
 use time::OffsetDateTime;
+use tracing::Instrument;
 
 use super::evidence;
 use crate::auth::signed::MOST_OF_A_KIND;
@@ -116,12 +118,19 @@ fn described(app: &App) -> String {
     )
 }
 
-/// Carries an act out: on record as intended before, with its outcome after; in force here when this returns, and on
+/// Carries an act out, whether or not the caller waits for it: on record as intended before, with its outcome after; in force here when this returns, and on
 /// every other replica within a second.
 ///
 /// # Errors
 /// What was not done was not done at all; a freeze whose evidence could not be kept has frozen the app all the same.
-pub(crate) async fn carry_out(gateway: &Gateway, order: &AppOrder) -> Result<CarriedOut, Problem> {
+pub(crate) async fn carry_out(gateway: &Gateway, order: &Arc<AppOrder>) -> Result<CarriedOut, Problem> {
+    let (gateway, order) = (gateway.clone(), Arc::clone(order));
+    // In a task of its own: a caller that hangs up leaves no act without outcome, and no freeze without evidence.
+    let act = async move { act(&gateway, &order).await };
+    tokio::spawn(act.in_current_span()).await.map_err(|_| Problem::panicked())?
+}
+
+async fn act(gateway: &Gateway, order: &AppOrder) -> Result<CarriedOut, Problem> {
     record(gateway, order, "intended", None).await?;
     let at = OffsetDateTime::now_utc();
     let done = perform(gateway, order, at).await;

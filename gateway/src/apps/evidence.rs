@@ -160,3 +160,20 @@ fn put(path: &Path, octets: &[u8]) -> std::io::Result<()> {
     file.write_all(octets)?;
     file.sync_all()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_of_one_folder_does_not_hinder_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = [("app.json", "{}\n".to_owned())];
+        fs::create_dir(folder.path().join("gov.partial")).unwrap();
+        fs::write(folder.path().join("gov.partial/app.json"), "half").unwrap();
+        for name in ["gov.two-1-r", "gov.three-1-r.5"] {
+            write(&folder.path().join(name), &files, json!({})).unwrap();
+            assert_eq!(fs::read_to_string(folder.path().join(name).join("app.json")).unwrap(), "{}\n");
+        }
+    }
+}

@@ -366,7 +366,7 @@ pub(crate) async fn freeze_app(
         evidence: evidence.folder.display().to_string(),
         evidence_digest: evidence.digest,
         audit_index,
-        request_id: order.request_id,
+        request_id: order.request_id.clone(),
     }))
 }
 
@@ -401,7 +401,7 @@ pub(crate) async fn add_credential(
         credential: CredentialResponse::new(&entered.credential, OffsetDateTime::now_utc()),
         secret: secret.map(|secret| secret.expose().clone()),
         audit_index,
-        request_id: order.request_id,
+        request_id: order.request_id.clone(),
     };
     let no_store = (header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok((StatusCode::CREATED, [no_store], Json(added)).into_response())
@@ -462,8 +462,8 @@ async fn known(gateway: &Gateway, id: &str) -> Result<Arc<KnownApp>, Problem> {
     known.ok_or_else(|| Problem::unknown_app(id))
 }
 
-fn order(caller: &Authenticated, act: AppAct, reason: String) -> AppOrder {
-    AppOrder { act, reason, actor: caller.actor(), request_id: crate::request_id::current() }
+fn order(caller: &Authenticated, act: AppAct, reason: String) -> Arc<AppOrder> {
+    Arc::new(AppOrder { act, reason, actor: caller.actor(), request_id: crate::request_id::current() })
 }
 
 async fn acted(
@@ -475,5 +475,5 @@ async fn acted(
     let order = order(caller, act, reason);
     let CarriedOut { audit_index, .. } = carry_out(gateway, &order).await?;
     let app = AppResponse::new(&*known(gateway, order.act.app().as_str()).await?);
-    Ok(AppActed { app, audit_index, request_id: order.request_id })
+    Ok(AppActed { app, audit_index, request_id: order.request_id.clone() })
 }

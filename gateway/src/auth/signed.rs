@@ -419,6 +419,29 @@ impl Nobody {
 mod tests {
     use super::*;
 
+    #[test]
+    fn a_source_fills_its_share_of_the_room_for_bodies_and_gives_it_back() {
+        let unproved = Arc::<Unproved>::default();
+        let peer = |last: u8| Peer::Network(([192, 0, 2, last], 1).into());
+        let mut greedy = unproved.room(Some(&peer(1)));
+        assert!(greedy.take(SHARE).is_ok());
+        assert!(greedy.take(1).is_err());
+        assert!(unproved.room(Some(&peer(1))).take(1).is_err(), "also by another request");
+        assert!(unproved.room(Some(&peer(1))).take(0).is_ok(), "who sends nothing needs no room");
+        let others: Vec<Room> = (2..=4)
+            .map(|last| {
+                let mut room = unproved.room(Some(&peer(last)));
+                assert!(room.take(SHARE).is_ok());
+                room
+            })
+            .collect();
+        assert!(unproved.room(Some(&peer(5))).take(1).is_err(), "no more than all");
+        drop((greedy, others));
+        assert!(unproved.room(Some(&peer(1))).take(SHARE).is_ok());
+        let held = unproved.0.lock().unwrap();
+        assert!(held.all == 0 && held.by_source.is_empty());
+    }
+
     fn text(target: (&str, Option<&str>)) -> String {
         canonical(&Method::GET, target, ("app", "1700000000", "0123456789abcdef"), &Sm3::digest(b"").into())
     }

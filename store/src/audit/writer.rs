@@ -27,6 +27,8 @@ const QUEUE: usize = 4096;
 const BATCH: usize = 512;
 /// Longest time an append waits for its commit.
 const LONGEST_WAIT: std::time::Duration = std::time::Duration::from_secs(5);
+/// Longest time a batch may take, when nobody waits for it any more.
+const LONGEST_COMMIT: std::time::Duration = std::time::Duration::from_secs(10);
 /// Most rows of one statement. There is a statement for each number of rows, so that a batch of the usual size is one
 /// round trip; fewer than the connection keeps prepared.
 const ROWS: usize = 64;
@@ -275,7 +277,10 @@ impl Task {
         checkpoints: Vec<(Box<NewCheckpoint>, oneshot::Sender<StoredCheckpoint>)>,
     ) {
         let (checkpoints, asking): (Vec<_>, Vec<_>) = checkpoints.into_iter().unzip();
-        match self.commit(&mut entries, &checkpoints).await {
+        // A server that vanished without a word must not hold the log for as long as the system waits for it. The
+        // connection goes with what is given up, and the next batch reads where the log ends.
+        let commit = tokio::time::timeout(LONGEST_COMMIT, self.commit(&mut entries, &checkpoints));
+        match commit.await.unwrap_or(Err(StoreError::AuditUnavailable)) {
             Ok((first, stored)) => {
                 self.counters.commits.fetch_add(1, Ordering::Relaxed);
                 self.counters.entries.fetch_add(entries.len() as u64, Ordering::Relaxed);
@@ -309,6 +314,12 @@ impl Task {
             None => {
                 let mut connection = self.store.dedicated_connection().await?;
                 let end = tiles::load_end(&mut connection, self.log).await?;
+                // What a commit wrote whose answer was lost is to be signed too.
+                self.heads.send_if_modified(|head| {
+                    let is_news = *head != end.edge.size();
+                    *head = end.edge.size();
+                    is_news
+                });
                 (connection, end)
             }
         };
