@@ -10,7 +10,7 @@ export LICENSE_GATEWAY_BIN := $(abspath $(TARGET))/ci/license-gateway
 export HSM_SIM_MODULE := $(abspath $(TARGET))/ci/libhsm_sim.so
 CARGO_BUILD_CI = cargo build --locked --profile ci --workspace --all-targets
 
-.PHONY: help run try test lint test-tools snapshots bench load soak crash fuzz clean
+.PHONY: help run try test lint test-tools snapshots demo-data bench load soak crash fuzz clean
 
 help:
 	@echo 'make run    build and start a sandbox gateway (DATA=, PORT=, TLS_PORT=, or CONFIG= for a real site)'
@@ -21,6 +21,7 @@ help:
 	@echo 'make soak   break devices at random under load and see that nothing is wrong or lost (SECONDS=600 SEED= RATE=)'
 	@echo 'make crash  kill the gateway and its database under load: is anything lost or done twice? (KILLS=50 SEED=)'
 	@echo 'make fuzz   look for inputs that break a parser or a judgement (SECONDS=60 for each target)'
+	@echo 'make demo-data  fill a sandbox with a made-up province (LICENSES=6000000, DATA=)'
 	@echo 'make load   load a running sandbox (PROFILE=sign-sm2 CONNECTIONS=8 SECONDS=10 RATE=)'
 
 # Needs Rust, make and a C compiler only. The gateway takes this shell's place, so that signals reach it.
@@ -66,6 +67,14 @@ load:
 	cargo build --locked --release -p tests --bins
 	$(TARGET)/release/load --sandbox '$(DATA)/sandbox.json' --profile $(PROFILE) --connections $(CONNECTIONS) \
 	    --seconds $(SECONDS) $(if $(RATE),--rate $(RATE))
+
+# The sandbox in DATA is made if it is not there. What is there of the province stays.
+LICENSES ?= 100000
+demo-data:
+	cargo build --locked --release -p license-gateway -p hsm-sim
+	$(TARGET)/release/license-gateway init --sandbox --data '$(DATA)' --module $(TARGET)/release/libhsm_sim.so \
+	    --http 127.0.0.1:$(PORT) --https 127.0.0.1:$(TLS_PORT)
+	$(TARGET)/release/license-gateway library demo --licenses $(LICENSES) --config '$(DATA)/gateway.toml'
 
 # A site of its own; exit code 1 if anything that must hold did not. A run is repeated with the SEED it prints.
 soak: SECONDS = 600

@@ -14,7 +14,10 @@ need curl curl
 need openssl openssl
 for postgres in /usr/lib/postgresql/*/bin/postgres; do need "$postgres" postgresql; done
 need pdftotext poppler-utils
+need pdfsig poppler-utils
+need certutil libnss3-tools
 need qpdf qpdf
+need certutil libnss3-tools
 need python3 python3
 python3 -c 'import ensurepip' 2>/dev/null || missing="$missing python3-venv"
 need sqlite3 sqlite3

@@ -115,6 +115,19 @@ ok=0
 openssl cms -verify -binary -inform DER -in cms.der -content document -CAfile "$ca" -out /dev/null 2>openssl || ok=1
 report $ok "demo-p256 signs it as CMS, openssl says: $(head -n 1 openssl)"
 
+# A timestamp, which openssl asks for and checks, and one with SM2, which the gateway checks.
+openssl ts -query -data document -sha256 -cert -out request.tsq 2>/dev/null
+curl -sS --max-time 30 -H "x-api-key: $key" -H 'content-type: application/timestamp-query' --data-binary @request.tsq \
+    -o response.tsr "$BASE/tsa"
+ok=0
+openssl ts -verify -in response.tsr -queryfile request.tsq -CAfile "$ca" >openssl 2>&1 || ok=1
+report $ok "the file gets a timestamp, openssl says: $(grep '^Verification' openssl || tail -n 1 openssl)"
+printf '{"input":{"data":"%s"}}' "$(b64 document)" | post /v1/timestamps >stamped
+verdict=$(printf '{"token":"%s","input":{"data":"%s"}}' "$(member token <stamped)" "$(b64 document)" |
+    post /v1/timestamps:verify | member verdict)
+ok=0; [ "$verdict" = valid ] || ok=1
+report $ok "an SM2 timestamp of $(member gen_time <stamped) is judged ${verdict:-not at all}"
+
 uscc=$(objects <"$DATA/sandbox.json" | grep '"kind" *: *"good"' | head -n 1 | member uscc)
 name=$(get "/v1/licenses/$uscc/face" | member name)
 ok=0; [ -n "$name" ] || ok=1

@@ -23,6 +23,9 @@ pub enum CertsTestError {
     /// A made-up enterprise code broke GB 32100.
     #[error("a made-up code is wrong")]
     Uscc(#[from] formats::uscc::UsccError),
+    /// A seal or a sealed document could not be made.
+    #[error("cannot make a seal: {0}")]
+    Seal(String),
     /// A file or folder could not be written.
     #[error("cannot write {}", path.display())]
     Write {

@@ -15,7 +15,10 @@ mod enterprise;
 mod error;
 mod key;
 mod license;
+mod license_file;
 mod pem;
+pub mod province;
+mod seal;
 mod seed;
 mod service;
 mod write;
@@ -30,6 +33,8 @@ pub use authority::Authority;
 pub use error::CertsTestError;
 pub use key::PrivateParts;
 pub use license::{LicenseKind, SampleLicense};
+pub use license_file::{LicenseFile, LicenseFileDefect};
+pub use seal::Sealed;
 pub use service::{NegativeCertificate, NegativeKind, ServiceKey, TlsIdentity};
 
 /// What a sandbox is made from.
@@ -46,7 +51,8 @@ pub struct Options {
 pub struct Sandbox {
     /// `sm2`, `p256`, `rsa`, `license`, `tls`.
     pub authorities: Vec<Authority>,
-    /// `demo-sm2`, `demo-p256`, `demo-rsa2048`, `portal-sm2`, `front-sm2`, `sys-audit`, `sys-token`.
+    /// `demo-sm2`, `demo-p256`, `demo-rsa2048`, `portal-sm2`, `front-sm2`, `sys-audit`, `sys-token`, `sys-seal`,
+    /// `sys-tsa`, `sys-tsa-p256`.
     pub services: Vec<ServiceKey>,
     /// The gateway's own.
     pub tls: TlsIdentity,
@@ -54,6 +60,10 @@ pub struct Sandbox {
     pub licenses: Vec<SampleLicense>,
     /// Five for each of `sm2`, `p256` and `rsa`.
     pub negatives: Vec<NegativeCertificate>,
+    /// A seal, and what was sealed with it.
+    pub sealed: Sealed,
+    /// Public editions of the first license, as OFD and PDF: a good one and one with each defect.
+    pub license_files: Vec<LicenseFile>,
 }
 
 /// Makes a sandbox. Takes seconds, nearly all of them for three RSA keys.
@@ -86,15 +96,26 @@ pub fn generate(options: &Options) -> Result<Sandbox, CertsTestError> {
         ("front-sm2", KeyKind::Sm2, &sm2),
         ("sys-audit", KeyKind::Sm2, &sm2),
         ("sys-token", KeyKind::P256, &p256),
+        ("sys-seal", KeyKind::Sm2, &sm2),
     ] {
         services.push(service::service(id, kind, issuer, seed, at)?);
     }
+    for (id, kind, issuer) in [("sys-tsa", KeyKind::Sm2, &sm2), ("sys-tsa-p256", KeyKind::P256, &p256)] {
+        services.push(service::timestamp_authority(id, kind, issuer, seed, at)?);
+    }
     let identity = service::tls(&tls, seed, at)?;
     let licenses = license::samples(&mut license, seed, at)?;
+
+    let sealed = seal::sealed(&sm2, &services, seed, at)?;
+    let earlier = license::earlier(&license, seed, at)?;
+    let license_files = match licenses.first() {
+        Some(first) => license_file::license_files(&sm2, first, &earlier, seed, at)?,
+        None => Vec::new(),
+    };
 
     let authorities = [sm2, p256, rsa, license, tls]
         .into_iter()
         .map(|issuer| issuer.close(at))
         .collect::<Result<_, _>>()?;
-    Ok(Sandbox { authorities, services, tls: identity, licenses, negatives })
+    Ok(Sandbox { authorities, services, tls: identity, licenses, negatives, sealed, license_files })
 }

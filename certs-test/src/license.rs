@@ -141,6 +141,15 @@ pub(crate) fn samples(
     Ok(licenses)
 }
 
+/// The license that the first enterprise had before it moved: good, and not the register's any more.
+pub(crate) fn earlier(issuer: &Issuer, seed: &Seed, at: OffsetDateTime) -> Result<Vec<u8>, CertsTestError> {
+    let mut enterprise = enterprise::enterprise(TEMPLATES[0], 0, back(at, 90)?)?;
+    let serial = LicenseSerial::new(&enterprise, 1)?; // the time of issue tells it from the later one
+    let domicile = enterprise.face.entry(DOMICILE).or_default();
+    *domicile = domicile.replace("测试路", "测试旧路");
+    Ok(sample(LicenseKind::Good, 1, enterprise, serial, issuer, seed)?.der)
+}
+
 fn sample(
     kind: LicenseKind,
     number: usize,

@@ -20,7 +20,8 @@ use crate::seed::Seed;
 /// A service's key pair and certificate chain.
 #[derive(Clone, Debug)]
 pub struct ServiceKey {
-    /// `demo-sm2`, `demo-p256`, `demo-rsa2048`, `portal-sm2`, `front-sm2`, `sys-audit` or `sys-token`.
+    /// `demo-sm2`, `demo-p256`, `demo-rsa2048`, `portal-sm2`, `front-sm2`, `sys-audit`, `sys-token`, `sys-seal`,
+    /// `sys-tsa` or `sys-tsa-p256`.
     pub id: String,
     /// The private key, for a device to import.
     pub private: PrivateParts,
@@ -118,7 +119,22 @@ pub(crate) fn service(
     at: OffsetDateTime,
 ) -> Result<ServiceKey, CertsTestError> {
     let service = Service { id, issuer, key: SoftwareKey::derive(kind, seed, id)?, seed };
-    service.good(at)
+    service.good(at, Vec::new())
+}
+
+/// Makes a timestamp authority's key and its certificate: the extended key usage is critical and timestamps alone (RFC
+/// 3161, 2.3).
+pub(crate) fn timestamp_authority(
+    id: &'static str,
+    kind: KeyKind,
+    issuer: &Issuer,
+    seed: &Seed,
+    at: OffsetDateTime,
+) -> Result<ServiceKey, CertsTestError> {
+    const TIME_STAMPING: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.8");
+
+    let service = Service { id, issuer, key: SoftwareKey::derive(kind, seed, id)?, seed };
+    service.good(at, vec![certificate::extension(&ExtendedKeyUsage(vec![TIME_STAMPING]), true)?])
 }
 
 /// Makes a service's key, its good certificate and one bad certificate of each kind for the same key.
@@ -130,7 +146,7 @@ pub(crate) fn service_with_negatives(
     at: OffsetDateTime,
 ) -> Result<(ServiceKey, Vec<NegativeCertificate>), CertsTestError> {
     let service = Service { id, issuer, key: SoftwareKey::derive(kind, seed, id)?, seed };
-    let good = service.good(at)?;
+    let good = service.good(at, Vec::new())?;
     let mut negatives = Vec::new();
     for kind in NegativeKind::ALL {
         negatives.push(NegativeCertificate {
@@ -149,8 +165,9 @@ pub(crate) fn service_with_negatives(
 }
 
 impl Service<'_> {
-    fn good(&self, at: OffsetDateTime) -> Result<ServiceKey, CertsTestError> {
-        let request = self.request("good", back(at, 1)?, ahead(at, 1095)?, signing())?;
+    fn good(&self, at: OffsetDateTime, more: Vec<Extension>) -> Result<ServiceKey, CertsTestError> {
+        let mut request = self.request("good", back(at, 1)?, ahead(at, 1095)?, signing())?;
+        request.extensions.extend(more);
         Ok(ServiceKey {
             id: self.id.to_owned(),
             private: self.key.private_parts()?,

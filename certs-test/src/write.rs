@@ -5,10 +5,12 @@ use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use formats::license_file::FileForm;
 use serde::Serialize;
 
 use crate::error::CertsTestError;
 use crate::license::LicenseKind;
+use crate::license_file::LicenseFileDefect;
 use crate::service::NegativeKind;
 use crate::{Sandbox, pem};
 
@@ -27,6 +29,16 @@ The layout is described in certs-test/README.md; manifest.json says what each fi
 struct Manifest<'a> {
     licenses: Vec<ManifestLicense<'a>>,
     negatives: Vec<ManifestNegative<'a>>,
+    license_files: Vec<ManifestLicenseFile<'a>>,
+}
+
+#[derive(Serialize)]
+struct ManifestLicenseFile<'a> {
+    file: String,
+    form: FileForm,
+    defect: Option<LicenseFileDefect>,
+    uscc: &'a str,
+    finding: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -82,6 +94,12 @@ impl Sandbox {
             let name = format!("negatives/{}-{}.pem", negative.authority, negative.kind.name());
             files.public(name, pem::certificates([&negative.der])?)?;
         }
+        files.public("seals/agency.esl", &self.sealed.seal)?;
+        files.public("seals/agency.png", &self.sealed.picture)?;
+        files.public("documents/edition.ofd", &self.sealed.edition)?;
+        for file in &self.license_files {
+            files.public(format!("documents/{}", file.file_name()), &file.octets)?;
+        }
         files.public("manifest.json", self.manifest())
     }
 
@@ -109,6 +127,17 @@ impl Sandbox {
                     service: &negative.service,
                     kind: negative.kind,
                     finding: negative.kind.finding(),
+                })
+                .collect(),
+            license_files: self
+                .license_files
+                .iter()
+                .map(|file| ManifestLicenseFile {
+                    file: format!("documents/{}", file.file_name()),
+                    form: file.form,
+                    defect: file.defect,
+                    uscc: &file.uscc,
+                    finding: file.finding(),
                 })
                 .collect(),
         };

@@ -6,15 +6,20 @@ mod sandbox;
 
 use std::collections::BTreeSet;
 
-use certs_test::{LicenseKind, PrivateParts};
+use certs_test::{LicenseFileDefect, LicenseKind, PrivateParts};
 use formats::chain::{self, Usage};
 use formats::key::PublicKey;
+use formats::license_file::{self, FileForm, LicenseFileInput};
 use formats::uscc::Uscc;
 use formats::{Certificate, Judgement, Verdict, license};
 use sandbox::{AT, made, trust};
 
 fn document_signing(der: &[u8]) -> Judgement {
-    chain::validate(&Certificate::from_der(der).unwrap(), &[], &trust(), Usage::DocumentSigning, AT)
+    good_for(der, Usage::DocumentSigning)
+}
+
+fn good_for(der: &[u8], usage: Usage) -> Judgement {
+    chain::validate(&Certificate::from_der(der).unwrap(), &[], &trust(), usage, AT)
 }
 
 #[test]
@@ -39,6 +44,37 @@ fn every_license_gets_the_verdict_of_its_kind() {
         assert_eq!(face.attributes, sample.face, "{name}");
         assert_eq!((face.uscc, face.template), (sample.uscc.clone(), Some(sample.template)));
         assert_eq!(report.license_serial.as_ref(), Some(&sample.license_serial));
+    }
+}
+
+/// All but what only the register knows.
+#[test]
+fn every_license_file_gets_the_findings_of_its_defect() {
+    let trust = trust();
+    for file in &made().license_files {
+        let (octets, form) = (&*file.octets, file.form);
+        let report = license_file::judge(&LicenseFileInput {
+            octets,
+            form,
+            documents: &trust,
+            licenses: &trust,
+            at: AT,
+            sandbox: false,
+        });
+        let mut codes: Vec<_> = report.judgement.findings.iter().map(|finding| finding.code).collect();
+        codes.dedup(); // a maker and a signer without a path each
+        let name = file.file_name();
+        match file.defect {
+            None | Some(LicenseFileDefect::Register) => {
+                assert_eq!(codes, [""; 0], "{name}: {:?}", report.judgement);
+                assert_eq!(report.license.unwrap().judgement.findings, [], "{name}");
+            }
+            // Its text is another one since, too.
+            Some(LicenseFileDefect::Altered) if form == FileForm::Ofd => {
+                assert_eq!(codes, ["ofd_part_altered", "shown_text_differs"], "{name}");
+            }
+            Some(_) => assert_eq!(codes, Vec::from_iter(file.finding()), "{name}: {:?}", report.judgement),
+        }
     }
 }
 
@@ -95,15 +131,30 @@ fn a_license_carries_nothing_but_its_face() {
 }
 
 #[test]
-fn every_service_certificate_is_good_for_document_signing() {
+fn every_service_certificate_is_good_for_signing_documents_or_for_timestamps_alone() {
     let ids: Vec<_> = made().services.iter().map(|service| service.id.as_str()).collect();
-    assert_eq!(
-        ids,
-        ["demo-sm2", "demo-p256", "demo-rsa2048", "portal-sm2", "front-sm2", "sys-audit", "sys-token"]
+    let (documents, timestamps) = (
+        [
+            "demo-sm2",
+            "demo-p256",
+            "demo-rsa2048",
+            "portal-sm2",
+            "front-sm2",
+            "sys-audit",
+            "sys-token",
+            "sys-seal",
+        ],
+        ["sys-tsa", "sys-tsa-p256"],
     );
+    assert_eq!(ids, [&documents[..], &timestamps].concat());
     for service in &made().services {
-        let judgement = document_signing(&service.chain[0]);
-        assert_eq!(judgement, Judgement::new(), "{}", service.id);
+        let (good, other) = if timestamps.contains(&service.id.as_str()) {
+            (Usage::TimeStamping, Usage::DocumentSigning)
+        } else {
+            (Usage::DocumentSigning, Usage::TimeStamping)
+        };
+        assert_eq!(good_for(&service.chain[0], good), Judgement::new(), "{}", service.id);
+        assert!(good_for(&service.chain[0], other).has("key_usage_not_permitted"), "{}", service.id);
         assert_eq!(service.chain.len(), 3);
     }
 }

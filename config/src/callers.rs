@@ -9,7 +9,8 @@ pub struct Callers {
     /// Whether `x-api-key` is taken, on loopback. In a sandbox only, where it is the default.
     pub api_keys: bool,
     /// What access tokens name as issuer and audience, and client assertions as audience: the URL under which callers
-    /// reach the gateway, without a path. Default `urn:license-gateway:NAME`, NAME being the site's.
+    /// reach the gateway, without a path. Required, but in a sandbox: there `urn:license-gateway:NAME`, NAME being the
+    /// site's.
     pub issuer: String,
     /// How long an access token holds. Default 10 min, at most 15.
     pub token_lifetime: Duration,
@@ -27,6 +28,11 @@ impl Callers {
         let plain = issuer
             .bytes()
             .all(|octet| octet.is_ascii_graphic() && !matches!(octet, b'"' | b'\\' | b'#' | b'?'));
+        if !section.has("issuer") && !site.sandbox {
+            // Two sites may have one name.
+            let message = "is required outside a sandbox (site.sandbox = true): what is meant for one site must not hold at another";
+            section.mistake("issuer", message);
+        }
         if section.has("issuer") && (!plain || !issuer.starts_with("https://") || issuer.ends_with('/')) {
             section.mistake("issuer", "must be an https URL without query, fragment and final slash");
         }

@@ -6,8 +6,8 @@
 use std::fmt::{self, Debug};
 
 use crate::{
-    Audit, Callers, Ceremony, Config, Database, Device, Documents, Fetch, Fleet, Server, Site, Tls, Traces,
-    Trust, TrustRules,
+    Administration, Audit, Callers, Ceremony, ClockWatch, Config, Database, Device, Documents, Fetch, Fleet,
+    People, Policy, Server, Site, StampJobs, Timestamps, Tls, Traces, Trust, TrustRules,
 };
 
 /// Whether a running gateway can take a change over.
@@ -47,10 +47,18 @@ impl Config {
             database,
             trust,
             callers,
+            administration,
+            policy,
+            people,
+            alarms,
+            outbound,
+            stamp_jobs,
             traces,
             ceremony,
             audit,
             documents,
+            query_certificates,
+            timestamps,
             fleet,
             devices,
             folder,
@@ -62,10 +70,18 @@ impl Config {
         changes.database(database, &next.database);
         changes.trust(trust, &next.trust);
         changes.callers(callers, &next.callers);
+        changes.administration(administration, &next.administration);
+        changes.policy(policy, &next.policy);
+        changes.people(people, &next.people);
+        changes.field(Effect::Live, "alarms", alarms, &next.alarms);
+        changes.field(Effect::Restart, "outbound", outbound, &next.outbound);
+        changes.stamp_jobs(stamp_jobs, &next.stamp_jobs);
         changes.traces(traces, &next.traces);
         changes.ceremony(ceremony, &next.ceremony);
         changes.audit(audit, &next.audit);
         changes.documents(documents, &next.documents);
+        changes.field(Effect::Live, "query_certificates", query_certificates, &next.query_certificates);
+        changes.timestamps(timestamps, &next.timestamps);
         changes.fleet(fleet, &next.fleet);
         changes.devices(devices, &next.devices);
         changes.field(Effect::Restart, "folder", folder, &next.folder);
@@ -88,10 +104,20 @@ impl Changes {
     }
 
     fn site(&mut self, before: &Site, after: &Site) {
-        let Site { name, sandbox, replica } = before;
+        let Site { name, sandbox, replica, utc_offset } = before;
         self.field(Effect::Live, "site.name", name, &after.name);
         self.field(Effect::Restart, "site.sandbox", sandbox, &after.sandbox);
         self.field(Effect::Restart, "site.replica", replica, &after.replica);
+        self.field(Effect::Live, "site.utc_offset", utc_offset, &after.utc_offset);
+    }
+
+    fn stamp_jobs(&mut self, before: &StampJobs, after: &StampJobs) {
+        let StampJobs { folder, retention, upload_lifetime, upload_octets, most_running } = before;
+        self.field(Effect::Restart, "stamp_jobs.folder", folder, &after.folder);
+        self.field(Effect::Live, "stamp_jobs.retention_days", retention, &after.retention);
+        self.field(Effect::Live, "stamp_jobs.upload_seconds", upload_lifetime, &after.upload_lifetime);
+        self.field(Effect::Live, "stamp_jobs.upload_mebibytes", upload_octets, &after.upload_octets);
+        self.field(Effect::Live, "stamp_jobs.most_running", most_running, &after.most_running);
     }
 
     fn server(&mut self, before: &Server, after: &Server) {
@@ -104,6 +130,7 @@ impl Changes {
             admin_client_auth,
             tls_certificate,
             tls_key,
+            public_url,
             body_limit,
             header_limit,
             read_timeout,
@@ -114,6 +141,7 @@ impl Changes {
             max_in_flight,
             max_connections,
             max_connections_per_address,
+            proxy_protocol_from,
             http2_streams,
             shutdown_grace,
         } = before;
@@ -125,6 +153,7 @@ impl Changes {
         self.field(Effect::Live, "server.admin_client_auth", admin_client_auth, &after.admin_client_auth);
         self.field(Effect::Live, "server.tls_certificate", tls_certificate, &after.tls_certificate);
         self.field(Effect::Live, "server.tls_key", tls_key, &after.tls_key);
+        self.field(Effect::Live, "server.public_url", public_url, &after.public_url);
         self.field(Effect::Live, "server.body_limit", body_limit, &after.body_limit);
         self.field(Effect::Live, "server.header_limit", header_limit, &after.header_limit);
         self.field(Effect::Live, "server.read_timeout_ms", read_timeout, &after.read_timeout);
@@ -140,6 +169,8 @@ impl Changes {
             max_connections_per_address,
             &after.max_connections_per_address,
         );
+        let name = "server.proxy_protocol_from";
+        self.field(Effect::Live, name, proxy_protocol_from, &after.proxy_protocol_from);
         self.field(Effect::Live, "server.http2_streams", http2_streams, &after.http2_streams);
         self.field(Effect::Live, "server.shutdown_grace_ms", shutdown_grace, &after.shutdown_grace);
     }
@@ -213,6 +244,47 @@ impl Changes {
         self.field(Effect::Live, "callers.token_lifetime_s", token_lifetime, &after.token_lifetime);
     }
 
+    fn administration(&mut self, before: &Administration, after: &Administration) {
+        let Administration { two_person, approval_lifetime } = before;
+        self.field(Effect::Restart, "administration.two_person", two_person, &after.two_person);
+        let name = "administration.approval_hours";
+        self.field(Effect::Live, name, approval_lifetime, &after.approval_lifetime);
+    }
+
+    fn policy(&mut self, before: &Policy, after: &Policy) {
+        let Policy { permits_unruled } = before;
+        self.field(Effect::Live, "policy.default", permits_unruled, &after.permits_unruled);
+    }
+
+    fn people(&mut self, before: &People, after: &People) {
+        let People {
+            idle,
+            session,
+            password_length,
+            password_days,
+            reminder_days,
+            password_history,
+            one_time,
+            lockout_tries,
+            lockout_pause,
+            lockout_longest,
+            token_days,
+            unused_days,
+        } = before;
+        self.field(Effect::Live, "people.idle_s", idle, &after.idle);
+        self.field(Effect::Live, "people.session_s", session, &after.session);
+        self.field(Effect::Live, "people.password_length", password_length, &after.password_length);
+        self.field(Effect::Live, "people.password_days", password_days, &after.password_days);
+        self.field(Effect::Live, "people.reminder_days", reminder_days, &after.reminder_days);
+        self.field(Effect::Live, "people.password_history", password_history, &after.password_history);
+        self.field(Effect::Live, "people.one_time_hours", one_time, &after.one_time);
+        self.field(Effect::Live, "people.lockout_tries", lockout_tries, &after.lockout_tries);
+        self.field(Effect::Live, "people.lockout_pause_s", lockout_pause, &after.lockout_pause);
+        self.field(Effect::Live, "people.lockout_longest_s", lockout_longest, &after.lockout_longest);
+        self.field(Effect::Live, "people.token_days", token_days, &after.token_days);
+        self.field(Effect::Live, "people.unused_days", unused_days, &after.unused_days);
+    }
+
     fn traces(&mut self, before: &Traces, after: &Traces) {
         let Traces { endpoint, percent } = before;
         self.field(Effect::Restart, "traces.endpoint", endpoint, &after.endpoint);
@@ -228,6 +300,37 @@ impl Changes {
         let Documents { font, font_face } = before;
         self.field(Effect::Live, "documents.font", font, &after.font);
         self.field(Effect::Live, "documents.font_face", font_face, &after.font_face);
+    }
+
+    fn timestamps(&mut self, before: &Timestamps, after: &Timestamps) {
+        let Timestamps {
+            policies,
+            accuracy,
+            ordering,
+            public,
+            public_rate,
+            public_burst,
+            public_in_flight,
+            clock,
+            outside,
+        } = before;
+        self.field(Effect::Live, "timestamps.policies", policies, &after.policies);
+        self.field(Effect::Live, "timestamps.accuracy_ms", accuracy, &after.accuracy);
+        self.field(Effect::Live, "timestamps.ordering", ordering, &after.ordering);
+        self.field(Effect::Live, "timestamps.public", public, &after.public);
+        self.field(Effect::Live, "timestamps.public_rate", public_rate, &after.public_rate);
+        self.field(Effect::Live, "timestamps.public_burst", public_burst, &after.public_burst);
+        let name = "timestamps.public_in_flight";
+        self.field(Effect::Live, name, public_in_flight, &after.public_in_flight);
+        let ClockWatch { servers, required, max_offset, max_age, poll, timeout } = clock;
+        let next = &after.clock;
+        self.field(Effect::Restart, "timestamps.clock.servers", servers, &next.servers);
+        self.field(Effect::Live, "timestamps.clock.required", required, &next.required);
+        self.field(Effect::Live, "timestamps.clock.max_offset_ms", max_offset, &next.max_offset);
+        self.field(Effect::Live, "timestamps.clock.max_age_ms", max_age, &next.max_age);
+        self.field(Effect::Restart, "timestamps.clock.poll_ms", poll, &next.poll);
+        self.field(Effect::Restart, "timestamps.clock.timeout_ms", timeout, &next.timeout);
+        self.field(Effect::Restart, "timestamps.outside", outside, &after.outside);
     }
 
     fn audit(&mut self, before: &Audit, after: &Audit) {

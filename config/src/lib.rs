@@ -4,6 +4,8 @@
 //! Invariants: no value of this crate's types breaks a rule its documentation states; relative paths are
 //! relative to the file they stand in; nothing here reads the environment or opens what a path names.
 
+mod administration;
+mod alarms;
 mod audit;
 mod callers;
 mod change;
@@ -11,25 +13,41 @@ mod database;
 mod device;
 mod error;
 mod names;
+mod outbound;
+mod people;
+mod policy;
+mod query_certificates;
 mod read;
 mod secret;
 mod server;
+mod stamp_jobs;
+mod timestamps;
 mod tls;
 mod traces;
 mod trust;
 
 use std::path::{Path, PathBuf};
 
+pub use administration::Administration;
+pub use alarms::{AlarmRule, Alarms};
 pub use audit::Audit;
 pub use callers::Callers;
 pub use change::{Change, Effect};
 pub use database::Database;
 pub use device::{Device, Fleet, Isolation, OutputCheck};
 pub use error::{ConfigError, Mistake};
-pub use names::{AppId, DeviceId, GroupId, KeyId, NameError};
+pub use names::{
+    AccountName, AccountNameError, AppId, DeviceId, GroupId, KeyId, MandateNumber, NameError, SealNumber,
+};
+pub use outbound::Outbound;
+pub use people::People;
+pub use policy::Policy;
+pub use query_certificates::QueryCertificates;
 use read::Reader;
 pub use secret::Secret;
 pub use server::{Ceremony, Documents, Server, Site};
+pub use stamp_jobs::StampJobs;
+pub use timestamps::{ClockWatch, OutsideAuthority, TimeServer, Timestamps};
 pub use tls::{ClientAuth, Tls, TlsVersion};
 pub use traces::Traces;
 pub use trust::{CrlSource, Fetch, OcspHash, OcspSource, PolicyId, Revocation, SourceUrl, Trust, TrustRules};
@@ -49,6 +67,18 @@ pub struct Config {
     pub trust: Trust,
     /// How apps prove themselves.
     pub callers: Callers,
+    /// How people sign in.
+    pub people: People,
+    /// How the site is changed.
+    pub administration: Administration,
+    /// What apps may sign that no rule speaks of.
+    pub policy: Policy,
+    /// When callers' behaviour is told to people.
+    pub alarms: Alarms,
+    /// What apps are told.
+    pub outbound: Outbound,
+    /// Documents that are stamped many at a time.
+    pub stamp_jobs: StampJobs,
     /// Where traces go.
     pub traces: Traces,
     /// How keys are made and ended.
@@ -57,6 +87,10 @@ pub struct Config {
     pub audit: Audit,
     /// How documents that the gateway makes are set.
     pub documents: Documents,
+    /// How query certificates are made, where they are.
+    pub query_certificates: Option<QueryCertificates>,
+    /// The timestamp authority.
+    pub timestamps: Timestamps,
     /// How devices are used.
     pub fleet: Fleet,
     /// The devices, in the file's order; ids are unique and there is at least one.
@@ -96,55 +130,61 @@ impl Config {
             let database = root.section("database", Database::read);
             let trust = root.section("trust", Trust::read);
             let callers = root.section("callers", |section| Callers::read(section, &site));
+            let people = root.section("people", People::read);
+            let administration =
+                root.section("administration", |section| Administration::read(section, site.sandbox));
+            let policy = root.section("policy", Policy::read);
+            let alarms = root.section("alarms", Alarms::read);
+            let outbound = root.section("outbound", Outbound::read);
+            let stamp_jobs = root.section("stamp_jobs", StampJobs::read);
             let traces = root.section("traces", Traces::read);
             let ceremony = root.section("ceremony", |section| Ceremony::read(section, site.sandbox));
             let audit = root.section("audit", |section| Audit::read(section, site.sandbox, &trust.fetch));
             let documents = root.section("documents", Documents::read);
+            let certifying = root.has("query_certificates");
+            let query_certificates =
+                certifying.then(|| root.section("query_certificates", QueryCertificates::read)).flatten();
+            let timestamps =
+                root.section("timestamps", |section| Timestamps::read(section, site.sandbox, &trust.fetch));
             let fleet = root.section("fleet", Fleet::read);
             let devices = root.list("device", Device::read);
             root.finish();
-            (site, server, tls, database, trust, callers, traces, ceremony, audit, documents, fleet, devices)
+            let config = Self {
+                site,
+                server,
+                tls,
+                database,
+                trust,
+                callers,
+                people,
+                administration,
+                policy,
+                alarms,
+                outbound,
+                stamp_jobs,
+                traces,
+                ceremony,
+                audit,
+                documents,
+                query_certificates,
+                timestamps,
+                fleet,
+                devices: Vec::new(),
+                folder: folder.to_owned(),
+            };
+            (config, devices)
         });
-        let Some((
-            site,
-            server,
-            tls,
-            database,
-            trust,
-            callers,
-            traces,
-            ceremony,
-            audit,
-            documents,
-            fleet,
-            devices,
-        )) = config
-        else {
-            return Err(reader.into_mistakes());
-        };
+        let Some((config, devices)) = config else { return Err(reader.into_mistakes()) };
+        let Self { site, server, tls, database, .. } = &config;
         device::check_all(&devices, &reader);
-        server::check_together(&site, &server, &reader);
-        tls::check_together(&tls, &server, &reader);
-        database::check_together(&site, &database, &reader);
+        server::check_together(site, server, &reader);
+        tls::check_together(tls, server, &reader);
+        database::check_together(site, database, &reader);
         let mistakes = reader.into_mistakes();
         if !mistakes.is_empty() {
             return Err(mistakes);
         }
         let devices = devices.into_iter().filter_map(|(_, device)| device).collect();
-        Ok(Self {
-            site,
-            server,
-            tls,
-            database,
-            trust,
-            callers,
-            traces,
-            ceremony,
-            audit,
-            documents,
-            fleet,
-            devices,
-            folder: folder.to_owned(),
-        })
+        Ok(Self { devices, ..config })
     }
 }

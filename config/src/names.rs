@@ -1,5 +1,5 @@
-//! Newtypes for what must not be mixed up. All share one rule: 1 to 64 of `a-z A-Z 0-9 . _ -`, beginning with
-//! a letter or digit, so that a name is safe in a path, a metric label and a log line.
+//! Newtypes for what must not be mixed up. Nearly all share one rule: 1 to 64 of `a-z A-Z 0-9 . _ -`, beginning with
+//! a letter or digit, so that a name is safe in a path, a metric label and a log line. Names of people are narrower.
 
 use std::fmt;
 use std::str::FromStr;
@@ -18,8 +18,25 @@ fn is_name(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
 }
 
+/// One form for each name of a person: neither capitals nor letters of other scripts that look alike.
+fn is_account_name(text: &str) -> bool {
+    (2..=48).contains(&text.len())
+        && text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-'))
+}
+
+/// Why a text is not the name of an account.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("must be 2 to 48 of a-z 0-9 . _ - and begin with a letter")]
+pub struct AccountNameError;
+
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident) => {
+        name!($(#[$doc])* $name, is_name, NameError);
+    };
+    ($(#[$doc:meta])* $name:ident, $rule:ident, $error:ident) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
         #[serde(transparent)]
@@ -29,9 +46,9 @@ macro_rules! name {
             /// Checks a text against the rule of names.
             ///
             /// # Errors
-            /// [`NameError`] when it breaks the rule; nothing is trimmed or folded.
-            pub fn parse(text: &str) -> Result<Self, NameError> {
-                if is_name(text) { Ok(Self(text.to_owned())) } else { Err(NameError) }
+            /// When it breaks the rule; nothing is trimmed or folded.
+            pub fn parse(text: &str) -> Result<Self, $error> {
+                if $rule(text) { Ok(Self(text.to_owned())) } else { Err($error) }
             }
 
             /// The name as text.
@@ -48,8 +65,8 @@ macro_rules! name {
         }
 
         impl FromStr for $name {
-            type Err = NameError;
-            fn from_str(text: &str) -> Result<Self, NameError> {
+            type Err = $error;
+            fn from_str(text: &str) -> Result<Self, $error> {
                 Self::parse(text)
             }
         }
@@ -79,6 +96,21 @@ name!(
     /// An integrating system that calls the gateway.
     AppId
 );
+name!(
+    /// An electronic seal's number, the `esID` of GB/T 38540.
+    SealNumber
+);
+name!(
+    /// The number of an enterprise's standing mandate.
+    MandateNumber
+);
+name!(
+    /// A person who operates the gateway, by the name to sign in with: 2 to 48 of `a-z 0-9 . _ -`, beginning with a
+    /// letter.
+    AccountName,
+    is_account_name,
+    AccountNameError
+);
 
 #[cfg(test)]
 mod tests {
@@ -91,6 +123,18 @@ mod tests {
         }
         for bad in ["", "-d1", ".x", "d 1", "d/1", "é", &"x".repeat(65)] {
             assert_eq!(KeyId::parse(bad), Err(NameError), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_to_sign_in_with_has_one_form() {
+        for good in ["li", "wang.lei-2", &"x".repeat(48)] {
+            assert_eq!(AccountName::parse(good).unwrap().as_str(), good);
+        }
+        // Among them a Cyrillic a, a full-width l, a final zero-width joiner, and an a with a combining ring.
+        let alike = ["Li", "w\u{430}ng", "\u{ff4c}i", "li\u{200d}", "a\u{30a}ke", "王雷"];
+        for bad in ["", "l", "1i", ".li", "li ", "li/x", &"x".repeat(49)].into_iter().chain(alike) {
+            assert_eq!(AccountName::parse(bad), Err(AccountNameError), "{bad:?}");
         }
     }
 }

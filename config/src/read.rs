@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -274,6 +275,20 @@ impl<'r> Section<'r> {
                 Vec::new()
             }
         }
+    }
+
+    /// A list of networks, such as `["10.20.0.0/16"]`.
+    pub(crate) fn networks(&mut self, name: &'static str) -> Vec<IpNet> {
+        let mut networks = Vec::new();
+        for text in self.strings(name, "networks") {
+            match text.parse() {
+                Ok(network) => networks.push(network),
+                Err(_) => {
+                    self.mistake(name, &format!("{text:?} is no network; it must be such as 10.20.0.0/16"));
+                }
+            }
+        }
+        networks
     }
 
     /// A table of texts, such as `env = { NAME = "value" }`.

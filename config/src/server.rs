@@ -2,6 +2,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
+use time::UtcOffset;
+use time::macros::{format_description, offset};
+
+use crate::SourceUrl;
 use crate::read::{Reader, Section};
 use crate::tls::{CLIENT_AUTH, ClientAuth};
 
@@ -14,6 +19,8 @@ pub struct Site {
     pub sandbox: bool,
     /// This gateway's name among those on the same database: 1 to 64 characters. Default `gateway`.
     pub replica: String,
+    /// What the site's clocks show against UTC: days and times of day go by it. Default `+08:00`.
+    pub utc_offset: UtcOffset,
 }
 
 /// Listeners and the limits of a request.
@@ -36,6 +43,9 @@ pub struct Server {
     pub tls_certificate: Option<PathBuf>,
     /// PEM private key (PKCS#8) of that certificate.
     pub tls_key: Option<PathBuf>,
+    /// Where people reach this site, such as `https://stamps.example.gov.cn`: what stands before `/verify/{code}` in the QR
+    /// codes on documents. Without it there are none.
+    pub public_url: Option<SourceUrl>,
     /// Largest request body, octets. Default 1 MiB.
     pub body_limit: usize,
     /// Largest head of a request, octets. Default 16 KiB.
@@ -56,6 +66,8 @@ pub struct Server {
     pub max_connections: usize,
     /// Open connections from one address; one more is closed. Default `max_connections`.
     pub max_connections_per_address: usize,
+    /// Balancers whose connections begin with who the client is (PROXY protocol version 2). Default none.
+    pub proxy_protocol_from: Vec<IpNet>,
     /// Requests at once on one HTTP/2 connection. Default 100.
     pub http2_streams: u32,
     /// How long a stop waits for what is in flight. Default 20 s.
@@ -84,6 +96,7 @@ impl Site {
             name: section.text("name").unwrap_or("license-gateway").to_owned(),
             sandbox: section.boolean("sandbox", false),
             replica: replica(section),
+            utc_offset: utc_offset(section),
         }
     }
 }
@@ -94,6 +107,16 @@ fn replica(section: &mut Section<'_>) -> String {
         section.mistake("replica", "must be 1 to 64 characters");
     }
     name.to_owned()
+}
+
+fn utc_offset(section: &mut Section<'_>) -> UtcOffset {
+    const FORM: &[time::format_description::BorrowedFormatItem<'_>] =
+        format_description!("[offset_hour sign:mandatory]:[offset_minute]");
+    if !section.has("utc_offset") {
+        return offset!(+8);
+    }
+    let parse = |text: &str| UtcOffset::parse(text, FORM).map_err(|_| "must have the form +08:00");
+    section.parsed("utc_offset", parse).unwrap_or(offset!(+8))
 }
 
 impl Server {
@@ -109,6 +132,7 @@ impl Server {
             admin_client_auth: section.choice("admin_client_auth", &CLIENT_AUTH, ClientAuth::Off),
             tls_certificate: section.file("tls_certificate"),
             tls_key: section.file("tls_key"),
+            public_url: public_url(section),
             body_limit: section.count("body_limit", 1 << 20, 1024..=64 << 20),
             header_limit: section.count("header_limit", 16 << 10, 8 << 10..=256 << 10),
             read_timeout: section.milliseconds("read_timeout_ms", 10_000, 100..=600_000),
@@ -119,6 +143,7 @@ impl Server {
             max_in_flight: section.count("max_in_flight", 4096, 1..=1_000_000),
             max_connections,
             max_connections_per_address: per_address,
+            proxy_protocol_from: section.networks("proxy_protocol_from"),
             http2_streams: u32::try_from(section.integer("http2_streams", 100, 1..=10_000)).unwrap_or(100),
             shutdown_grace: section.milliseconds("shutdown_grace_ms", 20_000, 0..=600_000),
         };
@@ -130,6 +155,14 @@ impl Server {
         }
         server
     }
+}
+
+fn public_url(section: &mut Section<'_>) -> Option<SourceUrl> {
+    let url = section.has("public_url").then(|| section.parsed("public_url", SourceUrl::parse)).flatten();
+    if url.as_ref().is_some_and(|url| url.as_str().contains('?')) {
+        section.mistake("public_url", "must have no part after a ?");
+    }
+    url
 }
 
 impl Documents {

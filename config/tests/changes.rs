@@ -61,8 +61,22 @@ fn limits_devices_and_trust_change_live() {
     ] {
         assert_eq!(after("[database]", &format!("{text}\n[database]")), live(field), "{text}");
     }
+    for (text, field) in [
+        ("[administration]\napproval_hours = 1", "administration.approval_hours"),
+        ("[policy]\ndefault = \"refuse\"", "policy.default"),
+    ] {
+        assert_eq!(after("[database]", &format!("{text}\n[database]")), live(field), "{text}");
+    }
+    assert_eq!(after("[site]\n", "[site]\nutc_offset = \"-03:30\"\n"), live("site.utc_offset"));
+    assert_eq!(after("[site]\n", "[site]\nutc_offset = \"+08:00\"\n"), [], "that is the default");
     assert_eq!(after("[database]", "[fleet]\nqueue = 7\n[database]"), live("fleet.queue"));
     assert_eq!(after("[database]", "[documents]\nfont = \"a.otf\"\n[database]"), live("documents.font"));
+    let certifying = "[query_certificates]\nkey = \"agency\"\nagency = \"某局\"\n[database]";
+    assert_eq!(after("[database]", certifying), live("query_certificates"));
+    let jobs = "[stamp_jobs]\nretention_days = 3\n[database]";
+    assert_eq!(after("[database]", jobs), live("stamp_jobs.retention_days"));
+    let policies = "[timestamps]\npolicies = [\"1.2.3\"]\n[database]";
+    assert_eq!(after("[database]", policies), live("timestamps.policies"));
     assert_eq!(after("id = \"d2\"\n", "id = \"d2\"\nlanes = 3\n"), live("device d2"));
     let swapped = after("id = \"d2\"", "id = \"d3\"");
     assert_eq!(swapped, [live("device d2"), live("device d3")].concat());
@@ -73,6 +87,14 @@ fn addresses_the_database_and_the_kind_of_site_need_a_restart() {
     for (from, to, field) in [
         ("127.0.0.1:8080", "127.0.0.1:8081", "server.http"),
         ("gateway.db", "other.db", "database.url"),
+        ("[server]\n", "[outbound]\nretry_ms = 100\n[server]\n", "outbound"),
+        ("[server]\n", "[stamp_jobs]\nfolder = \"/elsewhere\"\n[server]\n", "stamp_jobs.folder"),
+        ("[server]\n", "[administration]\ntwo_person = true\n[server]\n", "administration.two_person"),
+        (
+            "[database]",
+            "[timestamps.clock]\nservers = [\"ntp.example\"]\n[database]",
+            "timestamps.clock.servers",
+        ),
         (
             "[server]\n",
             "[server]\nhttps = \"127.0.0.1:1\"\ntls_certificate = \"c\"\ntls_key = \"k\"\n",
@@ -84,7 +106,8 @@ fn addresses_the_database_and_the_kind_of_site_need_a_restart() {
     }
     let production = SITE.replace("sandbox = true", "").replace(
         "http = \"127.0.0.1:8080\"",
-        "https = \"127.0.0.1:1\"\ntls_certificate = \"c\"\ntls_key = \"k\"",
+        "https = \"127.0.0.1:1\"\ntls_certificate = \"c\"\ntls_key = \"k\"\n\
+         [callers]\nissuer = \"https://gateway.example\"",
     );
     let changes = parse(SITE).changes_to(&parse(&production));
     let kind = changes.iter().find(|change| change.field == "site.sandbox").unwrap();

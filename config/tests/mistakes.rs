@@ -4,6 +4,12 @@ use std::path::Path;
 
 use config::Config;
 
+/// What a site needs behind `[site]`.
+const REST: &str = "[server]\nhttps = \"127.0.0.1:1\"\ntls_certificate = \"c\"\ntls_key = \"k\"\n\
+    [database]\nurl = \"sqlite://g.db\"\n\
+    [[device]]\nid = \"d1\"\ngroup = \"g\"\nmodule = \"m\"\ntoken = \"t\"\npin_file = \"p\"\n\
+    [callers]\nissuer = \"https://gateway.example\"\n";
+
 fn mistakes(text: &str) -> Vec<(usize, String)> {
     match Config::parse(text, Path::new("/site")) {
         Ok(_) => Vec::new(),
@@ -64,6 +70,7 @@ pin_file = \"pin\"
 ";
     let found = mistakes(text);
     let expect = [
+        (1, "callers.issuer: is required outside a sandbox"),
         (1, "server.http: plain HTTP is for a sandbox only"),
         (2, "site.sandbox: must be true or false"),
         (3, "site.colour: unknown field"),
@@ -100,7 +107,7 @@ fn an_empty_file_says_what_is_required() {
 #[test]
 fn relative_paths_are_taken_from_the_files_folder() {
     let config = Config::parse(
-        "[server]\nhttps = \"127.0.0.1:1\"\ntls_certificate = \"c\"\ntls_key = \"/k\"\n[database]\nurl = \"sqlite://x.db\"\n[[device]]\nid = \"d1\"\ngroup = \"g\"\nmodule = \"m\"\ntoken = \"t\"\npin_file = \"p\"\n",
+        "[callers]\nissuer = \"https://gateway.example\"\n[server]\nhttps = \"127.0.0.1:1\"\ntls_certificate = \"c\"\ntls_key = \"/k\"\n[database]\nurl = \"sqlite://x.db\"\n[[device]]\nid = \"d1\"\ngroup = \"g\"\nmodule = \"m\"\ntoken = \"t\"\npin_file = \"p\"\n",
         Path::new("/site"),
     )
     .unwrap();
@@ -161,6 +168,9 @@ group = \"g\"
 module = \"m\"
 token = \"t\"
 pin_file = \"p\"
+
+[callers]
+issuer = \"https://gateway.example\"
 ";
     let found = mistakes(text);
     let expect = [
@@ -190,7 +200,7 @@ pin_file = \"p\"
 
 #[test]
 fn what_tls_needs_is_asked_for_where_it_is_spoken() {
-    let rest = "[database]\nurl = \"sqlite://x.db\"\n[[device]]\nid = \"d1\"\ngroup = \"g\"\nmodule = \"m\"\ntoken = \"t\"\npin_file = \"p\"\n";
+    let rest = "[callers]\nissuer = \"https://gateway.example\"\n[database]\nurl = \"sqlite://x.db\"\n[[device]]\nid = \"d1\"\ngroup = \"g\"\nmodule = \"m\"\ntoken = \"t\"\npin_file = \"p\"\n";
     let said = |server: &str, tls: &str| -> String {
         let found = mistakes(&format!("[server]\n{server}\n[tls]\n{tls}\n{rest}"));
         found.iter().map(|(_, message)| format!("{message}\n")).collect()
@@ -218,10 +228,14 @@ fn api_keys_are_for_a_sandbox_only() {
     let site = "[server]\nhttps = \"0.0.0.0:443\"\ntls_certificate = \"c\"\ntls_key = \"k\"\n[database]\nurl = \"sqlite://g.db\"\n\
         [[device]]\nid = \"d1\"\ngroup = \"g\"\nmodule = \"m.so\"\ntoken = \"t\"\npin_file = \"pin\"\n";
     let of = |callers: &str| mistakes(&format!("[callers]\n{callers}\n{site}"));
-    assert_eq!(of("api_keys = false"), []);
+    let named = |callers: &str| of(&format!("{callers}\nissuer = \"https://gateway.example\""));
+    assert_eq!(named("api_keys = false"), []);
     assert_eq!(of("issuer = \"https://gateway.example:8443\"\ntoken_lifetime_s = 900"), []);
     for (callers, said) in [
-        ("api_keys = true", "callers.api_keys: API keys are for a sandbox only (site.sandbox = true)"),
+        (
+            "api_keys = true\nissuer = \"https://gateway.example\"",
+            "callers.api_keys: API keys are for a sandbox only (site.sandbox = true)",
+        ),
         (
             "issuer = \"http://gateway.example\"",
             "callers.issuer: must be an https URL without query, fragment and final slash",
@@ -230,13 +244,55 @@ fn api_keys_are_for_a_sandbox_only() {
             "issuer = \"https://gateway.example/\"",
             "callers.issuer: must be an https URL without query, fragment and final slash",
         ),
-        ("token_lifetime_s = 901", "callers.token_lifetime_s: must be a whole number from 30 to 900"),
+        (
+            "token_lifetime_s = 901\nissuer = \"https://gateway.example\"",
+            "callers.token_lifetime_s: must be a whole number from 30 to 900",
+        ),
     ] {
         assert_eq!(of(callers), [(2, said.to_owned())]);
     }
-    let config = Config::parse(site, Path::new("/site")).unwrap();
+    let text = format!("[callers]\nissuer = \"https://gateway.example\"\n{site}");
+    let config = Config::parse(&text, Path::new("/site")).unwrap();
     assert!(!config.callers.api_keys);
-    assert_eq!(config.callers.issuer, "urn:license-gateway:license-gateway");
+}
+
+#[test]
+fn a_real_site_says_for_whom_assertions_and_tokens_are_meant() {
+    let site = |sandbox: bool, callers: &str| {
+        format!(
+            "[site]\nsandbox = {sandbox}\n[server]\nhttps = \"0.0.0.0:443\"\ntls_certificate = \"c\"\ntls_key = \"k\"\n\
+             [database]\nurl = \"sqlite://g.db\"\n[[device]]\nid = \"d1\"\ngroup = \"g\"\nmodule = \"m\"\ntoken = \"t\"\n\
+             pin_file = \"p\"\n{callers}"
+        )
+    };
+    for (callers, line) in [("", 1), ("[callers]\ntoken_lifetime_s = 60\n", 15)] {
+        let found = mistakes(&site(false, callers));
+        assert_eq!((found.len(), found[0].0), (1, line), "{found:?}");
+        assert!(found[0].1.starts_with("callers.issuer: is required outside a sandbox"), "{found:?}");
+    }
+    assert_eq!(mistakes(&site(false, "[callers]\nissuer = \"https://gateway.example\"\n")), []);
+    let sandbox = Config::parse(&site(true, ""), Path::new("/site")).unwrap();
+    assert_eq!(sandbox.callers.issuer, "urn:license-gateway:license-gateway");
+}
+
+#[test]
+fn what_is_said_of_people_fits_together() {
+    let site = "[server]\nhttps = \"0.0.0.0:443\"\ntls_certificate = \"c\"\ntls_key = \"k\"\n[database]\nurl = \"sqlite://g.db\"\n\
+        [[device]]\nid = \"d1\"\ngroup = \"g\"\nmodule = \"m.so\"\ntoken = \"t\"\npin_file = \"pin\"\n\
+        [callers]\nissuer = \"https://gateway.example\"\n";
+    let of = |people: &str| mistakes(&format!("[people]\n{people}\n{site}"));
+    assert_eq!(of("idle_s = 600\nsession_s = 600\npassword_days = 5\nlockout_tries = 3"), []);
+    for (people, said) in [
+        ("password_length = 9", "people.password_length: must be a whole number from 10 to 64"),
+        ("lockout_tries = 100", "people.lockout_tries: must be a whole number from 3 to 20"),
+        ("idle_s = 30000", "people.idle_s: must not be longer than session_s"),
+        ("reminder_days = 90", "people.reminder_days: must be less than password_days"),
+        ("lockout_longest_s = 59", "people.lockout_longest_s: must not be shorter than lockout_pause_s"),
+    ] {
+        assert_eq!(of(people), [(2, said.to_owned())]);
+    }
+    let config = Config::parse(site, Path::new("/site")).unwrap();
+    assert_eq!((config.people.password_length, config.people.unused_days), (12, 90));
 }
 
 #[test]
@@ -245,7 +301,7 @@ fn records_of_a_real_site_are_kept_for_six_months_and_never_thrown_away() {
         mistakes(&format!(
             "[site]\nsandbox = {sandbox}\n[server]\nhttps = \"127.0.0.1:1\"\ntls_certificate = \"c\"\ntls_key = \"k\"\n\
              [database]\nurl = \"sqlite://x.db\"\n[audit]\n{audit}\n[[device]]\nid = \"d1\"\ngroup = \"g\"\n\
-             module = \"m\"\ntoken = \"t\"\npin_file = \"p\"\n"
+             module = \"m\"\ntoken = \"t\"\npin_file = \"p\"\n[callers]\nissuer = \"https://gateway.example\"\n"
         ))
     };
     let good = "archive = \"a\"\nretention_days = 183\narchive_after_days = 183\nanchor_url = \"http://h/\"";
@@ -271,5 +327,142 @@ fn records_of_a_real_site_are_kept_for_six_months_and_never_thrown_away() {
         let found = site(false, audit);
         assert_eq!(found.len(), 1, "{audit}: {found:?}");
         assert!(found[0].1.starts_with(expected), "{audit}: {found:?}");
+    }
+}
+
+#[test]
+fn a_real_site_wants_two_people_and_a_sandbox_one_and_the_offset_has_one_form() {
+    let site = |head: &str| format!("[site]\n{head}{}", REST);
+    let parse = |head: &str| Config::parse(&site(head), Path::new("/site"));
+    assert!(parse("sandbox = false\n").unwrap().administration.two_person);
+    assert!(!parse("sandbox = true\n").unwrap().administration.two_person);
+    for (offset, seconds) in [("+08:00", 28_800), ("-03:30", -12_600), ("+00:00", 0)] {
+        let config = parse(&format!("utc_offset = \"{offset}\"\n")).unwrap();
+        assert_eq!(config.site.utc_offset.whole_seconds(), seconds, "{offset}");
+    }
+    for offset in ["8", "+8", "08:00", "+08:60", "+26:00", "Asia/Shanghai", ""] {
+        let mistakes = parse(&format!("utc_offset = \"{offset}\"\n")).unwrap_err();
+        assert!(mistakes[0].message.starts_with("site.utc_offset: must "), "{offset}: {mistakes:?}");
+    }
+}
+
+#[test]
+fn where_apps_are_told_things_is_public_unless_the_file_says_so() {
+    let parse = |lines: &str| {
+        let text = format!("[outbound]\n{lines}[site]\n{REST}");
+        Config::parse(&text, Path::new("/site")).map(|config| config.outbound)
+    };
+    let usual = parse("").unwrap();
+    assert_eq!((usual.networks.len(), usual.retry.as_secs(), usual.give_up.as_secs()), (0, 5, 86_400));
+    let said =
+        parse("networks = [\"10.20.0.0/16\", \"fd00::/8\"]\nretry_ms = 100\ngive_up_hours = 1\n").unwrap();
+    assert_eq!((said.networks.len(), said.retry.as_millis(), said.give_up.as_secs()), (2, 100, 3600));
+    for (line, field) in [
+        ("networks = [\"10.20.0.0\"]\n", "outbound.networks: \"10.20.0.0\" is no network"),
+        ("networks = [\"10.20.0.0/33\"]\n", "outbound.networks"),
+        ("networks = \"10.20.0.0/16\"\n", "outbound.networks"),
+        ("retry_ms = 1\n", "outbound.retry_ms"),
+        ("give_up_hours = 0\n", "outbound.give_up_hours"),
+        ("hosts = []\n", "outbound.hosts: unknown field"),
+    ] {
+        let mistakes = parse(line).unwrap_err();
+        assert!(mistakes.len() == 1 && mistakes[0].message.starts_with(field), "{line}: {mistakes:?}");
+        assert_eq!(mistakes[0].line, 2);
+    }
+}
+
+#[test]
+fn documents_on_their_way_have_a_folder_and_bounds() {
+    let parse = |lines: &str| {
+        let text = format!("[stamp_jobs]\n{lines}[site]\n{REST}");
+        Config::parse(&text, Path::new("/site")).map(|config| config.stamp_jobs)
+    };
+    let usual = parse("").unwrap();
+    assert_eq!(usual.folder, Path::new("/site/documents"));
+    assert_eq!((usual.retention.as_secs(), usual.upload_octets), (7 * 86_400, 4 << 30));
+    let said = parse("folder = \"/srv/documents\"\nupload_mebibytes = 1\nmost_running = 2\n").unwrap();
+    assert_eq!(
+        (said.folder.to_str(), said.upload_octets, said.most_running),
+        (Some("/srv/documents"), 1 << 20, 2)
+    );
+    for line in [
+        "retention_days = 0\n",
+        "upload_seconds = 0\n",
+        "upload_mebibytes = 0\n",
+        "most_running = 0\n",
+        "days = 3\n",
+    ] {
+        let field = line.split(' ').next().unwrap();
+        let mistakes = parse(line).unwrap_err();
+        let expected = format!("stamp_jobs.{field}: ");
+        assert!(mistakes.len() == 1 && mistakes[0].message.starts_with(&expected), "{line}: {mistakes:?}");
+    }
+}
+
+#[test]
+fn an_authority_of_a_real_site_has_time_servers_and_promises_no_more_than_it_watches() {
+    let site = |sandbox: bool, timestamps: &str| {
+        mistakes(&format!(
+            "[site]\nsandbox = {sandbox}\n[server]\nhttps = \"127.0.0.1:1\"\ntls_certificate = \"c\"\ntls_key = \"k\"\n\
+             [database]\nurl = \"sqlite://x.db\"\n[timestamps]\n{timestamps}\n[[device]]\nid = \"d1\"\ngroup = \"g\"\n\
+             module = \"m\"\ntoken = \"t\"\npin_file = \"p\"\n[callers]\nissuer = \"https://gateway.example\"\n"
+        ))
+    };
+    let policy = "policies = [\"1.2.3.4\"]";
+    assert_eq!(site(false, ""), []);
+    assert_eq!(site(true, policy), []);
+    assert_eq!(site(false, &format!("{policy}\n[timestamps.clock]\nservers = [\"ntp.example\"]")), []);
+    assert_eq!(site(false, &format!("{policy}\n[timestamps.clock]\nrequired = false")), []);
+    for (timestamps, expected) in [
+        (policy.to_owned(), "timestamps.policies: timestamps need timestamps.clock.servers"),
+        ("policies = [\"1\"]".to_owned(), "timestamps.policies: must be object identifiers"),
+        ("public = true".to_owned(), "timestamps.public: has a meaning with policies only"),
+        ("accuracy_ms = 499".to_owned(), "timestamps.accuracy_ms: must not be less than"),
+        (
+            "[timestamps.clock]\nservers = [\"http://ntp.example\"]".to_owned(),
+            "timestamps.clock.servers: must be names or addresses",
+        ),
+        (
+            "[timestamps.clock]\nservers = [\"a\", \"a\"]".to_owned(),
+            "timestamps.clock.servers: a is named twice",
+        ),
+        ("[timestamps.clock]\npoll_ms = 600000".to_owned(), "timestamps.clock.max_age_ms: must be more than"),
+        ("[timestamps.outside]\nroots = [\"r\"]".to_owned(), "timestamps.outside.url: is required"),
+        ("[timestamps.outside]\nurl = \"http://h/\"".to_owned(), "timestamps.outside.roots: must name"),
+        (
+            "[timestamps.outside]\nurl = \"https://h/\"\nroots = [\"r\"]".to_owned(),
+            "timestamps.outside.url: https needs trust.fetch.tls_anchors",
+        ),
+    ] {
+        let found = site(false, &timestamps);
+        assert_eq!(found.len(), 1, "{timestamps}: {found:?}");
+        assert!(found[0].1.starts_with(expected), "{timestamps}: {found:?}");
+    }
+}
+
+#[test]
+fn query_certificates_name_who_certifies_and_by_which_key() {
+    let site = |certificates: &str| {
+        mistakes(&format!(
+            "[site]\nsandbox = true\n[server]\nhttp = \"127.0.0.1:1\"\n[database]\nurl = \"sqlite://x.db\"\n\
+             [query_certificates]\n{certificates}\n[[device]]\nid = \"d1\"\ngroup = \"g\"\nmodule = \"m\"\n\
+             token = \"t\"\npin_file = \"p\"\n"
+        ))
+    };
+    let whole = "key = \"agency\"\nagency = \"某局\"";
+    assert_eq!(site(whole), []);
+    assert_eq!(site(&format!("{whole}\nseal = \"31\"\nlevel = \"B-LTA\"\nretention_days = 1")), []);
+    for (certificates, expected) in [
+        ("agency = \"某局\"".to_owned(), "query_certificates.key: is required"),
+        ("key = \"agency\"".to_owned(), "query_certificates.agency: is required"),
+        ("key = \"agency\"\nagency = \" \"".to_owned(), "query_certificates.agency: must be 1 to 60"),
+        (format!("{whole}\nlevel = \"B\""), "query_certificates.level"),
+        (format!("{whole}\nseal = \"a b\""), "query_certificates.seal"),
+        (format!("{whole}\nper_app_and_day = 0"), "query_certificates.per_app_and_day"),
+        (format!("{whole}\nretention_days = 0"), "query_certificates.retention_days"),
+        (format!("{whole}\nlimit = 0"), "query_certificates.limit: unknown field"),
+    ] {
+        let found = site(&certificates);
+        assert!(found.iter().any(|(_, said)| said.contains(expected)), "{expected}: {found:?}");
     }
 }

@@ -36,6 +36,16 @@ pub fn to_der(ber: &[u8]) -> Result<Cow<'_, [u8]>, FormatError> {
     Ok(if der == ber { Cow::Borrowed(ber) } else { Cow::Owned(der) })
 }
 
+/// The one element that `ber` begins with, as it stands there, and what is behind it.
+///
+/// # Errors
+/// As [`to_der`], what stands behind it apart.
+pub fn split_first(ber: &[u8]) -> Result<(&[u8], &[u8]), FormatError> {
+    let mut rest = ber;
+    element(&mut rest, &mut Vec::new(), 0)?;
+    Ok((&ber[..ber.len() - rest.len()], rest))
+}
+
 fn malformed(reason: &str) -> FormatError {
     FormatError::malformed(WHAT, reason)
 }

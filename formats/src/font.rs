@@ -1,13 +1,19 @@
 //! The font that documents are set in. One is built in: Noto Sans CJK SC, cut down to GB 2312, ASCII and the Latin of
 //! Europe (`fonts/make.sh` makes it). A site with rarer characters gives a fuller one.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
 use skrifa::charmap::Charmap;
 use skrifa::instance::{LocationRef, Size};
 use skrifa::metrics::GlyphMetrics;
-use skrifa::{FontRef, MetadataProvider};
+use skrifa::outline::{DrawSettings, OutlinePen};
+use skrifa::string::StringId;
+use skrifa::{FontRef, GlyphId, MetadataProvider, Tag};
+use subsetter::GlyphRemapper;
 use thiserror::Error;
+use write_fonts::FontBuilder;
+use write_fonts::tables::cmap::Cmap;
 
 static BUILT_IN: &[u8] = include_bytes!("../fonts/NotoSansSC-GB2312.otf");
 
@@ -71,6 +77,39 @@ impl Font {
         Shapes { faces: self.faces.iter().filter_map(FaceShapes::new).collect() }
     }
 
+    /// Draws a glyph; in ems, upwards.
+    pub(crate) fn outline(&self, shape: Shape, pen: &mut impl OutlinePen) {
+        let face = &self.faces[shape.face];
+        let Ok(font) = FontRef::from_index(face.octets.as_ref(), face.place) else { return };
+        let Some(outline) = font.outline_glyphs().get(GlyphId::new(shape.glyph)) else { return };
+        // What cannot be drawn stays blank.
+        let _ = outline.draw(DrawSettings::unhinted(Size::new(1.0), LocationRef::default()), pen);
+    }
+
+    /// The part of a face that some characters need, with their glyphs: a font that finds them by character. None if it
+    /// cannot be cut down.
+    pub(crate) fn cut(&self, face: usize, characters: &BTreeMap<char, u32>) -> Option<CutFace> {
+        let face = self.faces.get(face)?;
+        let mut remapper = GlyphRemapper::new();
+        let mut mappings = Vec::new();
+        for (character, glyph) in characters {
+            let new = remapper.remap(u16::try_from(*glyph).ok()?);
+            mappings.push((*character, GlyphId::new(new.into())));
+        }
+        let cut = subsetter::subset(face.octets.as_ref(), face.place, &remapper).ok()?;
+        let whole = FontRef::from_index(face.octets.as_ref(), face.place).ok()?;
+        let name = whole.localized_strings(StringId::POSTSCRIPT_NAME).english_or_first();
+        // subsetter leaves out what PDF has no use for; other readers want a character map and OS/2.
+        let mut builder = FontBuilder::new();
+        builder.add_table(&Cmap::from_mappings(mappings).ok()?).ok()?;
+        if let Some(metrics) = whole.table_data(Tag::new(b"OS/2")) {
+            builder.add_raw(Tag::new(b"OS/2"), metrics.as_bytes().to_vec());
+        }
+        builder.copy_missing_tables(FontRef::new(&cut).ok()?);
+        let name = name.map_or_else(|| "Font".to_owned(), |name| name.chars().collect());
+        Some(CutFace { name, octets: builder.build() })
+    }
+
     /// The face that a [`Shape`] is of.
     pub(crate) fn face(&self, shape: Shape) -> &krilla::text::Font {
         &self.faces[shape.face].krilla
@@ -98,6 +137,14 @@ impl Clone for Face {
     }
 }
 
+/// A part of a face, for embedding.
+pub(crate) struct CutFace {
+    /// The face's PostScript name.
+    pub(crate) name: String,
+    /// OpenType.
+    pub(crate) octets: Vec<u8>,
+}
+
 /// The characters of a font, by face.
 pub(crate) struct Shapes<'f> {
     faces: Vec<FaceShapes<'f>>,
@@ -120,6 +167,11 @@ pub(crate) struct Shape {
 }
 
 impl Shape {
+    /// Which face of the font it is of.
+    pub(crate) fn face(self) -> usize {
+        self.face
+    }
+
     /// Do both stand in one face?
     pub(crate) fn is_of_face_of(self, other: Self) -> bool {
         self.face == other.face

@@ -1,5 +1,5 @@
 //! Pure bytes in, bytes out: unified social credit codes and their like, license certificates, X.509 chains,
-//! CMS, reports on what was judged.
+//! CMS, electronic seals, OFD packages, reports on what was judged.
 //!
 //! Invariants:
 //! - no input or output, no clock, no private key: time is an argument;
@@ -16,20 +16,27 @@ pub mod cms;
 pub mod csr;
 pub mod describe;
 pub mod ecdsa;
+pub mod edition;
 pub mod error;
 pub mod font;
 pub mod identifier;
 pub mod key;
 pub mod license;
+pub mod license_file;
 mod name;
 pub mod ocsp;
+pub mod ofd;
 pub mod oid;
 pub mod opened;
+pub mod pdf;
 mod pem;
+mod qr;
+pub mod query_certificate;
 pub mod registration_number;
 pub mod report;
 pub mod resident_id;
 pub mod scheme;
+pub mod seal;
 mod sets;
 pub mod subject;
 pub mod tsp;

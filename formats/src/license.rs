@@ -118,6 +118,12 @@ fn calendar_date(text: &str) -> Option<Date> {
     Date::from_calendar_date(i32::from(number(year, 4..=4)?), month, day).ok()
 }
 
+/// Do two texts of a face say the same? Blanks around them and the way a date is written do not count.
+pub fn same_value(one: &str, other: &str) -> bool {
+    let day = |text: &str| FaceDate::read(text.trim()).date;
+    one.trim() == other.trim() || day(one).is_some_and(|one| Some(one) == day(other))
+}
+
 fn iso_date<S: Serializer>(date: &Option<Date>, serializer: S) -> Result<S::Ok, S::Error> {
     match date {
         Some(date) => serializer.collect_str(date),

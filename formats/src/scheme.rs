@@ -60,6 +60,22 @@ impl HashAlgorithm {
         }
     }
 
+    /// The digest of a message that comes in parts.
+    pub fn digest_parts(self, parts: &[&[u8]]) -> Vec<u8> {
+        match self.aws() {
+            None => {
+                let mut hasher = Sm3::new();
+                parts.iter().for_each(|part| hasher.update(part));
+                hasher.finalize().to_vec()
+            }
+            Some(algorithm) => {
+                let mut context = digest::Context::new(algorithm);
+                parts.iter().for_each(|part| context.update(part));
+                context.finish().as_ref().to_vec()
+            }
+        }
+    }
+
     /// The length of a digest in bytes.
     #[allow(clippy::len_without_is_empty)] // a digest is never empty
     pub fn len(self) -> usize {
@@ -72,6 +88,33 @@ impl HashAlgorithm {
             Self::Sha256 => Some(&digest::SHA256),
             Self::Sha384 => Some(&digest::SHA384),
             Self::Sha512 => Some(&digest::SHA512),
+        }
+    }
+}
+
+/// A digest that is made piece by piece.
+pub(crate) enum Hasher {
+    Sm3(Sm3),
+    Aws(digest::Context),
+}
+
+impl Hasher {
+    pub(crate) fn new(hash: HashAlgorithm) -> Self {
+        hash.aws()
+            .map_or_else(|| Self::Sm3(Sm3::new()), |algorithm| Self::Aws(digest::Context::new(algorithm)))
+    }
+
+    pub(crate) fn update(&mut self, piece: &[u8]) {
+        match self {
+            Self::Sm3(hasher) => hasher.update(piece),
+            Self::Aws(context) => context.update(piece),
+        }
+    }
+
+    pub(crate) fn finish(self) -> Vec<u8> {
+        match self {
+            Self::Sm3(hasher) => hasher.finalize().to_vec(),
+            Self::Aws(context) => context.finish().as_ref().to_vec(),
         }
     }
 }

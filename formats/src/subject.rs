@@ -8,6 +8,7 @@ use x509_cert::ext::pkix::name::GeneralName;
 
 use crate::error::FormatError;
 use crate::oid;
+use crate::uscc::Uscc;
 use crate::x509::Certificate;
 
 /// commonName and organizationName (RFC 5280, A.1).
@@ -64,9 +65,41 @@ fn mail_matches(pattern: &str, mail: &str) -> bool {
     }
 }
 
+/// organizationName (RFC 5280, A.1).
+const ORGANIZATION: const_oid::ObjectIdentifier = const_oid::ObjectIdentifier::new_unwrap("2.5.4.10");
+/// Where authorities put an organisation's code: organizationIdentifier (X.520), serialNumber, organizationalUnitName.
+const CODES: [const_oid::ObjectIdentifier; 3] = [
+    const_oid::ObjectIdentifier::new_unwrap("2.5.4.97"),
+    const_oid::ObjectIdentifier::new_unwrap("2.5.4.5"),
+    const_oid::ObjectIdentifier::new_unwrap("2.5.4.11"),
+];
+/// What stands before a unified social credit code in organizationIdentifier (EN 319 412-1, 5.1.4).
+const REGISTER: &str = "NTRCN-";
+
+/// Is this the certificate of the enterprise with this name and this unified social credit code?
+///
+/// Every organizationName of the subject must be the name, letter for letter, and there must be one; organizationIdentifier,
+/// serialNumber or organizationalUnitName must be the code.
+pub fn is_of_enterprise(certificate: &Certificate, name: &str, uscc: &Uscc) -> bool {
+    let mut organizations = values(certificate, &[ORGANIZATION]).peekable();
+    organizations.peek().is_some()
+        && organizations.all(|organization| organization.as_deref() == Some(name))
+        && values(certificate, &CODES)
+            .flatten()
+            .any(|code| code.strip_prefix(REGISTER).unwrap_or(&code) == uscc.as_str())
+}
+
 fn in_subject(certificate: &Certificate, name: &str) -> bool {
+    values(certificate, &NAMES).any(|value| value.as_deref() == Some(name))
+}
+
+/// The subject's attributes of these types; none for one that is no text.
+fn values<'c>(
+    certificate: &'c Certificate,
+    types: &'c [const_oid::ObjectIdentifier],
+) -> impl Iterator<Item = Option<String>> + 'c {
     let parts = certificate.inner().tbs_certificate.subject.0.iter().flat_map(|part| part.0.iter());
-    parts.filter(|part| NAMES.contains(&part.oid)).any(|part| text(&part.value).as_deref() == Some(name))
+    parts.filter(|part| types.contains(&part.oid)).map(|part| text(&part.value))
 }
 
 /// The text of a DirectoryString, UTF-8 and its subsets.

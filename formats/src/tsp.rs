@@ -1,7 +1,12 @@
 //! Timestamps: RFC 3161, and GB/T 20520 (GM/T 0033), which has the same structure with SM3 and SM2. A token is a
 //! SignedData of either family over a TSTInfo.
 //!
-//! TSTInfo is read here and not with `x509-tsp`, whose times have whole seconds only.
+//! TSTInfo is read here and not with `x509-tsp`, whose times have whole seconds only. What an authority reads and
+//! writes is in [`TimestampRequest`], [`prepare`], [`granted`] and [`rejected`]; what an asker needs of an answer is in
+//! [`answer`].
+
+mod request;
+mod token;
 
 use const_oid::ObjectIdentifier;
 use der::asn1::{AnyRef, OctetStringRef};
@@ -20,7 +25,19 @@ use crate::scheme::HashAlgorithm;
 use crate::verdict::Judgement;
 use crate::x509::Certificate;
 
+pub use request::{Failure, Imprint, MAX_REQUEST, Nonce, Refusal, TimestampRequest};
+pub use token::{PendingToken, TokenPlan, granted, prepare, rejected};
+
 const WHAT: &str = "timestamp";
+
+/// What a token should be over.
+#[derive(Clone, Copy)]
+enum Stamped<'a> {
+    Content(&'a Content),
+    Imprint(&'a Imprint),
+    /// By whatever hash function the token names.
+    Digest(&'a [u8]),
+}
 
 /// A timestamp and what to judge it by.
 #[derive(Clone, Debug)]
@@ -89,6 +106,36 @@ pub struct TokenInfo {
 ///
 /// `digest_mismatch` and `content_absent` are said of what was stamped.
 pub fn verify(input: TokenInput<'_>) -> TokenReport {
+    judge(&input, input.content.as_ref().map(Stamped::Content))
+}
+
+/// Judges a timestamp over a digest of any length; the content in `input` has no say.
+pub fn verify_digest(input: &TokenInput<'_>, digest: &[u8]) -> TokenReport {
+    judge(input, Some(Stamped::Digest(digest)))
+}
+
+/// Judges a response to a request of one's own: as [`verify`] does, and `nonce_mismatch` and `policy_mismatch` are
+/// invalid. With it comes the token alone, if there is one.
+pub fn answer(input: &TokenInput<'_>, request: &TimestampRequest) -> (TokenReport, Option<Vec<u8>>) {
+    let mut report = judge(input, Some(Stamped::Imprint(&request.imprint)));
+    if let Some(info) = &report.info {
+        if info.nonce != request.nonce.as_ref().map(Nonce::to_hex) {
+            report.judgement.invalid("nonce_mismatch", "it does not repeat the nonce of the request");
+        }
+        if request.policy.is_some_and(|policy| policy.to_string() != info.policy) {
+            let detail = format!("it was made under the policy {}", info.policy);
+            report.judgement.invalid("policy_mismatch", detail);
+        }
+    }
+    let octets = in_der(input.token);
+    let token = match token(&octets) {
+        Ok(Response::Token(token)) => Some(token.to_vec()),
+        Ok(Response::Refused(_)) | Err(_) => None,
+    };
+    (report, token)
+}
+
+fn judge(input: &TokenInput<'_>, stamped: Option<Stamped<'_>>) -> TokenReport {
     let mut judgement = Judgement::new();
     let response = in_der(input.token);
     let token = match token(&response) {
@@ -140,7 +187,7 @@ pub fn verify(input: TokenInput<'_>) -> TokenReport {
                 let detail = format!("the timestamp has the critical extension {extension}");
                 answer.judgement.invalid("unknown_critical_extension", detail);
             }
-            judge_info(&info, &input, &mut answer);
+            judge_info(&info, input.at, stamped, &mut answer);
             answer.info = Some(info);
         }
         Err(error) => answer.judgement.invalid("malformed", FormatError::der(WHAT, error).to_string()),
@@ -148,7 +195,7 @@ pub fn verify(input: TokenInput<'_>) -> TokenReport {
     answer
 }
 
-fn judge_info(info: &TokenInfo, input: &TokenInput<'_>, answer: &mut TokenReport) {
+fn judge_info(info: &TokenInfo, at: OffsetDateTime, stamped: Option<Stamped<'_>>, answer: &mut TokenReport) {
     let judgement = &mut answer.judgement;
     if let Some(signer) = answer.signers.first() {
         let named = [oid::SIGNING_CERTIFICATE, oid::SIGNING_CERTIFICATE_V2].map(|id| id.to_string());
@@ -171,8 +218,8 @@ fn judge_info(info: &TokenInfo, input: &TokenInput<'_>, answer: &mut TokenReport
     }
     let tolerated =
         Duration::microseconds(info.accuracy_us.and_then(|us| i64::try_from(us).ok()).unwrap_or(0));
-    if info.time - input.at > tolerated {
-        judgement.invalid("timestamp_in_future", format!("made at {}, judged at {}", info.time, input.at));
+    if info.time - at > tolerated {
+        judgement.invalid("timestamp_in_future", format!("made at {}, judged at {at}", info.time));
     }
     let hash = match HashAlgorithm::from_identifier(&info.hash) {
         Ok(hash) => hash,
@@ -182,15 +229,15 @@ fn judge_info(info: &TokenInfo, input: &TokenInput<'_>, answer: &mut TokenReport
         let detail = format!("{} octets, the hash function makes {}", info.digest.len(), hash.len());
         return judgement.invalid("imprint_length", detail);
     }
-    let stamped = match &input.content {
-        Some(Content::Bytes(content)) => Some(hash.digest(content)),
-        Some(Content::Digest(digest)) => Some(digest.to_vec()).filter(|digest| digest.len() == hash.len()),
-        None => None,
+    let same = match stamped {
+        Some(Stamped::Content(Content::Bytes(content))) => hash.digest(content) == info.digest,
+        Some(Stamped::Content(Content::Digest(digest))) => digest[..] == info.digest,
+        Some(Stamped::Imprint(imprint)) => imprint.hash() == hash && imprint.digest() == info.digest,
+        Some(Stamped::Digest(digest)) => digest == info.digest,
+        None => return judgement.indeterminate("content_absent", "what was stamped was not given"),
     };
-    match stamped {
-        Some(digest) if digest == info.digest => {}
-        Some(_) => judgement.invalid("digest_mismatch", "the content given is not what was stamped"),
-        None => judgement.indeterminate("content_absent", "what was stamped was not given"),
+    if !same {
+        judgement.invalid("digest_mismatch", "the content given is not what was stamped");
     }
 }
 
@@ -299,12 +346,16 @@ impl TokenInfo {
 fn integer(reader: &mut SliceReader<'_>) -> der::Result<String> {
     let integer = AnyRef::decode(reader)?;
     integer.tag().assert_eq(Tag::Integer)?;
-    let octets = integer.value();
-    Ok(hex::encode(octets.strip_prefix(&[0]).filter(|rest| !rest.is_empty()).unwrap_or(octets)))
+    Ok(hexadecimal(integer.value()))
+}
+
+/// The content of an INTEGER without the octet that keeps it positive.
+fn hexadecimal(octets: &[u8]) -> String {
+    hex::encode(octets.strip_prefix(&[0]).filter(|rest| !rest.is_empty()).unwrap_or(octets))
 }
 
 /// `YYYYMMDDhhmmss[.f…]Z` (RFC 3161, 2.4.2).
-fn generalized_time(element: AnyRef<'_>) -> der::Result<OffsetDateTime> {
+pub(crate) fn generalized_time(element: AnyRef<'_>) -> der::Result<OffsetDateTime> {
     element.tag().assert_eq(Tag::GeneralizedTime)?;
     let wrong = || Tag::GeneralizedTime.value_error();
     let text = std::str::from_utf8(element.value()).map_err(|_| wrong())?;

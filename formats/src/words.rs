@@ -108,15 +108,22 @@ pub fn leaves_unchecked(code: &str) -> bool {
         code,
         "certificate_unreadable"
             | "content_absent"
+            | "encrypted"
+            | "face_data_absent"
+            | "face_fact_unproven"
+            | "license_certificate_absent"
+            | "shown_text_not_compared"
             | "counter_signatures_not_judged"
             | "revocation_not_checked"
             | "revocation_unknown"
             | "signer_certificate_absent"
             | "status_not_checked"
+            | "sub_filter_not_supported"
+            | "too_large"
             | "trust_not_judged"
-            | "type_not_supported"
             | "unsigned_attributes_unreadable"
             | "unsupported_algorithm"
+            | "validation_data_unreadable"
     )
 }
 
@@ -161,7 +168,6 @@ pub const FINDINGS: &[(&str, Words)] = &[
     // Signatures.
     ("malformed", Words::new("格式错误", "malformed")),
     ("unreadable", Words::new("无法读取", "cannot be read")),
-    ("type_not_supported", Words::new("暂不支持此类型", "this type is not supported yet")),
     ("signature_invalid", Words::new("签名无效", "the signature is invalid")),
     ("trust_not_judged", Words::new("未判定信任", "trust was not judged")),
     ("digest_mismatch", Words::new("内容与签名不符", "the content is not what was signed")),
@@ -208,6 +214,93 @@ pub const FINDINGS: &[(&str, Words)] = &[
     ("timestamp_in_future", Words::new("时间戳晚于判定时间", "made after the time of judgement")),
     ("imprint_length", Words::new("摘要长度不符", "the imprint has the wrong length")),
     ("several_signers", Words::new("签名人多于一个", "there are several signers")),
+    // Documents.
+    ("encrypted", Words::new("文档已加密", "the document is encrypted")),
+    ("too_large", Words::new("超出处理上限", "more than is read")),
+    ("no_signatures", Words::new("文档没有签名", "the document has no signature")),
+    ("signature_removed", Words::new("原有签名已被移除", "a signature was removed")),
+    ("byte_range_invalid", Words::new("签名范围（ByteRange）无效", "the signed range is none of this file")),
+    (
+        "contents_mismatch",
+        Words::new("签名值不在签名范围的空隙内", "the gap in the signed range is not the signature"),
+    ),
+    (
+        "contents_trailing_data",
+        Words::new("签名值之后有多余数据", "octets stand behind the signature in its place"),
+    ),
+    ("content_attached", Words::new("签名自带原文", "the signature brings a content of its own")),
+    (
+        "coverage_incomplete",
+        Words::new("签名未覆盖完整版本", "the signature does not cover a whole revision"),
+    ),
+    (
+        "signature_misplaced",
+        Words::new("签名不在其覆盖的版本内", "the signature is not part of what it covers"),
+    ),
+    ("sub_filter_not_supported", Words::new("不支持的签名形式", "this form of signature is not supported")),
+    ("trailing_data", Words::new("文件末尾之后有多余数据", "octets stand behind the end of the document")),
+    ("unlisted_octets", Words::new("更新中有未列出的数据", "an update has octets that belong to no object")),
+    ("object_misplaced", Words::new("对象位置不符", "an object stands where its revision cannot have it")),
+    ("ambiguous_object", Words::new("对象有重复键", "an object has a key twice")),
+    ("document_changed", Words::new("签名后文档结构被改动", "the document was changed after it was signed")),
+    ("page_changed", Words::new("签名后页面被改动", "a page was changed after it was signed")),
+    ("content_changed", Words::new("签名后内容被改动", "contents were changed after they were signed")),
+    ("font_changed", Words::new("签名后字体被改动", "a font was changed after the document was signed")),
+    ("field_added", Words::new("签名后增加了表单域", "a form field was added after the document was signed")),
+    (
+        "field_changed",
+        Words::new("签名后表单域被改动", "a form field was changed after the document was signed"),
+    ),
+    ("signature_replaced", Words::new("签名值被替换", "a signature was replaced")),
+    (
+        "signature_appearance_changed",
+        Words::new("签名外观被改动", "the appearance of a signature was changed"),
+    ),
+    (
+        "change_not_permitted",
+        Words::new("签名后的改动不被允许", "a later change that the signature does not permit"),
+    ),
+    ("locked_field_changed", Words::new("锁定的表单域被改动", "a locked form field was changed")),
+    ("later_changes_permitted", Words::new("签名后有允许的改动", "later changes that the signature permits")),
+    (
+        "active_content",
+        Words::new("含脚本或自动动作", "the document has scripts or actions that run by themselves"),
+    ),
+    (
+        "validation_data_unreadable",
+        Words::new("验证数据部分无法读取", "some of the document's validation data cannot be read"),
+    ),
+    // Seals.
+    ("seal_forged", Words::new("印章的制章签名无效", "the seal maker's signature is invalid")),
+    ("seal_not_yet_valid", Words::new("印章尚未生效", "the seal is not yet valid")),
+    ("seal_expired", Words::new("印章已过期", "the seal has expired")),
+    ("signer_not_in_seal", Words::new("签章人不在印章的证书列表中", "the signer may not use the seal")),
+    (
+        "signed_outside_seal_validity",
+        Words::new("签章时间不在印章有效期内", "signed outside the seal's validity"),
+    ),
+    (
+        "signed_outside_certificate_validity",
+        Words::new("签章时间不在证书有效期内", "signed outside the certificate's validity"),
+    ),
+    ("signing_time_in_future", Words::new("签章时间晚于判定时间", "signed after the time of judgement")),
+    ("signing_time_unreadable", Words::new("签章时间无法读取", "the time of signing cannot be read")),
+    (
+        "seal_encoding_tolerated",
+        Words::new("印章编码与标准略有出入", "encoded otherwise than the standard has it"),
+    ),
+    // OFD packages.
+    ("ofd_duplicate_entry", Words::new("包内有重名文件", "several entries have the same name")),
+    ("ofd_unsafe_path", Words::new("包内路径不安全", "an entry name is not permitted")),
+    ("ofd_part_missing", Words::new("缺少文件", "a part is missing")),
+    ("ofd_part_altered", Words::new("受保护的文件已被改动", "a protected part was altered")),
+    ("ofd_part_uncovered", Words::new("有内容未受签名保护", "a part that is shown is not protected")),
+    ("ofd_part_unreferenced", Words::new("包内有未被引用的文件", "parts that nothing refers to")),
+    ("ofd_part_unreadable", Words::new("有文件无法解析", "a part cannot be parsed")),
+    ("ofd_stamp_page_unknown", Words::new("签章所在页不存在", "a stamp is for a page that is not there")),
+    ("ofd_form_tolerated", Words::new("写法与标准略有出入", "written otherwise than the standard has it")),
+    ("seal_differs", Words::new("印章文件与签章中的印章不同", "the seal's part is another seal")),
+    ("raw_signature", Words::new("仅有裸签名值", "the signature value stands alone")),
     // Licenses.
     ("uscc_missing", Words::new("缺少统一社会信用代码", "the social credit code is missing")),
     ("uscc_invalid", Words::new("统一社会信用代码无效", "the social credit code is invalid")),
@@ -222,6 +315,25 @@ pub const FINDINGS: &[(&str, Words)] = &[
     ("status_not_checked", Words::new("未核查登记状态", "the holder's status was not checked")),
     ("face_differs_from_register", Words::new("照面与登记不符", "the face differs from the register")),
     ("license_not_current", Words::new("不是现行执照", "not the current license")),
+    // License files.
+    ("license_file_unsealed", Words::new("执照文件未加盖电子印章", "the license file is not sealed")),
+    ("license_certificate_absent", Words::new("文件未附执照证书", "the file carries no license certificate")),
+    ("face_data_absent", Words::new("文件未附照面数据", "the file carries no face data")),
+    ("face_data_malformed", Words::new("照面数据格式错误", "the face data are malformed")),
+    (
+        "face_differs_from_certificate",
+        Words::new("照面与执照证书不符", "the face differs from the license certificate"),
+    ),
+    (
+        "shown_text_differs",
+        Words::new("版面文字与照面数据不符", "the page shows something else than its data"),
+    ),
+    ("shown_text_not_compared", Words::new("无法比对版面文字", "what the page shows cannot be compared")),
+    ("face_fact_unproven", Words::new("执照证书不含的事项", "facts that no license certificate has")),
+    (
+        "seal_not_of_authority",
+        Words::new("不是登记机关的印章", "the seal is not that of the registering authority"),
+    ),
     // Identifiers.
     ("length_wrong", Words::new("位数不对", "wrong length")),
     ("character_not_permitted", Words::new("字符错误", "a character that is not permitted")),
@@ -240,4 +352,30 @@ pub const FINDINGS: &[(&str, Words)] = &[
     ("version_wrong", Words::new("版本号错误", "wrong version")),
     ("birth_date_wrong", Words::new("出生日期错误", "wrong date of birth")),
     ("prefix_unknown", Words::new("号段错误", "unknown prefix")),
+    // Signing PDFs, and responses to requests for timestamps.
+    ("appearance", Words::new("签名外观无法绘制", "the appearance cannot be drawn")),
+    ("dynamic_form", Words::new("文件为动态 XFA 表单", "the document is a dynamic XFA form")),
+    ("field_name", Words::new("签名域名称不合规则", "the name of the field breaks the rule")),
+    ("field_signed", Words::new("签名域已被签署", "the field is signed already")),
+    ("field_taken", Words::new("签名域名称已被占用", "the name of the field is taken")),
+    ("field_unknown", Words::new("没有该签名域", "there is no such field")),
+    ("keyword_not_found", Words::new("页面中没有该关键字", "the keyword is not on the pages")),
+    (
+        "nonce_mismatch",
+        Words::new("时间戳未包含请求的随机数", "the timestamp does not repeat the request's nonce"),
+    ),
+    (
+        "not_permitted",
+        Words::new("文件的认证或锁定不允许", "the document's certification or a lock forbids it"),
+    ),
+    ("off_page", Words::new("位置超出页面", "the place reaches over the page's edge")),
+    ("page_unknown", Words::new("没有该页", "there is no such page")),
+    ("plan", Words::new("签名方案自相矛盾", "the plan contradicts itself")),
+    (
+        "policy_mismatch",
+        Words::new("时间戳策略与请求不符", "the timestamp has another policy than was asked for"),
+    ),
+    ("room", Words::new("预留的签名空间不足", "too little room was left for the signature")),
+    ("seam_needs_pages", Words::new("骑缝章至少需要两页", "a cross-page seal needs two pages")),
+    ("seed_value", Words::new("签名域要求其他签名方式", "the field asks for another way of signing")),
 ];

@@ -38,6 +38,16 @@ fn timestamps() {
 }
 
 #[test]
+fn timestamp_requests() {
+    run("tsp_request", fuzzed::timestamp_request);
+}
+
+#[test]
+fn transcoding() {
+    run("ber", fuzzed::transcoded);
+}
+
+#[test]
 fn identifiers() {
     run("identifier", fuzzed::identifier);
 }
@@ -45,7 +55,13 @@ fn identifiers() {
 proptest! {
     #[test]
     fn any_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-        for check in [fuzzed::signed_data, fuzzed::timestamp, fuzzed::transcoded, fuzzed::identifier] {
+        for check in [
+            fuzzed::signed_data,
+            fuzzed::timestamp,
+            fuzzed::timestamp_request,
+            fuzzed::transcoded,
+            fuzzed::identifier,
+        ] {
             check(&bytes);
         }
     }

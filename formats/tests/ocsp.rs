@@ -469,3 +469,21 @@ fn openssl_reads_requests_with_and_without_a_nonce() {
         }
     }
 }
+
+#[test]
+fn an_answer_that_clears_a_certificate_is_evidence_in_place_of_a_list() {
+    let root = root();
+    let leaf = leaf(&root);
+    let asked = |responses: Vec<OcspResponse>| {
+        let trust = trust(&root, responses).with_crls([root.crl(&CrlPlan::fresh())]);
+        trust.evidence(&leaf, &[], Usage::DocumentSigning, NOW)
+    };
+    let of = |answer: &Answer, spoilt| answer.spoilt_about(&leaf, &root.certificate, &root, spoilt);
+    let good = of(&Answer::good(), false);
+    let found = asked(vec![of(&Answer::good(), true), good.clone()]).unwrap();
+    assert_eq!((found.crls.len(), found.ocsps), (0, vec![good.der().to_vec()]));
+    assert_eq!(asked(Vec::new()).unwrap().crls.len(), 1);
+    let status = revoked(NOW - Duration::DAY, CrlReason::KeyCompromise);
+    let revoking = of(&Answer { status, ..Answer::good() }, false);
+    assert_eq!(asked(vec![good, revoking]).unwrap_err(), ["CN=Leaf"]);
+}

@@ -55,7 +55,7 @@ fn openssl_verifies_what_is_built_here() {
                 content: Content::Bytes(CONTENT.to_vec()),
                 detached,
                 chain: chain.clone(),
-                signing_time: NOW,
+                signing_time: Some(NOW),
                 signer_id: SIGNER_ID.to_vec(),
             };
             let pending = prepare(plan).unwrap();

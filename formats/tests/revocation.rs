@@ -447,3 +447,36 @@ fn in_a_long_crl_every_entry_is_found() {
         }
     }
 }
+
+#[test]
+fn the_evidence_about_a_certificate_is_its_path_and_the_lists_that_clear_it() {
+    let root = root();
+    let ca = root.subordinate(&Plan { serial: 18, ..Plan::authority("CN=Issuing") }, Key::sm2(2));
+    let leaf = leaf(&ca);
+    let foreign = Plan::authority("CN=Foreign").root(Key::sm2(9)).crl(&CrlPlan::fresh());
+    let (of_root, of_ca) = (root.crl(&CrlPlan::fresh()), ca.crl(&CrlPlan::fresh()));
+    let spoilt = ca.crl(&CrlPlan { spoiled_signature: true, ..CrlPlan::fresh() });
+    let stale = ca.crl(&CrlPlan { next_update: Some(datetime!(2026-05-31 0:00 UTC)), ..CrlPlan::fresh() });
+    let revoked = vec![(SERIAL, datetime!(2026-05-01 0:00 UTC), REASON)];
+    let revoking = ca.crl(&CrlPlan { revoked, ..CrlPlan::fresh() });
+    let asked = |crls: &[&Crl], anchors: Vec<Certificate>| {
+        let crls = crls.iter().map(|&crl| crl.clone()).collect();
+        let trust = TrustStore::new(anchors, Vec::new(), crls);
+        trust.evidence(&leaf, std::slice::from_ref(&ca.certificate), Usage::DocumentSigning, NOW)
+    };
+    let trusted = || vec![root.certificate.clone()];
+    let found = asked(&[&foreign, &spoilt, &of_root, &of_ca, &of_ca], trusted()).unwrap();
+    assert_eq!(found.certificates, [leaf.clone(), ca.certificate.clone(), root.certificate.clone()]);
+    assert_eq!((found.crls.as_slice(), found.ocsps.len()), (&[of_ca.clone(), of_root.clone()][..], 0));
+    for (crls, missing) in [
+        (&[][..], &["CN=Leaf", "CN=Issuing"][..]),
+        (&[&of_root], &["CN=Leaf"]),
+        (&[&of_ca], &["CN=Issuing"]),
+        (&[&of_root, &spoilt], &["CN=Leaf"]),
+        (&[&of_root, &stale], &["CN=Leaf"]),
+        (&[&of_root, &of_ca, &revoking], &["CN=Leaf"]),
+    ] {
+        assert_eq!(asked(crls, trusted()).unwrap_err(), missing);
+    }
+    assert_eq!(asked(&[&of_root, &of_ca], Vec::new()).unwrap_err(), ["CN=Leaf"], "there is no path");
+}

@@ -37,7 +37,7 @@ impl Site {
             content,
             detached,
             chain: vec![self.certificate.clone(), self.root.certificate.clone()],
-            signing_time: datetime!(2026-05-31 9:30:15.5 UTC),
+            signing_time: Some(datetime!(2026-05-31 9:30:15.5 UTC)),
             signer_id: SIGNER_ID.to_vec(),
         }
     }
@@ -153,7 +153,7 @@ fn plans_that_make_no_sense_are_refused() {
     let error = |plan| prepare(plan).unwrap_err();
     assert!(matches!(error(SignedDataPlan { detached: false, ..plan() }), FormatError::Plan(_)));
     assert!(matches!(error(SignedDataPlan { chain: vec![], ..plan() }), FormatError::Plan(_)));
-    let signing_time = datetime!(1969-12-31 23:59:59 UTC);
+    let signing_time = Some(datetime!(1969-12-31 23:59:59 UTC));
     assert!(matches!(error(SignedDataPlan { signing_time, ..plan() }), FormatError::Plan(_)));
     let algorithm = Algorithm::EcdsaP256Sha256;
     let mismatch = error(SignedDataPlan { algorithm, ..plan() });
@@ -170,10 +170,10 @@ fn plans_that_make_no_sense_are_refused() {
 fn signing_times_after_2049_are_written_too() {
     let site = Site::new(Algorithm::Sm2Sm3);
     let plan = site.plan(Family::Rfc5652, Algorithm::Sm2Sm3, Content::Bytes(CONTENT.to_vec()), false);
-    let signing_time = datetime!(2050-01-01 0:00 UTC);
+    let signing_time = Some(datetime!(2050-01-01 0:00 UTC));
     let report = site.verify(&site.sign(SignedDataPlan { signing_time, ..plan }), None);
     assert_eq!(report.judgement.verdict, Verdict::Valid);
-    assert_eq!(report.signers[0].signing_time, Some(signing_time));
+    assert_eq!(report.signers[0].signing_time, signing_time);
 }
 
 #[test]

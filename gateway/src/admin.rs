@@ -25,7 +25,18 @@ use crate::routes::Door;
 pub(crate) const NAME: &str = "admin.sock";
 
 /// What somebody at the socket may ask for: operation, and no business of callers.
-const SCOPES: [&str; 5] = ["devices", "maintenance", "audit", "keys", "apps"];
+const SCOPES: [&str; 10] = [
+    "devices",
+    "maintenance",
+    "audit",
+    "keys",
+    "apps",
+    "accounts",
+    "rights",
+    "policies",
+    "approvals",
+    "seals",
+];
 
 /// Open connections: enough for people and scripts, apart from those of callers.
 const MOST: usize = 64;
@@ -42,6 +53,13 @@ impl fmt::Display for LocalUser {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "unix:{}({})", self.name.as_deref().unwrap_or("?"), self.uid)
     }
+}
+
+/// Who runs this program, as the record names users of this machine.
+pub(crate) fn whoever_runs_this() -> String {
+    let uid = Uid::current();
+    let name = User::from_uid(uid).ok().flatten().map(|user| user.name);
+    format!("unix:{}({uid})", name.as_deref().unwrap_or("?"))
 }
 
 /// The socket's path for a configuration's folder, through a descriptor of the folder: a socket's address has room

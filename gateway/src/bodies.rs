@@ -8,10 +8,12 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{Uri, header};
 use config::KeyId;
-use formats::chain::TrustStore;
-use formats::license::LicenseReport;
+use formats::license_file::LicenseFileInput;
+use formats::{Algorithm, Judgement, TrustStore};
+use outbound::AddressRules;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use signing::StampSubject;
 use time::OffsetDateTime;
 use tokio::runtime::{Builder, Runtime};
 use utoipa::PartialSchema;
@@ -27,13 +29,27 @@ use crate::history::HistoryQuery;
 use crate::identifiers;
 use crate::judging::Judging;
 use crate::key_register::{AppKeysRequest, CsrRequest};
-use crate::licenses::LicenseRequest;
+use crate::licenses::{License, LicenseRequest};
 use crate::maintenance::MaintenanceRequest;
+use crate::mandates::MandateCertificateRequest;
+use crate::mandates::form::NewMandateRequest;
+use crate::people::form::AccountRequest;
+use crate::people::own::{CodeRequest, PasswordRequest, PersonalTokenRequest};
+use crate::people::sign_in::{SecondStepRequest, SignInRequest};
+use crate::policies::{EvaluationRequest, PolicyRequest};
 use crate::problem::Problem;
+use crate::query_certificates::QueryCertificateRequest;
 use crate::replace::ReplaceRequest;
+use crate::seals::form::SealRequest;
 use crate::signature_batch;
 use crate::signatures::SignatureRequest;
+use crate::stamp_jobs::order::StampJobRequest;
+use crate::stamps::form::{Setting, StampRequest};
+use crate::stamps::verify::StampVerifyRequest;
+use crate::timestamps::order::TimestampRequestBody;
+use crate::timestamps::verify::TimestampVerificationRequest;
 use crate::verifications::{Judge, VerificationRequest};
+use crate::webhooks::WebhookRequest;
 
 const PATIENCE: Patience = Patience { time: Duration::from_secs(60), rate: 1 };
 const REQUEST_ID: &str = "bodies";
@@ -69,7 +85,7 @@ pub enum Form {
 }
 
 /// All of them.
-pub const KINDS: [Kind; 19] = [
+pub const KINDS: [Kind; 37] = [
     object("signature", fields::<SignatureRequest>, |bodies, octets| {
         bodies.one(octets, SignatureRequest::check)
     }),
@@ -86,6 +102,30 @@ pub const KINDS: [Kind; 19] = [
             judge.items(items, |verified| answers.push(verified, REQUEST_ID));
         })
     }),
+    object("stamp", fields::<StampRequest>, |bodies, octets| {
+        bodies.one(octets, |request: StampRequest| {
+            let (at, algorithm) = (OffsetDateTime::UNIX_EPOCH, Algorithm::Sm2Sm3);
+            let (id, check_code, check_page, seal) =
+                ("number", "code", Some("https://site.example/verify/code"), None);
+            let ordered = request.check(&Setting { algorithm, at, id, check_code, check_page, seal })?;
+            ordered.prepared().map(|subject| matches!(subject, StampSubject::Pdf { .. }))
+        })
+    }),
+    object("stamp job", fields::<StampJobRequest>, |bodies, octets| {
+        bodies.one(octets, |request: StampJobRequest| {
+            let (documents, _) = request.read()?;
+            Ok(documents.iter().filter(|document| document.is_sound()).count())
+        })
+    }),
+    object("stamped document", fields::<StampVerifyRequest>, |bodies, octets| {
+        bodies.one(octets, |request: StampVerifyRequest| {
+            let document = request.check(OffsetDateTime::UNIX_EPOCH)?;
+            Ok(document.judge(&bodies.trust))
+        })
+    }),
+    object("query certificate", fields::<QueryCertificateRequest>, |bodies, octets| {
+        bodies.one(octets, |request: QueryCertificateRequest| request.check(true))
+    }),
     object("license", fields::<LicenseRequest>, |bodies, octets| {
         bodies.one(octets, |request| bodies.license(&request))
     }),
@@ -93,6 +133,14 @@ pub const KINDS: [Kind; 19] = [
         bodies.each(octets, |item| bodies.license(&body::parse(item.get().as_bytes())?))
     }),
     batch("identifiers", |bodies, octets| bodies.each(octets, |item| identifiers::judge(item.get(), false))),
+    object("timestamp", fields::<TimestampRequestBody>, |bodies, octets| {
+        bodies.one(octets, TimestampRequestBody::check)
+    }),
+    object("timestamp verification", fields::<TimestampVerificationRequest>, |bodies, octets| {
+        bodies.one(octets, |request: TimestampVerificationRequest| {
+            Ok(request.check(OffsetDateTime::UNIX_EPOCH)?.judge(&bodies.trust))
+        })
+    }),
     object("ceremony", fields::<CeremonyRequest>, |bodies, octets| {
         bodies.one(octets, CeremonyRequest::check)
     }),
@@ -116,6 +164,40 @@ pub const KINDS: [Kind; 19] = [
     }),
     object("a reason", fields::<ReasonRequest>, |bodies, octets| {
         bodies.one(octets, |request: ReasonRequest| request.check())
+    }),
+    object("a webhook", fields::<WebhookRequest>, |bodies, octets| {
+        bodies.one(octets, |request: WebhookRequest| request.check(&AddressRules::new(Vec::new(), false)))
+    }),
+    object("a policy", fields::<PolicyRequest>, |bodies, octets| {
+        bodies.one(octets, |request: PolicyRequest| request.check(|_, _| {}))
+    }),
+    object("an order to be judged by policy", fields::<EvaluationRequest>, |bodies, octets| {
+        bodies.one(octets, |request: EvaluationRequest| request.check(OffsetDateTime::UNIX_EPOCH))
+    }),
+    object("a seal", fields::<SealRequest>, |bodies, octets| {
+        bodies.one(octets, |request: SealRequest| request.check().map(drop))
+    }),
+    object("a mandate", fields::<NewMandateRequest>, |bodies, octets| {
+        bodies.one(octets, |request: NewMandateRequest| request.check().map(drop))
+    }),
+    object("a mandate's certificate", fields::<MandateCertificateRequest>, |bodies, octets| {
+        bodies.one(octets, |request: MandateCertificateRequest| request.check().map(drop))
+    }),
+    object("an account", fields::<AccountRequest>, |bodies, octets| {
+        bodies.one(octets, |request: AccountRequest| request.read(None))
+    }),
+    object("a sign-in", fields::<SignInRequest>, |bodies, octets| {
+        bodies.one(octets, |request: SignInRequest| request.check().map(drop))
+    }),
+    object("a second step", fields::<SecondStepRequest>, |bodies, octets| {
+        bodies.one(octets, |request: SecondStepRequest| request.check().map(drop))
+    }),
+    object("another password", fields::<PasswordRequest>, |bodies, octets| {
+        bodies.one(octets, Ok::<PasswordRequest, _>)
+    }),
+    object("a code", fields::<CodeRequest>, |bodies, octets| bodies.one(octets, Ok::<CodeRequest, _>)),
+    object("a personal access token", fields::<PersonalTokenRequest>, |bodies, octets| {
+        bodies.one(octets, |request: PersonalTokenRequest| request.check(&["audit"].into(), 90))
     }),
     object("maintenance", fields::<MaintenanceRequest>, |bodies, octets| {
         bodies.one(octets, |request: MaintenanceRequest| request.check().map(drop))
@@ -180,9 +262,17 @@ impl Bodies {
         Judge::new(&self.trust, &self.judging, OffsetDateTime::UNIX_EPOCH)
     }
 
-    fn license(&self, request: &LicenseRequest) -> Result<LicenseReport, Problem> {
-        let license = request.check(OffsetDateTime::UNIX_EPOCH)?;
-        Ok(formats::license::judge(&license.octets, &self.trust, license.at, false))
+    fn license(&self, request: &LicenseRequest) -> Result<Judgement, Problem> {
+        let License { octets, kind, at, .. } = request.check(OffsetDateTime::UNIX_EPOCH)?;
+        let trust = &self.trust;
+        Ok(match kind.form() {
+            None => formats::license::judge(&octets, trust, at, false).judgement,
+            Some(form) => {
+                let (octets, documents, licenses) = (&*octets, trust, trust);
+                let input = LicenseFileInput { octets, form, documents, licenses, at, sandbox: false };
+                formats::license_file::judge(&input).judgement
+            }
+        })
     }
 
     fn one<T: DeserializeOwned, R>(

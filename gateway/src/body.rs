@@ -15,12 +15,14 @@ use http_body::Body as _;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::time::Instant;
 
+use crate::batch;
 use crate::problem::{Fault, Problem};
+use crate::stamps::document;
 use crate::state::Gateway;
 
 /// A JSON body of a known shape; unknown fields are faults.
@@ -32,6 +34,17 @@ impl<T: DeserializeOwned> FromRequest<Gateway> for JsonBody<T> {
     async fn from_request(request: Request, gateway: &Gateway) -> Result<Self, Problem> {
         let server = &gateway.config.server;
         json(request, server.body_limit, Patience::of(server)).await.map(Self)
+    }
+}
+
+/// Octets of a route's body at most.
+pub(crate) fn limit_of(route: &str, server: &config::Server) -> usize {
+    if batch::is_batch(route) {
+        batch::body_limit(server)
+    } else if document::is_document(route) {
+        document::body_limit(server)
+    } else {
+        server.body_limit
     }
 }
 
@@ -168,6 +181,7 @@ pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
 }
 
 /// A structure that is read from a JSON object only: derived readers take an array of its fields as well.
+#[derive(Clone)]
 pub(crate) struct Object<T>(pub(crate) T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
@@ -183,6 +197,12 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
             }
         }
         deserializer.deserialize_map(OfMap(PhantomData))
+    }
+}
+
+impl<T: Serialize> Serialize for Object<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
     }
 }
 

@@ -1,5 +1,6 @@
 //! What every request passes: its id, the count of requests in flight, the log line, and a net under panics.
 
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -17,7 +18,9 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument;
 use tracing::field::Empty;
 
-use crate::auth::Peer;
+use crate::admission::Place;
+use crate::auth::{Peer, throttle};
+use crate::behaviour;
 use crate::problem::{Problem, ProblemCode};
 use crate::request_id::{self, Notes};
 use crate::state::Gateway;
@@ -37,6 +40,10 @@ pub(crate) fn watched(routes: Router<Gateway>, gateway: &Gateway) -> Router<Gate
         .layer(from_fn_with_state(gateway.clone(), watch))
 }
 
+/// In the extensions of an answer that refuses in the words of its own protocol, with the status of a success.
+#[derive(Clone)]
+pub(crate) struct RefusedInProtocol;
+
 async fn bound(State(gateway): State<Gateway>, mut request: Request, next: Next) -> Response {
     // Whoever comes to see why the gateway is overloaded is let in.
     if matches!(request.extensions().get(), Some(Peer::Local(_))) {
@@ -45,15 +52,46 @@ async fn bound(State(gateway): State<Gateway>, mut request: Request, next: Next)
     if gateway.store.protection().is_locked() {
         return Problem::database(&store::StoreError::Locked).into_response();
     }
-    let Some(place) = gateway.admission.arrive(gateway.config.server.max_in_flight) else {
+    let source = match request.extensions().get() {
+        Some(Peer::Network(address)) => Some(throttle::source(address.ip())),
+        _ => None,
+    };
+    let Some(place) = gateway.admission.arrive(gateway.config.server.max_in_flight, source) else {
         return Problem::overloaded().into_response();
     };
     // Authentication claims it for the app; it is held until the answer is there.
     let place = Arc::new(place);
     request.extensions_mut().insert(Arc::clone(&place));
+    let sends = !request.body().is_end_stream();
+    let unsent = Unsent { gateway: &gateway, place: &place, source: source.filter(|_| sends) };
     let response = next.run(request).await;
+    unsent.answered(&response);
     drop(place);
     response
+}
+
+/// A request of which nobody knows yet whether its body comes to an end. One of a stranger whose body does not counts as
+/// a failure of its source, also where the stranger hung up and nobody is left to be answered.
+struct Unsent<'g> {
+    gateway: &'g Gateway,
+    place: &'g Place,
+    source: Option<IpAddr>,
+}
+
+impl Unsent<'_> {
+    fn answered(mut self, response: &Response) {
+        if !response.extensions().get::<ProblemCode>().is_some_and(|code| throttle::is_unsent(code.0)) {
+            self.source = None;
+        }
+    }
+}
+
+impl Drop for Unsent<'_> {
+    fn drop(&mut self) {
+        if let Some(source) = self.source.filter(|_| self.place.is_a_strangers()) {
+            self.gateway.callers.throttle.unsent(source);
+        }
+    }
 }
 
 async fn watch(State(gateway): State<Gateway>, request: Request, next: Next) -> Response {
@@ -83,7 +121,8 @@ async fn watch(State(gateway): State<Gateway>, request: Request, next: Next) -> 
     }
     let status = response.status().as_u16();
     traces::answered(&span, status);
-    if let Some(code) = code.filter(|_| is_refusal(status)) {
+    let in_protocol = response.extensions().get::<RefusedInProtocol>().is_some();
+    if let Some(code) = code.filter(|_| is_refusal(status) || in_protocol) {
         gateway.tally.refused(&Refusal {
             caller: &caller,
             address,
@@ -93,6 +132,13 @@ async fn watch(State(gateway): State<Gateway>, request: Request, next: Next) -> 
             request_id: &id,
         });
     }
+    let refused = code.is_some() && is_refusal(status);
+    gateway.behaviour.saw(&gateway.config.alarms, &caller, address, || behaviour::Request {
+        credential: notes.credential.get().cloned(),
+        refused,
+        face: status == 200 && matches!(&*route, behaviour::FACE | behaviour::SEARCH),
+        missed: status == 404 && route == behaviour::FACE,
+    });
     gateway.metrics.answered(&route, method, status, took);
     if let Some(app) = notes.app.get() {
         gateway.metrics.answered_app(app, status, took);
@@ -110,6 +156,22 @@ async fn watch(State(gateway): State<Gateway>, request: Request, next: Next) -> 
         response.headers_mut().insert(request_id::HEADER, id);
     }
     response
+}
+
+/// Puts a TLS handshake on record in which a client certificate was refused: there is no request to speak of it.
+pub(crate) fn refused_handshake(gateway: &Gateway, address: IpAddr) {
+    let (caller, id) = (CallerSlot::default(), request_id::new());
+    gateway.tally.refused(&Refusal {
+        caller: &caller,
+        address: Some(address),
+        code: "client_certificate_refused",
+        method: "TLS",
+        route: "handshake",
+        request_id: &id,
+    });
+    let request = || behaviour::Request { credential: None, refused: true, face: false, missed: false };
+    gateway.behaviour.saw(&gateway.config.alarms, &caller, Some(address), request);
+    tracing::info!(request_id = %id, %address, code = "client_certificate_refused", "a TLS handshake was refused");
 }
 
 /// Whether an answer refused what somebody asked for. Asking for what is not there is no such thing, and neither is a

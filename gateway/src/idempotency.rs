@@ -15,17 +15,19 @@ use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt;
 use serde::Serialize;
 use sm3::{Digest, Sm3};
-use store::{Claim, Claimed, IdempotencyId, KeptAnswer, LARGEST_ANSWER, Store};
-use time::OffsetDateTime;
+use store::{Claim, Claimed, IdempotencyId, KeptAnswer, LARGEST_ANSWER, Moment, Store, UnplacedAnswer};
 use tracing::Instrument;
 
 use crate::auth::Authenticated;
-use crate::batch::{self, Place};
+use crate::batch::Place;
 use crate::body::{self, Patience};
 use crate::deadline::Unfinished;
+use crate::judging::beside;
 use crate::problem::{Fault, Problem};
 use crate::request_id;
+use crate::stamps::document::{self, DocumentPlace};
 use crate::state::Gateway;
+use crate::timestamps::WatchedClock;
 
 /// Name of the header.
 const HEADER: &str = "idempotency-key";
@@ -34,18 +36,26 @@ const REPLAYED: &str = "idempotency-replayed";
 /// Fields of an answer that belong to it; the others are made for each sending.
 const KEPT_FIELDS: [HeaderName; 4] =
     [header::CONTENT_TYPE, header::CONTENT_DISPOSITION, header::ETAG, header::LOCATION];
-/// POST routes that change nothing: to do them again is no harm, and their answers are not kept.
-const HARMLESS: [&str; 6] = [
+/// POST routes that change nothing, or of which each call is for itself: to do them again is no harm, and their answers
+/// are not kept.
+const HARMLESS: [&str; 13] = [
     "/oauth2/token",
+    "/tsa",
+    "/v1/admin/policies:evaluate",
     "/v1/identifiers:check",
     "/v1/licenses:verify",
     "/v1/licenses:verify-batch",
+    "/v1/sign-in",
+    "/v1/sign-in:second-factor",
+    "/v1/sign-out",
+    "/v1/stamps:verify",
+    "/v1/timestamps:verify",
     "/v1/verifications",
     "/v1/verifications:batch",
 ];
 /// Routes whose handlers keep the answer in the transaction that puts the act on record: with no answer kept, nothing
 /// is on record and nothing left the gateway, so that a request that was interrupted may be carried out anew.
-const ATOMIC: [&str; 2] = ["/v1/signatures", BATCH];
+const ATOMIC: [&str; 3] = ["/v1/signatures", BATCH, "/v1/stamps"];
 /// The one of these that takes a batch.
 const BATCH: &str = "/v1/signatures:batch";
 /// How often a waiting request looks whether the first one is done.
@@ -60,6 +70,11 @@ const SWEEP: Duration = Duration::from_secs(10);
 pub(crate) struct Instance(Arc<str>);
 
 impl Instance {
+    /// `NAME/RUN`.
+    pub(crate) fn name(&self) -> &str {
+        &self.0
+    }
+
     /// A new run of the gateway of this name.
     pub(crate) fn of(replica: &str) -> Self {
         Self(format!("{replica}/{:032x}", fastrand::u128(..)).into())
@@ -74,12 +89,19 @@ pub(crate) struct Held(pub(crate) Arc<Claim>);
 #[derive(Clone)]
 pub(crate) struct Kept;
 
-/// Removes keys whose time is over, until it is dropped.
-pub(crate) async fn forget(store: Store) {
+/// Removes keys whose time is over, until it is dropped; none while time servers say that the clock is wrong.
+pub(crate) async fn forget(store: Store, clock: WatchedClock) {
     let mut tick = tokio::time::interval(SWEEP);
     loop {
         tick.tick().await;
-        if let Err(error) = store.forget_idempotency(OffsetDateTime::now_utc()).await {
+        if clock.is_off() {
+            continue;
+        }
+        let removed = async {
+            let now = store.time_to_remove(Moment::now()).await?;
+            store.forget_idempotency(now).await
+        };
+        if let Err(error) = removed.await {
             tracing::warn!(%error, "idempotency keys whose time is over could not be removed");
         }
     }
@@ -132,14 +154,14 @@ async fn claim(gateway: &Gateway, route: String, request: Request) -> Result<Min
     let (mut parts, body) = request.into_parts();
     let caller = Authenticated::from_request_parts(&mut parts, gateway).await?;
     let server = &gateway.config.server;
-    let limit = if route == BATCH {
+    if route == BATCH {
         // First the place: a body that nobody may work on is not read into memory.
         Place::from_request_parts(&mut parts, gateway).await?;
-        batch::body_limit(server)
-    } else {
-        server.body_limit
-    };
-    let body = body::read(body, limit, Patience::of(server)).await?;
+    }
+    if document::is_document(&route) {
+        DocumentPlace::of(&mut parts.extensions, gateway)?;
+    }
+    let body = body::read(body, body::limit_of(&route, server), Patience::of(server)).await?;
     let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
     let fingerprint = Sm3::new()
         .chain_update(parts.method.as_str())
@@ -148,9 +170,9 @@ async fn claim(gateway: &Gateway, route: String, request: Request) -> Result<Min
         .chain_update([0])
         // Who may do less than at the first time is not given what was done then.
         .chain_update(caller.scopes())
-        .chain_update([0])
-        .chain_update(&body)
-        .finalize();
+        .chain_update([0]);
+    let octets = body.clone();
+    let fingerprint = beside(body.len(), move || fingerprint.chain_update(octets).finalize()).await?;
     let claim = Claim {
         repeatable: ATOMIC.contains(&route.as_str()),
         lease: server.request_deadline + MARGIN,
@@ -163,7 +185,9 @@ async fn claim(gateway: &Gateway, route: String, request: Request) -> Result<Min
     let mut looks = LOOKS.into_iter().chain(std::iter::repeat(LOOKS[LOOKS.len() - 1]));
     let waiting_until = Instant::now() + server.request_deadline;
     loop {
-        let claimed = gateway.store.claim_idempotency(&claim, OffsetDateTime::now_utc());
+        // A clock that jumps makes no kept answer one whose time is over.
+        let now = gateway.store.reckoned(Moment::now());
+        let claimed = gateway.store.claim_idempotency(&claim, now);
         // Who gives up waiting for a database that does not answer leaves its key free.
         let claimed = tokio::time::timeout_at(waiting_until.into(), claimed).await;
         let claimed = claimed.map_err(|_| Problem::too_late())?;
@@ -270,20 +294,44 @@ fn fields(headers: &HeaderMap) -> Vec<(String, String)> {
     kept.filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned()))).collect()
 }
 
-/// The answer 201 with a JSON body, as it is kept.
-pub(crate) fn created<T: Serialize>(body: &T) -> KeptAnswer {
+/// What a body begins with that names the place in the audit log first, while that is not known.
+const UNPLACED: &[u8] = br#"{"audit_index":0"#;
+/// Octets that the place in the audit log may add.
+const INDEX_ROOM: usize = 20;
+
+/// A JSON body whose first member is `audit_index`, 0 for now, without that number, and where the number goes.
+pub(crate) fn unplaced<T: Serialize>(body: &T) -> (Vec<u8>, usize) {
     // What is answered is made of texts and numbers, which is always JSON.
-    let body = serde_json::to_vec(body).unwrap_or_default();
-    let headers = vec![(header::CONTENT_TYPE.to_string(), "application/json".to_owned())];
-    KeptAnswer { status: StatusCode::CREATED.as_u16(), headers, body }
+    let mut body = serde_json::to_vec(body).unwrap_or_default();
+    let at = UNPLACED.len() - 1;
+    debug_assert!(body.starts_with(UNPLACED));
+    body.drain(at..UNPLACED.len());
+    (body, at)
 }
 
-/// The answer 200 with this JSON body, as it is kept; one that is too large is not.
-pub(crate) fn ok(body: Vec<u8>, request_id: &str) -> KeptAnswer {
-    if body.len() <= LARGEST_ANSWER {
-        let headers = vec![(header::CONTENT_TYPE.to_string(), "application/json".to_owned())];
-        return KeptAnswer { status: StatusCode::OK.as_u16(), headers, body };
-    }
+/// The answer 201 with a JSON body without the place in the audit log, which goes to `index_at`.
+pub(crate) fn created(body: Vec<u8>, index_at: usize) -> UnplacedAnswer {
+    UnplacedAnswer { answer: json(StatusCode::CREATED, body), index_at: Some(index_at) }
+}
+
+/// The answer 200, likewise.
+pub(crate) fn ok(body: Vec<u8>, index_at: usize) -> UnplacedAnswer {
+    UnplacedAnswer { answer: json(StatusCode::OK, body), index_at: Some(index_at) }
+}
+
+/// An answer as it is kept: one that is too large is not.
+pub(crate) fn fitting(unplaced: UnplacedAnswer, request_id: &str) -> UnplacedAnswer {
+    let fits = unplaced.answer.body.len() + INDEX_ROOM <= LARGEST_ANSWER;
+    if fits { unplaced } else { too_large(request_id).into() }
+}
+
+fn json(status: StatusCode, body: Vec<u8>) -> KeptAnswer {
+    let headers = vec![(header::CONTENT_TYPE.to_string(), "application/json".to_owned())];
+    KeptAnswer { status: status.as_u16(), headers, body }
+}
+
+/// What is kept in the place of an answer that is too large.
+fn too_large(request_id: &str) -> KeptAnswer {
     let headers = vec![(header::CONTENT_TYPE.to_string(), "application/problem+json".to_owned())];
     let problem = Problem::idempotency_answer_not_kept(request_id).document(request_id.to_owned());
     let body = serde_json::to_vec(&problem).unwrap_or_default();

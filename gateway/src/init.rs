@@ -19,9 +19,9 @@ use thiserror::Error;
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
-use crate::database;
 use crate::error::StartupError;
 use crate::serve::write_whole;
+use crate::{database, people};
 
 /// Why there is no sandbox.
 #[derive(Debug, Error)]
@@ -64,7 +64,7 @@ const DEVICES: [(&str, &str); 9] = [
     ("d9", "portal"),
 ];
 
-const KEYS: [(&str, &str, &str, KeyPurpose); 7] = [
+const KEYS: [(&str, &str, &str, KeyPurpose); 10] = [
     ("demo-sm2", "bureau", "sm2", KeyPurpose::Service),
     ("demo-p256", "bureau", "p256", KeyPurpose::Service),
     ("demo-rsa2048", "bureau", "rsa2048", KeyPurpose::Service),
@@ -72,6 +72,9 @@ const KEYS: [(&str, &str, &str, KeyPurpose); 7] = [
     ("front-sm2", "portal", "sm2", KeyPurpose::Front),
     ("sys-audit", "bureau", "sm2", KeyPurpose::Audit),
     ("sys-token", "bureau", "p256", KeyPurpose::Token),
+    ("sys-seal", "bureau", "sm2", KeyPurpose::Seal),
+    ("sys-tsa", "bureau", "sm2", KeyPurpose::Tsa),
+    ("sys-tsa-p256", "bureau", "p256", KeyPurpose::Tsa),
 ];
 
 /// Makes the sandbox unless it is there; says which.
@@ -80,6 +83,7 @@ pub(crate) async fn sandbox(options: &SandboxOptions) -> Result<&'static str, St
     if data.join("sandbox.json").is_file() {
         // A newer build's simulator replaces the old one; everything else stays.
         copy_module(&options.module, &data)?;
+        name_people(&data.join("sandbox.json"))?;
         return Ok("kept");
     }
     if fs::read_dir(&data).is_ok_and(|mut entries| entries.next().is_some()) {
@@ -139,7 +143,20 @@ async fn fill(folder: &Path, data: &Path, options: &SandboxOptions) -> Result<()
     store.close().await;
     let mut description = description(data, options, &sandbox, &apps);
     description["custodians"] = custodians;
+    people::sandbox::describe(&mut description).map_err(InitError::Random)?;
     write_whole(&folder.join("sandbox.json"), &description)
+}
+
+/// A sandbox of an older build gets its people; the rest of its description stays.
+fn name_people(path: &Path) -> Result<(), StartupError> {
+    let text = fs::read_to_string(path).map_err(|error| StartupError::file(path, error))?;
+    let described = serde_json::from_str(&text).map_err(|error| StartupError::file(path, error));
+    let mut description: Value = described?;
+    if description.get("console").is_none() {
+        people::sandbox::describe(&mut description).map_err(InitError::Random)?;
+        write_whole(path, &description)?;
+    }
+    Ok(())
 }
 
 fn copy_module(module: &Path, folder: &Path) -> Result<(), StartupError> {
@@ -248,6 +265,9 @@ fn configuration(options: &SandboxOptions) -> std::io::Result<String> {
          intermediates = [\"pki/issuing/sm2.pem\", \"pki/issuing/p256.pem\", \"pki/issuing/rsa.pem\", \"pki/issuing/license.pem\"]\n\
          crls = [\"pki/crls/sm2.pem\", \"pki/crls/p256.pem\", \"pki/crls/rsa.pem\", \"pki/crls/license.pem\"]\n\n\
          [callers]\nissuer = \"https://{}\"\n\n\
+         [query_certificates]\nkey = \"demo-p256\"\nagency = \"沙箱市场监督管理局\"\n\n\
+         [timestamps]\npolicies = [\"1.2.3.4.1\"]\npublic = true\n\n\
+         [timestamps.clock]\nrequired = false\n\n\
          [fleet]\noutput_check = \"always\"\n",
         options.http, options.https, options.https,
     );
@@ -303,7 +323,9 @@ async fn register(
     for sample in &sandbox.licenses {
         register_license(store, sample, at).await?;
     }
-    let business = ["signatures", "verifications", "licenses", "keys", "devices"].as_slice();
+    let business =
+        ["signatures", "verifications", "licenses", "keys", "devices", "timestamps", "query-certificates"]
+            .as_slice();
     let masked = ["uscc", "name", "legal_representative", "registration_authority", "established"].as_slice();
     let mut apps = Vec::new();
     for (id, name, scopes, fields) in [
@@ -312,7 +334,8 @@ async fn register(
         (
             "sandbox-operations",
             "运维（沙箱）",
-            ["devices", "audit", "keys", "maintenance", "apps"].as_slice(),
+            ["devices", "audit", "keys", "maintenance", "apps", "accounts", "rights", "policies", "seals"]
+                .as_slice(),
             [].as_slice(),
         ),
     ] {

@@ -6,6 +6,7 @@ use signing::Input;
 use utoipa::ToSchema;
 
 use crate::body::Faults;
+use crate::people::form::is_unseen;
 
 /// What a signature is over: exactly one of the two.
 #[derive(Deserialize, ToSchema)]
@@ -59,12 +60,12 @@ pub(crate) fn signer_id(faults: &mut Faults, text: Option<&str>) -> Option<Vec<u
     None
 }
 
-/// A reason for the record: 1 to 500 characters, blanks around it apart.
+/// A reason for the record: 1 to 500 characters that are seen, blanks around it apart.
 pub(crate) fn reason<'t>(faults: &mut Faults, text: &'t str) -> Option<&'t str> {
     let text = text.trim();
-    let sane = (1..=500).contains(&text.chars().count());
+    let sane = (1..=500).contains(&text.chars().count()) && !text.chars().any(is_unseen);
     if !sane {
-        faults.add("reason", "invalid_value", "must be 1 to 500 characters");
+        faults.add("reason", "invalid_value", "must be 1 to 500 characters, without control characters");
     }
     sane.then_some(text)
 }
@@ -77,3 +78,20 @@ pub(crate) enum Form {
 }
 
 pub(crate) const FORMS: [(&str, Form); 2] = [("raw", Form::Raw), ("cms", Form::Cms)];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn given(text: &str) -> Option<&str> {
+        reason(&mut Faults::default(), text)
+    }
+
+    #[test]
+    fn a_reason_holds_nothing_that_no_database_takes_or_nobody_sees() {
+        assert_eq!(given("  设备 d4 更换 \n"), Some("设备 d4 更换"));
+        for text in ["", " ", "a\0b", "a\nb", "a\u{202e}b", "a\u{1b}[2J", &"长".repeat(501)] {
+            assert_eq!(given(text), None, "{text:?}");
+        }
+    }
+}

@@ -15,16 +15,35 @@ use crate::problem::Problem;
 /// Batches read and judged at once; one more is answered 503.
 const MOST_BATCHES: usize = 64;
 
+/// Documents read and judged at once: each may be held twice over, as text and as octets, and once more while its
+/// digest is made.
+const MOST_DOCUMENTS: usize = 8;
+
 /// What signers that were read may take together, octets.
 const SIGNER_BYTES: usize = 16 << 20;
 
 /// What a signer takes beside several copies of its text, octets, generously.
 const SIGNER_OVERHEAD: usize = 2_048;
 
+/// Octets that are digested where other requests wait for it: SM3 takes a third of a millisecond for as many.
+const QUICKLY_DIGESTED: usize = 64 << 10;
+
+/// What is made of so many octets, on a thread that may take its time if they are many.
+pub(crate) async fn beside<T: Send + 'static>(
+    octets: usize,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Problem> {
+    if octets <= QUICKLY_DIGESTED {
+        return Ok(work());
+    }
+    tokio::task::spawn_blocking(work).await.map_err(|_| Problem::panicked())
+}
+
 /// Shared by all batches of a gateway; stays while configurations come and go.
 pub(crate) struct Judging {
     cores: Arc<Semaphore>,
     batches: Arc<Semaphore>,
+    documents: Arc<Semaphore>,
     signers: Mutex<Signers>,
 }
 
@@ -41,6 +60,7 @@ impl Judging {
         Self {
             cores: Arc::new(Semaphore::new(cores)),
             batches: Arc::new(Semaphore::new(MOST_BATCHES)),
+            documents: Arc::new(Semaphore::new(MOST_DOCUMENTS)),
             signers: Mutex::new(Signers { known, bytes: 0 }),
         }
     }
@@ -48,6 +68,17 @@ impl Judging {
     /// A place for one batch; there may be none left.
     pub(crate) fn admit(&self) -> Result<OwnedSemaphorePermit, Problem> {
         Arc::clone(&self.batches).try_acquire_owned().map_err(|_| Problem::overloaded())
+    }
+
+    /// A place for one document; there may be none left.
+    pub(crate) fn admit_document(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        Arc::clone(&self.documents).try_acquire_owned().map_err(|_| Problem::overloaded())
+    }
+
+    /// A place for a document that nobody waits for; at least half of them are for those that somebody does.
+    pub(crate) fn spare_document(&self) -> Option<OwnedSemaphorePermit> {
+        let is_spare = self.documents.available_permits() > MOST_DOCUMENTS / 2;
+        is_spare.then(|| Arc::clone(&self.documents).try_acquire_owned().ok()).flatten()
     }
 
     /// Runs work that computes, as soon as a core is free for it. Batches take turns, part by part.
@@ -108,6 +139,14 @@ impl Signers {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn what_takes_long_is_done_beside_the_threads_that_serve() {
+        let here = std::thread::current().id();
+        let thread = || std::thread::current().id();
+        assert_eq!(beside(QUICKLY_DIGESTED, thread).await.unwrap(), here);
+        assert_ne!(beside(QUICKLY_DIGESTED + 1, thread).await.unwrap(), here);
+    }
 
     const KEY: &str = "-----BEGIN PUBLIC KEY-----
 MFkwEwYHKoZIzj0CAQYIKoEcz1UBgi0DQgAEgYMYKd3q39mgP9klOQap6rPkB2OH

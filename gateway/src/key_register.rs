@@ -1,19 +1,23 @@
 //! `/v1/admin/keys`: the whole register with versions and copies; certification requests; which keys an app may use.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use axum::response::{IntoResponse, Response};
 use config::{AppId, DeviceId, KeyId};
 use formats::{Certificate, PublicKey};
 use hsm_driver::{DeviceStatus, KeyState as Held};
 use serde::{Deserialize, Serialize};
 use signing::driver_key;
-use store::{AuditEntry, KeyCopy, KeyPurpose, KeyRecord, KeyState, KeyVersion, Spread, WrappingKey};
+use store::{AuditEntry, KeyCopy, KeyPurpose, KeyRecord, KeyState, KeyVersion, Spread, Terms, WrappingKey};
 use time::OffsetDateTime;
+use tracing::Instrument;
 use utoipa::ToSchema;
 
-use crate::auth::Authenticated;
+use crate::approvals::{self, ApprovalAsked, Change};
+use crate::auth::{Authenticated, Scope};
 use crate::body::{Faults, JsonBody, Segment};
 use crate::ceremonies::{admit, ceremonies, operator};
 use crate::keys::SOON;
@@ -302,6 +306,7 @@ pub(crate) struct AppKeysResponse {
     params(("id" = String, Path, description = "the app's id")),
     responses(
         (status = 200, description = "on record", body = AppKeysResponse),
+        (status = 202, description = "it waits for a second person", body = ApprovalAsked),
         (status = 404, description = "`unknown_app`", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 422, description = "`unknown_key`, `key_not_permitted`: a key that is none, or not for callers", body = ProblemDocument, content_type = "application/problem+json"),
     )
@@ -311,8 +316,8 @@ pub(crate) async fn put_app_keys(
     State(gateway): State<Gateway>,
     Segment(id): Segment,
     JsonBody(request): JsonBody<AppKeysRequest>,
-) -> Result<Json<AppKeysResponse>, Problem> {
-    admit(&caller)?;
+) -> Result<Response, Problem> {
+    caller.with(Scope::Apps)?;
     let app = AppId::parse(&id).map_err(|_| Problem::unknown_app(&id))?;
     let register = gateway.store.keys().await.map_err(|error| Problem::database(&error))?;
     let mut faults = Faults::default();
@@ -327,35 +332,80 @@ pub(crate) async fn put_app_keys(
             None => faults.add("keys", "unknown_key", format!("there is no key {name:?}")),
         }
     }
-    let reason = faults.into_result(reason)?;
+    let reason = faults.into_result(reason)?.to_owned();
+    let change = || Change::AppKeys { app: app.clone(), keys: keys.clone() };
+    if let Some(asked) = approvals::ask(&gateway, &caller, change, &reason, None).await? {
+        return Ok(asked);
+    }
+    let order = Arc::new(AppKeysOrder {
+        app,
+        keys,
+        reason,
+        actor: caller.actor(),
+        request_id: crate::request_id::current(),
+        since: None,
+    });
+    let audit_index = carry_out(&gateway, &order).await?;
+    let AppKeysOrder { app: id, keys, request_id, .. } = &*order;
+    let (id, keys, request_id) = (id.clone(), keys.clone(), request_id.clone());
+    Ok(Json(AppKeysResponse { id, keys, audit_index, request_id }).into_response())
+}
+
+/// The keys that an app is to use by name, by whom and why.
+#[derive(Debug)]
+pub(crate) struct AppKeysOrder {
+    pub(crate) app: AppId,
+    pub(crate) keys: BTreeSet<KeyId>,
+    /// 1 to 500 characters.
+    pub(crate) reason: String,
+    /// As the audit log names people and apps.
+    pub(crate) actor: String,
+    pub(crate) request_id: String,
+    /// The revision of the register on which it was decided, where it must not have changed since.
+    pub(crate) since: Option<i64>,
+}
+
+/// The one place where keys are given to apps by name: on record as intended before, with its outcome after, whether or
+/// not the caller waits for it. Answers the audit index.
+///
+/// # Errors
+/// `unknown_app`, or the database did not do it.
+pub(crate) async fn carry_out(gateway: &Gateway, order: &Arc<AppKeysOrder>) -> Result<u64, Problem> {
+    let (gateway, order) = (gateway.clone(), Arc::clone(order));
+    let act = async move { act(&gateway, &order).await };
+    tokio::spawn(act.in_current_span()).await.map_err(|_| Problem::panicked())?
+}
+
+async fn act(gateway: &Gateway, order: &AppKeysOrder) -> Result<u64, Problem> {
+    let AppKeysOrder { app, keys, reason, .. } = order;
     let names = keys.iter().map(KeyId::as_str).collect::<Vec<_>>().join(" ");
     let subject = format!("{app}: [{names}] {reason}");
-    record(&gateway, &caller, &subject, "intended").await?;
-    let done = gateway.store.set_app_keys(&app, &keys).await;
+    record(gateway, order, &subject, "intended").await?;
+    let terms = Terms::from(OffsetDateTime::now_utc()).since(order.since);
+    let done = gateway.store.set_app_keys(app, keys, terms).await;
     let done = done.map_err(|error| Problem::from_register(&error));
     let read = gateway.callers.apps.read_anew().await.map_err(|error| Problem::database(&error));
     let done = done.and(read.map(drop));
     let outcome = done.as_ref().map_or_else(Problem::code, |()| "ok");
-    let audit_index = record(&gateway, &caller, &subject, outcome).await?;
-    done?;
-    Ok(Json(AppKeysResponse { id: app, keys, audit_index, request_id: crate::request_id::current() }))
+    let audit_index = record(gateway, order, &subject, outcome).await?;
+    done.map(|()| audit_index)
 }
 
 async fn record(
     gateway: &Gateway,
-    caller: &Authenticated,
+    order: &AppKeysOrder,
     subject: &str,
     outcome: &str,
 ) -> Result<u64, Problem> {
     let entry = AuditEntry {
         action: "app.keys".to_owned(),
-        actor: caller.actor(),
+        actor: order.actor.clone(),
         at: OffsetDateTime::now_utc(),
         device: None,
         input_digest: None,
         key: None,
         outcome: outcome.to_owned(),
-        request_id: crate::request_id::current(),
+        request_id: order.request_id.clone(),
         result_digest: None,
         subject: Some(subject.to_owned()),
     };

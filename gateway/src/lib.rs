@@ -2,10 +2,12 @@
 
 mod admin;
 mod admission;
+mod approvals;
 mod apps;
 mod audit;
 mod auth;
 mod batch;
+mod behaviour;
 #[doc(hidden)]
 pub mod bodies;
 mod body;
@@ -15,6 +17,7 @@ mod cli;
 mod client_certificate;
 mod configuration;
 mod custodians;
+mod data_key;
 mod database;
 mod deadline;
 mod devices;
@@ -30,36 +33,47 @@ mod input;
 mod judging;
 mod key_register;
 mod keys;
+mod library;
 mod licenses;
 mod listen;
 mod logging;
 mod maintenance;
+mod mandates;
 mod material;
 mod metrics;
 mod offline;
 mod openapi;
 mod operations;
 mod pace;
+mod people;
+mod policies;
 mod probe;
 mod problem;
 mod protection;
+mod proxied;
+mod query_certificates;
 mod reload;
 mod rendition;
 mod replace;
 mod replicas;
 mod request_id;
 mod routes;
+mod seals;
 mod serve;
 mod signature_batch;
 mod signatures;
+mod stamp_jobs;
+mod stamps;
 mod state;
 mod tally;
+mod timestamps;
 mod tls;
 mod tls_device;
 mod tokens;
 mod traces;
 mod trust;
 mod verifications;
+mod webhooks;
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -135,10 +149,30 @@ enum Command {
     Device(cli::DeviceArguments),
     /// See keys and hold key ceremonies at a running gateway.
     Key(Box<cli::KeyArguments>),
+    /// See and change the accounts of people of a running gateway; review who may do what.
+    Account(Box<cli::AccountArguments>),
     /// See and change the register of apps of a running gateway; freeze an app under attack.
     App(Box<cli::AppArguments>),
+    /// See and decide what waits for a second person at a running gateway.
+    Approval(Box<cli::ApprovalArguments>),
+    /// See what is on its way from a running gateway to apps, and have it sent again.
+    Delivery(cli::DeliveryArguments),
+    /// See how far jobs of stamps are at a running gateway, and cancel them.
+    StampJob(cli::StampJobArguments),
+    /// Take the register of entities in from files, give it out, look into it.
+    Library(Box<cli::LibraryArguments>),
+    /// See and set what apps may sign at a running gateway.
+    Policy(Box<cli::PolicyArguments>),
+    /// See, make and take back electronic seals at a running gateway.
+    Seal(Box<cli::SealArguments>),
+    /// See, enter, put to use and end standing mandates of enterprises at a running gateway.
+    Mandate(Box<cli::MandateArguments>),
+    /// See what a query certificate (打印查询证明) certified, at a running gateway.
+    QueryCertificate(cli::QueryCertificateArguments),
     /// Verify, export and show the audit log, with or without a running gateway.
     Audit(cli::AuditArguments),
+    /// Change the data key that what a running gateway stores is protected under.
+    DataKey(cli::DataKeyArguments),
     /// Have a running gateway read its configuration anew; one with a mistake changes nothing.
     Reload(cli::Target),
     /// Show what a running gateway judges certificates by, and how its sources of revocations are doing.
@@ -170,15 +204,27 @@ pub fn run() -> ExitCode {
         Command::HsmProvision => return hsm_driver::provision::run(),
         Command::Device(arguments) => return cli::device(arguments),
         Command::Key(arguments) => return cli::key(*arguments),
+        Command::Account(arguments) => return cli::account(*arguments),
         Command::App(arguments) => return cli::app(*arguments),
+        Command::Approval(arguments) => return cli::approval(*arguments),
+        Command::Delivery(arguments) => return cli::delivery(arguments),
+        Command::StampJob(arguments) => return cli::stamp_job(arguments),
+        Command::Library(arguments) => return cli::library(*arguments),
+        Command::Policy(arguments) => return cli::policy(*arguments),
+        Command::Seal(arguments) => return cli::seal(*arguments),
+        Command::Mandate(arguments) => return cli::mandate(*arguments),
+        Command::QueryCertificate(arguments) => return cli::query_certificate(arguments),
         Command::Audit(arguments) => return cli::audit(arguments),
+        Command::DataKey(arguments) => return cli::data_key(&arguments),
         Command::Reload(target) => return cli::reload(&target),
         Command::Trust(target) => return cli::trust(&target),
         Command::Verify(arguments) => return offline::verify(arguments),
         Command::Uscc(arguments) => return offline::uscc(arguments),
         Command::CertId(arguments) => return offline::cert_id(arguments),
         Command::HsmProbe => return hsm_driver::probe::run(),
-        Command::CheckConfig { file } => Config::load(&file).map(|_| ()).map_err(StartupError::from),
+        Command::CheckConfig { file } => {
+            Config::load(&file).map(|config| warn_of(&config)).map_err(StartupError::from)
+        }
         Command::Serve { config, http, https, log, log_filter } => {
             Config::load(&config).map_err(StartupError::from).and_then(|read| {
                 let (slow, _exporting) = logging::start(log, &log_filter, &read)?;
@@ -233,6 +279,13 @@ async fn create_database(config: Config) -> Result<(), StartupError> {
 
 fn block_on<T>(work: impl Future<Output = Result<T, StartupError>>) -> Result<T, StartupError> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
+}
+
+/// Says on standard error what a site should not do without.
+fn warn_of(config: &Config) {
+    if !config.administration.two_person {
+        let _ = writeln!(std::io::stderr(), "warning: {}", serve::ONE_PERSON); // nowhere else to say it
+    }
 }
 
 /// Says on standard error what went wrong: for a configuration every mistake, as `FILE:LINE: message`.

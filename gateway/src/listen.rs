@@ -3,7 +3,6 @@
 
 use std::cmp::Ordering as Order;
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,13 +10,13 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use axum::body::Body;
-use axum::response::IntoResponse;
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, HeaderValue, TRANSFER_ENCODING};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use ipnet::IpNet;
 use rustls::HandshakeKind;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -25,11 +24,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_rustls::server::TlsStream;
 use tower::ServiceExt;
 
+use crate::admission::release;
 use crate::auth::Peer;
 use crate::client_certificate::Credential;
 use crate::metrics::Metrics;
 use crate::pace::{self, Ended, Heard, Pace};
-use crate::problem::Problem;
+use crate::proxied::{self, is_balancer};
 use crate::routes::{Door, Routers};
 use crate::tls::{TlsSet, TlsTerms};
 
@@ -39,6 +39,8 @@ pub(crate) struct Served {
     tls: ArcSwapOption<TlsSet>,
     limits: ArcSwap<Limits>,
     connections: Connections,
+    /// Of those who administer: callers, however many, keep none of them out.
+    admin_connections: Connections,
     addresses: Arc<Addresses>,
     metrics: Arc<Metrics>,
 }
@@ -51,6 +53,7 @@ struct Limits {
     header_octets: usize,
     streams: u32,
     per_address: usize,
+    balancers: Vec<IpNet>,
 }
 
 /// Fields of a head: more than any client of ours sends.
@@ -74,6 +77,7 @@ impl Limits {
             header_octets: server.header_limit,
             streams: server.http2_streams,
             per_address: server.max_connections_per_address,
+            balancers: server.proxy_protocol_from.clone(),
         }
     }
 }
@@ -127,6 +131,7 @@ impl Served {
             tls: ArcSwapOption::from(tls),
             limits: ArcSwap::from_pointee(Limits::of(server)),
             connections: Connections::new(server.max_connections),
+            admin_connections: Connections::new(ADMIN_CONNECTIONS),
             addresses: Arc::default(),
             metrics,
         }
@@ -223,13 +228,11 @@ impl Served {
         // A length beside a transfer coding is gone when hyper has read the head. Whoever sent both may mean to have
         // the rest read as a request of somebody else (RFC 9112 §6.1): so nothing is read after a coded body.
         let last = !held || request.headers().contains_key(TRANSFER_ENCODING);
-        let router = self.routers.load().of(visitor.door);
+        let routers = self.routers.load();
+        let router = if held { routers.of(visitor.door) } else { routers.closed() };
         async move {
-            let mut response = if held {
-                router.oneshot(request).await.unwrap_or_else(|never: Infallible| match never {})
-            } else {
-                Problem::client_certificate_refused().into_response()
-            };
+            let response = router.oneshot(request).await;
+            let mut response = response.unwrap_or_else(|never: Infallible| match never {});
             if last {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
@@ -237,6 +240,9 @@ impl Served {
         }
     }
 }
+
+/// Connections at the listener for administration, beside those of callers.
+const ADMIN_CONNECTIONS: usize = 256;
 
 /// Bounds the open connections; the bound can move while some are open.
 struct Connections {
@@ -298,12 +304,7 @@ impl Addresses {
 impl Drop for AddressPlace {
     fn drop(&mut self) {
         let mut open = self.addresses.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Entry::Occupied(mut entry) = open.entry(self.address) {
-            *entry.get_mut() -= 1;
-            if *entry.get() == 0 {
-                entry.remove();
-            }
-        }
+        release(&mut open, self.address);
     }
 }
 
@@ -333,17 +334,30 @@ impl Listener {
                     continue;
                 }
             };
-            let limit = self.served.limits.load().per_address;
-            let Some(place) = self.served.addresses.enter(address.ip(), limit) else {
-                self.served.metrics.connection_ended("address_limit");
-                continue;
-            };
             let _ = stream.set_nodelay(true); // a connection without it is slower, not wrong
             let (served, entrance, door) = (Arc::clone(&self.served), self.entrance, self.door);
+            let balanced = is_balancer(&served.limits.load().balancers, address);
+            let mut place = None;
+            if !balanced {
+                place = served.enter(entrance, address.ip());
+                if place.is_none() {
+                    continue;
+                }
+            }
             let closing = closing.subscribe();
             tokio::spawn(async move {
-                let _places = (permit, place);
+                let _permit = permit;
                 let _open = served.metrics.connection_open();
+                let (mut stream, mut address) = (stream, address);
+                if balanced {
+                    let Some(client) = served.behind(&mut stream, address).await else { return };
+                    address = client;
+                    place = served.enter(entrance, address.ip());
+                    if place.is_none() {
+                        return;
+                    }
+                }
+                let _place = place;
                 let visitor = Visitor::plain(Peer::Network(address), door);
                 // Boxed: a plain connection, most of them idle, does not take the room of what TLS needs.
                 if entrance == Entrance::Http {
@@ -365,7 +379,11 @@ impl Listener {
     async fn accept(&self) -> std::io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
         // In this order: a listener that nobody calls must not hold a place that another one needs.
         let (stream, peer) = self.socket.accept().await?;
-        let permit = self.served.connections.enter().await?;
+        let connections = match self.entrance {
+            Entrance::Admin => &self.served.admin_connections,
+            Entrance::Http | Entrance::Https | Entrance::Mutual => &self.served.connections,
+        };
+        let permit = connections.enter().await?;
         Ok((stream, peer, permit))
     }
 }
@@ -379,6 +397,34 @@ enum Unshaken {
 }
 
 impl Served {
+    /// A place among the connections of an address, unless it has all that it may have. At the listener for administration
+    /// callers at the same address do not count.
+    fn enter(&self, entrance: Entrance, address: IpAddr) -> Option<Option<AddressPlace>> {
+        match entrance {
+            Entrance::Admin => Some(None),
+            Entrance::Http | Entrance::Https | Entrance::Mutual => {
+                let place = self.addresses.enter(address, self.limits.load().per_address);
+                if place.is_none() {
+                    self.metrics.connection_ended("address_limit");
+                }
+                place.map(Some)
+            }
+        }
+    }
+
+    /// The client behind a balancer's connection, if the balancer says who it is.
+    async fn behind(&self, stream: &mut TcpStream, balancer: SocketAddr) -> Option<SocketAddr> {
+        let patience = self.limits.load().read;
+        match proxied::client(stream, balancer, patience).await {
+            Ok(client) => Some(client),
+            Err(error) => {
+                tracing::warn!(%balancer, error, "a connection of a balancer begins without a good PROXY header");
+                self.metrics.connection_ended("proxy_header");
+                None
+            }
+        }
+    }
+
     /// The TLS connection over a stream, and who is at its other end.
     async fn shake_hands(
         &self,
@@ -420,14 +466,14 @@ impl Served {
             }
             Unshaken::Refused(error) => {
                 tracing::info!(%peer, %error, "the client's certificate does not hold any more");
-                self.metrics.handshake(None, "certificate_refused");
+                self.certificate_refused(peer);
             }
             Unshaken::Failed(error) => {
                 let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
                 match tls {
                     Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented) => {
                         tracing::info!(%peer, %error, "the client's certificate was refused");
-                        self.metrics.handshake(None, "certificate_refused");
+                        self.certificate_refused(peer);
                     }
                     Some(rustls::Error::Other(_)) => self.metrics.handshake(None, "device"),
                     _ => {
@@ -436,6 +482,14 @@ impl Served {
                     }
                 }
             }
+        }
+    }
+
+    /// On record and looked at like any other refusal.
+    fn certificate_refused(&self, peer: &Peer) {
+        self.metrics.handshake(None, "certificate_refused");
+        if let Peer::Network(address) = peer {
+            self.routers.load().refused_handshake(address.ip());
         }
     }
 }

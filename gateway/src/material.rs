@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use config::Config;
+use formats::Crl;
 use formats::font::Font;
 use formats::scheme::HashAlgorithm;
 
@@ -122,7 +123,7 @@ impl TlsReader {
             certificate: self.octets("server.tls_certificate", server.tls_certificate.as_slice()),
             key: self.octets("server.tls_key", server.tls_key.as_slice()),
             client_anchors: self.octets("tls.client_anchors", &config.tls.client_anchors),
-            client_crls: self.octets("tls.client_crls", &config.tls.client_crls),
+            client_crls: self.crls(&config.tls.client_crls),
         };
         if !self.unusable.is_empty() {
             return None;
@@ -140,6 +141,31 @@ impl TlsReader {
                 None
             }
         }
+    }
+
+    /// The revocation lists, PEM or DER. A path that holds none is at fault: without a list nobody's revocation is
+    /// judged, and a file that was cut short must not bring that about.
+    fn crls(&mut self, paths: &[PathBuf]) -> Vec<Crl> {
+        const FIELD: &str = "tls.client_crls";
+        let (mut all, mut content) = (Vec::new(), Vec::new());
+        for path in paths {
+            let before = all.len();
+            let read = files::listed(path).map_err(|error| error.to_string()).and_then(|files| {
+                files.iter().try_for_each(|file| {
+                    let octets = files::read(file).map_err(|error| error.to_string())?;
+                    content.extend(HashAlgorithm::Sha256.digest(&octets));
+                    let (_, crls) = files::entries(&octets).map_err(|error| error.to_string())?;
+                    all.extend(crls);
+                    Ok(())
+                })
+            });
+            let nothing = || Err("there is no certificate revocation list in it".to_owned());
+            if let Err(reason) = read.and_then(|()| if all.len() > before { Ok(()) } else { nothing() }) {
+                self.unusable.push(Unusable { field: FIELD, reason: StartupError::file(path, reason) });
+            }
+        }
+        self.digests.note(FIELD, &content);
+        all
     }
 
     /// The files one after another, as they are.

@@ -1,12 +1,15 @@
 //! Counters and gauges in a registry of their own: nothing global, no personal data, no caller-made labels.
 
+mod deliveries;
 mod labels;
+mod stamp_jobs;
+mod timekeeping;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::Duration;
 
-use config::{AppId, KeyId};
+use config::{AlarmRule, AppId, KeyId};
 use formats::Verdict;
 use hsm_driver::{KeyState, State};
 use prometheus_client::encoding::text::encode;
@@ -18,11 +21,13 @@ use prometheus_client::registry::Registry;
 use rustls::ProtocolVersion;
 use time::OffsetDateTime;
 
+use deliveries::DeliveryGauges;
 use labels::{
-    AppLabel, AppStatus, Because, Code, CrlLabel, DeviceError, DeviceLabel, DeviceQuantile, DeviceStateLabel,
-    GroupLabel, Handshake, Judged, KeyLabel, KeyStatus, Names, Outcome, PoolLabel, Request, Route, Signature,
-    SourceLabel, SourceOutcome, TlsFile, Trust,
+    AppLabel, AppStatus, Because, ClockLabel, Code, CrlLabel, DeviceError, DeviceLabel, DeviceQuantile,
+    DeviceStateLabel, Form, GroupLabel, Handshake, Judged, KeyLabel, KeyStatus, Names, Of, Outcome,
+    PoolLabel, Request, Route, Rule, Signature, SourceLabel, SourceOutcome, Standing, TlsFile, Trust,
 };
+use stamp_jobs::StampJobGauges;
 
 use crate::logging::Slow;
 use crate::state::Gateway;
@@ -44,10 +49,18 @@ pub(crate) struct Metrics {
     problems: Family<Code, Counter>,
     signatures: Family<Signature, Counter>,
     judged: Family<Judged, Counter>,
+    query_certificates: Family<Standing, Counter>,
+    timestamps: Family<Form, Counter>,
+    timestamp_refusals: Family<Because, Counter>,
+    clock_state: Family<ClockLabel, Gauge>,
+    clock_offset: Gauge<f64, AtomicU64>,
+    clock_age: Gauge<f64, AtomicU64>,
+    database_clock_offset: Gauge<f64, AtomicU64>,
     paths_remembered: Family<Trust, Gauge>,
     paths_judged: Family<Trust, Gauge>,
     path_memory: Family<Trust, Gauge>,
     idempotency: Family<Outcome, Counter>,
+    mandates: Family<Outcome, Counter>,
     in_flight: Gauge<i64, AtomicI64>,
     connections: Gauge,
     connections_ended: Family<Because, Counter>,
@@ -66,11 +79,15 @@ pub(crate) struct Metrics {
     device_failures: Family<DeviceLabel, Gauge>,
     device_worker_starts: Family<DeviceLabel, Gauge>,
     attacks: Counter,
+    alarms: Family<Rule, Counter>,
+    alarms_overlooked: Family<Of, Counter>,
     rows_refused: Gauge,
     audit_entries: Gauge,
     audit_commits: Gauge,
     audit_unsigned: Gauge,
     audit_unsignable: Gauge,
+    audit_altered: Gauge,
+    audit_unremembered: Gauge,
     crl_age: Family<CrlLabel, Gauge>,
     crl_due: Family<CrlLabel, Gauge>,
     fetches: Family<SourceOutcome, Gauge>,
@@ -88,6 +105,8 @@ pub(crate) struct Metrics {
     pool_in_use: Family<PoolLabel, Gauge>,
     slow_statements: Gauge,
     slow_acquires: Gauge,
+    deliveries: DeliveryGauges,
+    stamp_jobs: StampJobGauges,
     slow: Arc<Slow>,
 }
 
@@ -129,10 +148,18 @@ impl Metrics {
             problems: Family::default(),
             signatures: Family::default(),
             judged: Family::default(),
+            query_certificates: Family::default(),
+            timestamps: Family::default(),
+            timestamp_refusals: Family::default(),
+            clock_state: Family::default(),
+            clock_offset: Gauge::default(),
+            clock_age: Gauge::default(),
+            database_clock_offset: Gauge::default(),
             paths_remembered: Family::default(),
             paths_judged: Family::default(),
             path_memory: Family::default(),
             idempotency: Family::default(),
+            mandates: Family::default(),
             in_flight: Gauge::default(),
             connections: Gauge::default(),
             connections_ended: Family::default(),
@@ -151,11 +178,15 @@ impl Metrics {
             device_failures: Family::default(),
             device_worker_starts: Family::default(),
             attacks: Counter::default(),
+            alarms: Family::default(),
+            alarms_overlooked: Family::default(),
             rows_refused: Gauge::default(),
             audit_entries: Gauge::default(),
             audit_commits: Gauge::default(),
             audit_unsigned: Gauge::default(),
             audit_unsignable: Gauge::default(),
+            audit_altered: Gauge::default(),
+            audit_unremembered: Gauge::default(),
             crl_age: Family::default(),
             crl_due: Family::default(),
             fetches: Family::default(),
@@ -173,6 +204,8 @@ impl Metrics {
             pool_in_use: Family::default(),
             slow_statements: Gauge::default(),
             slow_acquires: Gauge::default(),
+            deliveries: DeliveryGauges::default(),
+            stamp_jobs: StampJobGauges::default(),
             slow,
         };
         let registry = &mut metrics.registry;
@@ -194,6 +227,11 @@ impl Metrics {
         registry.register("signatures", "Signatures delivered", metrics.signatures.clone());
         registry.register("judgements", "Verdicts given", metrics.judged.clone());
         registry.register(
+            "query_certificates",
+            "Query certificates made, by whether they say that the entity is in force",
+            metrics.query_certificates.clone(),
+        );
+        registry.register(
             "paths_remembered",
             "Certificate paths whose judgement was remembered, since trust was read",
             metrics.paths_remembered.clone(),
@@ -212,6 +250,11 @@ impl Metrics {
             "idempotency",
             "Requests with an idempotency key, by what came of them",
             metrics.idempotency.clone(),
+        );
+        registry.register(
+            "mandate_stamps",
+            "Stamps ordered in enterprises' names under standing mandates, by what came of them",
+            metrics.mandates.clone(),
         );
         registry.register("http_requests_in_flight", "Requests being worked on", metrics.in_flight.clone());
         registry.register("connections", "Connections open on the network", metrics.connections.clone());
@@ -271,6 +314,12 @@ impl Metrics {
             "Times that failures to prove an app became so many within a minute that they look like an attack",
             metrics.attacks.clone(),
         );
+        registry.register("alarms", "Unusual behaviour of callers, by rule", metrics.alarms.clone());
+        registry.register(
+            "alarms_overlooked",
+            "Requests nobody looked at for what is unusual, and alarms not put on record, for lack of room",
+            metrics.alarms_overlooked.clone(),
+        );
         registry.register(
             "rows_refused",
             "Loads of rows that were altered outside the gateway, since start",
@@ -288,8 +337,21 @@ impl Metrics {
             "1 while no device can sign the end of the log",
             metrics.audit_unsignable.clone(),
         );
+        registry.register(
+            "audit_altered",
+            "1 while the audit log is not signed because it was altered outside the gateway",
+            metrics.audit_altered.clone(),
+        );
+        registry.register(
+            "audit_unremembered",
+            "1 while checkpoints are signed and not remembered outside the database",
+            metrics.audit_unremembered.clone(),
+        );
         metrics.register_trust();
+        metrics.register_timestamps();
         metrics.register_capacity();
+        metrics.deliveries.register(&mut metrics.registry);
+        metrics.stamp_jobs.register(&mut metrics.registry);
         metrics
     }
 
@@ -424,6 +486,21 @@ impl Metrics {
         self.attacks.inc();
     }
 
+    /// A caller does what is unusual.
+    pub(crate) fn alarmed(&self, rule: AlarmRule) {
+        self.alarms.get_or_create(&Rule { rule: rule.as_str() }).inc();
+    }
+
+    /// There was no room for a request to be looked at, or for an alarm.
+    pub(crate) fn overlooked(&self, of: &'static str) {
+        self.alarms_overlooked.get_or_create(&Of { of }).inc();
+    }
+
+    #[cfg(test)]
+    pub(crate) fn count_overlooked(&self, of: &'static str) -> u64 {
+        self.alarms_overlooked.get_or_create(&Of { of }).get()
+    }
+
     /// A connection is open until the guard is dropped.
     pub(crate) fn connection_open(&self) -> Open {
         self.connections.inc();
@@ -459,9 +536,19 @@ impl Metrics {
         self.signatures.get_or_create(&Signature { device: device.to_owned(), algorithm }).inc();
     }
 
+    /// A stamp in an enterprise's name was made (`ok`), or not: the problem's code.
+    pub(crate) fn mandated(&self, outcome: &'static str) {
+        self.mandates.get_or_create(&Outcome { outcome }).inc();
+    }
+
     /// A request with an idempotency key was `carried_out`, `replayed` or `refused`.
     pub(crate) fn idempotency(&self, outcome: &'static str) {
         self.idempotency.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    pub(crate) fn query_certificate(&self, is_in_force: bool) {
+        let standing = if is_in_force { "in_force" } else { "not_in_force" };
+        self.query_certificates.get_or_create(&Standing { standing }).inc();
     }
 
     pub(crate) fn judged(&self, what: &'static str, verdict: Verdict) {
@@ -563,6 +650,9 @@ impl Metrics {
             self.path_memory.get_or_create(&label).set(whole(memory.bytes as u64));
         }
         self.take_capacity(gateway);
+        self.deliveries.take(&gateway.deliveries);
+        self.stamp_jobs.take(&gateway.stamp_jobs.figures);
+        self.take_clock(&gateway.timestamps.clock_state());
         self.in_flight.set(whole(gateway.admission.count() as u64));
         self.rows_refused.set(whole(gateway.store.protection().refused_rows()));
         self.audit_entries.set(whole(gateway.audit.appended()));
@@ -571,6 +661,8 @@ impl Metrics {
         let signed = gateway.auditing.signed.borrow().clone();
         self.audit_unsigned.set(whole(gateway.audit.head().borrow().saturating_sub(signed.size)));
         self.audit_unsignable.set(signed.unsigned.is_some().into());
+        self.audit_unremembered.set(signed.unremembered_since.is_some().into());
+        self.audit_altered.set(signed.unsigned.is_some_and(|unsigned| unsigned.altered).into());
         let mut text = String::new();
         // Writing to a String cannot fail.
         encode(&mut text, &self.registry).unwrap_or_default();

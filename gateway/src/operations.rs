@@ -46,6 +46,12 @@ pub(crate) struct AuditReadiness {
     unsigned_entries: u64,
     /// Since when no device can sign them, RFC 3339; null while one can.
     unsigned_since: Option<String>,
+    /// Why not: `signing_failed`, which passes when a device signs again; `log_altered`: the log in the database is not
+    /// what this gateway signed and wrote, which does not pass by itself. Null while it is signed.
+    unsigned_reason: Option<&'static str>,
+    /// Since when checkpoints are signed and the gateway cannot remember them outside the database, RFC 3339; null while it
+    /// can.
+    unremembered_since: Option<String>,
 }
 
 /// Ready: every device had its first try, some group can sign, the database answers and is unlocked. One group down does not
@@ -69,7 +75,12 @@ pub(crate) async fn readyz(State(gateway): State<Gateway>) -> (StatusCode, Json<
     let signed = gateway.auditing.signed.borrow().clone();
     let audit = AuditReadiness {
         unsigned_entries: gateway.audit.head().borrow().saturating_sub(signed.size),
+        unsigned_reason: signed
+            .unsigned
+            .as_ref()
+            .map(|unsigned| if unsigned.altered { "log_altered" } else { "signing_failed" }),
         unsigned_since: signed.unsigned.and_then(|unsigned| unsigned.since.format(&Rfc3339).ok()),
+        unremembered_since: signed.unremembered_since.and_then(|since| since.format(&Rfc3339).ok()),
     };
     (status, Json(Readiness { ready, groups, database, locked, audit }))
 }

@@ -1,7 +1,16 @@
 //! The one place that knows HTTP status codes: every error of the layers below becomes a problem document
 //! (RFC 9457) with a stable `code`. A new variant anywhere fails to compile here until it is mapped.
 
+mod approvals;
 mod callers;
+mod deliveries;
+mod mandates;
+mod people;
+mod query_certificates;
+mod record;
+mod seals;
+mod stamp_jobs;
+mod timestamps;
 
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -16,6 +25,9 @@ use verify_front::FrontError;
 
 use crate::error::with_causes;
 use crate::reload::ReloadError;
+
+/// What is not on record, and whether it was done nobody knows.
+const UNRECORDED: &str = "audit_unavailable";
 
 /// One faulty field of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -107,6 +119,11 @@ impl Problem {
         self.retry_after.is_some()
     }
 
+    /// Whether it says that the record could not be written, and so not whether what it is about was done.
+    pub(crate) fn is_about_the_record(&self) -> bool {
+        self.code == UNRECORDED
+    }
+
     fn unavailable(code: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
         Self { retry_after: Some(1), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, code, title, detail) }
     }
@@ -172,8 +189,13 @@ impl Problem {
     }
 
     pub(crate) fn scope_missing(scope: &str) -> Self {
-        let detail = format!("this app has no scope {scope}");
+        let detail = format!("this caller has no scope {scope}");
         Self::new(StatusCode::FORBIDDEN, "scope_missing", "Not permitted", detail)
+    }
+
+    pub(crate) fn field_not_granted(field: &'static str) -> Self {
+        let detail = format!("this caller may not see the field {field}");
+        Self::new(StatusCode::FORBIDDEN, "field_not_granted", "Not permitted", detail)
     }
 
     pub(crate) fn key_not_permitted(key: &config::KeyId) -> Self {
@@ -210,36 +232,6 @@ impl Problem {
     pub(crate) fn unknown_ceremony(id: &str) -> Self {
         let detail = format!("there is no ceremony {id:?}");
         Self::new(StatusCode::NOT_FOUND, "unknown_ceremony", "Unknown ceremony", detail)
-    }
-
-    pub(crate) fn unknown_audit_entry(index: &str) -> Self {
-        let detail = format!("the audit log has no entry {index:?}");
-        Self::new(StatusCode::NOT_FOUND, "unknown_audit_entry", "Unknown entry", detail)
-    }
-
-    pub(crate) fn unknown_log(name: &str) -> Self {
-        let detail = format!("there is no audit log {name:?}");
-        Self::new(StatusCode::NOT_FOUND, "unknown_log", "Unknown log", detail)
-    }
-
-    pub(crate) fn checkpoint_missing(size: Option<u64>) -> Self {
-        let detail = match size {
-            Some(size) => format!("no checkpoint covers {size} entries yet"),
-            None => "there is no checkpoint yet".to_owned(),
-        };
-        let title = "No checkpoint";
-        Self { retry_after: Some(1), ..Self::new(StatusCode::NOT_FOUND, "checkpoint_missing", title, detail) }
-    }
-
-    pub(crate) fn tree_size(entries: u64) -> Self {
-        let detail = format!("must cover the entry, follow one another, and not exceed {entries}");
-        Self::faults(vec![Fault::new("size", "tree_size", detail)])
-    }
-
-    pub(crate) fn archive_unavailable(reason: String) -> Self {
-        let title = "Archive unavailable";
-        let problem = Self::unavailable("archive_unavailable", title, "the archive did not answer");
-        Self { internal: Some(reason), ..problem }
     }
 
     pub(crate) fn socket_only() -> Self {
@@ -282,6 +274,17 @@ impl Problem {
 
     pub(crate) fn fault_file(error: &std::io::Error) -> Self {
         Self::internal("fault_file_unusable", error.to_string())
+    }
+
+    pub(crate) fn data_key_pending(error: &StoreError) -> Self {
+        Self::new(StatusCode::CONFLICT, "data_key_pending", "Data key pending", error.to_string())
+    }
+
+    /// No device wraps a new data key; why is for the log.
+    pub(crate) fn data_key_not_wrapped(why: String) -> Self {
+        let detail = "no device of the group wraps a new data key now";
+        let problem = Self::unavailable("devices_unavailable", "No device available", detail);
+        Self { internal: Some(why), ..problem }
     }
 
     pub(crate) fn license_unknown() -> Self {
@@ -365,8 +368,21 @@ impl From<&SigningError> for Problem {
                 Self::faults(vec![Fault::new("algorithm", code, error.to_string())])
             }
             SigningError::Format(source) => Self::from_format(code, source),
+            SigningError::Stamp(_) => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, "Document not stampable", error.to_string())
+            }
+            SigningError::SealOutlivesMaker { .. } => {
+                Self::faults(vec![Fault::new("valid_until", code, error.to_string())])
+            }
+            SigningError::Timestamp(source) => Self::from(&**source),
+            SigningError::Evidence(_) => Self::faults(vec![Fault::new("level", code, error.to_string())]),
             SigningError::NoSystemKey(_) => Self::unavailable(code, "System key missing", error.to_string()),
             SigningError::Register { .. } => Self::internal(code, with_causes(error)),
+            SigningError::Mandate(refusal) => Self::mandate_refused(std::slice::from_ref(refusal)),
+            SigningError::OuterCode(_) => {
+                Self::unavailable(code, "Devices unavailable", "no device opens the mandate's key now")
+            }
+            SigningError::Database(source) => Self::database(source),
             SigningError::Device(source) => Self::from_device(code, source),
             SigningError::Record(source) => Self::record_unavailable(source),
         }
@@ -412,6 +428,7 @@ impl Problem {
                 }
                 _ => Self::unknown_key_version(error.to_string()),
             },
+            StoreError::Changed { .. } => Self::changed_meanwhile(),
             StoreError::NotAllowed { what: "ceremony", state: "expired", .. } => {
                 conflict("ceremony_expired", "Ceremony expired")
             }
@@ -439,10 +456,14 @@ impl Problem {
                 let status = StatusCode::UNPROCESSABLE_ENTITY;
                 Self::new(status, "ceremony_not_possible", "Not possible", error.to_string())
             }
-            StoreError::AuditUnavailable | StoreError::AuditTime => Self::record_unavailable(error),
+            StoreError::AuditUnavailable
+            | StoreError::AuditTime
+            | StoreError::AuditAltered { .. }
+            | StoreError::AuditGuard { .. } => Self::record_unavailable(error),
             StoreError::UnsupportedUrl
             | StoreError::Open { .. }
             | StoreError::UnfitServer { .. }
+            | StoreError::Full { .. }
             | StoreError::Locked
             | StoreError::Altered { .. }
             | StoreError::SchemaTooNew { .. }
@@ -452,6 +473,7 @@ impl Problem {
             | StoreError::Interrupted
             | StoreError::NoncesUnavailable
             | StoreError::ClaimsUnavailable
+            | StoreError::Blobs { .. }
             | StoreError::Query(_) => Self::database(error),
         }
     }
@@ -521,7 +543,7 @@ impl Problem {
 
     pub(crate) fn record_unavailable(error: &StoreError) -> Self {
         let title = "Record unavailable";
-        let problem = Self::unavailable("audit_unavailable", title, "the record could not be written");
+        let problem = Self::unavailable(UNRECORDED, title, "the record could not be written");
         Self { internal: Some(with_causes(error)), ..problem }
     }
 
@@ -530,6 +552,9 @@ impl Problem {
             StoreError::Locked => ("data_locked", "Data locked", "no device has given the data key yet"),
             StoreError::Altered { .. } => {
                 ("data_altered", "Data altered", "what is stored was altered outside the gateway")
+            }
+            StoreError::Blobs { .. } => {
+                ("documents_unavailable", "Documents unavailable", "the documents' store did not answer")
             }
             _ => ("database_unavailable", "Database unavailable", "the database did not answer"),
         };

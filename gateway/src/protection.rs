@@ -1,15 +1,20 @@
 //! Unlocking what is stored: the data key is asked of the devices until one gives it, and again whenever the key in
 //! the devices has a new version.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use config::KeyId;
 use hsm_driver::{Answer, Fleet, HsmError, Order, State};
-use store::{AuditEntry, AuditLog, DeviceKey, DeviceSecrets, Store, StoreError, Unlocked};
+use store::{
+    AuditEntry, AuditLog, DATA_KEY_CREATED, DeviceKey, DeviceSecrets, RegisterWatch, Store, StoreError,
+    Unlocked,
+};
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
+use crate::auth::Callers;
 use crate::error::with_causes;
 use crate::reload::Reloads;
 
@@ -19,9 +24,11 @@ const WAIT: Duration = Duration::from_millis(100);
 const SAY_EVERY: u32 = 100;
 /// How often to look whether the key in the devices has a new version.
 const ROUND: Duration = Duration::from_secs(5);
+/// How often rows are held against what was seen of them.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// The devices of a fleet as they serve the store.
-struct Devices<'f>(&'f Fleet);
+pub(crate) struct Devices<'f>(pub(crate) &'f Fleet);
 
 impl DeviceSecrets for Devices<'_> {
     async fn derive(&self, key: &DeviceKey, text: &str, agreed: bool) -> Result<Zeroizing<[u8; 32]>, String> {
@@ -64,8 +71,14 @@ impl DeviceSecrets for Devices<'_> {
 }
 
 /// Unlocks the store as soon as a device lets it, until when it counts as locked, and follows the key in the devices
-/// from then on. Runs until it is dropped.
-pub(crate) async fn keep_unlocked(store: Store, fleet: Arc<Fleet>, audit: AuditLog, reloads: Reloads) {
+/// from then on. In a sandbox's folder its people are entered first. Runs until it is dropped.
+pub(crate) async fn keep_unlocked(
+    store: Store,
+    fleet: Arc<Fleet>,
+    audit: AuditLog,
+    reloads: Reloads,
+    sandbox: Option<PathBuf>,
+) {
     let (mut failures, mut last) = (0_u32, None);
     loop {
         match store.unlock(&Devices(&fleet), OffsetDateTime::now_utc()).await {
@@ -78,8 +91,13 @@ pub(crate) async fn keep_unlocked(store: Store, fleet: Arc<Fleet>, audit: AuditL
                 tokio::time::sleep(ROUND).await;
             }
             Ok(done) => {
-                while let Err(error) = follow(&done, &audit, &reloads).await {
+                while let Err(error) = follow(&done, &store, &audit, &reloads).await {
                     tracing::error!(%error, "what is stored stays locked");
+                    tokio::time::sleep(WAIT * 10).await;
+                }
+                // Before anybody is let in: the people of a sandbox can sign in as soon as it answers.
+                while let Err(error) = enter_people(&store, sandbox.as_deref()).await {
+                    tracing::error!(error = %with_causes(&error), "the people of the sandbox are not entered");
                     tokio::time::sleep(WAIT * 10).await;
                 }
                 store.protection().release();
@@ -96,16 +114,68 @@ pub(crate) async fn keep_unlocked(store: Store, fleet: Arc<Fleet>, audit: AuditL
     }
 }
 
+/// Looks for rows that somebody put back in an older state, until it is dropped. What was loaded before is loaded again
+/// then, without them.
+pub(crate) async fn watch_registers(mut registers: RegisterWatch, callers: Arc<Callers>, reloads: Reloads) {
+    let mut looks = tokio::time::interval(LOOK);
+    looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut failing = false;
+    loop {
+        looks.tick().await;
+        match registers.look().await {
+            Ok(put_back) => {
+                failing = false;
+                if put_back == 0 {
+                    continue;
+                }
+                tracing::error!(
+                    put_back,
+                    "rows are older than this gateway saw them, or gone; they are not used"
+                );
+                if let Err(error) = callers.apps.read_anew().await {
+                    tracing::error!(error = %with_causes(&error), "the register of apps was not read again");
+                }
+                if let Err(error) = reloads.keys().await {
+                    tracing::error!(error = %with_causes(&error), "the register of keys was not read again");
+                }
+            }
+            Err(error) if !failing => {
+                failing = true;
+                tracing::warn!(error = %with_causes(&error), "nobody looks for rows that were put back now");
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+/// Enters the people of a sandbox, if it is one and their passwords can be sealed.
+async fn enter_people(store: &Store, sandbox: Option<&Path>) -> Result<(), StoreError> {
+    #[cfg(feature = "sandbox")]
+    if let Some(folder) = sandbox
+        && store.protection().is_unlocked()
+    {
+        crate::people::sandbox::enter(store, folder).await?;
+    }
+    let _ = (store, sandbox); // a build without sandboxes has nobody to enter
+    Ok(())
+}
+
 /// Puts on record what was done, and has what was loaded without judging loaded again.
-async fn follow(done: &Unlocked, audit: &AuditLog, reloads: &Reloads) -> Result<(), String> {
+async fn follow(done: &Unlocked, store: &Store, audit: &AuditLog, reloads: &Reloads) -> Result<(), String> {
     let recorded = match done {
         Unlocked::Unprotected => {
             tracing::warn!("no key of the devices (sys-…, kek, hmac-sha256) protects what is stored");
             return Ok(());
         }
-        Unlocked::Opened => Ok(()),
+        Unlocked::Opened => renew(store, audit).await,
+        Unlocked::Switched { version } => {
+            match record(audit, "data_key.use", None, "ok", format!("version {version}")).await {
+                Ok(()) => renew(store, audit).await,
+                failed => failed,
+            }
+        }
         Unlocked::Created { under, rows } => {
-            record(audit, "data_key.create", Some(&under.id), "ok", format!("{rows} rows coded")).await
+            record(audit, DATA_KEY_CREATED, Some(&under.id), "ok", format!("{rows} rows coded")).await
         }
         Unlocked::Rewrapped { under } => {
             record(audit, "data_key.rewrap", Some(&under.id), "ok", format!("version {}", under.version))
@@ -116,6 +186,15 @@ async fn follow(done: &Unlocked, audit: &AuditLog, reloads: &Reloads) -> Result<
     reloads.keys().await.map_err(|error| with_causes(&error))?;
     tracing::info!(?done, "what is stored is unlocked");
     Ok(())
+}
+
+/// Has every row protected under the data key in use. Whichever gateway comes first does it for all; what one that was
+/// killed left undone is done at the next start of any.
+async fn renew(store: &Store, audit: &AuditLog) -> Result<(), StoreError> {
+    match store.renew_protection().await? {
+        0 => Ok(()),
+        rows => record(audit, "data_key.renew", None, "ok", format!("{rows} rows protected anew")).await,
+    }
 }
 
 async fn record(

@@ -4,12 +4,14 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use config::{Change, Config, ConfigError, Effect};
 use formats::font::Font;
 use hsm_driver::{Fleet, KeySpec};
-use signing::{KeyRing, SigningCopy, SigningDesk, SystemDesk};
+use outbound::Figures;
+use signing::{KeyRing, MandateKeys, SigningCopy, SigningDesk, SystemDesk};
 use store::{AuditEntry, AuditLog, CheckpointRules, Store, StoreError};
 use thiserror::Error;
 use time::OffsetDateTime;
@@ -22,6 +24,7 @@ use crate::admission::Admission;
 use crate::audit::{self, AuditView};
 use crate::auth::Callers;
 use crate::batch::Places;
+use crate::behaviour::Behaviour;
 use crate::ceremonies::Attempts;
 use crate::error::with_causes;
 use crate::idempotency::Instance;
@@ -31,8 +34,10 @@ use crate::material::{self, Digests, Material, Unusable};
 use crate::metrics::Metrics;
 use crate::routes::Routers;
 use crate::serve::Overrides;
+use crate::stamp_jobs::StampJobs;
 use crate::state::{Gateway, Parts};
 use crate::tally::Tally;
+use crate::timestamps::Timekeeping;
 use crate::tls_device::TlsDevices;
 use crate::trust::TrustKeeper;
 
@@ -155,16 +160,24 @@ pub(crate) struct Foundation {
     /// When checkpoints are due.
     pub(crate) checkpoints: watch::Sender<CheckpointRules>,
     pub(crate) tally: Arc<Tally>,
+    pub(crate) behaviour: Behaviour,
     pub(crate) callers: Arc<Callers>,
     pub(crate) fleet: Arc<Fleet>,
     /// Signs with the site's own keys.
     pub(crate) system: SystemDesk,
+    /// The keys of standing mandates.
+    pub(crate) mandates: MandateKeys,
+    pub(crate) timekeeping: Timekeeping,
     pub(crate) judging: Arc<Judging>,
     pub(crate) places: Places,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) admission: Arc<Admission>,
     pub(crate) attempts: Arc<Attempts>,
     pub(crate) instance: Instance,
+    pub(crate) stamp_jobs: Arc<StampJobs>,
+    /// The gateway as requests have it now, for those who work without one.
+    pub(crate) gateways: watch::Sender<Option<Gateway>>,
+    pub(crate) deliveries: Arc<Figures>,
     pub(crate) reloads: Reloads,
     pub(crate) trust: Arc<TrustKeeper>,
     pub(crate) tls_devices: Arc<TlsDevices>,
@@ -173,9 +186,15 @@ pub(crate) struct Foundation {
 impl Foundation {
     /// A gateway by this configuration.
     pub(crate) fn gateway(&self, config: Config, keys: &Arc<KeyRing>, font: Font) -> Gateway {
-        Gateway::new(Parts {
+        self.callers.unused_days.store(config.people.unused_days, Ordering::Relaxed);
+        let gateway = Gateway::new(Parts {
             desk: SigningDesk::new(Arc::clone(keys), Arc::clone(&self.fleet), self.audit.clone()),
-            licenses: LicenseFront::new(self.store.clone(), self.trust.licenses(), config.site.sandbox),
+            licenses: LicenseFront::new(
+                self.store.clone(),
+                self.trust.licenses(),
+                self.trust.documents(),
+                config.site.sandbox,
+            ),
             documents: self.trust.documents(),
             trust: Arc::clone(&self.trust),
             font,
@@ -183,18 +202,25 @@ impl Foundation {
             audit: self.audit.clone(),
             auditing: self.auditing.clone(),
             tally: Arc::clone(&self.tally),
+            behaviour: self.behaviour.clone(),
             callers: Arc::clone(&self.callers),
             fleet: Arc::clone(&self.fleet),
+            timestamps: self.timekeeping.configured(&config, &self.system, &self.audit),
             system: self.system.clone(),
+            mandates: self.mandates.clone(),
             judging: Arc::clone(&self.judging),
             places: self.places.clone(),
             metrics: Arc::clone(&self.metrics),
             admission: Arc::clone(&self.admission),
             attempts: Arc::clone(&self.attempts),
             instance: self.instance.clone(),
+            stamp_jobs: Arc::clone(&self.stamp_jobs),
+            deliveries: Arc::clone(&self.deliveries),
             reloads: self.reloads.clone(),
             config,
-        })
+        });
+        self.gateways.send_replace(Some(gateway.clone()));
+        gateway
     }
 }
 

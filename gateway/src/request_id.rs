@@ -18,6 +18,8 @@ tokio::task_local! {
 pub(crate) struct Notes {
     pub(crate) app: OnceLock<AppId>,
     pub(crate) key: OnceLock<KeyId>,
+    /// By what the app proved itself.
+    pub(crate) credential: OnceLock<String>,
 }
 
 /// The caller's id if it is 1 to 64 of `a-z A-Z 0-9 . _ -`, else a fresh one of 128 bits.
@@ -27,7 +29,12 @@ pub(crate) fn choose(headers: &HeaderMap) -> String {
         (1..=64).contains(&id.len())
             && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
     };
-    sent.filter(sane).map_or_else(|| format!("{:032x}", fastrand::u128(..)), str::to_owned)
+    sent.filter(sane).map_or_else(new, str::to_owned)
+}
+
+/// A fresh id of 128 bits.
+pub(crate) fn new() -> String {
+    format!("{:032x}", fastrand::u128(..))
 }
 
 /// Runs a request under its id; what is noted on the way is in `notes`.
@@ -49,6 +56,11 @@ pub(crate) fn current() -> String {
 /// The request this task works on is this app's.
 pub(crate) fn note_app(app: &AppId) {
     let _ = CURRENT.try_with(|(_, notes)| notes.app.set(app.clone())); // outside a request nobody counts
+}
+
+/// The app of the request this task works on proved itself by this credential.
+pub(crate) fn note_credential(id: &str) {
+    let _ = CURRENT.try_with(|(_, notes)| notes.credential.set(id.to_owned())); // as above
 }
 
 /// The request this task works on is about this key, which exists.

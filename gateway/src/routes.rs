@@ -1,5 +1,7 @@
 //! All URLs on one screen, and the doors they answer at.
 
+use std::net::IpAddr;
+
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post, put};
@@ -8,9 +10,10 @@ use crate::auth::signed;
 use crate::problem::Problem;
 use crate::state::Gateway;
 use crate::{
-    apps, audit, ceremonies, configuration, custodians, deadline, devices, edge, faults, history,
-    idempotency, identifiers, key_register, keys, licenses, maintenance, openapi, operations, replace,
-    signature_batch, signatures, tokens, trust, verifications,
+    approvals, apps, audit, ceremonies, configuration, custodians, data_key, deadline, devices, edge, faults,
+    history, idempotency, identifiers, key_register, keys, library, licenses, maintenance, mandates, openapi,
+    operations, people, policies, query_certificates, replace, seals, signature_batch, signatures,
+    stamp_jobs, stamps, timestamps, tokens, trust, verifications, webhooks,
 };
 
 /// By which door a request came in. A surface answers at its own doors; at any other there is nothing.
@@ -31,13 +34,38 @@ fn business() -> Router<Gateway> {
         .route("/v1/signatures:batch", post(signature_batch::post_signature_batch))
         .route("/v1/verifications", post(verifications::post_verification))
         .route("/v1/verifications:batch", post(verifications::post_verification_batch))
+        .route("/v1/stamps", post(stamps::make::post_stamp))
+        .route("/v1/stamps/{id}", get(stamps::make::get_stamp))
+        .route("/v1/uploads", put(stamp_jobs::uploads::put_upload))
+        .route(
+            "/v1/stamp-jobs",
+            get(stamp_jobs::view::list_stamp_jobs).post(stamp_jobs::order::post_stamp_job),
+        )
+        .route("/v1/stamp-jobs/{id}", get(stamp_jobs::view::get_stamp_job))
+        .route("/v1/stamp-jobs/{id}/cancel", post(stamp_jobs::view::cancel_stamp_job))
+        .route("/v1/stamp-jobs/{id}/documents/{n}/content", get(stamp_jobs::view::get_stamped_document))
+        .route("/v1/stamps:verify", post(stamps::verify::post_stamp_verify))
         .route("/v1/licenses:verify", post(licenses::post_license_verify))
         .route("/v1/licenses:verify-batch", post(licenses::post_license_verify_batch))
         .route("/v1/identifiers:check", post(identifiers::post_identifier_check))
+        .route("/v1/query-certificates", post(query_certificates::post_query_certificate))
+        .route("/v1/query-certificates/{number}", get(query_certificates::get_query_certificate))
+        .route("/v1/licenses", get(library::search::list_licenses))
         .route("/v1/licenses/{uscc}/face", get(licenses::get_face))
         .route("/v1/licenses/{uscc}/status", get(licenses::get_status))
         .route("/v1/keys", get(keys::list_keys))
         .route("/v1/keys/{id}", get(keys::get_key))
+        .route("/v1/seals/{id}", get(seals::get_seal))
+        .route("/v1/mandates", get(mandates::list_own_mandates))
+        .route("/v1/timestamps", post(timestamps::order::post_timestamp))
+        .route("/v1/timestamps:verify", post(timestamps::verify::post_timestamp_verify))
+        .route("/v1/timestamps/clock", get(timestamps::clock::get_clock))
+        .route("/tsa", post(timestamps::tsa::post_tsa))
+}
+
+/// The audit log, for callers and for people who read it.
+fn record() -> Router<Gateway> {
+    Router::new()
         .route("/v1/audit/entries", get(audit::list_entries))
         .route("/v1/audit/checkpoint", get(audit::get_checkpoint))
         .route("/v1/audit/proofs:consistency", get(audit::get_consistency))
@@ -77,6 +105,7 @@ fn register() -> Router<Gateway> {
 fn administration_acts() -> Router<Gateway> {
     Router::new()
         .route("/v1/admin/config:reload", post(configuration::post_reload))
+        .route("/v1/admin/data-key:rotate", post(data_key::rotate_data_key))
         .route("/v1/admin/keys/{id}/csr", post(key_register::post_csr))
         .route("/v1/admin/apps", get(apps::list_apps).post(apps::create_app))
         .route("/v1/admin/apps/{id}", get(apps::get_app).put(apps::change_app))
@@ -87,6 +116,35 @@ fn administration_acts() -> Router<Gateway> {
         .route("/v1/admin/apps/{id}/credentials", post(apps::add_credential))
         .route("/v1/admin/apps/{id}/credentials/{credential}/revoke", post(apps::revoke_credential))
         .route("/v1/admin/apps/{id}/keys", put(key_register::put_app_keys))
+        .route("/v1/admin/apps/{id}/webhook", get(webhooks::get_webhook).put(webhooks::put_webhook))
+        .route("/v1/admin/apps/{id}/webhook/remove", post(webhooks::remove_webhook))
+        .route("/v1/admin/apps/{id}/webhook/test", post(webhooks::test_webhook))
+        .route("/v1/admin/deliveries", get(webhooks::deliveries::list_deliveries))
+        .route("/v1/admin/deliveries/{id}", get(webhooks::deliveries::get_delivery))
+        .route("/v1/admin/deliveries/{id}/resend", post(webhooks::deliveries::resend_delivery))
+        .route("/v1/admin/approvals", get(approvals::list_approvals))
+        .route("/v1/admin/approvals/{id}", get(approvals::get_approval))
+        .route("/v1/admin/approvals/{id}/approve", post(approvals::approve))
+        .route("/v1/admin/approvals/{id}/reject", post(approvals::reject))
+        .route("/v1/admin/approvals/{id}/withdraw", post(approvals::withdraw))
+        .route("/v1/admin/policies", get(policies::list_policies))
+        .route("/v1/admin/policies:evaluate", post(policies::evaluate_policy))
+        .route("/v1/admin/policies/{app}", get(policies::get_policy).put(policies::put_policy))
+        .route("/v1/admin/policies/{app}/history", get(policies::get_policy_history))
+        .route("/v1/admin/seals", get(seals::list_seals).post(seals::make_seal))
+        .route("/v1/admin/seals/{id}", get(seals::get_registered_seal))
+        .route("/v1/admin/seals/{id}/suspend", post(seals::suspend_seal))
+        .route("/v1/admin/seals/{id}/resume", post(seals::resume_seal))
+        .route("/v1/admin/seals/{id}/revoke", post(seals::revoke_seal))
+        .route("/v1/admin/seals/{id}/replace", post(seals::replace_seal))
+        .route("/v1/admin/mandates", get(mandates::list_mandates).post(mandates::create_mandate))
+        .route("/v1/admin/mandates/{id}", get(mandates::get_mandate))
+        .route("/v1/admin/mandates/{id}/csr", post(mandates::request_mandate_certificate))
+        .route("/v1/admin/mandates/{id}/certificate", post(mandates::certify_mandate))
+        .route("/v1/admin/mandates/{id}/activate", post(mandates::activate_mandate))
+        .route("/v1/admin/mandates/{id}/suspend", post(mandates::suspend_mandate))
+        .route("/v1/admin/mandates/{id}/resume", post(mandates::resume_mandate))
+        .route("/v1/admin/mandates/{id}/end", post(mandates::end_mandate))
         .route("/v1/admin/ceremonies", get(ceremonies::list_ceremonies).post(ceremonies::open_ceremony))
         .route("/v1/admin/ceremonies/{id}", get(ceremonies::get_ceremony))
         .route("/v1/admin/ceremonies/{id}/confirm", post(ceremonies::confirm_ceremony))
@@ -96,12 +154,52 @@ fn administration_acts() -> Router<Gateway> {
         .route("/v1/admin/custodians/{name}/enable", post(custodians::enable_custodian))
 }
 
+/// Signing in, for people.
+fn sign_in() -> Router<Gateway> {
+    Router::new()
+        .route("/v1/sign-in", post(people::sign_in::post_sign_in))
+        .route("/v1/sign-in:second-factor", post(people::sign_in::post_second_step))
+        .route("/v1/sign-out", post(people::sign_in::post_sign_out))
+        .route("/v1/account", get(people::own::get_account))
+        .route("/v1/account/sessions", get(people::own::list_sessions))
+        .route("/v1/admin/accounts:review", get(people::review::get_review))
+}
+
+/// What changes accounts: the own one, and those of others.
+fn account_acts() -> Router<Gateway> {
+    Router::new()
+        .route("/v1/account/password", post(people::own::post_password))
+        .route("/v1/account/second-factor", post(people::own::post_second_factor))
+        .route("/v1/account/second-factor:confirm", post(people::own::confirm_second_factor))
+        .route("/v1/account/recovery-codes", post(people::own::post_recovery_codes))
+        .route("/v1/account/sessions/{id}/end", post(people::own::end_session))
+        .route("/v1/account/sessions:end-others", post(people::own::end_other_sessions))
+        .route("/v1/account/tokens", post(people::own::post_token))
+        .route("/v1/admin/accounts", get(people::admin::list_accounts).post(people::admin::create_account))
+        .route(
+            "/v1/admin/accounts/{name}",
+            get(people::admin::get_account).put(people::admin::change_account),
+        )
+        .route("/v1/admin/accounts/{name}/enable", post(people::admin::enable_account))
+        .route("/v1/admin/accounts/{name}/disable", post(people::admin::disable_account))
+        .route("/v1/admin/accounts/{name}/reset-password", post(people::admin::reset_password))
+        .route("/v1/admin/accounts/{name}/reset-second-factor", post(people::admin::reset_second_factor))
+        .route("/v1/admin/accounts/{name}/end-sessions", post(people::admin::end_sessions))
+        .route("/v1/admin/accounts/{name}/unlock", post(people::admin::unlock_account))
+        .route("/v1/admin/accounts/{name}/sessions", get(people::admin::list_sessions))
+}
+
 /// Access tokens, for whoever proves to be an app.
 fn tokens() -> Router<Gateway> {
     Router::new()
         .route("/oauth2/token", post(tokens::post_token))
         .route("/oauth2/jwks", get(tokens::get_jwks))
         .route("/.well-known/oauth-authorization-server", get(tokens::get_metadata))
+}
+
+/// For whoever holds a stamped document.
+fn checks() -> Router<Gateway> {
+    Router::new().route("/verify/{code}", get(stamps::check::get_check))
 }
 
 /// For whoever watches the gateway; never refused for load.
@@ -123,6 +221,9 @@ pub(crate) struct Routers {
     whole: Router,
     public: Router,
     admin: Router,
+    /// For whoever showed a certificate that does not hold any more.
+    closed: Router,
+    gateway: Gateway,
 }
 
 impl Routers {
@@ -139,14 +240,29 @@ impl Routers {
                 .method_not_allowed_fallback(async || Problem::method_not_allowed());
             edge::watched(routes, gateway).with_state(gateway.clone())
         };
-        let public = || business().merge(tokens()).merge(equipment());
-        let operators = || equipment().merge(register());
-        let all_acts = || equipment_acts().merge(administration_acts());
+        let public = || business().merge(record()).merge(tokens()).merge(checks()).merge(equipment());
+        let operators = || equipment().merge(record()).merge(register()).merge(sign_in());
+        let all_acts = || equipment_acts().merge(administration_acts()).merge(account_acts());
         Self {
-            whole: door(public().merge(register()), all_acts(), anybody().merge(figures())),
+            whole: door(public().merge(register()).merge(sign_in()), all_acts(), anybody().merge(figures())),
             public: door(public(), equipment_acts(), anybody()),
             admin: door(operators(), all_acts(), anybody().merge(figures())),
+            closed: {
+                let refused = Router::new().fallback(async || Problem::client_certificate_refused());
+                edge::watched(refused, gateway).with_state(gateway.clone())
+            },
+            gateway: gateway.clone(),
         }
+    }
+
+    /// What is behind every door for somebody whose certificate does not hold any more: a refusal, watched like any other.
+    pub(crate) fn closed(&self) -> Router {
+        self.closed.clone()
+    }
+
+    /// Somebody at this address was refused before there could be a request.
+    pub(crate) fn refused_handshake(&self, address: IpAddr) {
+        edge::refused_handshake(&self.gateway, address);
     }
 
     /// What a door shows.

@@ -8,8 +8,8 @@ use std::time::Duration;
 use config::{AppId, Config};
 use hsm_driver::{Fleet, WorkerCommand};
 use serde::Serialize;
-use signing::SystemDesk;
-use store::{AuditLog, Nonces, Store};
+use signing::{MandateKeys, SystemDesk};
+use store::{AuditLog, Blobs, Nonces, RegisterWatch, Store};
 use time::OffsetDateTime;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -17,8 +17,9 @@ use tokio::sync::watch;
 
 use crate::admin::AdminSocket;
 use crate::audit::{self, Auditing};
-use crate::auth::Callers;
+use crate::auth::{self, Callers};
 use crate::batch::Places;
+use crate::behaviour;
 use crate::ceremonies;
 use crate::error::StartupError;
 use crate::idempotency::{self, Instance};
@@ -29,11 +30,16 @@ use crate::material::{self, Material};
 use crate::metrics::Metrics;
 use crate::reload::{self, Foundation, Reloader};
 use crate::routes::{Door, Routers};
+use crate::stamp_jobs::{self, StampJobs};
 use crate::tally::Tally;
+use crate::timestamps::{self, Timekeeping};
 use crate::tls_device::TlsDevices;
 use crate::trust::TrustKeeper;
-use crate::{database, history, protection, replicas};
+use crate::{approvals, database, history, people, protection, query_certificates, replicas, webhooks};
 
+/// What is said where one person changes the site.
+pub(crate) const ONE_PERSON: &str = "administration.two_person is off: ONE PERSON ALONE CHANGES what apps, keys and \
+    people may do";
 /// How long the last counts, the last checkpoint and its anchoring may take at a stop, at least.
 const CLOSING: Duration = Duration::from_secs(20);
 
@@ -86,13 +92,19 @@ pub(crate) async fn serve(
     let store = Store::open(database::access(&config.database)?).await?;
     store.migrate().await?;
     let membership = store.join(&config.site.replica, OffsetDateTime::now_utc()).await?;
-    let (audit, audit_writer) = AuditLog::start_for(&store, &config.site.replica).await?;
+    let (audit, audit_writer) =
+        AuditLog::start_guarded(&store, &config.site.replica, &config.folder.join(audit::GUARD)).await?;
     let audit = if config.audit.discard {
         tracing::error!("audit.discard is set: NOTHING IS RECORDED");
         audit.discarding()
     } else {
         audit
     };
+    let mut registers = RegisterWatch::open(&store, &config.folder.join(audit::GUARD))?;
+    registers.look().await?; // before anything is done by what they say
+    if !config.administration.two_person {
+        tracing::warn!("{ONE_PERSON}");
+    }
     let archive = audit::archive(&config)?;
     let (nonces, nonce_writer) = Nonces::start(&store).await?;
     ceremonies::end_abandoned(&store, &audit, membership.joined_at()).await?;
@@ -122,29 +134,56 @@ pub(crate) async fn serve(
     let (folder, site, limits) = (config.folder.clone(), config.site.name.clone(), config.server.clone());
     let Material { tls, trust, font, digests } = material;
     let anchors = trust.fetcher(&config.trust.fetch)?;
+    let blobs = Blobs::folder(&config.stamp_jobs.folder, store.protection())?;
+    let (gateways, current) = watch::channel(None);
+    let deliveries = Arc::default();
+    let (tls_client, signer) = (trust.tls_client(&config.trust.fetch)?, system.clone());
+    let courier = webhooks::courier(&config, store.clone(), tls_client, signer, Arc::clone(&deliveries))?;
+    let timekeeping = Timekeeping::new(&config, store.clone(), trust.fetcher(&config.trust.fetch)?)?;
+    let sweeping = stamp_jobs::sweep(current.clone(), timekeeping.watch(&config));
+    let taking_away = query_certificates::forget(current.clone(), timekeeping.watch(&config));
+    let watching_clock = timestamps::clock::watch(timekeeping.clock(), config.timestamps.clock.clone());
     let trust = TrustKeeper::start(config.trust.clone(), trust, audit.clone()).await?;
     let (reloads, orders) = reload::orders();
     store.protection().lock();
     let (unlocked_log, unlocked_keys) = (audit.clone(), reloads.clone());
-    let (living_log, followed_keys) = (audit.clone(), reloads.clone());
+    let read_again = reloads.clone();
+    let (living_log, followed_keys, kept_log) = (audit.clone(), reloads.clone(), audit.clone());
+    let sandbox = config.site.sandbox.then(|| config.folder.clone());
     let known = Arc::new(Callers::new(store.clone(), nonces));
-    let auditing = Auditing::start(&config, &store, &audit, archive, system.clone(), anchors).await?;
+    let counting_callers = Arc::clone(&known);
+    let surroundings = audit::Surroundings {
+        archive,
+        desk: system.clone(),
+        fetcher: anchors,
+        clock: timekeeping.watch(&config),
+    };
+    let (sweeping_clock, clock_figures) = (timekeeping.watch(&config), Arc::clone(&metrics));
+    let auditing = Auditing::start(&config, &store, &audit, surroundings).await?;
     let tally = Arc::new(Tally::default());
+    let (behaviour, seen) = behaviour::queue(Arc::clone(&metrics));
+    let watcher = behaviour::Watch::new(store.clone(), audit.clone(), Arc::clone(&metrics));
     let foundation = Foundation {
         store: store.clone(),
         audit: audit.clone(),
         auditing: auditing.view(),
         checkpoints: auditing.checkpoints(),
         tally: Arc::clone(&tally),
+        behaviour,
         callers: Arc::clone(&known),
         fleet: Arc::clone(&fleet),
         system,
+        mandates: MandateKeys::new(Arc::clone(&fleet), store.clone()),
+        timekeeping,
         judging: Arc::new(Judging::new(std::thread::available_parallelism().map_or(1, usize::from))),
         places: Places::default(),
         metrics: Arc::clone(&metrics),
         admission: Arc::default(),
         attempts: Arc::default(),
         instance: Instance::of(&config.site.replica),
+        stamp_jobs: Arc::new(StampJobs::new(blobs)),
+        gateways,
+        deliveries,
         reloads,
         trust: Arc::clone(&trust),
         tls_devices,
@@ -165,6 +204,8 @@ pub(crate) async fn serve(
     let (stop, stopping) = watch::channel(false);
     // Refusals come until the listeners have ended.
     let (stop_counting, counting_ends) = watch::channel(false);
+    let alarming = tokio::spawn(watcher.keep(seen, counting_ends.clone()));
+    let delivering = tokio::spawn(courier.run(counting_ends.clone()));
     let counting = tokio::spawn(Arc::clone(&tally).keep(audit, counting_ends));
     let history = history::keep(Arc::clone(&fleet), store.clone(), stopping.clone());
     let history = tokio::spawn(history);
@@ -183,16 +224,27 @@ pub(crate) async fn serve(
         let listener = Listener { socket, entrance, door, served: Arc::clone(&served) };
         listeners.spawn(listener.run(stopping.clone()));
     }
+    let working_ends = stopping.clone();
     listeners.spawn(admin_socket.run(Arc::clone(&served), stopping));
     let (grace, grace_now) = watch::channel(limits.shutdown_grace);
     let reloader = Reloader { path, overrides, config: read, keys, desk, digests, foundation, served, grace };
     let reloading = tokio::spawn(reloader.run(orders, hangup));
     let watching = tokio::spawn(ceremonies::watch(store.clone()));
     let unlocking =
-        tokio::spawn(protection::keep_unlocked(store.clone(), fleet, unlocked_log, unlocked_keys));
+        tokio::spawn(protection::keep_unlocked(store.clone(), fleet, unlocked_log, unlocked_keys, sandbox));
+    let watching_registers =
+        tokio::spawn(protection::watch_registers(registers, Arc::clone(&known), read_again));
+    let sharing = tokio::spawn(auth::rate::share(store.clone(), Arc::clone(&known)));
+    let keeping = tokio::spawn(people::keep::keep(store.clone(), kept_log, Arc::clone(&known)));
     let following = tokio::spawn(replicas::follow(store.clone(), following_fleet, known, followed_keys));
     let looking = tokio::spawn(Arc::clone(&trust).watch());
-    let forgetting = tokio::spawn(idempotency::forget(store.clone()));
+    let stamping = tokio::spawn(stamp_jobs::work(current, working_ends));
+    let sweeping = tokio::spawn(sweeping);
+    let forgetting = tokio::spawn(idempotency::forget(store.clone(), sweeping_clock));
+    let comparing_clocks = tokio::spawn(database::watch_clock(store.clone(), clock_figures));
+    let taking_away = tokio::spawn(taking_away);
+    let approving = tokio::spawn(approvals::watch(gateway));
+    let watching_clock = tokio::spawn(watching_clock);
     let ended = tokio::select! {
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
@@ -207,7 +259,21 @@ pub(crate) async fn serve(
         tracing::warn!(?grace, "some requests did not finish in time");
     }
     trust.stop();
-    for task in [watching, unlocking, following, looking, forgetting] {
+    for task in [
+        sweeping,
+        watching,
+        unlocking,
+        sharing,
+        keeping,
+        following,
+        looking,
+        forgetting,
+        taking_away,
+        approving,
+        watching_clock,
+        comparing_clocks,
+        watching_registers,
+    ] {
         task.abort();
         let _ = task.await;
     }
@@ -215,9 +281,13 @@ pub(crate) async fn serve(
     let _ = reloading.await;
     let closing = async {
         let _ = history.await; // it writes what it has and ends
+        let _ = stamping.await; // it brings to its end what it has begun
         let _ = stop_counting.send(true); // it listens until then
         let _ = counting.await;
+        let _ = alarming.await;
+        let _ = delivering.await;
         nonce_writer.finish().await;
+        counting_callers.counts.finish().await;
         auditing.finish().await;
         audit_writer.finish().await;
         let _ = leave.send(true); // it listens until then

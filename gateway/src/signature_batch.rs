@@ -1,6 +1,5 @@
 //! `POST /v1/signatures:batch`: many orders for signatures, one answer each, one entry in the audit log over all of them.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Extension;
@@ -12,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use config::KeyId;
 use formats::Algorithm;
 use serde::Serialize;
-use signing::{ItemOutcome, ItemSignature, MadeBatch, MadeItem, SignOrder};
+use signing::{ItemOutcome, ItemSignature, MadeBatch, MadeItem, OrderFacts, SignOrder};
 use store::Keeping;
 use tracing::Instrument;
 use utoipa::ToSchema;
@@ -21,6 +20,7 @@ use crate::auth::{Authenticated, Scope};
 use crate::batch::{self, Answers, Item, Orders};
 use crate::body;
 use crate::idempotency::{self, Held, Kept};
+use crate::policies;
 use crate::problem::{Problem, ProblemDocument};
 use crate::signatures::{SignatureRequest, permit};
 use crate::state::Gateway;
@@ -101,17 +101,22 @@ pub(crate) async fn post_signature_batch(
         parts.push(gateway.judging.run(reading).await?);
     }
     let keys = gateway.desk.keys();
-    let (mut orders, mut problems) = (Vec::new(), Vec::new());
+    let mut permitted = Vec::new();
     for part in parts {
         for read in part.await.map_err(|_| Problem::panicked())? {
-            let (order, problem) = match read.and_then(|order| permit(app, &keys, &order.key).map(|()| order))
-            {
-                Ok(order) => (Ok(order), None),
-                Err(problem) => (Err(problem.code()), Some(problem)),
-            };
-            orders.push(order);
-            problems.push(problem);
+            permitted.push(read.and_then(|order| permit(app, &keys, &order.key).map(|()| order)));
         }
+    }
+    let facts: Vec<_> = permitted.iter().map(|order| order.as_ref().ok().map(OrderFacts::of)).collect();
+    let (admission, refused) = policies::admit_each(&gateway, app, &facts).await?;
+    let (mut orders, mut problems) = (Vec::new(), Vec::new());
+    for (order, refused) in permitted.into_iter().zip(refused) {
+        let (order, problem) = match refused.map_or(order, Err) {
+            Ok(order) => (Ok(order), None),
+            Err(problem) => (Err(problem.code()), Some(problem)),
+        };
+        orders.push(order);
+        problems.push(problem);
     }
     let mut on_behalf = caller.caller();
     let reserve = gateway.config.server.request_deadline / RESERVE;
@@ -122,16 +127,20 @@ pub(crate) async fn post_signature_batch(
     let work = async move {
         let _place = place;
         let made = signing.desk.make_batch(&on_behalf, orders).await;
+        for (place, item) in made.items.iter().enumerate() {
+            if matches!(item.outcome, ItemOutcome::Failed(_)) {
+                admission.not_signed(place);
+            }
+        }
         if let Some(problem) = for_the_moment(&made) {
             signing.desk.record_batch(&on_behalf, &made, None).await?;
             return Err(problem);
         }
-        let written: Arc<[u8]> = answered(&made, problems, &on_behalf.request_id).into();
-        let tail = Tail { items_root: hex::encode(made.root), request_id: on_behalf.request_id.clone() };
+        let (body, index_at) = written(&made, problems, &on_behalf.request_id);
+        let answer = idempotency::ok(body, index_at);
         let keeping = held.map(|Extension(Held(claim))| {
-            let (written, tail) = (Arc::clone(&written), tail.clone());
-            let answer = move |index| idempotency::ok(tail.after(&written, index), &tail.request_id);
-            Keeping { claim, answer: Box::new(answer) }
+            let answer = idempotency::fitting(answer.clone(), &on_behalf.request_id);
+            Keeping { claim, answer }
         });
         let index = signing.desk.record_batch(&on_behalf, &made, keeping).await?;
         for item in &made.items {
@@ -139,7 +148,7 @@ pub(crate) async fn post_signature_batch(
                 signing.metrics.signed(signature.device.as_str(), signature.algorithm.name());
             }
         }
-        Ok(tail.after(&written, index))
+        Ok(answer.placed(index).body)
     };
     let body = tokio::spawn(work.in_current_span()).await.map_err(|_| Problem::panicked())??;
     let json = HeaderValue::from_static("application/json");
@@ -167,13 +176,20 @@ fn for_the_moment(made: &MadeBatch) -> Option<Problem> {
     if made.has_signatures() { None } else { failures.find(Problem::may_pass) }
 }
 
-/// The items' answers, written out.
-fn answered(made: &MadeBatch, problems: Vec<Option<Problem>>, request_id: &str) -> Vec<u8> {
+/// The whole body without the place in the audit log, and where that goes.
+fn written(made: &MadeBatch, problems: Vec<Option<Problem>>, request_id: &str) -> (Vec<u8>, usize) {
     let mut answers = Answers::default();
     for (item, problem) in made.items.iter().zip(problems) {
         answers.push(Ok(ItemAnswer::of(item, problem, request_id)), request_id);
     }
-    batch::opened(&[answers])
+    let mut body = batch::opened(&[answers]);
+    body.extend_from_slice(b",\"audit_index\":");
+    let index_at = body.len();
+    // A root is hexadecimal, an id of letters, digits and `._-`.
+    let items_root = hex::encode(made.root);
+    let tail = format!(",\"items_root\":\"{items_root}\",\"request_id\":\"{request_id}\"}}");
+    body.extend_from_slice(tail.as_bytes());
+    (body, index_at)
 }
 
 impl ItemAnswer {
@@ -198,24 +214,5 @@ impl ItemAnswer {
             certificate: item.certificate.as_ref().map(formats::Certificate::to_pem),
             audit_record,
         }
-    }
-}
-
-/// What stands behind the items.
-#[derive(Clone)]
-struct Tail {
-    items_root: String,
-    request_id: String,
-}
-
-impl Tail {
-    /// The whole body.
-    fn after(&self, items: &[u8], audit_index: u64) -> Vec<u8> {
-        let Self { items_root, request_id } = self;
-        // A root is hexadecimal, an id of letters, digits and `._-`.
-        let tail = format!(
-            ",\"audit_index\":{audit_index},\"items_root\":\"{items_root}\",\"request_id\":\"{request_id}\"}}"
-        );
-        [items, tail.as_bytes()].concat()
     }
 }

@@ -10,7 +10,7 @@ use config::{GroupId, KeyId};
 use formats::Algorithm;
 use formats::cms::Family;
 use serde::{Deserialize, Serialize};
-use signing::{Input, Keep, KeyRing, Receipt, SignOrder, SignatureFormat};
+use signing::{Input, Keep, KeyRing, OrderFacts, Receipt, SignOrder, SignatureFormat, SigningError};
 use store::App;
 use tracing::Instrument;
 use utoipa::ToSchema;
@@ -19,6 +19,7 @@ use crate::auth::{Authenticated, Scope};
 use crate::body::{Faults, JsonBody, Object};
 use crate::idempotency::{self, Held, Kept};
 use crate::input::{FORMS, Form, InputBody, algorithm, signer_id};
+use crate::policies;
 use crate::problem::{Problem, ProblemDocument};
 use crate::request_id;
 use crate::state::Gateway;
@@ -51,6 +52,8 @@ pub(crate) struct SignatureRequest {
 /// A signature that verified in software and is on record.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct SignatureResponse {
+    /// Where it stands in the audit log.
+    audit_index: u64,
     /// base64: the signature, or the whole SignedData.
     signature: String,
     /// As ordered.
@@ -63,8 +66,6 @@ pub(crate) struct SignatureResponse {
     device: String,
     /// The key's certificate, PEM.
     certificate: Option<String>,
-    /// Where it stands in the audit log.
-    audit_index: u64,
     /// Which log that is, where several gateways share a database.
     audit_log: String,
     /// The request's id.
@@ -91,6 +92,7 @@ pub(crate) async fn post_signature(
     let order = request.check()?;
     permit(app, &gateway.desk.keys(), &order.key)?;
     request_id::note_key(&order.key);
+    let admission = policies::admit(&gateway, app, OrderFacts::of(&order)).await?;
     let algorithm = order.algorithm;
     let caller = caller.caller();
     let (request_id, audit_log) = (caller.request_id.clone(), gateway.audit.record().origin.clone());
@@ -98,12 +100,23 @@ pub(crate) async fn post_signature(
     let kept = held.is_some();
     let keep = held.map(|Extension(Held(claim))| {
         let answer = answer.clone();
-        Keep { claim, answer: Box::new(move |receipt| idempotency::created(&answer.of(receipt))) }
+        let kept = move |receipt: &Receipt| {
+            let (body, index_at) = idempotency::unplaced(&answer.of(receipt));
+            idempotency::created(body, index_at)
+        };
+        Keep { claim, answer: Box::new(kept) }
     });
     // In a task of its own: a caller that hangs up does not keep what its key did off the record.
     let (desk, on_behalf) = (gateway.desk.clone(), caller);
-    let signing =
-        tokio::spawn(async move { desk.sign_keeping(&on_behalf, order, keep).await }.in_current_span());
+    let work = async move {
+        let signed = desk.sign_keeping(&on_behalf, order, keep).await;
+        // A signature whose record is in doubt was made, and counts.
+        if signed.as_ref().is_err_and(|error| !matches!(error, SigningError::Record(_))) {
+            admission.not_signed(0);
+        }
+        signed
+    };
+    let signing = tokio::spawn(work.in_current_span());
     let receipt = signing.await.map_err(|_| Problem::panicked())??;
     gateway.metrics.signed(receipt.device.as_str(), algorithm.name());
     let mut response = (StatusCode::CREATED, Json(answer.of(&receipt))).into_response();
@@ -125,12 +138,12 @@ struct Answer {
 impl Answer {
     fn of(&self, receipt: &Receipt) -> SignatureResponse {
         SignatureResponse {
+            audit_index: receipt.audit_index,
             signature: STANDARD.encode(&receipt.signature),
             algorithm: self.algorithm,
             key: self.key.clone(),
             device: receipt.device.to_string(),
             certificate: receipt.certificate.as_ref().map(formats::Certificate::to_pem),
-            audit_index: receipt.audit_index,
             audit_log: self.audit_log.clone(),
             request_id: self.request_id.clone(),
         }

@@ -3,7 +3,8 @@ use std::sync::Arc;
 use config::Config;
 use formats::font::Font;
 use hsm_driver::Fleet;
-use signing::{SigningDesk, SystemDesk};
+use outbound::Figures;
+use signing::{MandateKeys, SigningDesk, SystemDesk};
 use store::{AuditLog, Store};
 use verify_front::{LicenseFront, TrustInForce};
 
@@ -11,12 +12,15 @@ use crate::admission::Admission;
 use crate::audit::AuditView;
 use crate::auth::Callers;
 use crate::batch::Places;
+use crate::behaviour::Behaviour;
 use crate::ceremonies::Attempts;
 use crate::idempotency::Instance;
 use crate::judging::Judging;
 use crate::metrics::Metrics;
 use crate::reload::Reloads;
+use crate::stamp_jobs::StampJobs;
 use crate::tally::Tally;
+use crate::timestamps::Timestamps;
 use crate::trust::TrustKeeper;
 
 /// What handlers share. Each takes from it only what it needs. It never changes: a reload makes the next one, and
@@ -32,15 +36,20 @@ pub(crate) struct Parts {
     pub(crate) auditing: AuditView,
     /// What is recorded together, a second at a time.
     pub(crate) tally: Arc<Tally>,
+    /// What callers do that is unusual.
+    pub(crate) behaviour: Behaviour,
     /// Who may ask, and what they did lately.
     pub(crate) callers: Arc<Callers>,
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) desk: SigningDesk,
     /// Signs with the site's own keys.
     pub(crate) system: SystemDesk,
+    /// The keys of standing mandates.
+    pub(crate) mandates: MandateKeys,
     /// What documents are judged against.
     pub(crate) documents: Arc<TrustInForce>,
     pub(crate) licenses: LicenseFront,
+    pub(crate) timestamps: Timestamps,
     /// Keeps both up to date.
     pub(crate) trust: Arc<TrustKeeper>,
     /// What reports are set in.
@@ -56,6 +65,10 @@ pub(crate) struct Parts {
     pub(crate) attempts: Arc<Attempts>,
     /// In whose name idempotency keys are held.
     pub(crate) instance: Instance,
+    /// Documents that are stamped many at a time.
+    pub(crate) stamp_jobs: Arc<StampJobs>,
+    /// What is on its way to apps.
+    pub(crate) deliveries: Arc<Figures>,
     /// Where a reload is asked for.
     pub(crate) reloads: Reloads,
 }

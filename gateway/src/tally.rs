@@ -26,6 +26,11 @@ const MOST_ROUTES: usize = 4;
 pub(crate) struct CallerSlot(Arc<OnceLock<String>>);
 
 impl CallerSlot {
+    /// Who it is, and whether that was proved; nobody as long as nothing is known.
+    pub(crate) fn actor(&self) -> Option<(&str, bool)> {
+        self.0.get().map(|actor| (actor.as_str(), !actor.starts_with("unproved:")))
+    }
+
     /// Says who it is; the first word counts.
     pub(crate) fn fill(&self, actor: String) {
         let _ = self.0.set(actor); // it is filled already
@@ -80,7 +85,7 @@ impl Tally {
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (actor, refusal.code);
         // Strangers, who can have as many names as they like, do not crowd out who proved to be somebody.
-        let proved = refusal.caller.0.get().is_some_and(|actor| !actor.starts_with("unproved:"));
+        let proved = refusal.caller.actor().is_some_and(|(_, proved)| proved);
         let most = if proved { 2 * MOST_REFUSALS } else { MOST_REFUSALS };
         let known = counted.refused.contains_key(&key) || counted.refused.len() < most;
         let key = if known { key } else { ("(several)".to_owned(), "(several)") };

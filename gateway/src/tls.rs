@@ -31,7 +31,8 @@ pub(crate) struct TlsFiles {
     /// Empty when the key is in the devices.
     pub(crate) key: Vec<u8>,
     pub(crate) client_anchors: Vec<u8>,
-    pub(crate) client_crls: Vec<u8>,
+    /// At least one of every path named.
+    pub(crate) client_crls: Vec<Crl>,
 }
 
 /// What is wrong with a field's file.
@@ -192,15 +193,12 @@ impl Clients {
         for der in certificates(ANCHORS, &files.client_anchors)? {
             roots.add(der).map_err(fault(ANCHORS))?;
         }
-        let crls: Vec<_> = CertificateRevocationListDer::pem_slice_iter(&files.client_crls)
-            .collect::<Result<_, _>>()
-            .map_err(fault(CRLS))?;
         let mut until: Option<OffsetDateTime> = None;
-        for crl in &crls {
-            let crl = Crl::from_der(crl).map_err(fault(CRLS))?;
+        for crl in &files.client_crls {
             let next = crl.next_update().ok_or("a list says no nextUpdate").map_err(fault(CRLS))?;
             until = Some(until.map_or(next, |until| until.min(next)));
         }
+        let crls = files.client_crls.iter().map(|crl| crl.der().to_vec().into()).collect();
         Ok(Self { roots: Arc::new(roots), crls, until })
     }
 

@@ -6,7 +6,6 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderValue;
 use axum::response::{IntoResponse, Response};
-use config::AppId;
 use formats::chain::TrustStore;
 use formats::report::Item as Account;
 use formats::scheme::HashAlgorithm;
@@ -104,7 +103,7 @@ pub(crate) async fn post_verification(
     rendition: Rendition,
     JsonBody(request): JsonBody<VerificationRequest>,
 ) -> Result<Response, Problem> {
-    let app = caller.with(Scope::Verifications)?;
+    caller.with(Scope::Verifications)?;
     let retained = request.retain.unwrap_or(false).then(|| request.signature.clone());
     // A SignedData may hold many signers: off the threads that keep the devices fed.
     let (judging, now) = (gateway.clone(), OffsetDateTime::now_utc());
@@ -115,7 +114,7 @@ pub(crate) async fn post_verification(
     };
     let mut answer = tokio::task::spawn_blocking(judge).await.map_err(|_| Problem::panicked())??;
     gateway.metrics.judged("signature", answer.answer.judgement.verdict);
-    gateway.tally.verified(app.id.as_str(), "signature", answer.answer.judgement.verdict);
+    gateway.tally.verified(&caller.actor(), "signature", answer.answer.judgement.verdict);
     let audit_index = match retained {
         Some(signature) => Some(retain(&gateway, &caller, &signature, &answer).await?),
         None => None,
@@ -182,12 +181,13 @@ pub(crate) async fn post_verification_batch(
     State(gateway): State<Gateway>,
     batch: Batch,
 ) -> Result<Response, Problem> {
-    let app = caller.with(Scope::Verifications)?.id.clone();
+    caller.with(Scope::Verifications)?;
+    let actor: Arc<str> = caller.actor().into();
     let (request_id, now): (Arc<str>, _) = (crate::request_id::current().into(), OffsetDateTime::now_utc());
     let mut parts = Vec::new();
     for chunk in batch::chunks(batch.items) {
-        let (judging, request_id, app) = (gateway.clone(), Arc::clone(&request_id), app.clone());
-        let judge = move || judge_items(&judging, &app, &chunk, now, &request_id);
+        let (judging, request_id, actor) = (gateway.clone(), Arc::clone(&request_id), Arc::clone(&actor));
+        let judge = move || judge_items(&judging, &actor, &chunk, now, &request_id);
         parts.push(gateway.judging.run(judge).await?);
     }
     let mut answers = Vec::new();
@@ -200,7 +200,7 @@ pub(crate) async fn post_verification_batch(
 
 fn judge_items(
     gateway: &Gateway,
-    app: &AppId,
+    actor: &str,
     items: &[Item],
     now: OffsetDateTime,
     request_id: &str,
@@ -212,7 +212,7 @@ fn judge_items(
         if let Ok(verified) = &verified {
             let verdict = verified.answer.judgement.verdict;
             gateway.metrics.judged("signature", verdict);
-            gateway.tally.verified(app.as_str(), "signature", verdict);
+            gateway.tally.verified(actor, "signature", verdict);
         }
         answers.push(verified, request_id);
     });

@@ -315,7 +315,9 @@ impl Supervisor {
             };
             copy.set_number(number);
             if self.compare(copy, found.get(place)) {
-                for &algorithm in copy.key.spec.public_key.algorithms() {
+                let algorithms = copy.key.spec.public_key.algorithms();
+                copy.set_awaited(algorithms);
+                for &algorithm in algorithms {
                     self.send_probe(outbox, Proof::of(copy, algorithm));
                 }
             }
@@ -324,15 +326,25 @@ impl Supervisor {
 
     fn take_probe(&self, proof: &Proof, answer: AnswerFrame, outbox: &mut Outbox) {
         let (signed, was_missing) = (answer.outcome.is_ok(), proof.copy.state() == KeyState::Missing);
+        let algorithms = proof.copy.key.spec.public_key.algorithms();
+        if signed && was_missing {
+            proof.copy.set_awaited(algorithms);
+        }
         match self.judge_proof(proof, answer) {
             Ok(true) if signed => {
                 outbox.failed_probes = 0;
                 self.device.on(Event::Proved);
+                // Back, and proved by one algorithm: whatever else it is to serve is asked for before it is held.
+                if proof.copy.state() == KeyState::Missing {
+                    proof.copy.set_state(KeyState::Unusable);
+                    for &algorithm in algorithms.iter().filter(|algorithm| **algorithm != proof.algorithm) {
+                        self.send_probe(outbox, Proof::of(&proof.copy, algorithm));
+                    }
+                }
             }
             // The device answers; the key, or one algorithm of it, is what is wrong.
             Ok(true) if proof.copy.state() == KeyState::Held => {
-                let usual = proof.copy.key.spec.public_key.algorithms()[0];
-                if proof.algorithm == usual {
+                if proof.algorithm == algorithms[0] {
                     proof.copy.set_state(KeyState::Missing);
                 }
             }
@@ -345,5 +357,6 @@ impl Supervisor {
                 self.device.on(Event::Failure);
             }
         }
+        proof.copy.set_answered(proof.algorithm);
     }
 }

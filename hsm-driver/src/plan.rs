@@ -28,6 +28,8 @@ pub(crate) struct Copy {
     proved: AtomicU8,
     /// The key's number in the present worker's list; [`UNNUMBERED`] while it has none.
     number: AtomicU16,
+    /// Algorithms whose proof is on its way.
+    awaited: AtomicU8,
 }
 
 const UNNUMBERED: u16 = u16::MAX;
@@ -38,7 +40,7 @@ const KEY_STATES: [KeyState; 5] =
 impl Copy {
     pub(crate) fn new(key: Arc<Key>) -> Arc<Self> {
         let (state, proved, number) = (AtomicU8::new(0), AtomicU8::new(0), AtomicU16::new(UNNUMBERED));
-        Arc::new(Self { key, state, proved, number })
+        Arc::new(Self { key, state, proved, number, awaited: AtomicU8::new(0) })
     }
 
     pub(crate) fn state(&self) -> KeyState {
@@ -56,14 +58,33 @@ impl Copy {
         self.state() == KeyState::Held && self.proved.load(Ordering::Acquire) & algorithm.bit() != 0
     }
 
+    /// Takes note of a good signature. The key is held as soon as no other proof of it is on its way: one that is
+    /// said to be held serves every algorithm it is ever going to.
     pub(crate) fn set_proved(&self, algorithm: Algorithm) {
         self.proved.fetch_or(algorithm.bit(), Ordering::AcqRel);
-        self.set_state(KeyState::Held);
+        if self.awaited.load(Ordering::Acquire) & !algorithm.bit() == 0 {
+            self.set_state(KeyState::Held);
+        }
+    }
+
+    /// Takes note that the device is asked to prove itself by these.
+    pub(crate) fn set_awaited(&self, algorithms: &[Algorithm]) {
+        self.awaited.store(algorithms.iter().fold(0, |bits, a| bits | a.bit()), Ordering::Release);
+    }
+
+    /// Takes note that a proof was answered, well or not; call it after what the answer says was taken note of.
+    pub(crate) fn set_answered(&self, algorithm: Algorithm) {
+        let before = self.awaited.fetch_and(!algorithm.bit(), Ordering::AcqRel);
+        let last = before == algorithm.bit();
+        if last && self.state() == KeyState::Unusable && self.proved.load(Ordering::Acquire) != 0 {
+            self.set_state(KeyState::Held);
+        }
     }
 
     /// Forgets what a former worker proved, and under which number it knew the key.
     pub(crate) fn forget(&self) {
         self.proved.store(0, Ordering::Release);
+        self.awaited.store(0, Ordering::Release);
         self.number.store(UNNUMBERED, Ordering::Release);
     }
 
@@ -167,5 +188,63 @@ impl Plan {
             });
         }
         Ok(keys)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use p256::elliptic_curve::sec1::ToSec1Point;
+
+    use super::*;
+    use crate::key::PublicKey;
+
+    fn copy() -> Arc<Copy> {
+        let base = p256::AffinePoint::GENERATOR.to_sec1_point(false);
+        let public_key = PublicKey::P256(base.as_bytes().to_vec());
+        let verifier = Arc::new(Verifier::new(sm2_verify::VerifierOptions::default()));
+        let checker = Checker::new(&public_key, &verifier).expect("the base point is one");
+        let (id, group) = (KeyId::parse("k").expect("an id"), GroupId::parse("g").expect("an id"));
+        let spec = KeySpec { id, group, cka_id: vec![1], public_key, devices: None };
+        let copy = Copy::new(Arc::new(Key { spec, checker }));
+        copy.set_state(KeyState::Unusable); // found, and not proved yet
+        copy
+    }
+
+    #[test]
+    fn a_key_is_held_when_the_last_of_its_proofs_was_answered_and_one_was_good() {
+        let both = [Algorithm::RsaPkcs1, Algorithm::RsaPss];
+        for [first, last] in [both, [both[1], both[0]]] {
+            let copy = copy();
+            copy.set_awaited(&both);
+            copy.set_proved(first);
+            copy.set_answered(first);
+            assert_eq!(copy.state(), KeyState::Unusable, "a caller may ask for the other one at once");
+            copy.set_proved(last);
+            copy.set_answered(last);
+            assert!(copy.serves(first) && copy.serves(last));
+        }
+    }
+
+    #[test]
+    fn an_algorithm_that_a_device_refuses_keeps_no_key_back() {
+        let both = [Algorithm::RsaPkcs1, Algorithm::RsaPss];
+        for [good, refused] in [both, [both[1], both[0]]] {
+            for refused_first in [false, true] {
+                let copy = copy();
+                copy.set_awaited(&both);
+                if refused_first {
+                    copy.set_answered(refused);
+                }
+                copy.set_proved(good);
+                copy.set_answered(good);
+                copy.set_answered(refused);
+                assert!(copy.serves(good) && !copy.serves(refused));
+            }
+        }
+        let copy = copy();
+        copy.set_awaited(&both);
+        copy.set_answered(both[0]);
+        copy.set_answered(both[1]);
+        assert_eq!(copy.state(), KeyState::Unusable, "nothing was proved");
     }
 }

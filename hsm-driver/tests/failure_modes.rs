@@ -267,6 +267,22 @@ async fn mode_18_a_key_that_vanishes_is_not_asked_for_until_it_is_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn mode_18_a_key_that_comes_late_serves_every_algorithm_once_it_is_held() {
+    let workshop = Workshop::new();
+    let device = workshop.simulated("d1", "bureau", vec![import("demo-rsa2048", "demo-rsa2048")]);
+    let id: String = "demo-rsa2048".bytes().map(|octet| format!("{octet:02x}")).collect();
+    workshop.fault("d1", &fault("vanish_key", &format!("key = \"{id}\"")));
+    let fleet = start(&[device], vec![spec("demo-rsa2048", "bureau")]);
+    until(&fleet, "it is missed", |fleet| fleet.status()[0].keys[0].state == KeyState::Missing).await;
+    workshop.fault("d1", "");
+    until(&fleet, "it is held", |fleet| fleet.status()[0].keys[0].state == KeyState::Held).await;
+    let key = KeyId::parse("demo-rsa2048").unwrap();
+    for algorithm in [Algorithm::RsaPss, Algorithm::RsaPkcs1] {
+        support::sign(&fleet, &key, algorithm, [7; 32]).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn mode_19_one_device_left_of_nine_serves_what_it_can_and_refuses_the_rest_at_once() {
     let workshop = Workshop::new();
     let names: Vec<_> = (1..=9).map(|number| format!("d{number}")).collect();

@@ -182,7 +182,11 @@ async fn a_device_slower_than_its_attempt_may_last_costs_one_attempt_not_the_req
     for _ in 0..20 {
         assert_eq!(sign(&fleet, "demo-p256", Algorithm::EcdsaP256).await.unwrap().device.as_str(), "d2");
     }
-    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+    assert!(
+        started.elapsed() < Duration::from_secs(60),
+        "nobody waited for its answer: {:?}",
+        started.elapsed()
+    );
     until(&fleet, "d1 down", |fleet| state(fleet, "d1") == State::Down).await;
     // Its lanes are stuck in the module: the worker is killed and replaced.
     until(&fleet, "d1's worker replaced", |fleet| fleet.status()[0].worker_starts > 1).await;

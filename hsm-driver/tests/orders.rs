@@ -71,10 +71,13 @@ async fn spread(fleet: &Fleet, devices: &[config::Device], kind: KeyKind) {
     let specs = vec![spec("demo-p256", "bureau"), key.clone()];
     let report = fleet.reconfigure(&settings(), devices, specs).await.unwrap();
     assert_eq!(report.keys_changed, std::slice::from_ref(&key.id));
-    until(fleet, "both hold it", |fleet| {
-        fleet.status().iter().all(|status| status.keys.iter().all(|key| key.state == KeyState::Held))
-    })
-    .await;
+    let both_hold_it = async || {
+        until(fleet, "both hold it", |fleet| {
+            fleet.status().iter().all(|status| status.keys.iter().all(|key| key.state == KeyState::Held))
+        })
+        .await;
+    };
+    both_hold_it().await;
     for device in ["d1", "d2"] {
         fleet.maintain(&id(device)).unwrap();
         for _ in 0..3 {
@@ -83,6 +86,7 @@ async fn spread(fleet: &Fleet, devices: &[config::Device], kind: KeyKind) {
         }
         fleet.resume(&id(device)).unwrap();
         until_ready(fleet).await;
+        both_hold_it().await;
     }
     // Gone from both, and the fleet notices.
     for device in ["d1", "d2"] {

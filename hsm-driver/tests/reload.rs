@@ -176,8 +176,8 @@ async fn an_idle_session_signs_for_itself_and_no_request_meets_a_dropped_connect
     fleet.reconfigure(&keen, std::slice::from_ref(&device), vec![spec("demo-sm2", "bureau")]).await.unwrap();
     until_ready(&fleet).await;
     // A connection unused for longer than this hangs at its next call: half-open, as a firewall leaves it.
-    workshop.fault("d1", "[[fault]]\naction = \"idle_drop\"\nms = 1000\nhang = true\n");
-    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    workshop.fault("d1", "[[fault]]\naction = \"idle_drop\"\nms = 4000\nhang = true\n");
+    tokio::time::sleep(Duration::from_secs(6)).await;
     let starts = fleet.status()[0].worker_starts;
     for _ in 0..8 {
         let key = KeyId::parse("demo-sm2").unwrap();

@@ -6,7 +6,7 @@ use formats::words::Words;
 use formats::{Certificate, cms, tsp};
 use time::OffsetDateTime;
 
-use crate::{Input, Judged, SignerSummary, TimestampAnswer};
+use crate::{Input, Judged, SignerSummary, StampAnswer, StampSignature, TimestampAnswer};
 
 /// The paths that the signers' certificates were judged by, in the signers' order; empty where there is none.
 #[must_use]
@@ -87,16 +87,100 @@ pub fn signature_item(
             sections.push(signer_section(heading, Some(index + 1), 1, counter, &[]));
         }
         for (index, stamp) in signer.timestamps.iter().enumerate() {
-            sections.push(Section {
-                heading: Words::new("签名时间戳", "Signature timestamp"),
-                number: Some(index + 1),
-                depth: 1,
-                judgement: Some(stamp.judgement.clone()),
-                rows: timestamp_rows(stamp),
-            });
+            sections.push(timestamp_section(index, stamp));
         }
     }
     Item { kind: kind.words(), judgement: judged.judgement.clone(), rows: known, sections }
+}
+
+/// The account of a stamped document, which whoever asks calls `name`.
+#[must_use]
+pub fn stamped_item(
+    trust: &TrustStore,
+    name: Option<&str>,
+    document: &[u8],
+    answer: &StampAnswer,
+    at: OffsetDateTime,
+) -> Item {
+    let mut known: Vec<Row> = Vec::new();
+    known.extend(name.map(|name| Row::new(Words::new("文件", "File"), name)));
+    known.push(Row::new(Words::new("文件长度", "Octets"), document.len().to_string()));
+    known.extend(rows::digests(document));
+    known.push(Row::new(Words::new("版本数", "Revisions"), answer.revisions.to_string()));
+    known.extend(rows::policy(Usage::DocumentSigning, trust, at));
+    let mut sections = Vec::new();
+    for (index, signature) in answer.signatures.iter().enumerate() {
+        sections.push(Section {
+            heading: Words::new("文件签名", "Signature of the document"),
+            number: Some(index + 1),
+            depth: 0,
+            judgement: Some(signature.judgement.clone()),
+            rows: stamp_rows(signature),
+        });
+        for signer in &signature.signers {
+            sections.push(signer_section(Words::new("签名人", "Signer"), None, 1, signer, &[]));
+            for (index, stamp) in signer.timestamps.iter().enumerate() {
+                sections.push(timestamp_section(index, stamp));
+            }
+        }
+    }
+    Item {
+        kind: formats::opened::Kind::Pdf.words(),
+        judgement: answer.judgement.clone(),
+        rows: known,
+        sections,
+    }
+}
+
+fn stamp_rows(signature: &StampSignature) -> Vec<Row> {
+    let mut known = vec![
+        Row::new(Words::new("签名域", "Field"), signature.field.as_str()),
+        Row::new(Words::new("签名形式", "Form"), signature.sub_filter.as_str()),
+    ];
+    if let Some(coverage) = signature.coverage {
+        let covered = format!("{} ({} octets)", coverage.revision, coverage.octets);
+        known.push(Row::new(Words::new("覆盖至版本", "Covers revisions up to"), covered));
+    }
+    if let Some(level) = signature.certification {
+        known.push(Row::new(Words::new("认证级别", "Certification level"), level.to_string()));
+    }
+    let claims = &signature.claims;
+    for (label, claim) in [
+        (Words::new("自称姓名", "Name, as claimed"), &claims.name),
+        (Words::new("自称事由", "Reason, as claimed"), &claims.reason),
+        (Words::new("自称地点", "Location, as claimed"), &claims.location),
+        (Words::new("自称时间", "Time, as claimed"), &claims.time),
+    ] {
+        known.extend(claim.as_ref().map(|claim| Row::new(label, claim.as_str())));
+    }
+    known.extend(
+        signature.proven_at.map(|time| Row::at(Words::new("证明存在于", "Proved to have existed at"), time)),
+    );
+    if let Some(info) = &signature.timestamp {
+        known.push(Row::at(Words::new("时间戳时间", "Stamped at"), info.time));
+    }
+    if let Some(seal) = &signature.seal {
+        known.push(Row::new(Words::new("印章", "Seal"), format!("{} ({})", seal.name, seal.id)));
+        known.extend(seal.maker.as_deref().map(|maker| Row::new(Words::new("制章者", "Seal maker"), maker)));
+    }
+    for change in &signature.changes {
+        let label = match change.permitted {
+            true => Words::new("此后的改动（允许）", "Later change, permitted"),
+            false => Words::new("此后的改动（不允许）", "Later change, not permitted"),
+        };
+        known.push(Row::new(label, format!("{}: {} ({})", change.revision, change.detail, change.code)));
+    }
+    known
+}
+
+fn timestamp_section(index: usize, stamp: &TimestampAnswer) -> Section {
+    Section {
+        heading: Words::new("签名时间戳", "Signature timestamp"),
+        number: Some(index + 1),
+        depth: 1,
+        judgement: Some(stamp.judgement.clone()),
+        rows: timestamp_rows(stamp),
+    }
 }
 
 fn certificate(signer: &SignerSummary) -> Option<Certificate> {

@@ -29,6 +29,8 @@ use store::{
 use thiserror::Error;
 use time::{Duration, OffsetDateTime};
 
+pub(crate) use material::spki;
+
 use crate::driver_key;
 
 /// Longest time a device may take for one order: RSA keys are slow to make.

@@ -1,8 +1,11 @@
 use config::{GroupId, KeyId};
 use formats::FormatError;
 use hsm_driver::HsmError;
-use store::{KeyPurpose, StoreError};
+use store::{KeyPurpose, MandateRefusal, StoreError};
 use thiserror::Error;
+use time::OffsetDateTime;
+
+use crate::TimestampError;
 
 /// Why something could not be signed or judged.
 #[derive(Debug, Error)]
@@ -38,6 +41,23 @@ pub enum SigningError {
     /// The thing to be signed could not be made.
     #[error("cannot prepare what is to be signed")]
     Format(#[from] FormatError),
+    /// A document cannot take the signature.
+    #[error("the document {0}")]
+    Stamp(&'static str),
+    /// A seal must not be valid when its maker's certificate is not: nobody could judge it.
+    #[error("the seal maker's certificate is valid from {from} to {until} only")]
+    SealOutlivesMaker {
+        /// The first moment of the maker's.
+        from: OffsetDateTime,
+        /// Its end.
+        until: OffsetDateTime,
+    },
+    /// No timestamp for a document could be had.
+    #[error("the document got no timestamp")]
+    Timestamp(#[source] Box<TimestampError>),
+    /// Nothing says of these certificates, which a document is to bring its evidence for, that they are not revoked.
+    #[error("there is no path, no fresh CRL and no OCSP answer for {}", .0.join("; "))]
+    Evidence(Vec<String>),
     /// A registered key's certificate chain is not usable.
     #[error("key {key} in the register: {reason}")]
     Register {
@@ -46,6 +66,15 @@ pub enum SigningError {
         /// What is wrong.
         reason: String,
     },
+    /// A mandate cannot be used for that, now or at all.
+    #[error("{0}")]
+    Mandate(MandateRefusal),
+    /// No device gave what the outer codes of wrapped keys are made with.
+    #[error("no device gives the key of the outer code: {0}")]
+    OuterCode(String),
+    /// The database did not say which key it is.
+    #[error("the register could not be read")]
+    Database(#[source] StoreError),
     /// No device did it.
     #[error("the devices did not sign")]
     Device(#[from] HsmError),
@@ -69,7 +98,14 @@ impl SigningError {
             }
             Self::Format(FormatError::SignerIdLength(_)) => "signer_id_length",
             Self::Format(_) => "not_signable",
+            Self::Stamp(_) => "not_stampable",
+            Self::SealOutlivesMaker { .. } => "validity_outside_maker",
+            Self::Timestamp(error) => error.code(),
+            Self::Evidence(_) => "revocation_data_missing",
             Self::Register { .. } => "key_register_broken",
+            Self::Mandate(refusal) => refusal.code(),
+            Self::OuterCode(_) => "devices_unavailable",
+            Self::Database(_) => "database_unavailable",
             Self::Device(HsmError::NoDevice { .. }) => "devices_unavailable",
             Self::Device(HsmError::Overloaded { .. }) => "devices_overloaded",
             Self::Device(HsmError::DeadlineExceeded { .. }) => "deadline_exceeded",

@@ -7,24 +7,48 @@
 mod account;
 mod batch;
 mod ceremony;
+mod document;
 mod error;
 mod keys;
+mod level;
+mod mandate;
+mod policy;
 mod report;
+mod seal;
 mod sign;
+mod stamp;
+mod stamped;
 mod system;
+mod timestamps;
 mod verify;
+mod webhooks;
 mod wrapped;
 
-pub use account::{SignatureKind, signature_item, signer_paths};
+pub use account::{SignatureKind, signature_item, signer_paths, stamped_item};
 pub use batch::{ItemOutcome, ItemSignature, MadeBatch, MadeItem, OrderedItem};
 pub use ceremony::{CeremonyError, KeyAct, KeyCeremonies, KeyDevices, Operator};
+pub use document::{OfdAnswer, OfdSignatureAnswer, SealAnswer, verify_ofd, verify_seal};
 pub use error::SigningError;
 pub use keys::{Expiring, KeyRing, SigningCopy, SigningKey, SigningVersion, driver_key};
+pub use level::{Level, LevelDesk};
+pub use mandate::{MandateKeys, MandateRequest, MandateSigner, MintedKey};
+pub use policy::{
+    Decision, InputKind, Limit, OrderFacts, PolicyError, SignedForm, SigningPolicy, SigningRule, WeeklySpan,
+};
 pub use report::{Judged, merged_reports, validation_report};
+pub use seal::{MadeSeal, SealOrder};
 pub use sign::{Caller, Input, Keep, Receipt, SignOrder, SignatureFormat, SigningDesk};
+pub use stamp::{KeepStamp, StampOrder, StampReceipt, StampSigner, StampSubject};
+pub use stamped::{
+    StampAnswer, StampSignature, StampVerification, StampedAnswer, StampedFormat, verify_pdf, verify_stamped,
+};
 pub use system::{SystemDesk, SystemSignature};
+pub use timestamps::{
+    Asker, Clock, ClockRules, ClockState, Moment, OwnTimestamps, Sample, Serials, ServerState, Timestamp,
+    TimestampDesk, TimestampError, TimestampForm, TimestampRules, TimestampSource, Trusted,
+};
 pub use verify::{
     CmsVerification, RawVerification, Signer, SignerSummary, TimestampAnswer, VerificationAnswer, verify_cms,
-    verify_raw, verify_timestamp,
+    verify_raw, verify_timestamp, verify_timestamp_digest,
 };
 pub use wrapped::{WrappedKeyError, WrappedKeySeal, same_key};

@@ -8,13 +8,14 @@ use arc_swap::ArcSwap;
 use config::{AppId, DeviceId, GroupId, KeyId};
 use formats::cms::{self, Content, Family, Pending, SignedDataPlan};
 use formats::scheme::HashAlgorithm;
+use formats::seal::{PendingSealSignature, Seal, SealSignaturePlan};
 use formats::{Algorithm, Certificate, FormatError};
 use hsm_driver::{Ask, Fleet, HsmError, Signed};
-use store::{AuditEntry, AuditLog, Claim, Keeping, KeptAnswer};
+use store::{AuditEntry, AuditLog, Claim, Keeping, UnplacedAnswer};
 use time::OffsetDateTime;
 use tracing::Instrument;
 
-use crate::{KeyRing, SigningCopy, SigningError, SigningKey};
+use crate::{KeyRing, SignedForm, SigningCopy, SigningError, SigningKey};
 
 /// What is to be signed. `Debug` shows no content.
 #[derive(Clone, PartialEq, Eq)]
@@ -35,7 +36,7 @@ impl fmt::Debug for Input {
 }
 
 /// In what form the signature is wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SignatureFormat {
     /// The signature alone: strict DER for SM2 and ECDSA.
     Raw,
@@ -46,14 +47,30 @@ pub enum SignatureFormat {
         /// Leave the content out.
         detached: bool,
     },
+    /// CMS for a PDF that is digested already: detached, and without the time, which the document tells.
+    Pdf {
+        /// RFC 5652 or GB/T 35275.
+        family: Family,
+    },
+    /// `SES_Signature` (GB/T 38540): an electronic seal set in a document that is digested already.
+    Seal {
+        /// The seal; it lists who signs.
+        seal: Arc<Seal>,
+        /// What was digested, as `propertyInfo` says it.
+        location: String,
+        /// The document.
+        of: SignedForm,
+    },
 }
 
 impl SignatureFormat {
     /// What the record calls it.
-    pub(crate) fn action(self) -> &'static str {
+    pub(crate) fn action(&self) -> &'static str {
         match self {
             Self::Raw => "signature.raw",
             Self::Cms { .. } => "signature.cms",
+            Self::Seal { of: SignedForm::Ofd, .. } => "stamp.ofd",
+            Self::Pdf { .. } | Self::Seal { .. } => "stamp.pdf",
         }
     }
 }
@@ -107,8 +124,8 @@ pub struct Receipt {
 pub struct Keep {
     /// The claim that holds the key.
     pub claim: Arc<Claim>,
-    /// Makes the answer of the receipt.
-    pub answer: Box<dyn FnOnce(&Receipt) -> KeptAnswer + Send + Sync>,
+    /// Makes the answer of the receipt, whose place in the log is not known yet.
+    pub answer: Box<dyn FnOnce(&Receipt) -> UnplacedAnswer + Send + Sync>,
 }
 
 /// What came of an order, before it is on record.
@@ -149,7 +166,7 @@ impl Made {
 #[derive(Clone)]
 pub struct SigningDesk {
     keys: Arc<ArcSwap<KeyRing>>,
-    fleet: Arc<Fleet>,
+    pub(crate) fleet: Arc<Fleet>,
     pub(crate) audit: AuditLog,
 }
 
@@ -215,13 +232,7 @@ impl SigningDesk {
         let mut copies = self.candidates(key, order).into_iter();
         let first = copies.next().unwrap_or_else(|| key.shown());
         let prepare = |copy| {
-            let prepared = Prepared::new(copy, order, caller.at).map_err(|error| match error {
-                // The order was checked in form: what makes no sense now is the key's certificate.
-                FormatError::Plan(reason) => {
-                    SigningError::Register { key: key.id.clone(), reason: reason.to_owned() }
-                }
-                error => SigningError::Format(error),
-            })?;
+            let prepared = Prepared::of(&key.id, copy, order, caller.at)?;
             Ok(Turn { copy, algorithm: order.algorithm, digest: prepared.digest(), prepared })
         };
         let (Turn { copy, digest, prepared, .. }, signed) =
@@ -290,13 +301,7 @@ impl SigningDesk {
             certificate,
             audit_index: 0, // nobody sees it before it is known
         };
-        let keeping = keep.map(|Keep { claim, answer }| {
-            let receipt = receipt.clone();
-            Keeping {
-                claim,
-                answer: Box::new(move |audit_index| answer(&Receipt { audit_index, ..receipt })),
-            }
-        });
+        let keeping = keep.map(|Keep { claim, answer }| Keeping { claim, answer: answer(&receipt) });
         let audit_index = self.audit.append_keeping(entry, keeping).await?;
         Ok(Receipt { audit_index, ..receipt })
     }
@@ -381,18 +386,44 @@ fn may_go_elsewhere(error: &HsmError) -> bool {
 }
 
 /// Settled, waiting for 32 octets to be signed.
-enum Prepared {
+pub(crate) enum Prepared {
     Raw([u8; 32]),
     Cms(Box<Pending>),
+    Seal(Box<PendingSealSignature>),
 }
 
 impl Prepared {
+    /// Settles what a copy is to sign.
+    ///
+    /// # Errors
+    /// [`SigningError::Register`] where what makes no sense is the certificate of the key: the order was checked in form.
+    pub(crate) fn of(
+        key: &KeyId,
+        copy: &SigningCopy,
+        order: &SignOrder,
+        at: OffsetDateTime,
+    ) -> Result<Self, SigningError> {
+        Self::new(copy, order, at).map_err(|error| match error {
+            FormatError::Plan(reason) => {
+                SigningError::Register { key: key.clone(), reason: reason.to_owned() }
+            }
+            error => SigningError::Format(error),
+        })
+    }
+
     fn new(copy: &SigningCopy, order: &SignOrder, at: OffsetDateTime) -> Result<Self, FormatError> {
-        let SignatureFormat::Cms { family, detached } = order.format else {
-            return Ok(Self::Raw(match &order.input {
-                Input::Digest(digest) => *digest,
-                Input::Data(data) => copy.public_key.digest(order.algorithm, &order.signer_id, data)?,
-            }));
+        let (family, detached, signing_time) = match &order.format {
+            SignatureFormat::Cms { family, detached } => (*family, *detached, Some(at)),
+            SignatureFormat::Pdf { family } => (*family, true, None),
+            SignatureFormat::Seal { seal, location, .. } => {
+                return Self::seal(copy, order, at, seal, location);
+            }
+            SignatureFormat::Raw => {
+                return Ok(Self::Raw(match &order.input {
+                    Input::Digest(digest) => *digest,
+                    Input::Data(data) => copy.public_key.digest(order.algorithm, &order.signer_id, data)?,
+                }));
+            }
         };
         let pending = cms::prepare(SignedDataPlan {
             family,
@@ -400,23 +431,49 @@ impl Prepared {
             content: order.input.clone().into(),
             detached,
             chain: copy.chain.clone(),
-            signing_time: at,
+            signing_time,
             signer_id: order.signer_id.clone(),
         })?;
         Ok(Self::Cms(Box::new(pending)))
     }
 
-    fn digest(&self) -> [u8; 32] {
+    fn seal(
+        copy: &SigningCopy,
+        order: &SignOrder,
+        at: OffsetDateTime,
+        seal: &Seal,
+        location: &str,
+    ) -> Result<Self, FormatError> {
+        let signer =
+            copy.chain.first().ok_or(FormatError::Plan("a key that sets seals has a certificate"))?;
+        let Input::Digest(data_hash) = &order.input else {
+            return Err(FormatError::Plan("a seal is set over a digest"));
+        };
+        let plan = SealSignaturePlan {
+            seal: seal.clone(),
+            signed_at: at,
+            data_hash: *data_hash,
+            property_info: location.to_owned(),
+            signer: signer.clone(),
+            algorithm: order.algorithm,
+            signer_id: order.signer_id.clone(),
+        };
+        Ok(Self::Seal(Box::new(plan.prepare()?)))
+    }
+
+    pub(crate) fn digest(&self) -> [u8; 32] {
         match self {
             Self::Raw(digest) => *digest,
             Self::Cms(pending) => pending.digest(),
+            Self::Seal(pending) => pending.digest(),
         }
     }
 
-    fn finish(self, signature: Vec<u8>) -> Result<Vec<u8>, FormatError> {
+    pub(crate) fn finish(self, signature: Vec<u8>) -> Result<Vec<u8>, FormatError> {
         match self {
             Self::Raw(_) => Ok(signature),
             Self::Cms(pending) => pending.finish(&signature),
+            Self::Seal(pending) => pending.finish(&signature, None),
         }
     }
 }
@@ -430,7 +487,7 @@ impl From<Input> for Content {
     }
 }
 
-fn device_algorithm(algorithm: Algorithm) -> hsm_driver::Algorithm {
+pub(crate) fn device_algorithm(algorithm: Algorithm) -> hsm_driver::Algorithm {
     match algorithm {
         Algorithm::Sm2Sm3 => hsm_driver::Algorithm::Sm2,
         Algorithm::EcdsaP256Sha256 => hsm_driver::Algorithm::EcdsaP256,

@@ -4,11 +4,12 @@
 //! `personal`) or do not sign at all (`kek`) are never taken.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use config::{AppId, DeviceId, KeyId};
 use formats::{Algorithm, DEFAULT_SIGNER_ID, PublicKey};
-use hsm_driver::Fleet;
+use hsm_driver::{Fleet, HsmError, Signed};
 use store::KeyPurpose;
 
 use crate::sign::{Turn, in_rotation, in_turn};
@@ -20,7 +21,7 @@ pub struct SystemDesk {
     keys: Arc<ArcSwap<KeyRing>>,
     fleet: Arc<Fleet>,
     /// Whom the devices' lines know it by.
-    name: AppId,
+    pub(crate) name: AppId,
 }
 
 /// A signature by a system key. It verified; it is not in the audit log by itself.
@@ -72,22 +73,28 @@ impl SystemDesk {
         purpose: KeyPurpose,
         message: impl Fn(&SigningKey, &SigningCopy) -> Vec<u8>,
     ) -> Result<SystemSignature, SigningError> {
+        self.sign_by(purpose, |_| true, message).await
+    }
+
+    /// The same, by those of its keys only that fit.
+    ///
+    /// # Errors
+    /// As of [`sign`](Self::sign).
+    pub(crate) async fn sign_by(
+        &self,
+        purpose: KeyPurpose,
+        fits: impl Fn(&SigningKey) -> bool,
+        message: impl Fn(&SigningKey, &SigningCopy) -> Vec<u8>,
+    ) -> Result<SystemSignature, SigningError> {
         let ring = self.keys();
-        let keys: Vec<_> = ring.iter().filter(|key| key.purpose == purpose && is_system(purpose)).collect();
-        let first = keys.first().ok_or(SigningError::NoSystemKey(purpose))?;
-        let mut usable = Vec::new();
-        for key in &keys {
-            usable.extend(in_rotation(&self.fleet, &key.current.copies).into_iter().map(|copy| (*key, copy)));
-        }
-        let mut usable = usable.into_iter();
-        // Where none is usable, the first one's refusal says what is wrong.
-        let begin = usable.next().unwrap_or((*first, first.shown()));
-        let (turn, signed) = in_turn(&self.fleet, &self.name, None, begin, usable, |(key, copy)| {
-            let algorithm = algorithm(key, &copy.public_key)?;
-            let digest = copy.public_key.digest(algorithm, DEFAULT_SIGNER_ID, &message(key, copy))?;
-            Ok(Turn { copy, algorithm, digest, prepared: key })
-        })
-        .await?;
+        let copies = self.copies(&ring, purpose, fits)?;
+        let (turn, signed) = self
+            .ask(&self.name, None, copies, |(key, copy)| {
+                let algorithm = algorithm(key, &copy.public_key)?;
+                let digest = copy.public_key.digest(algorithm, DEFAULT_SIGNER_ID, &message(key, copy))?;
+                Ok(Turn { copy, algorithm, digest, prepared: key })
+            })
+            .await?;
         let (Turn { copy, algorithm, prepared: key, .. }, signed) = (turn, signed?);
         Ok(SystemSignature {
             signature: signed.signature,
@@ -97,6 +104,40 @@ impl SystemDesk {
             copy: copy.clone(),
             device: signed.device,
         })
+    }
+
+    /// The copies of the site's keys of this purpose that fit, those first that a device can serve; where none can, the
+    /// first one's refusal says what is wrong.
+    pub(crate) fn copies<'k>(
+        &self,
+        ring: &'k KeyRing,
+        purpose: KeyPurpose,
+        fits: impl Fn(&SigningKey) -> bool,
+    ) -> Result<Vec<(&'k SigningKey, &'k SigningCopy)>, SigningError> {
+        let of_purpose = |key: &&SigningKey| key.purpose == purpose && is_system(purpose) && fits(key);
+        let keys: Vec<_> = ring.iter().filter(of_purpose).collect();
+        let first = keys.first().ok_or(SigningError::NoSystemKey(purpose))?;
+        let mut usable = Vec::new();
+        for key in &keys {
+            usable.extend(in_rotation(&self.fleet, &key.current.copies).into_iter().map(|copy| (*key, copy)));
+        }
+        if usable.is_empty() {
+            usable.push((first, first.shown()));
+        }
+        Ok(usable)
+    }
+
+    /// Has one of the copies sign what `prepare` makes for it, in turn. There must be one.
+    pub(crate) async fn ask<'k, P>(
+        &self,
+        line: &AppId,
+        until: Option<Instant>,
+        copies: Vec<(&'k SigningKey, &'k SigningCopy)>,
+        prepare: impl Fn((&'k SigningKey, &'k SigningCopy)) -> Result<Turn<'k, P>, SigningError>,
+    ) -> Result<(Turn<'k, P>, Result<Signed, HsmError>), SigningError> {
+        let mut copies = copies.into_iter();
+        let first = copies.next().expect("there is a copy to be asked");
+        in_turn(&self.fleet, line, until, first, copies, prepare).await
     }
 }
 
@@ -114,7 +155,8 @@ fn is_system(purpose: KeyPurpose) -> bool {
     }
 }
 
-fn algorithm(key: &SigningKey, public_key: &PublicKey) -> Result<Algorithm, SigningError> {
+/// How a system key signs.
+pub(crate) fn algorithm(key: &SigningKey, public_key: &PublicKey) -> Result<Algorithm, SigningError> {
     let all = [Algorithm::Sm2Sm3, Algorithm::EcdsaP256Sha256, Algorithm::RsaPkcs1Sha256];
     let fits = all.into_iter().find(|algorithm| public_key.supports(*algorithm));
     let reason = || format!("devices do not sign with {} keys", public_key.kind());

@@ -256,6 +256,18 @@ pub fn verify_timestamp(trust: &TrustStore, asked: CmsVerification<'_>) -> Times
     }))
 }
 
+/// Judges a timestamp over a digest by whatever hash function the token names; total. The input has no say.
+#[must_use]
+pub fn verify_timestamp_digest(
+    trust: &TrustStore,
+    asked: &CmsVerification<'_>,
+    digest: &[u8],
+) -> TimestampAnswer {
+    let input =
+        TokenInput { token: asked.signature, content: None, signer_id: asked.signer_id, trust, at: asked.at };
+    TimestampAnswer::from(tsp::verify_digest(&input, digest))
+}
+
 impl From<TokenReport> for TimestampAnswer {
     fn from(report: TokenReport) -> Self {
         Self {

@@ -7,7 +7,7 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use formats::Algorithm;
 use hsm_driver::Fleet;
@@ -129,18 +129,22 @@ async fn keys_are_replaced_while_orders_run_and_none_fails() {
     let fleet = start(&devices, before.specs()).await;
     let desk = SigningDesk::new(Arc::new(before), Arc::clone(&fleet), site.audit.clone());
     let stop = Arc::new(AtomicBool::new(false));
+    let made: Arc<[AtomicUsize; 4]> = Arc::default();
     let signers: Vec<_> = (0..4)
         .map(|signer| {
-            let (desk, stop) = (desk.clone(), Arc::clone(&stop));
+            let (desk, stop, made) = (desk.clone(), Arc::clone(&stop), Arc::clone(&made));
             tokio::spawn(async move {
                 let mut versions = Vec::new();
                 while !stop.load(Ordering::Relaxed) {
                     versions.push(sign_text(&desk, &format!("document of {signer}")).await.version);
+                    made[signer].fetch_add(1, Ordering::Relaxed);
                 }
                 versions
             })
         })
         .collect();
+    let counts = || made.each_ref().map(|made| made.load(Ordering::Relaxed));
+    until("each has signed", || counts().iter().all(|made| *made > 0)).await;
 
     // The driver hears of the new version first and proves it; then the desk takes it.
     let pending = version(2, KeyState::Pending, vec![copy(None, "portal-sm2")]);
@@ -155,7 +159,10 @@ async fn keys_are_replaced_while_orders_run_and_none_fails() {
     desk.replace_keys(Arc::new(after));
     let newest = sign_text(&desk, "after").await;
     assert_eq!((newest.version, newest.certificate.as_ref()), (2, chain("portal-sm2").first()));
-    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    // The one that was under way at the change, and one that began after it.
+    let changed = counts();
+    until("each has signed again", || counts().iter().zip(changed).all(|(made, then)| *made > then + 1))
+        .await;
     stop.store(true, Ordering::Relaxed);
     for signer in signers {
         let versions = signer.await.unwrap();

@@ -7,18 +7,24 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use config::{AppId, GroupId, KeyId};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 use sqlx::AssertSqlSafe;
 use time::OffsetDateTime;
 
 use crate::credentials::{self, all_credentials};
 use crate::database::{Connection, Row, instant, query};
+use crate::deliveries::{Notice, notify};
+use crate::policies::{AppPolicy, policies_in_force};
 use crate::protection::{Cell, Protection, RowImage};
+use crate::terms::{Terms, counted};
 use crate::words::words;
 use crate::{Credential, NewCredential, Store, StoreError};
 
 pub(crate) const APP: &str = "app";
+/// The notice that an app is served, or is not, from now on.
+const STATE_CHANGED: &str = "app.state_changed";
 
 words! {
     /// Whether an app is served.
@@ -33,7 +39,7 @@ words! {
 }
 
 /// How many requests an app may make.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rate {
     /// Requests a second in the long run; at least 1.
     pub per_second: u32,
@@ -41,8 +47,8 @@ pub struct Rate {
     pub burst: u32,
 }
 
-/// A caller of the gateway. `Debug` shows no contacts.
-#[derive(Clone, PartialEq, Eq)]
+/// A caller of the gateway. `Debug` shows no contacts; what is serialised has them, and is to be sealed.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct App {
     /// Its id.
     pub id: AppId,
@@ -63,8 +69,10 @@ pub struct App {
     /// How often it may call; without one only the site's limits apply.
     pub rate: Option<Rate>,
     /// Since when it is served.
+    #[serde(with = "time::serde::timestamp::option")]
     pub not_before: Option<OffsetDateTime>,
     /// Until when it is served.
+    #[serde(with = "time::serde::timestamp::option")]
     pub not_after: Option<OffsetDateTime>,
     /// Whether it is served.
     pub state: AppState,
@@ -116,26 +124,34 @@ pub struct RegisteredApp {
     pub credentials: Vec<Credential>,
     /// When it was entered.
     pub created_at: OffsetDateTime,
-    /// When it or its state was changed last.
+    /// When it, its keys or its state were changed last.
     pub changed_at: OffsetDateTime,
+    /// What it may sign.
+    pub policy: AppPolicy,
 }
 
 const COLUMNS: &str =
     "id, name, scopes, key_ids, group_ids, fields, packages, contacts, rate, burst, not_before,
-    not_after, state, reason, created_at, changed_at, revision, code";
+    not_after, state, reason, created_at, changed_at, policy, revision, code";
 
 impl Store {
     /// Adds an app with what it proves itself by.
     ///
     /// # Errors
-    /// [`StoreError::AlreadyExists`] when the id, or what alone says who a caller is, is taken.
+    /// [`StoreError::AlreadyExists`] when the id, or what alone says who a caller is, is taken; [`StoreError::Full`].
     pub async fn insert_app(
         &self,
         app: &App,
         credentials: &[NewCredential],
-        at: OffsetDateTime,
+        terms: impl Into<Terms>,
     ) -> Result<(), StoreError> {
+        let Terms { at, room, .. } = terms.into();
         let mut transaction = self.begin_write().await?;
+        if let Some(room) = room {
+            let row = query("SELECT count(*) AS n FROM apps").fetch_one(&mut *transaction).await?;
+            let there = counted(&row)?;
+            room.admit(APP, there, there)?;
+        }
         let (rate, burst) = rate_columns(app.rate);
         query(
             "INSERT INTO apps (id, name, scopes, key_ids, group_ids, fields, packages, contacts, rate, burst,
@@ -172,10 +188,12 @@ impl Store {
     /// Says anew what an app is called, may do and how often; its state and credentials stay.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`].
-    pub async fn update_app(&self, app: &App, at: OffsetDateTime) -> Result<(), StoreError> {
+    /// [`StoreError::NotFound`]; [`StoreError::Changed`].
+    pub async fn update_app(&self, app: &App, terms: impl Into<Terms>) -> Result<(), StoreError> {
+        let terms = terms.into();
         let mut transaction = self.begin_write().await?;
         judge(&mut transaction, self.protection(), &app.id).await?;
+        terms.hold_in_register(&mut transaction, APP, app.id.as_str()).await?;
         let (rate, burst) = rate_columns(app.rate);
         let updated = query(
             "UPDATE apps SET name = $2, scopes = $3, key_ids = $4, group_ids = $5, fields = $6, packages = $7,
@@ -194,7 +212,7 @@ impl Store {
         .bind(burst)
         .bind(app.not_before.map(OffsetDateTime::unix_timestamp))
         .bind(app.not_after.map(OffsetDateTime::unix_timestamp))
-        .bind(at.unix_timestamp())
+        .bind(terms.at.unix_timestamp())
         .execute(&mut *transaction)
         .await?;
         found(updated.rows_affected(), APP, app.id.as_str())?;
@@ -207,13 +225,21 @@ impl Store {
     /// Says anew which keys an app may use by name; groups it may use stay.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`].
-    pub async fn set_app_keys(&self, id: &AppId, keys: &BTreeSet<KeyId>) -> Result<(), StoreError> {
+    /// [`StoreError::NotFound`]; [`StoreError::Changed`].
+    pub async fn set_app_keys(
+        &self,
+        id: &AppId,
+        keys: &BTreeSet<KeyId>,
+        terms: impl Into<Terms>,
+    ) -> Result<(), StoreError> {
+        let terms = terms.into();
         let mut transaction = self.begin_write().await?;
         judge(&mut transaction, self.protection(), id).await?;
-        let updated = query("UPDATE apps SET key_ids = $2 WHERE id = $1")
+        terms.hold_in_register(&mut transaction, APP, id.as_str()).await?;
+        let updated = query("UPDATE apps SET key_ids = $2, changed_at = $3 WHERE id = $1")
             .bind(id.as_str())
             .bind(json_array(keys))
+            .bind(terms.at.unix_timestamp())
             .execute(&mut *transaction)
             .await?;
         found(updated.rows_affected(), APP, id.as_str())?;
@@ -226,19 +252,23 @@ impl Store {
     /// Has an app served, or no longer, and says why.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`].
+    /// [`StoreError::NotFound`]; [`StoreError::Changed`].
     pub async fn set_app_state(
         &self,
         id: &AppId,
         state: AppState,
         reason: &str,
-        at: OffsetDateTime,
+        terms: impl Into<Terms>,
     ) -> Result<(), StoreError> {
+        let terms = terms.into();
         let mut transaction = self.begin_write().await?;
         judge(&mut transaction, self.protection(), id).await?;
-        write_state(&mut transaction, id, state, reason, at).await?;
+        terms.hold_in_register(&mut transaction, APP, id.as_str()).await?;
+        write_state(&mut transaction, id, state, reason, terms.at).await?;
         code(&mut transaction, self.protection(), id).await?;
         raise_revision(&mut transaction).await?;
+        let told = Notice::new(id, STATE_CHANGED, json!({"app": id, "state": state}))?;
+        notify(&mut transaction, self.protection(), &told, terms.at).await?;
         transaction.commit().await?;
         Ok(())
     }
@@ -250,11 +280,12 @@ impl Store {
     pub async fn freeze_app(&self, id: &AppId, reason: &str, at: OffsetDateTime) -> Result<u64, StoreError> {
         let mut transaction = self.begin_write().await?;
         // An app that was altered is frozen too, but gets no good code for that.
-        let sound = judge(&mut transaction, self.protection(), id).await.is_ok();
+        let known = judge(&mut transaction, self.protection(), id).await.is_ok();
         write_state(&mut transaction, id, AppState::Locked, reason, at).await?;
-        if sound {
+        if known {
             code(&mut transaction, self.protection(), id).await?;
         }
+        let sound = credentials::sound_of(&mut transaction, self.protection(), id).await?;
         let revoked = query(
             "UPDATE app_credentials SET revoked_at = $2, revoked_reason = $3
              WHERE app = $1 AND revoked_at IS NULL",
@@ -264,8 +295,10 @@ impl Store {
         .bind(reason)
         .execute(&mut *transaction)
         .await?;
-        credentials::code_of(&mut transaction, self.protection(), id).await?;
+        credentials::code_these(&mut transaction, self.protection(), id, &sound).await?;
         raise_revision(&mut transaction).await?;
+        let told = Notice::new(id, STATE_CHANGED, json!({"app": id, "state": AppState::Locked}))?;
+        notify(&mut transaction, self.protection(), &told, at).await?;
         transaction.commit().await?;
         Ok(revoked.rows_affected())
     }
@@ -275,6 +308,7 @@ impl Store {
     pub async fn registered_apps(&self) -> Result<Vec<RegisteredApp>, StoreError> {
         let mut reading = self.begin_read().await?;
         let mut credentials = all_credentials(&mut reading, self.protection()).await?;
+        let mut policies = policies_in_force(&mut reading, self.protection()).await?;
         let rows = query(AssertSqlSafe(format!("SELECT {COLUMNS} FROM apps ORDER BY id")))
             .fetch_all(&mut *reading)
             .await?;
@@ -282,9 +316,16 @@ impl Store {
         for row in &rows {
             let stored = AppRow::read(row, self.protection());
             match stored.and_then(|stored| stored.judge(self.protection()).map(|()| stored)) {
-                Ok(AppRow { app, created_at, changed_at, .. }) => {
+                Ok(AppRow { app, created_at, changed_at, policy, .. }) => {
                     let credentials = credentials.remove(app.id.as_str()).unwrap_or_default();
-                    apps.push(RegisteredApp { app, credentials, created_at, changed_at });
+                    // Without the version that is said to be in force nobody knows what the app may sign.
+                    let policy = policy.map_or(AppPolicy::None, |version| {
+                        let found = policies.remove(app.id.as_str());
+                        found
+                            .filter(|found| found.version == version)
+                            .map_or(AppPolicy::Unusable, AppPolicy::InForce)
+                    });
+                    apps.push(RegisteredApp { app, credentials, created_at, changed_at, policy });
                 }
                 Err(error) => unusable(error)?,
             }
@@ -348,12 +389,14 @@ fn contacts_of(app: &AppId) -> Cell<'_> {
 }
 
 /// An app as stored, with the code over the row.
-struct AppRow {
+pub(crate) struct AppRow {
     app: App,
     created_at: OffsetDateTime,
     changed_at: OffsetDateTime,
     /// Sealed.
     contacts: Option<Vec<u8>>,
+    /// The version of its signing policy that is in force.
+    pub(crate) policy: Option<u32>,
     revision: i64,
     code: Option<Vec<u8>>,
 }
@@ -367,13 +410,16 @@ impl AppRow {
             instant(row, column)?.ok_or_else(corrupt)
         };
         let (created_at, changed_at) = (at("created_at")?, at("changed_at")?);
+        let policy: Option<i64> = row.try_get("policy")?;
+        let corrupt = |_| StoreError::Corrupt { what: APP, id: app.id.to_string(), column: "policy" };
+        let policy = policy.map(u32::try_from).transpose().map_err(corrupt)?;
         let (revision, code) = (row.try_get("revision")?, row.try_get("code")?);
-        Ok(Self { app, created_at, changed_at, contacts, revision, code })
+        Ok(Self { app, created_at, changed_at, contacts, policy, revision, code })
     }
 
     fn image(&self, revision: i64) -> RowImage {
         let (app, (rate, burst)) = (&self.app, rate_columns(self.app.rate));
-        RowImage::new("apps", app.id.as_str(), revision)
+        let image = RowImage::new("apps", app.id.as_str(), revision)
             .text("name", &app.name)
             .text("scopes", &json_array(&app.scopes))
             .text("key_ids", &json_array(&app.keys))
@@ -388,7 +434,12 @@ impl AppRow {
             .text("state", app.state.as_str())
             .text("reason", &app.reason)
             .integer("created_at", self.created_at.unix_timestamp())
-            .integer("changed_at", self.changed_at.unix_timestamp())
+            .integer("changed_at", self.changed_at.unix_timestamp());
+        // Codes from before there were policies stay good for apps that have none.
+        match self.policy {
+            Some(version) => image.integer("policy", version.into()),
+            None => image,
+        }
     }
 
     /// Refuses a row that was altered. Without a data key nothing is judged.
@@ -397,6 +448,19 @@ impl AppRow {
             return Ok(());
         }
         protection.check(&self.image(self.revision), self.code.as_deref().unwrap_or_default())
+    }
+
+    /// The row with what is sealed in it sealed anew, if another data key protects any of it.
+    fn renewed(mut self, protection: &Protection) -> Result<Option<Self>, StoreError> {
+        let protected = [self.code.as_deref(), self.contacts.as_deref()];
+        if !protected.into_iter().flatten().any(|stored| protection.is_outdated(stored)) {
+            return Ok(None);
+        }
+        self.judge(protection)?; // what was altered must not get a good code
+        if let Some(sealed) = &mut self.contacts {
+            *sealed = protection.reseal(contacts_of(&self.app.id), sealed)?;
+        }
+        Ok(Some(self))
     }
 }
 
@@ -413,19 +477,19 @@ async fn find(
 }
 
 /// Refuses to change an app that was altered: that must not get a good code.
-async fn judge(
+pub(crate) async fn judge(
     connection: &mut Connection<'_>,
     protection: &Protection,
     id: &AppId,
-) -> Result<(), StoreError> {
+) -> Result<AppRow, StoreError> {
     match find(connection, protection, id).await? {
-        Some(row) => row.judge(protection),
+        Some(row) => row.judge(protection).map(|()| row),
         None => Err(StoreError::NotFound { what: APP, id: id.to_string() }),
     }
 }
 
 /// Gives an app that was written the code over the row as it is now.
-async fn code(
+pub(crate) async fn code(
     connection: &mut Connection<'_>,
     protection: &Protection,
     id: &AppId,
@@ -449,6 +513,33 @@ pub(crate) async fn code_all(
         write_code(connection, protection, &AppRow::read(row, protection)?).await?;
     }
     Ok(rows.len() as u64 + credentials::code_all(connection, protection).await?)
+}
+
+/// Protects every app with a good code anew that another data key protects; answers how many those were.
+pub(crate) async fn renew(
+    connection: &mut Connection<'_>,
+    protection: &Protection,
+) -> Result<u64, StoreError> {
+    let rows =
+        query(AssertSqlSafe(format!("SELECT {COLUMNS} FROM apps"))).fetch_all(&mut *connection).await?;
+    let mut renewed = 0;
+    for row in &rows {
+        let row = AppRow::read(row, protection);
+        match row.and_then(|row| row.renewed(protection)) {
+            Ok(Some(row)) => {
+                query("UPDATE apps SET contacts = $2 WHERE id = $1")
+                    .bind(row.app.id.as_str())
+                    .bind(row.contacts.as_deref())
+                    .execute(&mut *connection)
+                    .await?;
+                write_code(connection, protection, &row).await?;
+                renewed += 1;
+            }
+            Ok(None) => {}
+            Err(error) => unusable(error)?,
+        }
+    }
+    Ok(renewed)
 }
 
 async fn write_code(

@@ -18,6 +18,16 @@ use crate::{Claim, Store, StoreError};
 const QUEUE: usize = 4096;
 /// Most claims in one statement; a power of two.
 const MOST: usize = 64;
+/// Longest time a statement may take.
+const LONGEST_INSERT: std::time::Duration = std::time::Duration::from_secs(10);
+/// When keys whose claim was not answered are given back, each after the one before: the first time the database may be
+/// away, or still at it.
+const GIVE_BACK: [std::time::Duration; 4] = [
+    std::time::Duration::ZERO,
+    std::time::Duration::from_secs(1),
+    std::time::Duration::from_secs(5),
+    std::time::Duration::from_secs(20),
+];
 /// Parameters of one row.
 const COLUMNS: usize = 9;
 
@@ -107,7 +117,9 @@ impl Task {
     /// Answers claims; on failure the waiters learn it by their dropped channels.
     async fn claim(&self, mut claims: Vec<Waiting>) {
         claims.sort_by(|one, other| one.claim.id.cmp(&other.claim.id));
-        match self.insert(&claims).await {
+        // A server that vanished without a word must not hold the others for as long as the system waits for it.
+        let insert = tokio::time::timeout(LONGEST_INSERT, self.insert(&claims));
+        match insert.await.unwrap_or(Err(sqlx::Error::PoolTimedOut)) {
             Ok(inserted) => {
                 for Waiting { claim, answer, .. } in claims {
                     let ours = inserted.contains(&claim.holder);
@@ -117,6 +129,7 @@ impl Task {
             }
             Err(error) => {
                 tracing::error!(%error, claims = claims.len(), "idempotency keys could not be claimed");
+                tokio::spawn(give_back(self.pool.clone(), claims));
             }
         }
     }
@@ -147,6 +160,21 @@ impl Task {
     async fn release(&self, claim: &Claim) {
         if let Err(error) = idempotency::release_in(&self.pool, claim).await {
             tracing::warn!(%error, "an idempotency key that nobody waits for is held until its lease ends");
+        }
+    }
+}
+
+/// Gives keys back whose claim was not answered: it may have been made, or be made yet, and whoever waited has been told
+/// that it was not.
+async fn give_back(pool: Pool, claims: Vec<Waiting>) {
+    let claims: Vec<_> = claims.into_iter().map(|waiting| waiting.claim).collect(); // tells those who wait
+    for pause in GIVE_BACK {
+        tokio::time::sleep(pause).await;
+        for claim in &claims {
+            if let Err(error) = idempotency::release_in(&pool, claim).await {
+                tracing::warn!(%error, "idempotency keys that nobody has are held for now");
+                break;
+            }
         }
     }
 }

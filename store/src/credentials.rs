@@ -8,13 +8,16 @@ use std::collections::HashMap;
 use std::fmt;
 
 use config::{AppId, Secret};
+use serde_json::json;
 use sm3::{Digest, Sm3};
 use sqlx::AssertSqlSafe;
 use time::OffsetDateTime;
 
-use crate::apps::{APP, found, raise_revision, unusable};
+use crate::apps::{self, APP, found, raise_revision, unusable};
 use crate::database::{Connection, Row, instant, query};
+use crate::deliveries::{Notice, notify};
 use crate::protection::{Cell, Protection, RowImage};
+use crate::terms::{Room, Terms, counted};
 use crate::words::words;
 use crate::{Store, StoreError};
 
@@ -165,27 +168,37 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::NotFound`] for an unknown app, or when it has no credential to be replaced by that id;
-    /// [`StoreError::AlreadyExists`] when the id, an API key or a certificate is taken. Nothing is changed then.
+    /// [`StoreError::AlreadyExists`] when the id, an API key or a certificate is taken; [`StoreError::Full`];
+    /// [`StoreError::Changed`]. Nothing is changed then.
     pub async fn add_credential(
         &self,
         app: &AppId,
         credential: &NewCredential,
         replaces: Option<(&str, OffsetDateTime)>,
-        at: OffsetDateTime,
+        terms: impl Into<Terms>,
     ) -> Result<(), StoreError> {
+        let terms = terms.into();
         let mut transaction = self.begin_write().await?;
-        match self.insert_credential(&mut transaction, app, credential, at).await {
-            Err(StoreError::MissingReference { .. }) => {
-                return Err(StoreError::NotFound { what: APP, id: app.to_string() });
-            }
-            other => other?,
-        }
-        if let Some((replaced, end)) = replaces {
+        apps::judge(&mut transaction, self.protection(), app).await?;
+        terms.hold_in_register(&mut transaction, APP, app.as_str()).await?;
+        if let Some((replaced, _)) = replaces {
             judge(&mut transaction, self.protection(), app, replaced).await?;
+        }
+        if let Some(room) = terms.room {
+            admit(&mut transaction, room, app, credential.material.kind(), terms.at).await?;
+        }
+        self.insert_credential(&mut transaction, app, credential, terms.at).await?;
+        if let Some((replaced, end)) = replaces {
             write_end(&mut transaction, app, replaced, end).await?;
             code(&mut transaction, self.protection(), app.as_str(), replaced).await?;
         }
         raise_revision(&mut transaction).await?;
+        let added = json!({
+            "app": app, "credential": credential.id, "kind": credential.material.kind(),
+            "replaces": replaces.map(|(replaced, _)| replaced),
+        });
+        let told = Notice::new(app, "app.credential_added", added)?;
+        notify(&mut transaction, self.protection(), &told, terms.at).await?;
         transaction.commit().await?;
         Ok(())
     }
@@ -243,6 +256,11 @@ impl Store {
         if known.is_none() {
             return Err(StoreError::NotFound { what: CREDENTIAL, id: id.to_owned() });
         }
+        // One that was altered is revoked too, but gets no good code for that.
+        let sound = match judge(&mut transaction, self.protection(), app, id).await {
+            Ok(()) => true,
+            Err(error) => unusable(error).map(|()| false)?,
+        };
         query(
             "UPDATE app_credentials SET revoked_at = $3, revoked_reason = $4
              WHERE app = $1 AND id = $2 AND revoked_at IS NULL",
@@ -253,8 +271,12 @@ impl Store {
         .bind(reason)
         .execute(&mut *transaction)
         .await?;
-        code(&mut transaction, self.protection(), app.as_str(), id).await?;
+        if sound {
+            code(&mut transaction, self.protection(), app.as_str(), id).await?;
+        }
         raise_revision(&mut transaction).await?;
+        let told = Notice::new(app, "app.credential_revoked", json!({"app": app, "credential": id}))?;
+        notify(&mut transaction, self.protection(), &told, at).await?;
         transaction.commit().await?;
         Ok(())
     }
@@ -353,20 +375,38 @@ impl CredentialRow {
         protection.check(&self.image(self.revision), self.code.as_deref().unwrap_or_default())
     }
 
+    /// Whether its material is a secret, and so sealed.
+    fn is_sealed(&self) -> bool {
+        matches!(self.kind, CredentialKind::HmacSm3 | CredentialKind::HmacSha256)
+    }
+
+    /// The row with its secret sealed anew, if another data key protects any of it.
+    fn renewed(mut self, protection: &Protection) -> Result<Option<Self>, StoreError> {
+        let outdated_code = self.code.as_deref().is_some_and(|code| protection.is_outdated(code));
+        let outdated_secret = self.is_sealed() && protection.is_outdated(&self.material);
+        if !outdated_code && !outdated_secret {
+            return Ok(None);
+        }
+        self.judge(protection)?; // what was altered must not get a good code
+        if self.is_sealed() {
+            self.material = protection.reseal(secret_of(&self.id), &self.material)?;
+        }
+        Ok(Some(self))
+    }
+
     /// For use, its secret opened; none while the secret cannot be opened, so that nothing else is taken for it.
     fn credential(self, protection: &Protection) -> Result<Option<Credential>, StoreError> {
         let corrupt = StoreError::Corrupt { what: CREDENTIAL, id: self.id.clone(), column: "material" };
-        let material = match self.kind {
-            CredentialKind::HmacSm3 | CredentialKind::HmacSha256 => {
-                match protection.open(secret_of(&self.id), &self.material) {
-                    Ok(secret) => secret.to_vec(),
-                    Err(error) => {
-                        tracing::warn!(credential = self.id, %error, "a shared secret cannot be opened");
-                        return Ok(None);
-                    }
+        let material = if self.is_sealed() {
+            match protection.open(secret_of(&self.id), &self.material) {
+                Ok(secret) => secret.to_vec(),
+                Err(error) => {
+                    tracing::warn!(credential = self.id, %error, "a shared secret cannot be opened");
+                    return Ok(None);
                 }
             }
-            _ => self.material,
+        } else {
+            self.material
         };
         Ok(Some(Credential {
             material: Material::from_columns(self.kind, material, self.subject).ok_or(corrupt)?,
@@ -399,18 +439,32 @@ async fn code(
     }
 }
 
-/// Gives every credential of an app the code over the row as it is now.
-pub(crate) async fn code_of(
+/// The credentials of an app whose rows nobody altered.
+pub(crate) async fn sound_of(
     connection: &mut Connection<'_>,
     protection: &Protection,
     app: &AppId,
-) -> Result<(), StoreError> {
-    if !protection.codes_rows(connection).await? {
-        return Ok(());
-    }
+) -> Result<Vec<String>, StoreError> {
     let select = format!("SELECT {COLUMNS} FROM app_credentials WHERE app = $1");
+    let mut sound = Vec::new();
     for row in query(AssertSqlSafe(select)).bind(app.as_str()).fetch_all(&mut *connection).await? {
-        write_code(connection, protection, &CredentialRow::read(&row)?).await?;
+        match CredentialRow::read(&row).and_then(|stored| stored.judge(protection).map(|()| stored.id)) {
+            Ok(id) => sound.push(id),
+            Err(error) => unusable(error)?,
+        }
+    }
+    Ok(sound)
+}
+
+/// Gives credentials of an app the code over their rows as they are now.
+pub(crate) async fn code_these(
+    connection: &mut Connection<'_>,
+    protection: &Protection,
+    app: &AppId,
+    ids: &[String],
+) -> Result<(), StoreError> {
+    for id in ids {
+        code(connection, protection, app.as_str(), id).await?;
     }
     Ok(())
 }
@@ -443,6 +497,33 @@ pub(crate) async fn code_all(
     Ok(rows.len() as u64)
 }
 
+/// Protects every credential with a good code anew that another data key protects; answers how many those were.
+pub(crate) async fn renew(
+    connection: &mut Connection<'_>,
+    protection: &Protection,
+) -> Result<u64, StoreError> {
+    let select = format!("SELECT {COLUMNS} FROM app_credentials");
+    let rows = query(AssertSqlSafe(select)).fetch_all(&mut *connection).await?;
+    let mut renewed = 0;
+    for row in &rows {
+        let row = CredentialRow::read(row);
+        match row.and_then(|row| row.renewed(protection)) {
+            Ok(Some(row)) => {
+                query("UPDATE app_credentials SET material = $2 WHERE id = $1")
+                    .bind(&row.id)
+                    .bind(&row.material)
+                    .execute(&mut *connection)
+                    .await?;
+                write_code(connection, protection, &row).await?;
+                renewed += 1;
+            }
+            Ok(None) => {}
+            Err(error) => unusable(error)?,
+        }
+    }
+    Ok(renewed)
+}
+
 async fn write_code(
     connection: &mut Connection<'_>,
     protection: &Protection,
@@ -456,6 +537,30 @@ async fn write_code(
         .execute(connection)
         .await?;
     Ok(())
+}
+
+/// Refuses one more credential than an app may have.
+async fn admit(
+    connection: &mut Connection<'_>,
+    room: Room,
+    app: &AppId,
+    kind: CredentialKind,
+    at: OffsetDateTime,
+) -> Result<(), StoreError> {
+    let ever = query("SELECT count(*) AS n FROM app_credentials WHERE app = $1")
+        .bind(app.as_str())
+        .fetch_one(&mut *connection)
+        .await?;
+    let in_force = query(
+        "SELECT count(*) AS n FROM app_credentials
+         WHERE app = $1 AND kind = $2 AND revoked_at IS NULL AND (not_after IS NULL OR not_after > $3)",
+    )
+    .bind(app.as_str())
+    .bind(kind.as_str())
+    .bind(at.unix_timestamp())
+    .fetch_one(connection)
+    .await?;
+    room.admit(CREDENTIAL, counted(&in_force)?, counted(&ever)?)
 }
 
 async fn write_end(

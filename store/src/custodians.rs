@@ -208,6 +208,25 @@ pub(crate) async fn code_all(
     Ok(rows.len() as u64)
 }
 
+/// Gives every custodian with a good code under another data key one under that in use; answers how many those were.
+pub(crate) async fn renew(
+    connection: &mut Connection<'_>,
+    protection: &Protection,
+) -> Result<u64, StoreError> {
+    let rows =
+        query(AssertSqlSafe(format!("SELECT {COLUMNS} FROM custodians"))).fetch_all(&mut *connection).await?;
+    let mut renewed = 0;
+    for row in &rows {
+        let row = from_row(row)?;
+        let outdated = row.code.as_deref().is_some_and(|code| protection.is_outdated(code));
+        if outdated && row.judge(protection).is_ok() {
+            write_code(connection, protection, &row).await?;
+            renewed += 1;
+        }
+    }
+    Ok(renewed)
+}
+
 async fn write_code(
     connection: &mut Connection<'_>,
     protection: &Protection,

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use sqlx::{ConnectOptions, Connection as _};
 use time::OffsetDateTime;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use access::Address;
 pub use access::DatabaseAccess;
@@ -25,9 +25,9 @@ pub(crate) use connection::{
 };
 pub(crate) use query::{Executor, Query, Row, query};
 
-use crate::StoreError;
 use crate::claims::ClaimQueue;
 use crate::protection::Protection;
+use crate::{Moment, StoreError};
 
 /// Most password hashes computed at a time: each takes 19 MiB.
 const COMPUTATIONS: usize = 2;
@@ -53,6 +53,7 @@ struct Connections {
     claims: ClaimQueue,
     computing: Semaphore,
     protection: Protection,
+    opened: Moment,
     /// The name this gateway has joined under.
     replica: OnceLock<String>,
 }
@@ -151,6 +152,7 @@ impl Store {
             claims: ClaimQueue::default(),
             computing,
             protection: Protection::default(),
+            opened: Moment::now(),
             replica: OnceLock::new(),
         }));
         store.refuse_unfit_server().await?;
@@ -171,6 +173,11 @@ impl Store {
     /// Whose turn it is to write.
     pub(crate) fn turns(&self) -> &Turns {
         &self.0.turns
+    }
+
+    /// When the store was opened.
+    pub(crate) fn opened(&self) -> Moment {
+        self.0.opened
     }
 
     /// Where idempotency keys are claimed.
@@ -195,9 +202,21 @@ impl Store {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, StoreError> {
-        let permit = self.0.computing.acquire().await.map_err(|_| StoreError::Interrupted)?;
+        Self::compute_in(self.computing_place().await?, work).await
+    }
+
+    /// One of the few places for computations, for whoever needs memory before he can compute.
+    pub(crate) async fn computing_place(&self) -> Result<SemaphorePermit<'_>, StoreError> {
+        self.0.computing.acquire().await.map_err(|_| StoreError::Interrupted)
+    }
+
+    /// Runs a computation in the place that was taken for it.
+    pub(crate) async fn compute_in<T: Send + 'static>(
+        place: SemaphorePermit<'_>,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, StoreError> {
         let done = tokio::task::spawn_blocking(work).await.map_err(|_| StoreError::Interrupted);
-        drop(permit);
+        drop(place);
         done
     }
 
@@ -207,8 +226,13 @@ impl Store {
     }
 }
 
-/// A time in whole seconds; none when the column is empty or beyond what a calendar has.
-pub(crate) fn instant(row: &Row, column: &str) -> Result<Option<OffsetDateTime>, sqlx::Error> {
+/// A time in whole seconds; none when the column is empty.
+///
+/// # Errors
+/// [`StoreError::Corrupt`] for a number beyond what a calendar has: read as an empty column, a row with such a one
+/// would look like another row, whose code it could carry.
+pub(crate) fn instant(row: &Row, column: &'static str) -> Result<Option<OffsetDateTime>, StoreError> {
     let seconds: Option<i64> = row.try_get(column)?;
-    Ok(seconds.and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok()))
+    let beyond = |_| StoreError::Corrupt { what: "row", id: row.try_get("id").unwrap_or_default(), column };
+    seconds.map(|seconds| OffsetDateTime::from_unix_timestamp(seconds).map_err(beyond)).transpose()
 }

@@ -33,6 +33,21 @@ pub enum StoreError {
         /// Latest migration this program contains.
         known: i64,
     },
+    /// What a gateway remembers of its audit log outside the database cannot be read or written.
+    #[error("cannot use {}", path.display())]
+    AuditGuard {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The end of the audit log in the database is not what its writer wrote: it is not signed any more.
+    #[error("the audit log was altered outside the gateway: {reason}")]
+    AuditAltered {
+        /// What does not fit.
+        reason: String,
+    },
     /// A migration failed; the schema is as it was before that migration.
     #[error("cannot migrate the database")]
     Migration(#[from] sqlx::migrate::MigrateError),
@@ -93,6 +108,24 @@ pub enum StoreError {
         /// Why that does not do.
         reason: &'static str,
     },
+    /// It was changed since the change of it was decided on; nothing was changed.
+    #[error("{what} {id} was changed meanwhile")]
+    Changed {
+        /// Kind of row.
+        what: &'static str,
+        /// Its id.
+        id: String,
+    },
+    /// There are as many of its kind as there may be.
+    #[error("there are {most} of this kind already: {what}")]
+    Full {
+        /// Kind of row.
+        what: &'static str,
+        /// How many there may be.
+        most: usize,
+        /// Of those in force, not of all there ever were.
+        in_force: bool,
+    },
     /// The request itself is wrong, whatever is stored.
     #[error("{what} {id}: {reason}")]
     Unacceptable {
@@ -117,6 +150,12 @@ pub enum StoreError {
     /// A computation did not come to its end; the process is stopping or it panicked.
     #[error("a computation was interrupted")]
     Interrupted,
+    /// The folder of documents cannot be written or read.
+    #[error("the documents' store failed: {reason}")]
+    Blobs {
+        /// Why.
+        reason: String,
+    },
     /// Whether an idempotency key is free cannot be told: too many are asked for, or the database did not answer.
     #[error("the idempotency key cannot be claimed")]
     ClaimsUnavailable,

@@ -6,12 +6,17 @@
 //! the outcome is unknown if it might. An answer is kept only by who still holds the key, so that of two who believe
 //! they do, one fails before its answer leaves.
 
+mod answer;
+
 use std::time::Duration;
 
 use time::OffsetDateTime;
 
-use crate::database::{Dialect, Executor, Row, query};
+use crate::database::{Dialect, Executor, query};
 use crate::{Store, StoreError};
+
+pub(crate) use answer::StoredAnswer;
+pub use answer::{KeptAnswer, UnplacedAnswer};
 
 /// How long an answer is kept.
 const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
@@ -63,17 +68,6 @@ pub enum Claimed {
     Mismatch,
     /// It was begun, by the request of this id, and nobody knows how it ended.
     Unresolved(String),
-}
-
-/// An answer as it is sent again.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeptAnswer {
-    /// Its HTTP status.
-    pub status: u16,
-    /// Names and values of the header fields that are part of it.
-    pub headers: Vec<(String, String)>,
-    /// Its body.
-    pub body: Vec<u8>,
 }
 
 /// Until when a claim counts, Unix seconds.
@@ -139,7 +133,8 @@ impl Store {
     async fn look_at(&self, claim: &Claim, now: i64) -> Result<Found, StoreError> {
         let id = &claim.id;
         let row = query(
-            "SELECT fingerprint, state, instance, leased_until, request_id, expires_at, holder, status, headers, answer
+            "SELECT fingerprint, state, instance, leased_until, request_id, expires_at, holder, status, headers, answer,
+                 sealed, index_at, audit_index
              FROM idempotency_keys WHERE actor = $1 AND route = $2 AND key = $3",
         )
         .bind(&id.actor)
@@ -155,19 +150,15 @@ impl Store {
         if row.try_get::<&[u8], _>("fingerprint")? != claim.fingerprint {
             return Ok(Found::Settled(Claimed::Mismatch));
         }
-        let corrupt = |column| StoreError::Corrupt { what: "idempotency key", id: id.key.clone(), column };
         match row.try_get("state")? {
-            "answered" => {
-                let answer = answer(&row).ok_or_else(|| corrupt("answer"))?;
-                Ok(Found::Settled(Claimed::Answered(answer)))
-            }
+            "answered" => Ok(Found::Settled(Claimed::Answered(self.kept_answer(id, &row)?))),
             "running" => Ok(Found::Begun {
                 instance: row.try_get("instance")?,
                 holder: row.try_get("holder")?,
                 leased_until: row.try_get("leased_until")?,
                 request_id: row.try_get("request_id")?,
             }),
-            _ => Err(corrupt("state")),
+            _ => Err(StoreError::Corrupt { what: "idempotency key", id: id.key.clone(), column: "state" }),
         }
     }
 
@@ -191,7 +182,8 @@ impl Store {
         let done = query(
             "UPDATE idempotency_keys SET
                  fingerprint = $4, state = 'running', instance = $5, leased_until = $6, request_id = $7,
-                 expires_at = $8, holder = $9, status = NULL, headers = NULL, answer = NULL
+                 expires_at = $8, holder = $9, status = NULL, headers = NULL, answer = NULL,
+                 sealed = FALSE, index_at = NULL, audit_index = NULL
              WHERE actor = $1 AND route = $2 AND key = $3 AND holder = $10
                  AND (state = 'running' OR expires_at <= $11)",
         )
@@ -211,12 +203,13 @@ impl Store {
         Ok(done.rows_affected() == 1)
     }
 
-    /// Keeps the answer of a request that holds its key. False if it does not hold it any more.
+    /// Keeps the answer of a request that holds its key, sealed. False if it does not hold it any more.
     ///
     /// # Errors
     /// The database fails.
     pub async fn keep_answer(&self, claim: &Claim, answer: &KeptAnswer) -> Result<bool, StoreError> {
-        Ok(keep_in(self.writer(), claim, answer).await?)
+        let stored = self.stored_answer(claim, answer.clone().into()).await?;
+        Ok(stored.keep(self.writer(), claim, None).await?)
     }
 
     /// Ends a claim on an act that broke off: nobody knows how far it came, and whoever asks again is told so.
@@ -262,14 +255,6 @@ impl Store {
     }
 }
 
-fn answer(row: &Row) -> Option<KeptAnswer> {
-    Some(KeptAnswer {
-        status: row.try_get::<i64, _>("status").ok()?.try_into().ok()?,
-        headers: serde_json::from_str(row.try_get("headers").ok()?).ok()?,
-        body: row.try_get("answer").ok()?,
-    })
-}
-
 /// Gives a key back that is still held.
 pub(crate) async fn release_in<'c>(on: impl Into<Executor<'c>>, claim: &Claim) -> Result<(), sqlx::Error> {
     query(
@@ -283,28 +268,4 @@ pub(crate) async fn release_in<'c>(on: impl Into<Executor<'c>>, claim: &Claim) -
     .execute(on)
     .await?;
     Ok(())
-}
-
-/// Keeps an answer, also within somebody else's transaction; false if the key is not held any more.
-pub(crate) async fn keep_in<'c>(
-    on: impl Into<Executor<'c>>,
-    claim: &Claim,
-    answer: &KeptAnswer,
-) -> Result<bool, sqlx::Error> {
-    let headers =
-        serde_json::to_string(&answer.headers).map_err(|error| sqlx::Error::Encode(error.into()))?;
-    let done = query(
-        "UPDATE idempotency_keys SET state = 'answered', status = $5, headers = $6, answer = $7
-         WHERE actor = $1 AND route = $2 AND key = $3 AND holder = $4 AND state = 'running'",
-    )
-    .bind(&claim.id.actor)
-    .bind(&claim.id.route)
-    .bind(&claim.id.key)
-    .bind(&claim.holder)
-    .bind(i64::from(answer.status))
-    .bind(headers)
-    .bind(&answer.body)
-    .execute(on)
-    .await?;
-    Ok(done.rows_affected() == 1)
 }

@@ -10,7 +10,10 @@ use time::OffsetDateTime;
 use crate::database::{Connection, Transaction, query};
 use crate::keys::{KEY, code, insert_logical, read};
 use crate::protection::{Protection, wraps_a_data_key};
-use crate::{KeyCopy, KeyPurpose, KeyRecord, KeyState, KeyVersion, Spread, Store, StoreError, WrappingKey};
+use crate::{
+    KeyCopy, KeyPurpose, KeyRecord, KeyState, KeyVersion, Spread, Store, StoreError, WrappingKey, mandates,
+    wrapped_keys,
+};
 
 /// A key to be entered; its first version is pending.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -276,6 +279,11 @@ impl Store {
         }
         if wraps_a_data_key(&mut transaction, id, version).await? {
             return Err(refusal(id, found, "a data key is wrapped under it"));
+        }
+        if wrapped_keys::rests_on_key(&mut transaction, id, version).await?
+            || mandates::rests_on_key(&mut transaction, id, version).await?
+        {
+            return Err(refusal(id, found, "wrapped keys that are in use rest on it"));
         }
         set_state(&mut transaction, id, version, KeyState::Destroyed, ("destroyed_at", at)).await?;
         self.commit_key(transaction, id, version).await

@@ -382,6 +382,22 @@ pub(crate) async fn code_all(
     Ok(rows.len() as u64)
 }
 
+/// Gives every key with a good code under another data key one under that in use; answers how many those were.
+pub(crate) async fn renew(
+    connection: &mut Connection<'_>,
+    protection: &Protection,
+) -> Result<u64, StoreError> {
+    let mut renewed = 0;
+    for row in read(connection, None).await? {
+        let code = row.code.as_deref().unwrap_or_default();
+        if protection.is_outdated(code) && protection.check(&image(&row.record, row.revision), code).is_ok() {
+            write_code(connection, protection, &row).await?;
+            renewed += 1;
+        }
+    }
+    Ok(renewed)
+}
+
 async fn write_code(
     connection: &mut Connection<'_>,
     protection: &Protection,

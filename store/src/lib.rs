@@ -1,55 +1,104 @@
-//! All SQL of the gateway, over SQLite or PostgreSQL: apps and their credentials, nonces, keys and their life, key
-//! ceremonies, wrapped keys, what devices did, the license library and the audit log.
+//! All SQL of the gateway, over SQLite or PostgreSQL: people and their accounts, apps, their credentials and signing
+//! policies, changes that wait for approval, nonces, keys and their life, key ceremonies, wrapped keys, what devices did,
+//! electronic seals, standing mandates, the license library, what is on its way to apps and the audit log.
 //!
 //! Invariants: what a call answered is on disk; no other crate speaks SQL; an API key is stored as its
-//! digest only, a custodian's secret as its hash; errors name rows by id and never carry their content.
+//! digest only, a custodian's secret and a person's password as hashes; errors name rows by id and never carry their content.
 //! Statements are plain text with `$N` parameters that SQLite and PostgreSQL read alike.
 
+mod accounts;
+mod approvals;
 mod apps;
 mod audit;
 mod audit_item;
+mod blobs;
 mod ceremonies;
 mod claims;
+mod clock;
 mod credentials;
 mod custodians;
 mod database;
+mod deliveries;
 mod device_history;
 mod error;
+mod habits;
 mod idempotency;
 mod key_life;
 mod keys;
 mod library;
+mod mandates;
 mod nonces;
+mod policies;
+mod policy_counts;
 mod protection;
+mod query_certificates;
+mod rate_use;
 mod replicas;
+mod seals;
+mod stamp_jobs;
+mod stamps;
+mod terms;
+mod timestamps;
+mod webhooks;
 mod words;
 mod wrapped_keys;
 
+pub use accounts::{
+    Account, AccountState, Factor, Grounds, NewAccount, NewSession, PasswordCheck, Patience, Proofs, Role,
+    SecondFactor, Session, SessionKind, Tried, Try, UnusedAccount,
+};
+pub use approvals::{Approval, ApprovalState, Decision, NewApproval, Remainder};
 pub use apps::{App, AppState, Rate, RegisteredApp};
 pub use audit::{
     Archive, ArchiveError, AuditEntry, AuditLog, AuditPage, AuditQuery, AuditSigner, AuditWriter, Broken,
-    CheckpointKeeper, CheckpointRules, CheckpointSignature, CheckpointSigner, DEFAULT_REPLICA, ExportError,
-    ExportOrder, ExportUnreadable, Hash, JudgedKey, Keeping, LogId, LogRecord, Note, NoteError, REMOVAL,
-    Segment, Signed, StoredCheckpoint, StoredEntry, Unsigned, Verification, VerifyOrder, WITNESS, Witness,
-    checkpoint_text, is_consistent, leaf_hash, proof_text, root_from_inclusion, root_of, signed_note,
-    verify_export,
+    CheckpointKeeper, CheckpointRules, CheckpointSignature, CheckpointSigner, DEFAULT_REPLICA, Departure,
+    ExportError, ExportOrder, ExportUnreadable, Hash, JudgedKey, Keeping, LogId, LogRecord, Note, NoteError,
+    REMOVAL, Segment, Signed, StoredCheckpoint, StoredEntry, TreeHead, Unsigned, Verification, VerifyOrder,
+    WITNESS, Witness, checkpoint_text, is_consistent, leaf_hash, proof_text, removal_subject,
+    root_from_inclusion, root_of, signed_note, verify_export,
 };
 pub use audit_item::AuditItem;
+pub use blobs::{Blob, BlobWriter, Blobs};
 pub use ceremonies::{Ceremony, CeremonyState, Confirmation, NewCeremony};
+pub use clock::Moment;
 pub use credentials::{Credential, CredentialKind, Material, NewCredential};
 pub use custodians::Custodian;
 pub use database::{DatabaseAccess, Dialect, PoolFigures, Store};
+pub use deliveries::{Attempted, ClaimLimits, ClaimedDelivery, Delivery, DeliveryState, Notice};
 pub use device_history::{DeviceFigures, DeviceMinute, DeviceSpan, Downsampled};
 pub use error::StoreError;
-pub use idempotency::{Claim, Claimed, IdempotencyId, KeptAnswer, LARGEST_ANSWER};
+pub use idempotency::{Claim, Claimed, IdempotencyId, KeptAnswer, LARGEST_ANSWER, UnplacedAnswer};
 pub use key_life::{NewKey, VersionPlan};
 pub use keys::{
     ExistingKey, KeyCopy, KeyPurpose, KeyRecord, KeyState, KeyVersion, Spread, UnknownPurpose, WrappingKey,
 };
-pub use library::{EntityRecord, LicenseRecord};
-pub use nonces::{NonceSpace, NonceWriter, Nonces};
-pub use protection::{
-    Cell, DataKey, DataKeys, DeviceKey, DeviceSecrets, Protection, RowImage, UnlockError, Unlocked,
+pub use library::{
+    Counts, EntityRecord, Former, Import, LARGEST_PAGE, LibraryCounts, LicenseRecord, NamePage, NamePattern,
+    NameQuery, Outcome, Place,
 };
+pub use mandates::{
+    Grantor, Mandate, MandateChange, MandateEvent, MandateFormat, MandateOrder, MandatePage, MandateQuery,
+    MandateRefusal, MandateState, MandateTerms, MandateUse, NewMandate, TakenOfMandate,
+};
+pub use nonces::{NonceSpace, NonceWriter, Nonces};
+pub use policies::{AppPolicy, NewPolicy, PolicyVersion};
+pub use protection::{
+    Cell, DATA_KEY_CREATED, DataKey, DataKeys, DeviceKey, DeviceSecrets, NextDataKey, Protection,
+    RegisterWatch, RowImage, UnlockError, Unlocked, protected_tables,
+};
+pub use query_certificates::{KeptSnapshot, NewSnapshot, snapshot_subject};
+pub use rate_use::RateUse;
 pub use replicas::{Change, Changes, Hold, Membership};
+pub use seals::{
+    NewSeal, RegisteredSeal, SealChange, SealEvent, SealHolder, SealKind, SealPage, SealQuery, SealRefusal,
+    SealState, SealVersion,
+};
+pub use stamp_jobs::{
+    ClaimedDocument, DocumentCounts, DocumentEnd, DocumentOrder, DocumentState, Failure, JobDocument,
+    NewDocument, NewStampJob, Source, StampJob, StampJobState, StampedDocument, Upload, UploadRoom,
+};
+pub use stamps::{RecordedStamp, Stamp, StampMandate};
+pub use terms::{Room, Terms};
+pub use timestamps::TimestampBlock;
+pub use webhooks::{NewWebhook, Webhook};
 pub use wrapped_keys::WrappedKey;

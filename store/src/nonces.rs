@@ -9,6 +9,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Instant;
 
 use config::AppId;
 use sqlx::AssertSqlSafe;
@@ -18,7 +19,7 @@ use tokio::task::JoinHandle;
 
 use crate::database::{DedicatedConnection, query};
 use crate::words::words;
-use crate::{Store, StoreError};
+use crate::{Moment, Store, StoreError};
 
 /// Most nonces that may wait; the next one is refused.
 const QUEUE: usize = 4096;
@@ -28,8 +29,10 @@ const BATCH: usize = 512;
 const CHUNKS: [usize; 4] = [128, 16, 4, 1];
 /// Longest time somebody waits for the commit.
 const LONGEST_WAIT: std::time::Duration = std::time::Duration::from_secs(5);
-/// Expired nonces are removed every so many seconds, after a batch.
-const SWEEP: i64 = 30;
+/// Longest time a batch may take, when nobody waits for it any more.
+const LONGEST_COMMIT: std::time::Duration = std::time::Duration::from_secs(10);
+/// How often expired nonces are removed, after a batch.
+const SWEEP: std::time::Duration = std::time::Duration::from_secs(30);
 
 words! {
     /// What kind of thing was used once.
@@ -73,7 +76,7 @@ impl Nonces {
             store: store.clone(),
             connection: Some(connection),
             inserts: CHUNKS.map(|rows| (rows, insert_statement(rows))),
-            swept: 0,
+            swept: None,
         };
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(task.run(waiting, stopped));
@@ -104,6 +107,17 @@ impl Nonces {
     }
 }
 
+impl Store {
+    /// Removes nonces whose time is over; answers how many.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn forget_nonces(&self, now: OffsetDateTime) -> Result<u64, StoreError> {
+        let removed = query("DELETE FROM nonces WHERE expires_at < $1").bind(now.unix_timestamp());
+        Ok(removed.execute(self.writer()).await?.rows_affected())
+    }
+}
+
 impl NonceWriter {
     /// Refuses further nonces, writes those that wait and closes the connection.
     pub async fn finish(self) {
@@ -119,8 +133,8 @@ struct Task {
     /// Absent after a failure: the next batch opens a fresh one, which cannot hold half a transaction.
     connection: Option<DedicatedConnection>,
     inserts: [(usize, Arc<str>); CHUNKS.len()],
-    /// When expired nonces were removed last, Unix seconds.
-    swept: i64,
+    /// When expired nonces were removed last.
+    swept: Option<Instant>,
 }
 
 impl Task {
@@ -140,7 +154,9 @@ impl Task {
             if taken == 0 {
                 break;
             }
-            match self.commit(&batch).await {
+            // A server that vanished without a word must not hold the others for as long as the system waits for it.
+            let commit = tokio::time::timeout(LONGEST_COMMIT, self.commit(&batch));
+            match commit.await.unwrap_or(Err(sqlx::Error::PoolTimedOut)) {
                 Ok(mut fresh) => {
                     for waiting in batch.drain(..) {
                         // Taken out, so that of two in one batch only one is the first.
@@ -201,14 +217,17 @@ impl Task {
     /// Removes what has expired, now and then. It is no part of a batch: replicas that remove the same rows may get in
     /// each other's way, and no request is to fail for that.
     async fn sweep(&mut self) {
-        let now = OffsetDateTime::now_utc().unix_timestamp();
-        if now - self.swept < SWEEP {
+        if self.swept.is_some_and(|swept| swept.elapsed() < SWEEP) {
             return;
         }
-        self.swept = now;
-        let removed = query("DELETE FROM nonces WHERE expires_at < $1").bind(now);
-        if let Err(error) = removed.execute(self.store.writer()).await {
-            tracing::warn!(%error, "expired nonces could not be removed; they are tried again later");
+        self.swept = Some(Instant::now());
+        let removed = async {
+            let now = self.store.time_to_remove(Moment::now()).await?;
+            self.store.forget_nonces(now).await
+        };
+        if let Err(error) = removed.await {
+            let error = crate::error::with_causes(&error);
+            tracing::warn!(error, "expired nonces could not be removed; they are tried again later");
         }
     }
 }

@@ -11,15 +11,20 @@
 
 mod data_keys;
 mod keys;
+mod put_back;
+mod rotation;
 mod row;
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-pub use data_keys::{DeviceKey, DeviceSecrets, UnlockError, Unlocked};
+pub use data_keys::{DATA_KEY_CREATED, DeviceKey, DeviceSecrets, UnlockError, Unlocked};
 pub(crate) use data_keys::{is_protected, wraps_a_data_key};
 pub use keys::{DataKey, DataKeys};
+pub use put_back::RegisterWatch;
+use put_back::Revisions;
+pub use rotation::{NextDataKey, protected_tables};
 pub use row::RowImage;
 use zeroize::Zeroizing;
 
@@ -53,6 +58,8 @@ struct Shared {
     locked: AtomicBool,
     refused: AtomicU64,
     altered: Mutex<Altered>,
+    /// Of rows of which an older one was put back: the revision that they have at least.
+    lowest: RwLock<Revisions>,
 }
 
 /// Rows that were refused, by table and id: each is reported once.
@@ -104,7 +111,13 @@ impl Protection {
     /// # Errors
     /// [`StoreError::Locked`].
     pub fn version(&self) -> Result<u32, StoreError> {
-        Ok(self.keys()?.newest().version())
+        Ok(self.keys()?.used().version())
+    }
+
+    /// Makes new values under this version from now on.
+    pub(crate) fn use_version(&self, version: u32) {
+        let mut keys = self.0.keys.write().unwrap_or_else(PoisonError::into_inner);
+        *keys = keys.take().map(|keys| Arc::new(DataKeys::clone(&keys).using(version)));
     }
 
     /// Whether the key of this version is here.
@@ -130,7 +143,7 @@ impl Protection {
     /// [`StoreError::Locked`]; [`StoreError::Interrupted`] when the system gives no random numbers.
     pub fn seal(&self, cell: Cell<'_>, value: &[u8]) -> Result<Vec<u8>, StoreError> {
         let keys = self.keys()?;
-        let key = keys.newest();
+        let key = keys.used();
         let mut sealed = key.version().to_be_bytes().to_vec();
         sealed.extend(key.encrypt(&additional_data(cell, key.version()), value)?);
         Ok(sealed)
@@ -149,11 +162,20 @@ impl Protection {
         opened.ok_or_else(|| StoreError::Altered { what: cell.table, id: cell.row.to_owned() })
     }
 
-    /// Whether a stored value was made under an older data key and should be written anew when its row is.
+    /// The same value of the same place, encrypted under the data key in use.
+    ///
+    /// # Errors
+    /// As of [`open`](Self::open) and [`seal`](Self::seal).
+    pub fn reseal(&self, cell: Cell<'_>, sealed: &[u8]) -> Result<Vec<u8>, StoreError> {
+        self.seal(cell, &self.open(cell, sealed)?)
+    }
+
+    /// Whether a stored value was made under another data key than new ones and should be written anew when its row
+    /// is.
     #[must_use]
     pub fn is_outdated(&self, stored: &[u8]) -> bool {
-        let newest = self.version().ok();
-        split(stored).is_some_and(|(version, _)| newest.is_some_and(|newest| version != newest))
+        let used = self.version().ok();
+        split(stored).is_some_and(|(version, _)| used.is_some_and(|used| version != used))
     }
 
     /// What a value is found by: the same for the same value in the same column, and telling nothing of it. Values
@@ -167,7 +189,7 @@ impl Protection {
         column: &'static str,
         value: &[u8],
     ) -> Result<Vec<u8>, StoreError> {
-        Ok(index_under(self.keys()?.newest(), table, column, value))
+        Ok(index_under(self.keys()?.used(), table, column, value))
     }
 
     /// What a value may be found by, under every data key in use, newest first.
@@ -189,7 +211,7 @@ impl Protection {
     /// [`StoreError::Locked`].
     pub fn code(&self, row: &RowImage) -> Result<Vec<u8>, StoreError> {
         let keys = self.keys()?;
-        let key = keys.newest();
+        let key = keys.used();
         Ok([&key.version().to_be_bytes()[..], &key.row_code(row.octets())].concat())
     }
 
@@ -214,18 +236,40 @@ impl Protection {
         let right = split(code).is_some_and(|(version, code)| {
             keys.version(version).is_some_and(|key| key.row_code_is(row.octets(), code))
         });
-        if right {
+        if right && !self.is_put_back(row) {
             return Ok(());
         }
         self.0.refused.fetch_add(1, Ordering::Relaxed);
-        let mut altered = self.0.altered.lock().unwrap_or_else(PoisonError::into_inner);
-        let name = format!("{} {}", row.table(), row.id());
-        if altered.known.len() < MOST_ALTERED && altered.known.insert(name.clone()) {
-            tracing::error!(row = name, "a row was altered outside the gateway; it is not used");
-            altered.unreported.push(name);
-        }
-        drop(altered);
+        self.report(put_back::name(row.table(), row.id()));
         Err(StoreError::Altered { what: row.table(), id: row.id().to_owned() })
+    }
+
+    /// Refuses a row below this revision from now on; false if that is known.
+    fn refuse_below(&self, row: &str, revision: i64) -> bool {
+        let mut lowest = self.0.lowest.write().unwrap_or_else(PoisonError::into_inner);
+        let known = lowest.insert(row.to_owned(), revision) == Some(revision);
+        drop(lowest);
+        if !known {
+            self.report(row.to_owned());
+        }
+        !known
+    }
+
+    fn is_put_back(&self, row: &RowImage) -> bool {
+        let lowest = self.0.lowest.read().unwrap_or_else(PoisonError::into_inner);
+        // Nobody pays for a name while there is none, which is always.
+        !lowest.is_empty()
+            && lowest
+                .get(&put_back::name(row.table(), row.id()))
+                .is_some_and(|lowest| row.revision() < *lowest)
+    }
+
+    fn report(&self, row: String) {
+        let mut altered = self.0.altered.lock().unwrap_or_else(PoisonError::into_inner);
+        if altered.known.len() < MOST_ALTERED && altered.known.insert(row.clone()) {
+            tracing::error!(row, "a row was altered outside the gateway; it is not used");
+            altered.unreported.push(row);
+        }
     }
 
     fn keys(&self) -> Result<Arc<DataKeys>, StoreError> {

@@ -16,7 +16,12 @@ macro_rules! words {
                 match self { $(Self::$variant => $word,)* }
             }
 
-            pub(crate) fn parse(word: &str) -> Option<Self> {
+            /// All of them, by their words.
+            pub const NAMES: &'static [(&'static str, Self)] = &[$(($word, Self::$variant),)*];
+
+            /// What a word is for.
+            #[must_use]
+            pub fn parse(word: &str) -> Option<Self> {
                 match word { $($word => Some(Self::$variant),)* _ => None }
             }
         }

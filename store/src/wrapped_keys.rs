@@ -6,7 +6,7 @@
 use config::{GroupId, KeyId};
 use time::OffsetDateTime;
 
-use crate::database::{Row, instant, query};
+use crate::database::{Connection, Query, Row, instant, query};
 use crate::{Store, StoreError, WrappingKey};
 
 const WRAPPED_KEY: &str = "wrapped key";
@@ -57,24 +57,8 @@ impl Store {
     /// [`StoreError::AlreadyExists`] for a known id; [`StoreError::RuleBroken`] for an unknown algorithm, an
     /// empty owner, public key or blob.
     pub async fn insert_wrapped_key(&self, key: &WrappedKey) -> Result<(), StoreError> {
-        query(
-            "INSERT INTO wrapped_keys (key_id, owner, group_id, wrapping_key, wrapping_key_version, algorithm,
-                 public_key, blob, mac, created_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
-        )
-        .bind(key.id.as_str())
-        .bind(&key.owner)
-        .bind(key.group.as_str())
-        .bind(key.wrapping_key.id.as_str())
-        .bind(key.wrapping_key.version)
-        .bind(&key.algorithm)
-        .bind(&key.public_key)
-        .bind(&key.blob)
-        .bind(&key.mac[..])
-        .bind(key.created_at.unix_timestamp())
-        .execute(self.writer())
-        .await
-        .map_err(|error| StoreError::from_insert(WRAPPED_KEY, key.id.as_str(), error))?;
+        let inserted = insertion(key).execute(self.writer()).await;
+        inserted.map_err(|error| StoreError::from_insert(WRAPPED_KEY, key.id.as_str(), error))?;
         Ok(())
     }
 
@@ -109,14 +93,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`]; [`StoreError::NotAllowed`] when it is destroyed already.
     pub async fn destroy_wrapped_key(&self, id: &KeyId, at: OffsetDateTime) -> Result<(), StoreError> {
-        let destroyed = query(
-            "UPDATE wrapped_keys SET blob = $3, destroyed_at = $2 WHERE key_id = $1 AND destroyed_at IS NULL",
-        )
-        .bind(id.as_str())
-        .bind(at.unix_timestamp())
-        .bind(&[][..])
-        .execute(self.writer())
-        .await?;
+        let destroyed = destruction(id, at).execute(self.writer()).await?;
         if destroyed.rows_affected() == 1 {
             return Ok(());
         }
@@ -129,6 +106,50 @@ impl Store {
             None => StoreError::NotFound { what, id: id_text },
         })
     }
+}
+
+/// The statement that adds a wrapped key.
+pub(crate) fn insertion(key: &WrappedKey) -> Query<'_> {
+    query(
+        "INSERT INTO wrapped_keys (key_id, owner, group_id, wrapping_key, wrapping_key_version, algorithm,
+             public_key, blob, mac, created_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+    )
+    .bind(key.id.as_str())
+    .bind(&key.owner)
+    .bind(key.group.as_str())
+    .bind(key.wrapping_key.id.as_str())
+    .bind(key.wrapping_key.version)
+    .bind(&key.algorithm)
+    .bind(&key.public_key)
+    .bind(&key.blob)
+    .bind(&key.mac[..])
+    .bind(key.created_at.unix_timestamp())
+}
+
+/// The statement that destroys a wrapped key, if it is not destroyed yet.
+pub(crate) fn destruction(id: &KeyId, at: OffsetDateTime) -> Query<'_> {
+    query("UPDATE wrapped_keys SET blob = $3, destroyed_at = $2 WHERE key_id = $1 AND destroyed_at IS NULL")
+        .bind(id.as_str())
+        .bind(at.unix_timestamp())
+        .bind(&[][..])
+}
+
+/// Whether a wrapped key that is not destroyed could not be used without this version of a key in the devices.
+pub(crate) async fn rests_on_key(
+    connection: &mut Connection<'_>,
+    key: &KeyId,
+    version: u32,
+) -> Result<bool, sqlx::Error> {
+    let found = query(
+        "SELECT 1 FROM wrapped_keys
+         WHERE wrapping_key = $1 AND wrapping_key_version = $2 AND destroyed_at IS NULL LIMIT 1",
+    )
+    .bind(key.as_str())
+    .bind(version)
+    .fetch_optional(connection)
+    .await?;
+    Ok(found.is_some())
 }
 
 fn wrapped_from_row(row: &Row) -> Result<WrappedKey, StoreError> {

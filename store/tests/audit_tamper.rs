@@ -24,6 +24,7 @@ on_both_databases! {
     what_was_cut_off_with_all_its_traces_is_found_by_a_checkpoint_known_elsewhere,
     a_log_written_anew_under_another_key_is_found_by_whoever_knows_the_key,
     every_edit_deletion_reordering_and_truncation_in_the_archive_is_found,
+    a_log_is_intact_also_while_its_entries_are_moved_into_the_archive,
     the_log_goes_on_over_its_archive_and_what_was_not_archived_cannot_be_deleted,
     an_export_is_verified_as_a_whole_and_in_parts_and_no_change_to_it_goes_unnoticed,
 }
@@ -49,7 +50,7 @@ async fn write_archived_log(database: &Database, folder: &Path) {
         Database::Postgres(_) => "DROP TRIGGER audit_entries_no_change ON audit_entries",
     };
     let mut raw = database.raw().await;
-    for statement in [entries_stay, "UPDATE audit_entries SET written_at = 0 WHERE idx < 600"] {
+    for statement in [entries_stay, &written_when_it_happened(600)] {
         raw.execute(statement).await.unwrap();
     }
     let store = database.create().await;
@@ -59,6 +60,14 @@ async fn write_archived_log(database: &Database, folder: &Path) {
     assert_eq!((segment.start, segment.until), (0, 512));
     assert_eq!(store.archive_audit(&record, &archive, old).await.unwrap(), None);
     store.close().await;
+}
+
+/// Makes the first entries as old as they say they are.
+fn written_when_it_happened(until: u64) -> String {
+    format!(
+        "UPDATE audit_entries SET written_at = {} WHERE idx < {until}",
+        audit_support::AT.unix_timestamp()
+    )
 }
 
 fn archive(folder: &Path) -> Archive {
@@ -283,6 +292,38 @@ fn archived_file(folder: &Path) -> PathBuf {
     folder.join("audit/1/000000000000-000000000512.jsonl")
 }
 
+async fn a_log_is_intact_also_while_its_entries_are_moved_into_the_archive(database: &Database) {
+    let folder = tempfile::tempdir().unwrap();
+    write_log(database).await;
+    let entries_stay = match database {
+        Database::Sqlite(_) => "DROP TRIGGER audit_entries_no_update",
+        Database::Postgres(_) => "DROP TRIGGER audit_entries_no_change ON audit_entries",
+    };
+    let mut raw = database.raw().await;
+    for statement in [entries_stay, &written_when_it_happened(1290)] {
+        raw.execute(statement).await.unwrap();
+    }
+    let store = database.create().await;
+    let record = store.audit_logs().await.unwrap().remove(0);
+    let archive = archive(folder.path());
+    let order = VerifyOrder { archive: Some(&archive), notes: &[], judge: &anybody };
+    let old = OffsetDateTime::now_utc() - time::Duration::DAY;
+    // After the first thousand was read from the database, its successors are where they were not before.
+    let mut moved = None;
+    let found = store.verify_audit(&record, &order, |read, _| {
+        if moved.is_none() {
+            let work = store.archive_audit(&record, &archive, old);
+            let segment = tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(work));
+            moved = Some((read, segment.unwrap().unwrap().until));
+        }
+    });
+    let found = found.await.unwrap();
+    assert_eq!(moved, Some((1000, 1280)));
+    assert!(found.intact, "{:?}", found.findings);
+    assert_eq!((found.until, found.unsigned), (SIZE, 0));
+    store.close().await;
+}
+
 async fn every_edit_deletion_reordering_and_truncation_in_the_archive_is_found(database: &Database) {
     let folder = tempfile::tempdir().unwrap();
     write_archived_log(database, folder.path()).await;
@@ -356,24 +397,29 @@ async fn the_log_goes_on_over_its_archive_and_what_was_not_archived_cannot_be_de
     kept.finish().await.close().await;
     let mut raw = database.raw().await;
     let zero = format!("x'{}'", "00".repeat(32));
-    for statement in [
-        "DELETE FROM audit_entries WHERE idx = 512",
-        "DELETE FROM audit_entries",
-        "DELETE FROM audit_segments",
-        "UPDATE audit_segments SET until = 1024",
-        &format!(
-            "INSERT INTO audit_segments (log, start, until, name, digest, written_at, archived_at)
-             VALUES (1, 768, 1024, 'y', {zero}, 0, 0)"
+    let segment = format!(
+        "INSERT INTO audit_segments (log, start, until, name, digest, written_at, archived_at)
+         VALUES (1, 768, 1024, 'y', {zero}, 0, 0)"
+    );
+    let tile = format!("UPDATE audit_tiles SET root = {zero}");
+    for (statement, words) in [
+        ("DELETE FROM audit_entries WHERE idx = 512", "append-only"),
+        ("DELETE FROM audit_entries", "append-only"),
+        ("DELETE FROM audit_segments", "never forgotten"),
+        ("UPDATE audit_segments SET until = 1024", "what was archived does not change"),
+        (segment.as_str(), "the archive grows by the next entry only"),
+        ("DELETE FROM audit_checkpoints", "the newest checkpoint stays"),
+        ("UPDATE audit_checkpoints SET note = ''", "a checkpoint does not change"),
+        (
+            "INSERT INTO audit_checkpoints (log, size, at, signer, note) VALUES (1, 7, 0, 1, '')",
+            "a checkpoint covers more than the one before",
         ),
-        "DELETE FROM audit_checkpoints",
-        "UPDATE audit_checkpoints SET note = ''",
-        "INSERT INTO audit_checkpoints (log, size, at, signer, note) VALUES (1, 7, 0, 1, '')",
-        &format!("UPDATE audit_tiles SET root = {zero}"),
-        "DELETE FROM audit_tiles",
-        "UPDATE audit_signers SET name = 'z'",
-        "DELETE FROM audit_logs",
+        (tile.as_str(), "a tile does not change"),
+        ("DELETE FROM audit_tiles", "is never deleted"),
+        ("UPDATE audit_signers SET name = 'z'", "who signed does not change"),
+        ("DELETE FROM audit_logs", "is never deleted"),
     ] {
-        assert!(raw.execute(statement).await.is_err(), "{statement}");
+        raw.refused(statement, &[words]).await;
     }
     let found = verify_archived(database, folder.path()).await;
     assert!(found.intact && found.until == SIZE + 50, "{found:?}");

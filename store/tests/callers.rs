@@ -4,8 +4,13 @@
 
 mod support;
 
+use std::collections::BTreeSet;
+
 use config::AppId;
-use store::{App, AppState, Credential, Material, NewCredential, NonceSpace, Nonces, Store, StoreError};
+use store::{
+    App, AppState, Credential, Material, NewCredential, NewPolicy, NonceSpace, Nonces, Room, Store,
+    StoreError, Terms,
+};
 use support::{Database, on_both_databases};
 use time::macros::datetime;
 use time::{Duration, OffsetDateTime};
@@ -18,6 +23,8 @@ on_both_databases! {
     every_change_raises_the_revision,
     a_nonce_is_new_once_also_among_many_at_a_time,
     a_nonce_is_remembered_over_a_restart_and_forgotten_when_it_has_expired,
+    what_was_decided_on_an_older_register_changes_no_app,
+    of_many_at_once_no_more_get_in_than_there_is_room_for,
 }
 
 const AT: OffsetDateTime = datetime!(2026-05-06 07:08:09 UTC);
@@ -158,7 +165,7 @@ async fn every_change_raises_the_revision(database: &Database) {
     raised("state").await;
     store.update_app(&App::new(id("one"), "another name"), AT).await.unwrap();
     raised("change").await;
-    store.set_app_keys(&id("one"), &[].into()).await.unwrap();
+    store.set_app_keys(&id("one"), &[].into(), AT).await.unwrap();
     raised("keys").await;
     store.freeze_app(&id("one"), "r", AT).await.unwrap();
     raised("freeze").await;
@@ -207,4 +214,75 @@ async fn a_nonce_is_remembered_over_a_restart_and_forgotten_when_it_has_expired(
         writer.finish().await;
         store.close().await;
     }
+}
+
+async fn what_was_decided_on_an_older_register_changes_no_app(database: &Database) {
+    let store = with_apps(database).await;
+    let one = id("one");
+    let seen = Terms::from(AT).since(Some(store.app_revision().await.unwrap()));
+    store.set_app_state(&one, AppState::Locked, "attack", AT).await.unwrap();
+    let policy = NewPolicy { app: &one, rules: "[]", reason: "r", actor: "a", replaces: None };
+    let key = credential("c", Material::Sm2(vec![1]));
+    for refused in [
+        store.set_app_state(&one, AppState::Enabled, "as approved", seen).await,
+        store.update_app(&App::new(one.clone(), "another name"), seen).await,
+        store.set_app_keys(&one, &BTreeSet::new(), seen).await,
+        store.add_credential(&one, &key, None, seen).await,
+        store.set_policy(&policy, seen).await.map(drop),
+    ] {
+        assert!(matches!(refused, Err(StoreError::Changed { .. })), "{refused:?}");
+    }
+    let app = store.apps().await.unwrap().swap_remove(0);
+    assert_eq!((app.state, app.reason.as_str(), app.name.as_str()), (AppState::Locked, "attack", "one"));
+    assert!(credentials(&store, "one").await.is_empty());
+    let seen = Terms::from(AT).since(Some(store.app_revision().await.unwrap()));
+    store.set_app_state(&one, AppState::Enabled, "as approved", seen).await.unwrap();
+    store.set_app_state(&one, AppState::Enabled, "twice", seen).await.unwrap_err();
+}
+
+async fn of_many_at_once_no_more_get_in_than_there_is_room_for(database: &Database) {
+    let store = with_apps(database).await;
+    let few = Terms::from(AT).within(Room { in_force: 2, ever: 3 });
+    let at_once = |first: u8| {
+        let adding: Vec<_> = (first..first + 8)
+            .map(|number| {
+                let (store, name) = (store.clone(), format!("c{number}"));
+                let new = credential(&name, Material::Sm2(vec![number]));
+                tokio::spawn(async move { (store.add_credential(&id("one"), &new, None, few).await, name) })
+            })
+            .collect();
+        async move {
+            let mut entered = Vec::new();
+            for adding in adding {
+                match adding.await.unwrap() {
+                    (Ok(()), name) => entered.push(name),
+                    (Err(error), _) => assert!(matches!(error, StoreError::Full { .. }), "{error:?}"),
+                }
+            }
+            entered
+        }
+    };
+    let entered = at_once(0).await;
+    assert_eq!(entered.len(), 2, "in force at a time");
+    let other = credential("p", Material::P256(vec![1]));
+    store.add_credential(&id("other"), &other, None, few).await.unwrap();
+    store.revoke_credential(&id("one"), &entered[0], "r", AT).await.unwrap();
+    store.revoke_credential(&id("one"), &entered[1], "r", AT).await.unwrap();
+    assert_eq!(at_once(100).await.len(), 1, "three at all");
+
+    let entering: Vec<_> = (0..6)
+        .map(|number| {
+            let (store, app) = (store.clone(), App::new(id(&format!("app-{number}")), "app"));
+            let terms = Terms::from(AT).within(Room::of(4));
+            tokio::spawn(async move { store.insert_app(&app, &[], terms).await })
+        })
+        .collect();
+    for entering in entering {
+        let entered = entering.await.unwrap();
+        assert!(
+            matches!(entered, Ok(()) | Err(StoreError::Full { what: "app", most: 4, .. })),
+            "{entered:?}"
+        );
+    }
+    assert_eq!(store.apps().await.unwrap().len(), 4);
 }

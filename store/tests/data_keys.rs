@@ -4,10 +4,11 @@
 
 mod support;
 
-use config::{AppId, GroupId, KeyId, Secret};
+use config::{AccountName, AppId, GroupId, KeyId, Secret};
 use store::{
-    App, AppState, Cell, DeviceKey, DeviceSecrets, ExistingKey, KeyPurpose, Material, NewCredential, NewKey,
-    Spread, Store, StoreError, UnlockError, Unlocked, VersionPlan,
+    App, AppState, Cell, Claim, Claimed, DeviceKey, DeviceSecrets, ExistingKey, IdempotencyId, KeptAnswer,
+    KeyPurpose, Material, NewAccount, NewCredential, NewKey, Role, Spread, Store, StoreError, UnlockError,
+    Unlocked, VersionPlan,
 };
 use support::{Database, on_both_databases};
 use time::OffsetDateTime;
@@ -21,10 +22,16 @@ on_both_databases! {
     devices_with_another_key_do_not_open_it,
     a_new_version_of_the_key_in_the_devices_takes_the_data_key_over,
     data_keys_that_were_deleted_are_not_made_anew_over_altered_rows,
+    the_next_data_key_is_used_when_its_time_has_come_and_rows_are_protected_anew,
+    a_renewal_that_is_killed_is_taken_up_again_until_all_is_under_the_new_data_key,
+    a_data_key_that_is_gone_at_the_start_is_not_made_anew,
     a_key_that_was_altered_by_sql_is_not_used,
     a_custodian_that_was_altered_or_entered_by_sql_confirms_nothing,
     an_app_or_credential_that_was_altered_or_entered_by_sql_is_not_used,
     shared_secrets_and_contacts_are_sealed,
+    taking_power_away_gives_no_row_a_good_code_that_had_none,
+    an_answer_that_may_name_people_is_sealed_while_it_is_kept,
+    whatever_kind_of_row_has_a_code_tells_that_there_was_a_data_key,
 }
 
 const AT: OffsetDateTime = datetime!(2024-05-06 07:08:09 UTC);
@@ -172,6 +179,153 @@ async fn data_keys_that_were_deleted_are_not_made_anew_over_altered_rows(databas
     assert_eq!(ids(&store.keys().await.unwrap()), ["sys-mac"], "the altered row stays altered");
 }
 
+async fn the_next_data_key_is_used_when_its_time_has_come_and_rows_are_protected_anew(database: &Database) {
+    let after = |seconds| AT + std::time::Duration::from_secs(seconds);
+    let store = site(database).await;
+    assert!(matches!(
+        store.make_data_key(&Devices(1), AT).await,
+        Err(UnlockError::Store(StoreError::Locked))
+    ));
+    store.unlock(&Devices(1), AT).await.unwrap();
+    store.add_custodian("b", "correct horse battery", AT).await.unwrap();
+    let sealed = store.protection().seal(CELL, b"canary").unwrap();
+    let other = reopened(database).await;
+    other.unlock(&Devices(1), AT).await.unwrap();
+
+    let failed = store.make_data_key(&Nobody, AT).await.unwrap_err();
+    assert!(matches!(failed, UnlockError::Devices(_)), "{failed:?}");
+    let next = store.make_data_key(&Devices(1), AT).await.unwrap();
+    assert_eq!((next.version, next.used_from), (2, after(60)));
+    // The others learn of it before it is used, and nobody makes a third.
+    for gateway in [&store, &other] {
+        assert_eq!(gateway.unlock(&Devices(1), after(5)).await.unwrap(), Unlocked::Opened);
+        assert_eq!(gateway.protection().version().unwrap(), 1);
+        let third = gateway.make_data_key(&Devices(1), after(6)).await.unwrap_err();
+        assert!(matches!(third, UnlockError::Store(StoreError::AlreadyExists { .. })), "{third:?}");
+    }
+    // No device is asked for what is in memory.
+    assert_eq!(store.unlock(&Nobody, after(60)).await.unwrap(), Unlocked::Switched { version: 2 });
+    assert_eq!(store.protection().version().unwrap(), 2);
+    assert!(store.protection().is_outdated(&sealed));
+    assert_eq!(&**store.protection().open(CELL, &sealed).unwrap(), b"canary");
+
+    // A row that somebody altered does not get a good code.
+    database.raw().await.execute("UPDATE custodians SET enabled = FALSE WHERE name = 'b'").await.unwrap();
+    assert_eq!(store.renew_protection().await.unwrap(), 3);
+    assert_eq!(store.renew_protection().await.unwrap(), 0);
+    let late = reopened(database).await;
+    assert_eq!(late.unlock(&Devices(1), after(61)).await.unwrap(), Unlocked::Opened);
+    assert_eq!(late.protection().version().unwrap(), 2);
+    for gateway in [&store, &other, &late] {
+        assert_eq!(ids(&gateway.keys().await.unwrap()), ["stamp", "sys-mac"]);
+        let custodians = gateway.custodians().await.unwrap();
+        assert_eq!(custodians.len(), 1, "{custodians:?}");
+        assert!(gateway.verify_custodian("a", "correct horse battery").await.unwrap());
+    }
+}
+
+/// The versions of the data keys under which values of a column stand, by what is before each.
+async fn versions(database: &Database, column: &str, from: &str) -> Vec<String> {
+    let head = match database.is_sqlite() {
+        true => format!("hex(substr({column}, 1, 4))"),
+        false => format!("encode(substr({column}, 1, 4), 'hex')"),
+    };
+    let select =
+        format!("SELECT {head} FROM (SELECT {column} FROM {from}) AS them WHERE {column} IS NOT NULL");
+    let mut found = database.raw().await.texts(&select).await;
+    found.sort();
+    found.dedup();
+    found
+}
+
+async fn a_renewal_that_is_killed_is_taken_up_again_until_all_is_under_the_new_data_key(database: &Database) {
+    let later = AT + std::time::Duration::from_secs(61);
+    let store = site(database).await;
+    store.unlock(&Devices(1), AT).await.unwrap();
+    let secret = |at: u8| Material::HmacSm3(Secret::new(vec![at; 32]));
+    for number in 0..40 {
+        let mut app = App::new(app_id(&format!("app-{number}")), "app");
+        app.contacts = vec![format!("person {number}")];
+        store.insert_app(&app, &[credential(&format!("c-{number}"), secret(number))], AT).await.unwrap();
+    }
+    store.make_data_key(&Devices(1), AT).await.unwrap();
+    store.unlock(&Devices(1), later).await.unwrap();
+    database.raw().await.execute("UPDATE apps SET scopes = '[\"apps\"]' WHERE id = 'app-7'").await.unwrap();
+
+    // Ended anywhere, as a killed process ends: what was not committed is gone with its connection.
+    let mut polls = 0_u32;
+    loop {
+        let gateway = reopened(database).await;
+        gateway.unlock(&Devices(1), later).await.unwrap();
+        assert_eq!(gateway.protection().version().unwrap(), 2);
+        let known = gateway.registered_apps().await.unwrap();
+        assert_eq!(known.len(), 39, "all but the altered one are used at every moment");
+        for app in &known {
+            let number: u8 = app.app.id.as_str()[4..].parse().unwrap();
+            assert_eq!(app.app.contacts, [format!("person {number}")]);
+            let Material::HmacSm3(held) = &app.credentials[0].material else { panic!("{app:?}") };
+            assert_eq!(held.expose(), &vec![number; 32]);
+        }
+        let mut left = polls;
+        let mut work = std::pin::pin!(gateway.renew_protection());
+        let done = std::future::poll_fn(|context| match work.as_mut().poll(context) {
+            std::task::Poll::Pending if left == 0 => std::task::Poll::Ready(None),
+            std::task::Poll::Pending => {
+                left -= 1;
+                std::task::Poll::Pending
+            }
+            ready => ready.map(Some),
+        });
+        match done.await {
+            None => polls = polls * 2 + 1,
+            Some(rows) => {
+                rows.unwrap(); // how many were left depends on where the last one ended
+                break;
+            }
+        }
+    }
+    assert!(polls > 0, "it was ended at least once");
+    for (column, from) in [
+        ("code", "keys"),
+        ("code", "custodians"),
+        ("code", "app_credentials"),
+        ("material", "app_credentials"),
+        ("code", "apps WHERE id <> 'app-7'"),
+        ("contacts", "apps WHERE id <> 'app-7'"),
+    ] {
+        assert_eq!(versions(database, column, from).await, ["00000002"], "{column} of {from}");
+    }
+    assert_eq!(store.registered_apps().await.unwrap().len(), 39, "the altered one is as it was");
+}
+
+async fn a_data_key_that_is_gone_at_the_start_is_not_made_anew(database: &Database) {
+    let store = site(database).await;
+    store.unlock(&Devices(1), AT).await.unwrap();
+    drop(store);
+    let mut raw = database.raw().await;
+    let on = if database.is_sqlite() { "" } else { " ON data_keys" };
+    raw.execute(&format!("DROP TRIGGER data_keys_no_delete{on}")).await.unwrap();
+    raw.execute("DELETE FROM data_keys").await.unwrap();
+    raw.execute("UPDATE keys SET label = 'other' WHERE id = 'stamp'").await.unwrap();
+    let again = reopened(database).await.unlock(&Devices(1), AT).await;
+    assert!(matches!(again, Err(UnlockError::Gone)), "{again:?}");
+
+    // Also where whoever did it took the codes away: the audit log says that there was one.
+    for table in ["keys", "custodians"] {
+        raw.execute(&format!("UPDATE {table} SET code = NULL")).await.unwrap();
+    }
+    let entry = br#"{"action":"data_key.create","outcome":"ok"}"#;
+    let hex: String = entry.iter().map(|octet| format!("{octet:02x}")).collect();
+    raw.execute(&format!(
+        "INSERT INTO audit_entries (log, idx, written_at, entry, leaf_hash) VALUES (1, 0, 0, x'{hex}', x'{}')",
+        "00".repeat(32)
+    ))
+    .await
+    .unwrap();
+    let again = reopened(database).await.unlock(&Devices(1), AT).await;
+    assert!(matches!(again, Err(UnlockError::Gone)), "{again:?}");
+}
+
 async fn a_key_that_was_altered_by_sql_is_not_used(database: &Database) {
     let changes = [
         "UPDATE key_copies SET certificate_chain = 'other' WHERE key_id = 'stamp'",
@@ -278,7 +432,7 @@ async fn an_app_or_credential_that_was_altered_or_entered_by_sql_is_not_used(dat
     let window = app_id("window");
     altered(store.set_app_state(&window, AppState::Enabled, "r", AT).await);
     altered(store.update_app(&App::new(window.clone(), "window"), AT).await);
-    altered(store.set_app_keys(&window, &[].into()).await);
+    altered(store.set_app_keys(&window, &[].into(), AT).await);
     altered(store.add_credential(&app_id("office"), &key("o3"), Some(("o1", AT)), AT).await);
     assert_eq!(apps(&store).await, ["office:"], "no act mends what was altered");
     // What takes power away is done all the same.
@@ -287,6 +441,78 @@ async fn an_app_or_credential_that_was_altered_or_entered_by_sql_is_not_used(dat
     let known = store.registered_apps().await.unwrap();
     assert!(known.iter().all(|known| known.app.id != window));
     assert!(known[0].credentials.iter().all(|held| !held.holds_at(AT)));
+}
+
+async fn taking_power_away_gives_no_row_a_good_code_that_had_none(database: &Database) {
+    let store = site(database).await;
+    let key = |id| credential(id, Material::Sm2(vec![1]));
+    store.insert_app(&App::new(app_id("window"), "window"), &[key("w1"), key("w2")], AT).await.unwrap();
+    store.unlock(&Devices(1), AT).await.unwrap();
+    let mut raw = database.raw().await;
+    for (id, revoked_at) in
+        [("own", "NULL, NULL"), ("never", "9000000000000000000, 'gone'"), ("then", "5, 'gone'")]
+    {
+        let insert = format!(
+            "INSERT INTO app_credentials (id, app, kind, material, label, not_before, created_at, revision,
+             revoked_at, revoked_reason)
+             SELECT '{id}', app, kind, x'02', label, not_before, created_at, revision, {revoked_at}
+             FROM app_credentials WHERE id = 'w1'"
+        );
+        raw.execute(&insert).await.unwrap();
+    }
+    // A time beyond the calendar is no empty column: what was revoked that way does not hold again.
+    raw.execute(
+        "UPDATE app_credentials SET revoked_at = 9000000000000000000, revoked_reason = 'gone' WHERE id = 'w2'",
+    )
+    .await
+    .unwrap();
+    assert_eq!(apps(&store).await, ["window:w1"]);
+
+    let window = app_id("window");
+    for id in ["own", "never", "then", "w2"] {
+        store.revoke_credential(&window, id, "r", AT).await.unwrap();
+    }
+    store.freeze_app(&window, "r", AT).await.unwrap();
+    store.set_app_state(&window, AppState::Enabled, "r", AT).await.unwrap();
+    assert_eq!(apps(&store).await, ["window:w1"], "only what the gateway wrote is known");
+    let known = store.registered_apps().await.unwrap();
+    assert!(known[0].credentials.iter().all(|held| !held.holds_at(AT)));
+}
+
+fn claim(key: &str) -> Claim {
+    Claim {
+        id: IdempotencyId { actor: "office".into(), route: "POST /v1/admin/apps".into(), key: key.into() },
+        fingerprint: [1; 32],
+        request_id: "r".into(),
+        instance: "gateway-1/a".into(),
+        holder: format!("holder of {key}"),
+        repeatable: false,
+        lease: std::time::Duration::from_secs(60),
+    }
+}
+
+async fn an_answer_that_may_name_people_is_sealed_while_it_is_kept(database: &Database) {
+    let store = site(database).await;
+    store.unlock(&Devices(1), AT).await.unwrap();
+    let answer = KeptAnswer { status: 201, headers: vec![], body: b"canary-90ab".to_vec() };
+    assert_eq!(store.claim_idempotency(&claim("k"), AT).await.unwrap(), Claimed::Ours);
+    assert!(store.keep_answer(&claim("k"), &answer).await.unwrap());
+    assert_eq!(store.claim_idempotency(&claim("k"), AT).await.unwrap(), Claimed::Answered(answer));
+    let stored = database.contents();
+    for shown in
+        ["canary-90ab".to_owned(), "canary-90ab".bytes().map(|octet| format!("{octet:02x}")).collect()]
+    {
+        assert!(!stored.windows(shown.len()).any(|window| window == shown.as_bytes()), "{shown}");
+    }
+    // Another key's answer in its place is not taken for it.
+    assert_eq!(store.claim_idempotency(&claim("l"), AT).await.unwrap(), Claimed::Ours);
+    let other = KeptAnswer { status: 201, headers: vec![], body: b"other".to_vec() };
+    assert!(store.keep_answer(&claim("l"), &other).await.unwrap());
+    let moved = "UPDATE idempotency_keys SET answer = (SELECT answer FROM idempotency_keys WHERE key = 'l')
+                 WHERE key = 'k'";
+    database.raw().await.execute(moved).await.unwrap();
+    let found = store.claim_idempotency(&claim("k"), AT).await;
+    assert!(matches!(found, Err(StoreError::Altered { .. })), "{found:?}");
 }
 
 async fn shared_secrets_and_contacts_are_sealed(database: &Database) {
@@ -327,4 +553,29 @@ async fn shared_secrets_and_contacts_are_sealed(database: &Database) {
     assert!(matches!(refused, Err(StoreError::Locked)), "{refused:?}");
     again.unlock(&Devices(1), AT).await.unwrap();
     assert_eq!(exposed(again).await, (vec![wanted.expose().clone()], window.contacts));
+}
+
+async fn whatever_kind_of_row_has_a_code_tells_that_there_was_a_data_key(database: &Database) {
+    let store = site(database).await;
+    store.unlock(&Devices(1), AT).await.unwrap();
+    let (name, roles) = (AccountName::parse("wang.lei").unwrap(), [Role::Operator].into());
+    let account = NewAccount {
+        name: &name,
+        display_name: "n",
+        roles: &roles,
+        password: "kT7-vepo-Quag",
+        one_time_until: None,
+    };
+    store.insert_account(&account, AT).await.unwrap();
+    drop(store);
+    let mut raw = database.raw().await;
+    let on = if database.is_sqlite() { "" } else { " ON data_keys" };
+    raw.execute(&format!("DROP TRIGGER data_keys_no_delete{on}")).await.unwrap();
+    raw.execute("DELETE FROM data_keys").await.unwrap();
+    for table in ["keys", "custodians", "apps", "app_credentials"] {
+        raw.execute(&format!("UPDATE {table} SET code = NULL")).await.unwrap();
+    }
+    // Nothing is on record here, and only the account has a code.
+    let again = reopened(database).await.unlock(&Devices(1), AT).await;
+    assert!(matches!(again, Err(UnlockError::Gone)), "{again:?}");
 }

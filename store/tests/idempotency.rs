@@ -9,7 +9,11 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use store::{AuditEntry, AuditLog, Claim, Claimed, IdempotencyId, Keeping, KeptAnswer, Store, StoreError};
+use config::AppId;
+use store::{
+    AuditEntry, AuditLog, Claim, Claimed, DataKey, DataKeys, IdempotencyId, Keeping, KeptAnswer, Moment,
+    NonceSpace, Nonces, Store, StoreError, UnplacedAnswer,
+};
 use support::{Database, on_both_databases};
 use time::OffsetDateTime;
 use time::macros::datetime;
@@ -21,10 +25,13 @@ on_both_databases! {
     an_abandoned_key_is_taken_over_only_where_that_does_no_harm,
     a_run_that_is_over_holds_no_key,
     an_answer_is_kept_with_its_entry_or_neither_is,
+    an_answer_that_is_kept_with_its_entry_is_sealed_and_says_where_the_entry_stands,
     claims_that_wait_together_are_written_together,
     who_goes_away_before_it_has_its_key_leaves_it_free,
     a_claim_whose_answer_was_lost_is_its_own,
+    a_claim_that_was_made_after_its_claimer_was_refused_is_given_back,
     what_is_over_is_forgotten_and_nothing_else,
+    a_clock_that_jumps_forward_forgets_nothing_and_frees_no_key,
 }
 
 const AT: OffsetDateTime = datetime!(2024-05-06 07:08:09 UTC);
@@ -171,7 +178,8 @@ async fn an_answer_is_kept_with_its_entry_or_neither_is(database: &Database) {
     let store = database.create().await;
     let (log, writer) = AuditLog::start(&store).await.unwrap();
     let keeping = |claim: Claim| {
-        Some(Keeping { claim: Arc::new(claim), answer: Box::new(|index| kept(&format!("entry {index}"))) })
+        let answer = UnplacedAnswer { answer: kept("entry  is its own"), index_at: Some(6) };
+        Some(Keeping { claim: Arc::new(claim), answer })
     };
     let (held, lost) = (claim("held", "first"), claim("lost", "first"));
     for claim in [&held, &lost] {
@@ -191,9 +199,46 @@ async fn an_answer_is_kept_with_its_entry_or_neither_is(database: &Database) {
     given.sort_unstable();
     assert_eq!(given, [0, 1, 2]);
     let answered = store.claim_idempotency(&claim("held", "again"), AT).await.unwrap();
-    assert_eq!(answered, Claimed::Answered(kept(&format!("entry {with_key}"))));
+    assert_eq!(answered, Claimed::Answered(kept(&format!("entry {with_key} is its own"))));
     let stored = log.entries(0, 10).await.unwrap();
     assert!(stored.iter().all(|stored| !String::from_utf8_lossy(&stored.entry).contains("lost")));
+    writer.finish().await;
+}
+
+async fn an_answer_that_is_kept_with_its_entry_is_sealed_and_says_where_the_entry_stands(
+    database: &Database,
+) {
+    const HEAD: &str = r#"{"audit_index":"#;
+    let store = database.create().await;
+    store.protection().unlock(DataKeys::new(vec![DataKey::new(1, &[7; 32])]).unwrap());
+    let (log, writer) = AuditLog::start(&store).await.unwrap();
+    log.append(entry("before")).await.unwrap();
+    // One is sealed at once, one beside the threads that serve.
+    for (key, octets) in [("small", 100), ("large", 300_000)] {
+        let body =
+            |index: &str| format!("{HEAD}{index},\"document\":\"{}\"}}", "canary-c0de".repeat(octets / 10));
+        let answer = KeptAnswer { status: 201, headers: vec![], body: body("").into_bytes() };
+        let answer = UnplacedAnswer { answer, index_at: Some(HEAD.len()) };
+        assert_eq!(store.claim_idempotency(&claim(key, "h"), AT).await.unwrap(), Claimed::Ours);
+        let keeping = Keeping { claim: claim(key, "h").into(), answer };
+        let index = log.append_keeping(entry(key), Some(keeping)).await.unwrap();
+        let Claimed::Answered(kept) = store.claim_idempotency(&claim(key, "h"), AT).await.unwrap() else {
+            panic!("{key} is not answered")
+        };
+        assert_eq!(String::from_utf8(kept.body).unwrap(), body(&index.to_string()));
+    }
+    let stored = database.contents();
+    for shown in
+        ["canary-c0de".to_owned(), "canary-c0de".bytes().map(|octet| format!("{octet:02x}")).collect()]
+    {
+        assert!(!stored.windows(shown.len()).any(|window| window == shown.as_bytes()), "{shown}");
+    }
+    for (key, changed) in [("small", "index_at = index_at - 1"), ("large", "status = 200")] {
+        let change = format!("UPDATE idempotency_keys SET {changed} WHERE key = '{key}'");
+        database.raw().await.execute(&change).await.unwrap();
+        let found = store.claim_idempotency(&claim(key, "h"), AT).await;
+        assert!(matches!(found, Err(StoreError::Altered { .. })), "{changed}: {found:?}");
+    }
     writer.finish().await;
 }
 
@@ -262,6 +307,28 @@ async fn who_goes_away_before_it_has_its_key_leaves_it_free(database: &Database)
     }
 }
 
+async fn a_claim_that_was_made_after_its_claimer_was_refused_is_given_back(database: &Database) {
+    let store = database.create().await;
+    let mut raw = database.raw().await;
+    // Longer than anybody waits for it.
+    let dawdle = "CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql
+                      AS 'BEGIN PERFORM pg_sleep(11); RETURN NEW; END';
+                  CREATE TRIGGER dawdle BEFORE INSERT ON idempotency_keys
+                      FOR EACH ROW EXECUTE FUNCTION dawdle()";
+    match database {
+        Database::Sqlite(_) => raw.block_writers("idempotency_keys").await,
+        Database::Postgres(_) => raw.execute(dawdle).await.unwrap(),
+    }
+    let refused = store.claim_idempotency(&claim("a", "first"), AT).await;
+    assert!(matches!(refused, Err(StoreError::ClaimsUnavailable)), "{refused:?}");
+    match database {
+        Database::Sqlite(_) => raw.release().await,
+        // It waits until the statement that was given up has been done.
+        Database::Postgres(_) => raw.execute("DROP TRIGGER dawdle ON idempotency_keys").await.unwrap(),
+    }
+    becomes_ours(&store, &Claim { repeatable: false, ..claim("a", "second") }).await;
+}
+
 async fn a_claim_whose_answer_was_lost_is_its_own(database: &Database) {
     let store = database.create().await;
     let first = claim("a", "first");
@@ -270,6 +337,39 @@ async fn a_claim_whose_answer_was_lost_is_its_own(database: &Database) {
     assert_eq!(store.claim_idempotency(&claim("a", "second"), AT).await.unwrap(), Claimed::Running);
     assert!(store.keep_answer(&first, &kept("{}")).await.unwrap());
     assert_eq!(store.claim_idempotency(&first, AT).await.unwrap(), Claimed::Answered(kept("{}")));
+}
+
+async fn a_clock_that_jumps_forward_forgets_nothing_and_frees_no_key(database: &Database) {
+    let store = database.create().await;
+    let here = Moment::now();
+    let first = claim("a", "first");
+    assert_eq!(store.claim_idempotency(&first, here.wall).await.unwrap(), Claimed::Ours);
+    assert!(store.keep_answer(&first, &kept("{}")).await.unwrap());
+    let (nonces, writer) = Nonces::start(&store).await.unwrap();
+    let (app, until) = (AppId::parse("app").unwrap(), here.wall + 2 * DAY);
+    assert!(nonces.first_use(NonceSpace::Request, &app, "n", until).await.unwrap());
+
+    // As when a virtual machine goes on with a year that is not now.
+    let years = Moment { wall: here.wall + 36_500 * DAY, ..here };
+    let now = store.time_to_remove(years).await.unwrap();
+    assert!(now - here.wall < Duration::from_secs(600), "{now}");
+    assert_eq!(store.forget_idempotency(now).await.unwrap(), 0);
+    assert_eq!(store.forget_nonces(now).await.unwrap(), 0);
+    let again = store.claim_idempotency(&claim("a", "again"), store.reckoned(years)).await.unwrap();
+    assert_eq!(again, Claimed::Answered(kept("{}")));
+    // With the steady clock too far ahead, as after a start by a wrong clock, the server's still counts.
+    let both = Moment { wall: years.wall, steady: here.steady + 36_500 * DAY };
+    let now = store.time_to_remove(both).await.unwrap();
+    assert_eq!(now - here.wall < Duration::from_secs(600), !database.is_sqlite(), "{now}");
+    // Time that did pass counts.
+    let passed = Moment { wall: here.wall + DAY, steady: here.steady + DAY };
+    assert_eq!(store.reckoned(passed), here.wall + DAY);
+    assert_eq!(store.forget_idempotency(here.wall + DAY).await.unwrap(), 1);
+    assert_eq!(store.forget_nonces(here.wall + 3 * DAY).await.unwrap(), 1);
+    let offset = store.server_clock_offset().await.unwrap();
+    assert_eq!(offset.is_some(), !database.is_sqlite());
+    assert!(offset.is_none_or(|offset| offset.abs() < Duration::from_secs(60)), "one machine: {offset:?}");
+    writer.finish().await;
 }
 
 async fn what_is_over_is_forgotten_and_nothing_else(database: &Database) {

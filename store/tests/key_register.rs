@@ -265,17 +265,17 @@ async fn no_statement_deletes_a_key_or_turns_its_life_back(database: &Database) 
     store.retire_key_version(&id("stamp"), 1, AT).await.unwrap();
     let before = store.keys().await.unwrap();
     let mut raw = database.raw().await;
-    for statement in [
-        "DELETE FROM keys",
-        "DELETE FROM key_versions",
-        "DELETE FROM key_copies",
-        "UPDATE key_versions SET state = 'active'",
-        "UPDATE key_versions SET state = 'pending'",
-        "UPDATE key_versions SET cka_id = x'01'",
-        "UPDATE key_copies SET public_key = x'01'",
-        "UPDATE keys SET group_id = 'portal'",
+    for (statement, words) in [
+        ("DELETE FROM keys", "a key is never deleted"),
+        ("DELETE FROM key_versions", "a version of a key is never deleted"),
+        ("DELETE FROM key_copies", "a copy of a key is never deleted"),
+        ("UPDATE key_versions SET state = 'active'", "a version of a key does not go back"),
+        ("UPDATE key_versions SET state = 'pending'", "a version of a key does not go back"),
+        ("UPDATE key_versions SET cka_id = x'01'", "how a version of a key is found is fixed at creation"),
+        ("UPDATE key_copies SET public_key = x'01'", "the public key of a copy does not change"),
+        ("UPDATE keys SET group_id = 'portal'", "the purpose of a key is fixed at creation"),
     ] {
-        assert!(raw.execute(statement).await.is_err(), "{statement}");
+        raw.refused(statement, &[words]).await;
     }
     assert_eq!(store.keys().await.unwrap(), before);
 }

@@ -81,7 +81,7 @@ public final class Verify {
             + certificate.getSubject();
     }
 
-    private static SignerInformationVerifier verifier(X509CertificateHolder certificate) throws Exception {
+    static SignerInformationVerifier verifier(X509CertificateHolder certificate) throws Exception {
         DefaultCMSSignatureAlgorithmNameGenerator names = new DefaultCMSSignatureAlgorithmNameGenerator() {
             { setSigningEncryptionAlgorithmMapping(SM2_SIGN, "SM2"); }
         };
@@ -91,7 +91,7 @@ public final class Verify {
     }
 
     /** PKIX path from the signer through the carried certificates to one of the anchors, as of now. */
-    private static void path(X509CertificateHolder signer, Store<X509CertificateHolder> carried,
+    static void path(X509CertificateHolder signer, Store<X509CertificateHolder> carried,
             Collection<X509Certificate> anchors) throws Exception {
         JcaX509CertificateConverter converter = new JcaX509CertificateConverter().setProvider("BC");
         List<X509Certificate> pool = new ArrayList<>();
@@ -111,7 +111,7 @@ public final class Verify {
     }
 
     @SuppressWarnings("unchecked")
-    private static Collection<X509Certificate> certificates(String file) throws Exception {
+    static Collection<X509Certificate> certificates(String file) throws Exception {
         try (InputStream input = new FileInputStream(file)) {
             return (Collection<X509Certificate>) CertificateFactory.getInstance("X.509", "BC").generateCertificates(input);
         }

@@ -21,7 +21,10 @@ impl BouncyCastle {
         let sources = repository().join("tests/bouncycastle");
         let mut javac = Command::new("javac");
         javac.args(["-nowarn", "-Xlint:none", "-encoding", "UTF-8", "-cp", JARS, "-d"]).arg(&classes);
-        javac.args(["Issue.java", "Revocations.java", "Verify.java"].map(|source| sources.join(source)));
+        javac.args(
+            ["Issue.java", "Revocations.java", "Seals.java", "Timestamp.java", "Verify.java"]
+                .map(|source| sources.join(source)),
+        );
         Ran::of(&mut javac).expect("javac compiles tests/bouncycastle");
         Self { classes }
     }
@@ -38,8 +41,23 @@ impl BouncyCastle {
         self.java("Verify", &arguments)
     }
 
+    /// Judges a response to a request for a timestamp; the text begins with `valid` or `invalid` (see
+    /// `Timestamp.java`).
+    pub fn timestamp(&self, anchors: &Path, request: &Path, response: &Path) -> Ran {
+        self.java("Timestamp", &[anchors, request, response])
+    }
+
+    /// Judges a seal signature (GB/T 38540) over a content; the text begins with `valid` or `invalid` (see `Seals.java`).
+    pub fn seal(&self, signature: &Path, content: &Path) -> Ran {
+        self.java("Seals", &[signature, content])
+    }
+
     fn java(&self, class: &str, arguments: &[&Path]) -> Ran {
         let path = format!("{}:{JARS}", self.classes.display());
-        Ran::of(Command::new("java").args(["-Dfile.encoding=UTF-8", "-cp", &path, class]).args(arguments))
+        Ran::of(
+            Command::new("java")
+                .args(["-Dfile.encoding=UTF-8", "-Dstdout.encoding=UTF-8", "-cp", &path, class])
+                .args(arguments),
+        )
     }
 }

@@ -2,12 +2,14 @@
 
 use std::fs::File;
 use std::io::Read as _;
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use tokio::net::TcpSocket;
 use ureq::http::HeaderMap;
 
 use crate::built::{gateway, hsm_sim};
@@ -305,6 +307,23 @@ impl Site {
         let rows = Ran::of(&mut sqlite).expect("sqlite3 reads the audit log").stdout;
         let text = String::from_utf8(rows).expect("entries are UTF-8");
         text.lines().map(|line| serde_json::from_str(line).expect("an entry is JSON")).collect()
+    }
+
+    /// A connection to the plain listener from another address of this machine, such as 127.0.0.2.
+    pub fn connect_from(&self, address: &str) -> TcpStream {
+        let gateway = self.base().strip_prefix("http://").expect("it has a plain listener");
+        let gateway: SocketAddr = gateway.parse().expect("an address and port");
+        let from: SocketAddr = format!("{address}:0").parse().expect("an address");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let connected = runtime.expect("a runtime").block_on(async {
+            let socket = TcpSocket::new_v4()?;
+            socket.bind(from)?;
+            socket.connect(gateway).await?.into_std()
+        });
+        let stream = connected.expect("the listener can be reached from there");
+        stream.set_nonblocking(false).expect("it can wait");
+        stream.set_read_timeout(Some(Duration::from_secs(60))).expect("and not for ever");
+        stream
     }
 
     /// The gateway's process id.

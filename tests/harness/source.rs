@@ -23,7 +23,10 @@ pub enum Reply {
     Hang,
 }
 
-type Answerer = Box<dyn Fn(&[u8]) -> Reply + Send + Sync>;
+/// A request's fields, by their names in small letters.
+pub type Fields = BTreeMap<String, String>;
+
+type Answerer = Box<dyn Fn(&Fields, &[u8]) -> Reply + Send + Sync>;
 
 #[derive(Default)]
 struct State {
@@ -43,7 +46,11 @@ pub struct Source {
 impl Source {
     /// On a free port of loopback; what has no answer gets 404.
     pub fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        Self::on(TcpListener::bind("127.0.0.1:0").expect("a free port"))
+    }
+
+    /// On a port that was bound before.
+    pub fn on(listener: TcpListener) -> Self {
         let address = listener.local_addr().expect("it is bound");
         let state = Arc::new(State::default());
         let shared = Arc::clone(&state);
@@ -72,6 +79,15 @@ impl Source {
 
     /// From now on requests for `/NAME` are answered by `answer`, which is given their bodies.
     pub fn answer(&self, name: &str, answer: impl Fn(&[u8]) -> Reply + Send + Sync + 'static) {
+        self.answer_with_fields(name, move |_, body| answer(body));
+    }
+
+    /// The same, by `answer` that is given the requests' fields too.
+    pub fn answer_with_fields(
+        &self,
+        name: &str,
+        answer: impl Fn(&Fields, &[u8]) -> Reply + Send + Sync + 'static,
+    ) {
         let path = format!("/{name}");
         self.state.answerers.lock().expect("no test panics here").insert(path, Box::new(answer));
     }
@@ -113,7 +129,7 @@ fn serve(mut stream: TcpStream, state: &State) {
     }
     let reply = {
         let answerers = state.answerers.lock().expect("no answerer panics");
-        answerers.get(&path).map_or(Reply::Status(404), |answer| answer(&body))
+        answerers.get(&path).map_or(Reply::Status(404), |answer| answer(&headers, &body))
     };
     let tag = headers.get("if-none-match");
     let status = match &reply {

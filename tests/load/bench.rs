@@ -23,7 +23,7 @@ pub(crate) struct Options {
     #[arg(long, default_value = "target/bench.json")]
     out: PathBuf,
     /// Length of one run.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(2..=60))]
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=60))]
     seconds: u32,
     /// How often each comparison is repeated; the median counts.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=21))]
@@ -43,6 +43,8 @@ enum Part {
     Audit,
     /// The sandbox as it is made.
     Sandbox,
+    /// What the gateway's own process costs.
+    Edge,
     /// P-256 in SoftHSM2.
     Softhsm,
     /// How much of slow devices is used.
@@ -89,6 +91,9 @@ pub(crate) fn bench(options: &Options) -> Fallible<()> {
     if wanted(Part::Sandbox) {
         bench.sandbox()?;
     }
+    if wanted(Part::Edge) {
+        bench.edge()?;
+    }
     if wanted(Part::Softhsm) {
         bench.softhsm(options.softhsm_lanes as usize)?;
     }
@@ -117,7 +122,6 @@ pub(crate) fn bench(options: &Options) -> Fallible<()> {
     if wanted(Part::Database) {
         bench.databases()?;
     }
-    bench.not_yet();
     bench.note("load_average_after", json!(fs::read_to_string("/proc/loadavg")?.trim()));
     bench.rows.sort_by_key(|row| row.name);
     say("");
@@ -237,6 +241,7 @@ impl Bench {
         let echo_target = echo_target(&target, &echo)?;
         self.sign_sm2(&site, &target, &echo_target)?;
         drop(echo);
+        self.timestamp(&target)?;
         for (name, profile) in
             [("verify-sm2", Profile::VerifySm2), ("license", Profile::License), ("livez", Profile::Livez)]
         {
@@ -279,6 +284,33 @@ impl Bench {
             ratio: median(compared.iter().map(|(value, reference)| value / reference)),
             goal: "-",
             verdict: Verdict::Unknown(why.to_owned()),
+        });
+        Ok(())
+    }
+
+    /// Timestamps on simulated devices, interleaved with signatures by the same kind of key.
+    fn timestamp(&mut self, target: &Target) -> Fallible<()> {
+        let mut compared = Vec::new();
+        for _ in 0..self.rounds {
+            let mut rate = |name: &str, profile| {
+                let run = self.run(&Run::closed(name, target, profile, 64))?;
+                Ok::<_, Box<dyn std::error::Error>>(run.per_cpu_second().unwrap_or_default())
+            };
+            let stamped = rate("timestamp-sm2 simulated", Profile::TimestampSm2)?;
+            let signed = rate("sign-sm2 simulated", Profile::SignSm2)?;
+            rate("timestamp-p256 simulated", Profile::TimestampP256)?;
+            compared.push((stamped, signed));
+        }
+        self.row(Row {
+            name: "timestamp",
+            unit: "/CPU-s",
+            value: median(compared.iter().map(|(value, _)| *value)),
+            reference: median(compared.iter().map(|(_, reference)| *reference)),
+            ratio: median(compared.iter().map(|(value, reference)| value / reference)),
+            goal: "-",
+            verdict: Verdict::Unknown(
+                "no goal is set; the reference is a signature by an SM2 key".to_owned(),
+            ),
         });
         Ok(())
     }
@@ -383,11 +415,6 @@ impl Bench {
         self.note("sign_p256_authentication", json!("x-api-key"));
         Ok(())
     }
-
-    fn not_yet(&mut self) {
-        let why = "no null device is built yet";
-        self.row(Row::absent("edge", "gateway CPU, against echo", "<= 3 x", why));
-    }
 }
 
 /// How many references work at once, at most one per SoftHSM2 device. A processor second of a machine whose
@@ -397,7 +424,7 @@ fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, |count| count.get().min(4))
 }
 
-fn echo_target(target: &Target, echo: &Reference) -> Fallible<Target> {
+pub(crate) fn echo_target(target: &Target, echo: &Reference) -> Fallible<Target> {
     Ok(Target { address: echo.greeting.parse()?, pid: Some(echo.pid()), ..target.clone() })
 }
 

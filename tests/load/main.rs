@@ -7,6 +7,7 @@ mod bench;
 mod connection;
 mod crash;
 mod databases;
+mod edge;
 mod fault;
 mod fleet;
 mod generator;

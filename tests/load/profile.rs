@@ -24,6 +24,10 @@ pub(crate) enum Profile {
     SignP256Batch,
     /// SM2 with the key of the group `portal`.
     SignPortal,
+    /// A timestamp over an SM3 digest, by SM2.
+    TimestampSm2,
+    /// A timestamp over a SHA-256 digest, by P-256.
+    TimestampP256,
     VerifySm2,
     License,
     Livez,
@@ -127,6 +131,10 @@ impl Profile {
         let order = |key: &str, algorithm: &str| json!({"key": key, "algorithm": algorithm, "input": {"digest": DIGEST}});
         let sign = |key, algorithm| Request::post(target, "/v1/signatures", &order(key, algorithm));
         let p256 = order("demo-p256", "ecdsa-p256-sha256");
+        let stamp = |hash: &str| {
+            let body = json!({"input": {"digest": DIGEST}, "algorithm": hash});
+            Request::post(target, "/v1/timestamps", &body)
+        };
         Ok(match self {
             Self::SignSm2 => sign("demo-sm2", "sm2-sm3"),
             Self::SignP256 => sign("demo-p256", "ecdsa-p256-sha256"),
@@ -137,6 +145,8 @@ impl Profile {
                 Request::post(target, "/v1/signatures:batch", &json!({"items": items}))
             }
             Self::SignPortal => sign("portal-sm2", "sm2-sm3"),
+            Self::TimestampSm2 => stamp("sm3"),
+            Self::TimestampP256 => stamp("sha256"),
             Self::VerifySm2 => {
                 let key = ask(target, &Request::get(target, "/v1/keys/demo-sm2")).await?;
                 let input = json!({"digest": DIGEST.replace("VARIABLE", "AAAAAAAA")});

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use sm3::{Digest, Sm3};
-use tests::{Scratch, Signer, Site, eventually, shared};
+use tests::{Folder, Scratch, Signer, Site, eventually, shared};
 
 /// A site of these tests' own.
 static SITE: LazyLock<Site> = LazyLock::new(Site::start);
@@ -253,8 +253,10 @@ fn what_was_answered_before_is_not_for_an_app_that_may_do_less_now() {
         || signer.request("POST", "/v1/signatures", order).with("idempotency-key", "narrowed-1").send(site);
     let first = sign().expect(201);
     assert_eq!(sign().expect(201).text(), first.text());
-    site.app_command(&["change", "narrowed", "--scope", "keys", "--reason", "test"]);
+    site.app_command(&["change", "narrowed", "--scope", "signatures", "--reason", "test"]);
     assert_eq!(sign().expect(409).json()["code"], "idempotency_mismatch");
+    site.app_command(&["change", "narrowed", "--scope", "keys", "--reason", "test"]);
+    assert_eq!(sign().expect(403).json()["code"], "scope_missing");
 }
 
 #[test]
@@ -280,6 +282,69 @@ fn an_app_keeps_to_its_rate_and_nobody_else_has_to() {
         }
     });
     again.expect(200);
+}
+
+/// The manifest of the evidence on a frozen app, as soon as it is on record, and the audit entries that it holds.
+fn evidence(site: &Site, frozen: &Value) -> (Value, Vec<Value>) {
+    let entry = eventually("the evidence is on record", Duration::from_secs(60), || {
+        let kept = |entry: &Value| {
+            entry["action"] == "app.evidence"
+                && entry["request_id"] == frozen["request_id"]
+                && entry["outcome"] != "intended"
+        };
+        site.audit().into_iter().find(kept)
+    });
+    assert_eq!(entry["outcome"], "ok", "{entry}");
+    let folder = std::path::PathBuf::from(frozen["evidence"].as_str().unwrap());
+    let digest = |name: &str| hex::encode(Sm3::digest(std::fs::read(folder.join(name)).unwrap()));
+    assert_eq!(entry["result_digest"], digest("manifest.json"));
+    let manifest: Value =
+        serde_json::from_slice(&std::fs::read(folder.join("manifest.json")).unwrap()).unwrap();
+    for file in manifest["files"].as_array().unwrap() {
+        assert_eq!(digest(file["name"].as_str().unwrap()), file["sm3"].as_str().unwrap(), "{file}");
+    }
+    let lines = std::fs::read_to_string(folder.join("audit.jsonl")).unwrap();
+    (manifest, lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
+}
+
+#[test]
+fn evidence_goes_back_into_the_archive_and_says_where_it_had_to_stop() {
+    let folder = Folder::init();
+    folder.configure("[callers]\n", "[audit]\narchive = \"archive\"\narchive_after_days = 0\n[callers]\n");
+    let site = folder.serve();
+    let signer = site.signing_app("archived", "p256");
+    let order = br#"{"key":"demo-sm2","algorithm":"sm2-sm3","input":{"data":"aGVsbG8="}}"#;
+    for _ in 0..520 {
+        signer.request("POST", "/v1/signatures", order).send(&site).expect(201);
+    }
+    // Old entries are looked for at a start; what a checkpoint covers by then, which a stop makes, goes.
+    let (folder, _) = site.stop();
+    let site = folder.serve();
+    eventually("old entries are in the archive only", Duration::from_secs(60), || {
+        (site.audit().len() < 200).then_some(())
+    });
+    let signed = |entries: &[Value]| {
+        let signed = |line: &&Value| line["entry"]["actor"] == "archived" && line["entry"]["outcome"] == "ok";
+        entries.iter().filter(signed).count()
+    };
+    let frozen = site.app_command(&["freeze", "archived", "--reason", "its key was stolen"]);
+    let (manifest, entries) = evidence(&site, &frozen);
+    assert_eq!((&manifest["audit_entries"]["complete"], signed(&entries)), (&json!(true), 520), "{manifest}");
+    assert!(entries.is_sorted_by_key(|line| line["index"].as_u64()), "oldest first");
+
+    // What cannot be read is not passed over in silence.
+    let (folder, _) = site.stop();
+    std::fs::rename(folder.data().join("archive"), folder.data().join("elsewhere")).unwrap();
+    let site = folder.serve();
+    let frozen = site.app_command(&["freeze", "archived", "--reason", "once more"]);
+    let (manifest, entries) = evidence(&site, &frozen);
+    let about = &manifest["audit_entries"];
+    assert_eq!(
+        (&about["complete"], &about["stopped"][0]["before"]),
+        (&json!(false), &json!(512)),
+        "{manifest}"
+    );
+    assert!(signed(&entries) < 520, "{manifest}");
 }
 
 #[test]
@@ -309,27 +374,27 @@ fn one_act_ends_an_attack_and_keeps_the_evidence() {
         frozen["credentials"].as_array().unwrap().iter().all(|held| held["in_force"] == false),
         "{frozen}"
     );
+    let of_freeze = |entry: &&Value| entry["request_id"] == frozen["request_id"];
+    let entry = site.audit().into_iter().rfind(|entry| entry["action"] == "app.freeze").unwrap();
+    assert_eq!((&entry["outcome"], &entry["request_id"]), (&json!("ok"), &frozen["request_id"]));
     // The evidence is whole, and the audit log names it.
+    let (manifest, entries) = evidence(&site, &frozen);
+    assert_eq!(manifest["audit_entries"]["complete"], true, "{manifest}");
+    let acts = site.audit();
+    let acts: Vec<_> =
+        acts.iter().filter(of_freeze).map(|entry| [&entry["action"], &entry["outcome"]]).collect();
+    let expected = [
+        ["app.freeze", "intended"],
+        ["app.freeze", "ok"],
+        ["app.evidence", "intended"],
+        ["app.evidence", "ok"],
+    ];
+    assert_eq!(acts, expected);
     let folder = std::path::PathBuf::from(frozen["evidence"].as_str().unwrap());
-    let digest = |name: &str| hex::encode(Sm3::digest(std::fs::read(folder.join(name)).unwrap()));
-    assert_eq!(digest("manifest.json"), frozen["evidence_digest"].as_str().unwrap());
-    let manifest: Value =
-        serde_json::from_slice(&std::fs::read(folder.join("manifest.json")).unwrap()).unwrap();
-    for file in manifest["files"].as_array().unwrap() {
-        assert_eq!(digest(file["name"].as_str().unwrap()), file["sm3"].as_str().unwrap(), "{file}");
-    }
-    let entry = site
-        .audit()
-        .into_iter()
-        .find(|entry| entry["action"] == "app.freeze" && entry["outcome"] == "ok")
-        .unwrap();
-    assert_eq!(entry["result_digest"], frozen["evidence_digest"]);
-    let lines = std::fs::read_to_string(folder.join("audit.jsonl")).unwrap();
-    let entries: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let signed =
         entries.iter().filter(|line| line["entry"]["actor"] == "attacked" && !line["entry"]["key"].is_null());
-    assert_eq!(signed.count(), 3, "{lines}");
-    assert!(entries.iter().any(|line| claimed(&line["entry"])), "{lines}");
+    assert_eq!(signed.count(), 3, "{entries:?}");
+    assert!(entries.iter().any(|line| claimed(&line["entry"])), "{entries:?}");
     let requests = std::fs::read_to_string(folder.join("requests.txt")).unwrap();
     assert!(entries.iter().all(|line| requests.contains(line["entry"]["request_id"].as_str().unwrap())));
     // Restored: with a new key, by somebody who says so.

@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tests::{Answer, Caller, Folder, Postgres, Site, base64, eventually, gateway, repository};
+use tests::{Answer, Caller, Folder, Postgres, Scratch, Site, base64, eventually, gateway, repository};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -44,6 +44,14 @@ fn verified(data: &Path, arguments: &[&str]) -> (Option<i32>, Value) {
     let json = serde_json::from_str(&text)
         .unwrap_or_else(|_| panic!("{text}{}", String::from_utf8_lossy(&ran.stderr)));
     (ran.status.code(), json)
+}
+
+/// The key that an export says it is signed by, PEM.
+fn signer_of(export: &Path) -> String {
+    let text = std::fs::read_to_string(export).unwrap();
+    let mut lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let signer = lines.find(|line| line["type"] == "signer").expect("it names its signer");
+    signer["public_key"].as_str().unwrap().to_owned()
 }
 
 fn python(export: &Path) -> Output {
@@ -171,6 +179,8 @@ fn a_stranger_verifies_an_export_and_both_verifiers_find_what_is_changed_in_it()
     for _ in 0..300 {
         sign(site.app());
     }
+    let other_key =
+        site.app().get("/v1/keys/demo-sm2").expect(200).json()["public_key"].as_str().unwrap().to_owned();
     let (folder, status) = site.stop();
     assert_eq!(status.code(), Some(0));
     let data = folder.data();
@@ -182,13 +192,27 @@ fn a_stranger_verifies_an_export_and_both_verifiers_find_what_is_changed_in_it()
         assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
         let theirs = python(file);
         assert!(theirs.status.success(), "{}", String::from_utf8_lossy(&theirs.stderr));
-        let mut ours = Command::new(gateway());
-        let roots = data.join("pki/roots/sm2.pem");
-        ours.args(["audit", "verify", "--json", "--trust"]).arg(roots).arg("--export").arg(file);
-        let ours = ours.output().unwrap();
-        assert!(ours.status.success(), "{}", String::from_utf8_lossy(&ours.stdout));
-        let json: Value = serde_json::from_slice(&ours.stdout).unwrap();
-        assert_eq!((&json["intact"], &json["keys"][0]["trusted"]), (&true.into(), &true.into()), "{json}");
+        let (key, another) = (data.join("audit-key.pem"), data.join("another-key.pem"));
+        std::fs::write(&key, signer_of(file)).unwrap();
+        std::fs::write(&another, &other_key).unwrap();
+        // Roots alone vouch for every key they certify: only who names the log's key knows that it is the log's.
+        for (named, trusted) in
+            [(None, Value::Null), (Some(&key), true.into()), (Some(&another), false.into())]
+        {
+            let mut ours = Command::new(gateway());
+            let roots = data.join("pki/roots/sm2.pem");
+            ours.args(["audit", "verify", "--json", "--export"]).arg(file);
+            match (named, trusted.as_bool()) {
+                (Some(key), Some(false)) => ours.arg("--key").arg(key),
+                (Some(key), _) => ours.arg("--trust").arg(roots).arg("--key").arg(key),
+                (None, _) => ours.arg("--trust").arg(roots),
+            };
+            let ours = ours.output().unwrap();
+            let json: Value = serde_json::from_slice(&ours.stdout).unwrap();
+            let intact = trusted != Value::Bool(false);
+            assert_eq!(ours.status.success(), intact, "{json}");
+            assert_eq!((&json["intact"], &json["keys"][0]["trusted"]), (&intact.into(), &trusted), "{json}");
+        }
     }
     let text = std::fs::read_to_string(&part).unwrap();
     let lines: Vec<&str> = text.lines().collect();
@@ -299,6 +323,33 @@ fn without_a_device_that_can_sign_entries_go_on_and_are_signed_when_one_is_back(
 }
 
 #[test]
+fn an_entry_that_was_inserted_between_two_runs_is_not_signed_and_readyz_and_metrics_say_so() {
+    let site = Site::start();
+    let place = index(&sign(site.app()));
+    once_signed(site.app(), &format!("/v1/audit/proofs/{place}"));
+    let (folder, _) = site.stop();
+    assert_eq!(verified(&folder.data(), &[]).0, Some(0));
+    let mut sqlite = Command::new("sqlite3");
+    sqlite.arg(folder.data().join("gateway.db")).arg(
+        "INSERT INTO audit_entries (log, idx, written_at, entry, leaf_hash)
+         SELECT log, idx + 1, written_at, entry, leaf_hash FROM audit_entries ORDER BY idx DESC LIMIT 1",
+    );
+    assert!(sqlite.status().unwrap().success());
+    let site = folder.serve();
+    let ready = || site.stranger(None).get("/readyz").json();
+    eventually("readyz says so", SOON, || {
+        (ready()["audit"]["unsigned_reason"] == "log_altered").then_some(())
+    });
+    let later = index(&sign(site.app()));
+    assert!(later > place + 1, "entries go on");
+    assert!(ready()["audit"]["unsigned_entries"].as_u64().unwrap() >= 2);
+    let metrics = site.stranger(None).get("/metrics").text();
+    assert!(metrics.contains("license_gateway_audit_altered 1"), "{metrics}");
+    assert!(site.log().contains("is not what this gateway signed and wrote"), "{}", site.log());
+    site.app().get(&format!("/v1/audit/proofs/{later}")).expect(404);
+}
+
+#[test]
 fn a_sandbox_without_an_audit_key_starts_and_says_that_its_log_is_not_signed() {
     let folder = Folder::init();
     let mut sqlite = Command::new("sqlite3");
@@ -360,6 +411,76 @@ fn checkpoints_go_to_a_file_and_to_an_address_and_a_log_cut_off_is_found_by_them
     assert_eq!(verified(&data, &[]).0, Some(0), "an empty log looks like a new one");
     let (code, cut) = verified(&data, &known);
     assert_eq!((code, &cut["first_broken"]), (Some(1), &0.into()), "{cut}");
+}
+
+/// Copies a database from one folder to another, with the files beside it and nothing that was there before.
+fn copy_database(from: &Path, to: &Path) {
+    for name in ["gateway.db", "gateway.db-wal", "gateway.db-shm"] {
+        let _ = std::fs::remove_file(to.join(name)); // it may not be there
+        if from.join(name).exists() {
+            std::fs::copy(from.join(name), to.join(name)).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_backup_that_was_put_back_is_signed_again_once_an_operator_has_said_so_on_record() {
+    let backup = Scratch::new();
+    let site = Site::start();
+    let place = index(&sign(site.app()));
+    once_signed(site.app(), &format!("/v1/audit/proofs/{place}"));
+    let adopt = |data: &Path, more: &[&str]| {
+        offline(data, &[&["adopt", "--reason", "the disk was lost"], more].concat())
+    };
+    let running = adopt(&site.data(), &["--yes"]);
+    assert_eq!(running.status.code(), Some(2), "a gateway runs: {running:?}");
+    let (folder, _) = site.stop();
+    let none = adopt(&folder.data(), &["--yes", "--json"]);
+    let said: Value = serde_json::from_slice(&none.stdout).unwrap_or_else(|_| panic!("{none:?}"));
+    assert_eq!((none.status.code(), &said["adopted"]), (Some(0), &false.into()), "{said}");
+
+    copy_database(&folder.data(), backup.path());
+    let site = folder.serve();
+    let lost = index(&sign(site.app()));
+    once_signed(site.app(), &format!("/v1/audit/proofs/{lost}"));
+    let (folder, _) = site.stop();
+    copy_database(backup.path(), &folder.data());
+    let altered = |site: &Site| {
+        let ready = site.stranger(None).get("/readyz").json();
+        (ready["audit"]["unsigned_reason"] == "log_altered").then_some(())
+    };
+    let site = folder.serve_until(&[], |_| true);
+    eventually("nothing is signed", SOON, || altered(&site));
+    let (folder, _) = site.stop();
+
+    // Shown and asked: nobody says yes, and nothing is changed.
+    let shown = adopt(&folder.data(), &[]);
+    let said = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert_eq!(shown.status.code(), Some(2), "{shown:?}");
+    assert!(said.contains("remembered") && said.contains("in the database"), "{said}");
+    let adopted = adopt(&folder.data(), &["--yes", "--json"]);
+    let said: Value = serde_json::from_slice(&adopted.stdout).unwrap_or_else(|_| panic!("{adopted:?}"));
+    assert_eq!((adopted.status.code(), &said["adopted"]), (Some(0), &true.into()), "{said}");
+    assert!(said["reason"].as_str().is_some_and(|reason| reason.contains("remembers")), "{said}");
+    assert!(Path::new(said["checkpoint"].as_str().unwrap()).is_file(), "{said}");
+
+    let site = folder.serve();
+    let place = index(&sign(site.app()));
+    once_signed(site.app(), &format!("/v1/audit/proofs/{place}"));
+    let entries = site.audit();
+    let entry = &entries[usize::try_from(said["audit_index"].as_u64().unwrap()).unwrap()];
+    assert_eq!(
+        (&entry["action"], &said["audit_index"]),
+        (&json!("audit.adopt"), &said["entries"]),
+        "first of all"
+    );
+    let subject = entry["subject"].as_str().unwrap();
+    assert!(
+        entry["actor"].as_str().unwrap().starts_with("unix:") && subject.ends_with(": the disk was lost"),
+        "{entry}"
+    );
+    let (code, whole) = verified(&site.data(), &[]);
+    assert_eq!((code, &whole["intact"]), (Some(0), &true.into()), "{whole}");
 }
 
 #[test]

@@ -69,6 +69,28 @@ fn who_shows_no_certificate_of_the_right_ca_stays_outside() {
     let metrics = site.stranger(None).get("/metrics").expect(200).text();
     let refused = "license_gateway_tls_handshakes_total{version=\"none\",outcome=\"certificate_refused\"} 3";
     assert!(metrics.contains(refused), "{metrics}");
+    on_record(&site, "TLS handshake", 3);
+    assert!(site.log().contains("a TLS handshake was refused"));
+}
+
+/// Waits until so many refusals of certificates at a route are on record, by the address they came from.
+fn on_record(site: &Site, route: &str, count: u64) {
+    eventually("the refusals are on record", BOUND, || {
+        let entries = site.audit();
+        let refused = entries.iter().filter(|entry| {
+            entry["action"] == "request.refused"
+                && entry["outcome"] == "client_certificate_refused"
+                && entry["actor"] == "anonymous:127.0.0.1"
+                && !entry["request_id"].as_str().unwrap_or_default().is_empty()
+        });
+        let subjects: Vec<_> = refused.filter_map(|entry| entry["subject"].as_str()).collect();
+        let counted = |subject: &str| -> Option<u64> {
+            let (_, rest) = subject.split_once(&format!("{route}: "))?;
+            rest.split(';').next()?.parse().ok()
+        };
+        let of_route = subjects.iter().filter_map(|subject| counted(subject));
+        (of_route.sum::<u64>() >= count).then_some(())
+    });
 }
 
 #[test]
@@ -118,6 +140,7 @@ for _ in range(2):
     assert_eq!(next_answer(&mut stays), "200 ok");
     let refused = next_answer(&mut goes);
     assert!(refused.starts_with("401") && refused.contains("client_certificate_refused"), "{refused}");
+    on_record(&site, "GET (none)", 1);
     for (mut child, _) in [stays, goes] {
         child.wait().unwrap();
     }
@@ -150,6 +173,41 @@ fn an_expired_list_lets_nobody_in_not_even_with_a_session_from_before() {
     assert!(refused.contains("Reused, TLSv1.3"), "the session is taken up: {refused}");
     assert!(!refused.contains("HTTP/1.1 200 OK"), "and refused all the same: {refused}");
     assert_eq!(livez(&site, &authority, Some("client")), None);
+}
+
+#[test]
+fn a_list_that_was_cut_short_or_is_gone_lets_no_revoked_client_in_and_one_in_der_is_read() {
+    let authority = Authority::new("Lists");
+    for client in ["client", "gone"] {
+        authority.issue_for(client, "client");
+    }
+    authority.revoke("gone");
+    let site = site(&authority);
+    let refused = || livez(&site, &authority, Some("gone")).is_none_or(|status| status == "401");
+    let list = authority.path("crl.pem");
+    let whole = std::fs::read(&list).unwrap();
+    let until = valid_until(&site);
+    assert!(refused());
+    for cut in [&b""[..], &whole[..whole.len() / 2], b"no list"] {
+        std::fs::write(&list, cut).unwrap();
+        let reload = site.command(&["reload"]);
+        assert!(!reload.status.success(), "{reload:?}");
+        let said = String::from_utf8_lossy(&[reload.stdout, reload.stderr].concat()).into_owned();
+        assert!(said.contains("tls.client_crls"), "{said}");
+        assert!(refused(), "what held before holds on");
+        assert_eq!(valid_until(&site), until);
+    }
+    // The same list in DER, as an authority publishes it.
+    std::fs::write(&list, &whole).unwrap();
+    let der = authority.path("list.der");
+    let mut openssl = Command::new("openssl");
+    Ran::of(openssl.arg("crl").arg("-in").arg(&list).args(["-outform", "DER", "-out"]).arg(&der))
+        .expect("DER");
+    std::fs::rename(&der, &list).unwrap();
+    let reload = site.command(&["reload"]);
+    assert!(reload.status.success(), "{reload:?}");
+    assert!(refused());
+    assert_eq!(livez(&site, &authority, Some("client")).as_deref(), Some("200"));
 }
 
 /// Until when the list of clients' certificates holds, Unix seconds.

@@ -25,6 +25,10 @@ fn a_site_for_production_shows_callers_no_administration_and_administration_no_b
         ("/v1/licenses/911000000000000000/status", "401", "404"),
         ("/v1/admin/keys", "404", "401"),
         ("/v1/admin/custodians", "404", "401"),
+        ("/v1/admin/accounts", "404", "401"),
+        ("/v1/account", "404", "401"),
+        ("/v1/sign-in", "404", "405"),
+        ("/v1/audit/entries", "401", "401"),
         ("/metrics", "404", "200"),
         ("/v1/nothing", "404", "404"),
     ] {

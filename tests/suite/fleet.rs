@@ -120,7 +120,7 @@ fn with_the_portal_unreachable_the_bureau_signs_on_and_the_portal_answers_503_at
 
     let start = Instant::now();
     let refused = sign(app, "portal-sm2").expect(503);
-    assert!(start.elapsed() < Duration::from_secs(1), "503 took {:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(5), "503 took half its deadline: {:?}", start.elapsed());
     assert_eq!(refused.json()["code"], "devices_unavailable");
     assert!(refused.header("retry-after").parse::<u32>().is_ok(), "{:?}", refused.headers);
 
@@ -174,7 +174,7 @@ fn a_killed_worker_loses_no_signature_and_comes_back() {
 #[test]
 fn a_device_that_answers_slowly_gets_less_work_and_fails_nobody() {
     let site = Site::start();
-    site.fault("d5", "latency_ms = 50.0\n");
+    site.fault("d5", "latency_ms = 500.0\n");
     let named = sign_many(&site, "demo-sm2", 8, 700);
     let slow = named.get("d5").copied().unwrap_or_default();
     let others = 700 - slow;
@@ -203,7 +203,7 @@ fn no_worker_outlives_the_gateway() {
     let workers = site.workers();
     assert_eq!(workers.len(), 9);
     signal(site.pid(), "KILL");
-    eventually("the workers of a killed gateway end", Duration::from_secs(10), || {
+    eventually("the workers of a killed gateway end", Duration::from_secs(60), || {
         workers.iter().all(|worker| !alive(worker.pid)).then_some(())
     });
 }

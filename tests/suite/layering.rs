@@ -7,15 +7,16 @@ use serde_json::Value;
 use tests::{Ran, repository};
 
 /// Who may depend on whom, dev-dependencies apart. `None`: on anybody.
-const ARROWS: [(&str, Option<&[&str]>); 11] = [
+const ARROWS: [(&str, Option<&[&str]>); 12] = [
     ("config", Some(&[])),
     ("sm2-verify", Some(&[])),
     ("formats", Some(&["sm2-verify"])),
     ("hsm-driver", Some(&["config", "sm2-verify"])),
     ("hsm-sim", Some(&[])),
     ("store", Some(&["config", "formats"])),
-    ("signing", Some(&["config", "formats", "hsm-driver", "store"])),
-    ("verify-front", Some(&["config", "formats", "store"])),
+    ("outbound", Some(&["config", "store"])),
+    ("signing", Some(&["config", "formats", "hsm-driver", "outbound", "store"])),
+    ("verify-front", Some(&["config", "formats", "outbound", "store"])),
     ("license-gateway", None),
     ("certs-test", Some(&["formats"])),
     ("tests", Some(&[])),

@@ -149,3 +149,76 @@ fn a_look_up_needs_a_scope_a_valid_code_and_a_known_license() {
         assert_eq!(refused.json()["code"], "scope_missing");
     }
 }
+
+/// The sandbox's license files as its manifest lists them, with their octets.
+fn files() -> Vec<(serde_json::Value, Vec<u8>)> {
+    let pki = shared().site.data().join("pki");
+    let manifest: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(pki.join("manifest.json")).unwrap()).unwrap();
+    let listed = manifest["license_files"].as_array().unwrap().clone();
+    let read = |file: serde_json::Value| {
+        let octets = std::fs::read(pki.join(file["file"].as_str().unwrap())).unwrap();
+        (file, octets)
+    };
+    listed.into_iter().map(read).collect()
+}
+
+#[test]
+fn license_files_are_judged_and_each_of_six_defects_is_found_by_its_own_finding() {
+    let files = files();
+    assert_eq!(files.len(), 14);
+    for (file, octets) in files {
+        let body = json!({"license": base64(&octets), "type": file["form"]});
+        let answer = shared().site.app().post("/v1/licenses:verify", &body).expect(200);
+        let json = answer.json();
+        assert_eq!(json["file"]["form"], file["form"], "{json}");
+        match file["finding"].as_str() {
+            None => {
+                answer.expect_verdict("valid");
+                assert_eq!(answer.findings(), [""; 0], "{json}");
+                assert_eq!(json["face"]["uscc"], file["uscc"], "{json}");
+                assert_eq!(json["status"]["code"], 1, "{json}");
+                assert_eq!(json["file"]["sealed_by"].as_array().unwrap().len(), 1, "{json}");
+            }
+            Some(finding) => {
+                assert_ne!(json["verdict"], "valid", "{}: {json}", file["file"]);
+                assert!(answer.findings().contains(&finding.to_owned()), "{}: {json}", file["file"]);
+            }
+        }
+    }
+}
+
+#[test]
+fn license_files_are_judged_in_batches_and_reported_on_like_licenses() {
+    let wanted = |(file, _): &(serde_json::Value, Vec<u8>)| {
+        ["license-good.ofd", "license-shown.ofd"]
+            .iter()
+            .any(|name| file["file"].as_str().unwrap().ends_with(name))
+    };
+    let items: Vec<_> = files().into_iter().filter(wanted).collect();
+    let bodies: Vec<_> = items
+        .iter()
+        .map(|(_, octets)| json!({"license": base64(octets), "type": "ofd", "report": true}))
+        .collect();
+    let answer =
+        shared().site.app().post("/v1/licenses:verify-batch", &json!({"items": bodies})).expect(200).json();
+    for ((file, _), answer) in items.iter().zip(answer["items"].as_array().unwrap()) {
+        let is_good = file["finding"].is_null();
+        assert_eq!(answer["verdict"] == "valid", is_good, "{answer}");
+        assert!(answer["report"].is_object(), "{answer}");
+    }
+}
+
+#[test]
+fn a_certificate_under_the_type_of_a_file_is_malformed_and_an_unknown_type_is_refused() {
+    let (_, bytes) = samples("good").remove(0);
+    for kind in ["ofd", "pdf"] {
+        let body = json!({"license": text(&bytes), "type": kind});
+        let answer = shared().site.app().post("/v1/licenses:verify", &body).expect(200);
+        answer.expect_verdict("invalid");
+        assert!(answer.findings().contains(&"malformed".to_owned()), "{}", answer.text());
+    }
+    let body = json!({"license": text(&bytes), "type": "docx"});
+    let refused = shared().site.app().post("/v1/licenses:verify", &body).expect(422);
+    assert!(refused.text().contains("\"type\""), "{}", refused.text());
+}

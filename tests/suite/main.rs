@@ -1,18 +1,26 @@
 //! What the license gateway promises, checked from outside; one file per behaviour.
 #![allow(clippy::unwrap_used, reason = "everything here is a test")]
 
+mod accounts;
 mod admin;
 mod app_certificates;
+mod approvals;
 mod apps;
+mod at_hand;
 mod audit;
 mod bad_input;
+mod balancers;
 mod batches;
+mod behaviour;
+mod bench;
 mod ceremonies;
 mod client_certificates;
 mod cms;
 mod config;
 mod crash;
+mod data_classes;
 mod deadlines;
+mod dependencies;
 mod documents;
 mod doors;
 mod draining;
@@ -21,14 +29,18 @@ mod fleet;
 mod idempotency;
 mod key_commands;
 mod layering;
+mod library;
 mod licenses;
+mod mandates;
 mod message_signatures;
 mod openapi;
 mod operations;
 mod overload;
+mod policies;
 mod postgres;
 mod probe;
 mod protection;
+mod query_certificates;
 mod reload;
 mod replace;
 mod replicas;
@@ -37,10 +49,17 @@ mod requirements;
 mod restart;
 mod revocation;
 mod schemathesis;
+mod seal_stamps;
+mod seals;
 mod signature_batches;
 mod signed_requests;
 mod signing;
 mod soak;
+mod stamp_jobs;
+mod stamping;
+mod stamps;
+mod timestamp_clock;
+mod timestamps;
 mod tls;
 mod tls_device;
 mod tokens;
@@ -48,3 +67,8 @@ mod torture;
 mod traces;
 mod trust_folder;
 mod verification;
+mod webhooks;
+
+/// PDFs put together object by object, as the tests of `formats` do it.
+#[path = "../../formats/tests/pdf/mod.rs"]
+mod pdf;

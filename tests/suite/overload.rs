@@ -3,11 +3,12 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use tests::{Answer, Caller, Folder, Site, base64, eventually};
+use tests::{Answer, Caller, Folder, Ran, Site, base64, eventually, nonce, now};
 
 const BOUND: Duration = Duration::from_secs(60);
 
@@ -141,13 +142,120 @@ fn one_allowed_connection_is_enough_for_either_listener() {
     expect_answer(&mut stream);
     drop(stream);
     let tls = site.tls().strip_prefix("https://").unwrap();
-    let curl = std::process::Command::new("curl")
+    let curl = Command::new("curl")
         .args(["-sS", "--max-time", "30", "--cacert"])
         .arg(site.ca_file())
         .arg(format!("https://localhost:{}/livez", tls.rsplit(':').next().unwrap()))
         .output()
         .unwrap();
     assert!(curl.status.success(), "{}", String::from_utf8_lossy(&curl.stderr));
+}
+
+#[test]
+fn callers_who_hold_every_connection_keep_no_administrator_out() {
+    let site = site_with("server", "max_connections = 1\nadmin = \"127.0.0.1:0\"");
+    let mut held = connect(&site);
+    ask(&mut held);
+    expect_answer(&mut held);
+    let mut waiting = connect(&site);
+    ask(&mut waiting);
+    let livez = || {
+        let mut curl = Command::new("curl");
+        curl.args(["-sS", "--max-time", "30", "--cacert"]).arg(site.ca_file());
+        Ran::of(curl.arg(format!("https://{}/livez", site.listener("admin")))).ok
+    };
+    assert!(livez(), "every place of the callers' is taken");
+    drop(held);
+    expect_answer(&mut waiting);
+}
+
+#[test]
+fn who_sends_requests_that_never_end_keeps_only_his_own_address_out() {
+    let site = site_with("server", "max_in_flight = 128");
+    let strangers: Vec<_> = (0..128)
+        .map(|_| {
+            let mut stream = connect(&site);
+            let head = "POST /v1/sign-in HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+                        content-length: 10\r\n\r\n";
+            stream.write_all(head.as_bytes()).unwrap();
+            stream
+        })
+        .collect();
+    eventually("the address has all it may have", BOUND, || (in_flight(&site) == 64).then_some(()));
+    let key = site.sandbox()["apps"][0]["api_key"].as_str().unwrap().to_owned();
+    let from = |address: &str| {
+        let mut curl = Command::new("curl");
+        curl.args(["-s", "-o", "/dev/null", "-w", "%{http_code}", "--interface", address, "-H"]);
+        curl.arg(format!("x-api-key: {key}")).arg(format!("{}/v1/keys", site.base()));
+        Ran::of(&mut curl).text
+    };
+    assert_eq!(from("127.0.0.1"), "503");
+    assert_eq!(from("127.0.0.2"), "200");
+    drop(strangers);
+    eventually("they are gone", BOUND, || (in_flight(&site) == 0).then_some(()));
+    assert_eq!(from("127.0.0.1"), "200");
+}
+
+/// A signed request of an invented app, of whose body nothing is sent.
+fn without_body(mut stream: TcpStream, app: &str) -> TcpStream {
+    let head = format!(
+        "POST /v1/signatures HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\nx-app-id: {app}\r\n\
+         x-timestamp: {}\r\nx-nonce: {}\r\nx-signature: AAAA\r\nconnection: close\r\ncontent-length: 10\r\n\r\n",
+        now(),
+        nonce()
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    stream
+}
+
+#[test]
+fn slow_strangers_at_many_addresses_hold_their_part_and_business_goes_on() {
+    // Nobody's body is given up while this looks.
+    let site = site_with("server", "max_in_flight = 256\nread_timeout_ms = 600000");
+    sign(site.app(), "demo-sm2").expect(201);
+    let strangers: Vec<_> = (2..=5)
+        .flat_map(|last| (0..70).map(move |number| (last, number)))
+        .map(|(last, number)| {
+            without_body(site.connect_from(&format!("127.0.0.{last}")), &format!("app-{number}"))
+        })
+        .collect();
+    eventually("they hold three quarters of the places", BOUND, || (in_flight(&site) == 192).then_some(()));
+    for _ in 0..20 {
+        sign(site.app(), "demo-sm2").expect(201);
+    }
+    let mut one_more = site.connect_from("127.0.0.9");
+    one_more.write_all(b"GET /v1/keys HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    one_more.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("overloaded"), "{answer}");
+    drop(strangers);
+    eventually("they are gone", BOUND, || (in_flight(&site) == 0).then_some(()));
+}
+
+#[test]
+fn who_never_ends_the_body_of_a_claim_is_told_to_wait_like_any_who_guesses() {
+    let site = site_with("server", "read_timeout_ms = 200");
+    let begin = || without_body(site.connect_from("127.0.0.2"), "guessed");
+    let answer = |mut stream: TcpStream| {
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer); // a reset may come behind it
+        answer
+    };
+    // What has come whole is judged.
+    let mut whole = begin();
+    whole.write_all(b"0123456789").unwrap();
+    let judged = answer(whole);
+    assert!(judged.starts_with("HTTP/1.1 401"), "{judged}");
+    let late = eventually("it is told to wait", BOUND, || {
+        // Together: an answer to an unread body takes a while to end.
+        let streams: Vec<TcpStream> = (0..12).map(|_| begin()).collect();
+        let answers: Vec<_> = streams.into_iter().map(answer).collect();
+        for late in &answers {
+            assert!(late.contains("body_timeout") || late.contains("too_many_attempts"), "{late}");
+        }
+        answers.into_iter().find(|late| late.contains("too_many_attempts"))
+    });
+    assert!(late.starts_with("HTTP/1.1 429") && late.contains("retry-after"), "{late}");
 }
 
 #[test]
@@ -255,4 +363,18 @@ fn one_address_has_so_many_connections_and_one_more_is_closed() {
         let _ = stream.write_all(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n");
         stream.peek(&mut [0]).is_ok_and(|read| read > 0).then_some(())
     });
+}
+
+#[test]
+fn who_tries_check_codes_of_stamps_is_slowed_down() {
+    let site = site_with("server", "");
+    let stranger = site.stranger(None);
+    let refused = (0..100_000).find_map(|_| {
+        let answer = stranger.get("/verify/00000-00000-00000-00000");
+        (answer.status != 404).then_some(answer)
+    });
+    let refused = refused.expect("ten a second and no more").expect(429);
+    assert_eq!(refused.json()["code"], "rate_limited");
+    assert!(refused.header("retry-after").parse::<u32>().is_ok_and(|seconds| seconds >= 1));
+    site.app().get("/v1/keys").expect(200);
 }

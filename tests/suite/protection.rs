@@ -1,5 +1,8 @@
 //! What is stored is locked until a device gives the data key, and what somebody else wrote is not used.
 
+use std::io::Write;
+use std::net::TcpStream;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -93,4 +96,112 @@ fn an_app_that_was_given_scopes_or_a_credential_in_the_database_is_nobody() {
         };
         altered.iter().all(named).then_some(())
     });
+}
+
+#[test]
+fn an_app_that_was_frozen_and_put_back_as_it_was_stays_out() {
+    let site = Site::start();
+    let signer = site.signing_app("modest", "p256");
+    signer.request("GET", "/v1/keys", b"").send(&site).expect(200);
+    let (folder, _) = site.stop();
+    let data = folder.data().to_path_buf();
+    let old = data.join("old.db");
+    sql(&folder, &format!("VACUUM INTO '{}'", old.display()));
+    let site = folder.serve();
+    assert!(site.command(&["app", "freeze", "modest", "--reason", "stolen"]).status.success());
+    signer.request("GET", "/v1/keys", b"").send(&site).expect(401);
+    let seen =
+        || std::fs::read_to_string(data.join("audit-guard/gateway.revisions.json")).unwrap_or_default();
+    let frozen = format!("\"apps modest\":{}", revision(&data));
+    eventually("the gateway has seen it", SOON, || seen().contains(&frozen).then_some(()));
+    let (folder, _) = site.stop();
+    sql(
+        &folder,
+        &format!(
+            "DROP TRIGGER app_credentials_stay_revoked;
+             ATTACH '{}' AS old;
+             UPDATE apps SET (state, reason, changed_at, revision, code) =
+                 (SELECT state, reason, changed_at, revision, code FROM old.apps WHERE id = 'modest')
+             WHERE id = 'modest';
+             UPDATE app_credentials SET (revoked_at, revoked_reason, revision, code) =
+                 (SELECT revoked_at, revoked_reason, revision, code FROM old.app_credentials AS kept
+                  WHERE kept.id = app_credentials.id)
+             WHERE app = 'modest'",
+            old.display()
+        ),
+    );
+    let site = folder.serve();
+    let refused = signer.request("GET", "/v1/keys", b"").send(&site).expect(401).json();
+    assert_eq!(refused["code"], "client_signature_invalid");
+    eventually("it is on record", SOON, || {
+        let put_back =
+            |entry: &serde_json::Value| entry["action"] == "row.altered" && entry["subject"] == "apps modest";
+        site.audit().iter().any(put_back).then_some(())
+    });
+}
+
+/// Of the app `modest`, by the database beside a running gateway.
+fn revision(data: &Path) -> String {
+    let mut sqlite = Command::new("sqlite3");
+    let select = "SELECT revision FROM apps WHERE id = 'modest'";
+    let found = Ran::of(sqlite.arg("-readonly").arg(data.join("gateway.db")).arg(select));
+    assert!(found.ok, "{}", found.text);
+    String::from_utf8(found.stdout).unwrap().trim().to_owned()
+}
+
+#[test]
+fn a_new_data_key_is_made_on_command_once_at_a_time_and_on_record() {
+    let site = Site::start();
+    let rotate = |reason: &str| site.command(&["data-key", "rotate", "--json", "--reason", reason]);
+    let answer = |output: std::process::Output| -> serde_json::Value {
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let first = rotate("five years are over");
+    assert!(first.status.success());
+    assert_eq!(answer(first)["version"], 2);
+    let second = rotate("again");
+    assert!(!second.status.success());
+    assert_eq!(answer(second)["code"], "data_key_pending");
+    let said: Vec<_> = site
+        .audit()
+        .into_iter()
+        .filter(|entry| entry["action"] == "data_key.rotate")
+        .map(|entry| (entry["outcome"].clone(), entry["subject"].clone()))
+        .collect();
+    let expected = [
+        ("intended", "five years are over"),
+        ("ok", "version 2: five years are over"),
+        ("intended", "again"),
+        ("data_key_pending", "again"),
+    ];
+    assert_eq!(said, expected.map(|(outcome, subject)| (json!(outcome), json!(subject))));
+    sign(site.app(), "demo-sm2").expect(201);
+    let (folder, _) = site.stop();
+    sign(folder.serve().app(), "demo-sm2").expect(201);
+}
+
+#[test]
+fn a_caller_that_hangs_up_leaves_no_new_data_key_without_its_outcome() {
+    let site = Site::start();
+    for device in BUREAU {
+        site.fault(device, "latency_ms = 900.0\n");
+    }
+    let key = site.sandbox()["apps"][2]["api_key"].as_str().unwrap();
+    let body = json!({"reason": "and away"}).to_string();
+    let request = format!(
+        "POST /v1/admin/data-key:rotate HTTP/1.1\r\nhost: localhost\r\nx-api-key: {key}\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let mut stream = TcpStream::connect(site.base().strip_prefix("http://").unwrap()).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let outcomes = || -> Vec<_> {
+        let entries = site.audit().into_iter().filter(|entry| entry["action"] == "data_key.rotate");
+        entries.map(|entry| entry["outcome"].as_str().unwrap().to_owned()).collect()
+    };
+    eventually("the act has begun", SOON, || (!outcomes().is_empty()).then_some(()));
+    drop(stream);
+    let said = eventually("it has ended", SOON, || Some(outcomes()).filter(|said| said.len() > 1));
+    assert_eq!(said[0], "intended");
+    assert_eq!(said.len(), 2, "{said:?}");
 }

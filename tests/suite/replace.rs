@@ -55,7 +55,7 @@ fn a_destroyed_device_is_replaced_by_a_blank_one_and_nobody_notices() {
         assert!(replaced.status.success(), "{said}{}", String::from_utf8_lossy(&replaced.stderr));
         let answer: Value = serde_json::from_str(&said).unwrap();
         let keys: Vec<_> = answer["keys"].as_array().unwrap().iter().map(|key| key["key"].clone()).collect();
-        assert_eq!(keys.len(), 7, "two secrets, three service keys and the site's two own: {answer}");
+        assert_eq!(keys.len(), 10, "two secrets, three service keys and the site's five own: {answer}");
         assert!(answer["keys"].as_array().unwrap().iter().all(|key| key["error"].is_null()), "{answer}");
         eventually("nine ready", BOUND, || {
             (1..=9).all(|number| site.device_state(&format!("d{number}")) == "ready").then_some(())

@@ -67,6 +67,35 @@ fn each_signs_and_records_and_a_drain_at_one_drains_at_both() {
 }
 
 #[test]
+fn an_apps_rate_is_one_rate_at_both() {
+    const RATE: f64 = 20.0;
+    const BURST: f64 = 5.0;
+    let pair = pair();
+    let app = pair.first.sandbox()["apps"][0]["id"].as_str().unwrap().to_owned();
+    act(&pair.first, &["app", "change", &app, "--rate", "20", "--burst", "5", "--reason", "test"]);
+    let passes = |site: &Site| match site.app().get("/v1/keys") {
+        answer if answer.status == 429 => false,
+        answer => answer.expect(200).status == 200,
+    };
+    for site in [&pair.first, &pair.second] {
+        eventually("the rate holds", SOON, || (!passes(site)).then_some(()));
+    }
+    let (start, mut passed) = (Instant::now(), 0.0);
+    // Long enough that a second or two in which the one heard nothing of the other does not look like twice the rate.
+    while start.elapsed() < Duration::from_secs(12) {
+        for site in [&pair.first, &pair.second] {
+            passed += f64::from(u8::from(passes(site)));
+        }
+    }
+    // Counted by each alone it would be twice the rate. Between the two there is room for what is told late.
+    let most = 1.5 * RATE * start.elapsed().as_secs_f64() + 2.0 * BURST;
+    assert!(passed > BURST && passed < most, "{passed} calls passed, at most {most}");
+    let Pair { first, second, server } = pair;
+    drop((first, second));
+    drop(server);
+}
+
+#[test]
 fn a_second_gateway_under_the_same_name_is_refused() {
     let Pair { first, second, server } = pair();
     let output = std::process::Command::new(tests::gateway())

@@ -378,9 +378,27 @@ fn a_body_that_is_smuggled_past_its_length_is_not_served() {
 }
 
 #[test]
+fn who_is_refused_whatever_the_body_is_is_refused_before_the_body_comes() {
+    let head = |request: &SignedRequest| {
+        let fields: String =
+            request.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        format!(
+            "POST /v1/signatures HTTP/1.1\r\nhost: localhost\r\n{fields}content-length: 100000\r\n\
+             connection: close\r\n\r\n"
+        )
+    };
+    let late = order().with("x-timestamp", &(now() - 600).to_string());
+    let malformed = order().with("x-nonce", "short");
+    for (request, wanted) in [(late, (401, "clock_skew")), (malformed, (400, "signature_headers"))] {
+        let (status, code) = raw(site(), head(&request).as_bytes());
+        assert_eq!((status, code.as_str()), wanted);
+    }
+}
+
+#[test]
 fn guesses_in_an_apps_name_are_slowed_down_and_recorded() {
     let site = Site::start();
-    site.signing_app("guessed", "p256");
+    let owner = site.signing_app("guessed", "p256");
     let thief = Signer::new("guessed", "p256");
     let codes: Vec<_> =
         (0..14).map(|_| thief.request("GET", "/v1/keys", b"").send(&site).json()["code"].clone()).collect();
@@ -401,6 +419,10 @@ fn guesses_in_an_apps_name_are_slowed_down_and_recorded() {
     eventually("all guesses are on record", Duration::from_secs(30), || {
         ((refused("client_signature_invalid"), refused("too_many_attempts")) == (10, 5)).then_some(())
     });
+    // The app itself, behind the same address, is served: a stranger's failures are the stranger's.
+    owner.request("GET", "/v1/keys", b"").send(&site).expect(200);
+    let again = thief.request("GET", "/v1/keys", b"").send(&site).json()["code"].clone();
+    assert!(again == "client_signature_invalid" || again == "too_many_attempts", "{again}");
     // Another name from the same place is not concerned.
     let other = site.signing_app("not-guessed", "p256");
     other.request("GET", "/v1/keys", b"").send(&site).expect(200);

@@ -227,7 +227,7 @@ fn what_is_no_token_of_this_site_opens_nothing() {
 #[test]
 fn a_token_ends_with_its_time_its_credential_and_its_app() {
     let folder = tests::Folder::init();
-    folder.configure("[callers]\n", "[callers]\ntoken_lifetime_s = 30\n");
+    folder.configure("[callers]\n", "[callers]\ntoken_lifetime_s = 60\n");
     let site = folder.serve();
     let signer = site.signing_app("ending", "p256");
     let credential =
@@ -241,7 +241,7 @@ fn a_token_ends_with_its_time_its_credential_and_its_app() {
     };
     let token = || {
         let answer = ask_with(&site, &signer.assertion(&issuer, &json!({}))).expect(200).json();
-        assert_eq!(answer["expires_in"], 30);
+        assert_eq!(answer["expires_in"], 60);
         answer["access_token"].as_str().unwrap().to_owned()
     };
     let first = token();
@@ -254,7 +254,7 @@ fn a_token_ends_with_its_time_its_credential_and_its_app() {
     );
     site.app_command(&["enable", "ending", "--reason", "test"]);
     get(&first).expect(200);
-    let refused = eventually("the token expires", std::time::Duration::from_secs(60), || {
+    let refused = eventually("the token expires", std::time::Duration::from_secs(120), || {
         let answer = get(&first);
         (answer.status != 200).then_some(answer)
     });

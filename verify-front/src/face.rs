@@ -1,14 +1,14 @@
 //! The license face (照面信息): what of it leaves to whom, and how it compares with the register.
 
-//! The license face (照面信息): what of it leaves to whom, and how it compares with the register.
-
 use std::collections::BTreeSet;
 
-use formats::license::FaceDate;
+use formats::license::same_value;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use store::EntityRecord;
 use time::OffsetDateTime;
+
+use crate::{FrontError, StatusAnswer};
 
 /// Fields that hold a person's name: masked unless granted in full.
 const PERSONS: [&str; 2] = ["legal_representative", "holder"];
@@ -29,6 +29,12 @@ impl FieldGrant {
         Self(names.into_iter().map(Into::into).collect())
     }
 
+    /// Whether a field that is no person's may be seen.
+    #[must_use]
+    pub fn shows(&self, name: &str) -> bool {
+        self.has(name)
+    }
+
     fn has(&self, name: &str) -> bool {
         self.0.contains(name) || self.0.contains(EVERYTHING)
     }
@@ -36,6 +42,9 @@ impl FieldGrant {
     /// The value as this caller may see it.
     fn view(&self, name: &str, value: &Value) -> Option<Value> {
         // Raw certificate attributes hold the same content under numbers and would go round the grant.
+        if is_list(value) && !PERSONS.contains(&name) {
+            return self.has(name).then(|| value.clone());
+        }
         let text = text(value)?;
         if !PERSONS.contains(&name) {
             self.has(name).then(|| value.clone())
@@ -70,12 +79,51 @@ impl FaceAnswer {
     }
 }
 
+/// An entity that was found by its name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FoundEntity {
+    #[serde(flatten)]
+    face: FaceAnswer,
+    status: StatusAnswer,
+}
+
+impl FoundEntity {
+    pub(crate) fn of(entity: &EntityRecord, granted: &FieldGrant) -> Result<Self, FrontError> {
+        Ok(Self { face: FaceAnswer::of(entity, granted), status: StatusAnswer::of(entity)? })
+    }
+
+    /// Its unified social credit code.
+    #[must_use]
+    pub fn uscc(&self) -> &str {
+        &self.face.uscc
+    }
+}
+
+/// A page of entities that were found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundPage {
+    /// In the order they came into the library.
+    pub entities: Vec<FoundEntity>,
+    /// From where on there may be more.
+    pub next: Option<i64>,
+}
+
 /// Names of the fields that both sides state and that differ.
 pub(crate) fn differences(shown: &Map<String, Value>, register: &Map<String, Value>) -> Vec<String> {
+    // What the register's answer masks cannot be compared.
+    let is_masked = |name: &str, value: &str| PERSONS.contains(&name) && value.contains('*');
     register
         .iter()
-        .filter_map(|(name, value)| Some((name, text(shown.get(name)?)?, text(value)?)))
-        .filter(|(_, shown, register)| !same(shown, register))
+        .filter_map(|(name, value)| Some((name, text(shown.get(name)?)?, value)))
+        .filter(|(name, shown, value)| match value {
+            // A license has room for one of several.
+            Value::Array(items) if is_list(value) => {
+                !items.iter().filter_map(Value::as_str).any(|register| same_value(shown, register))
+            }
+            _ => {
+                text(value).is_some_and(|register| !is_masked(name, register) && !same_value(shown, register))
+            }
+        })
         .map(|(name, ..)| name.clone())
         .collect()
 }
@@ -85,10 +133,9 @@ fn text(value: &Value) -> Option<&str> {
     value.as_str().or_else(|| value.get("text")?.as_str())
 }
 
-/// Blanks around a text and the way a date is written do not count.
-fn same(one: &str, other: &str) -> bool {
-    let day = |text: &str| FaceDate::read(text.trim()).date;
-    one.trim() == other.trim() || day(one).is_some_and(|one| Some(one) == day(other))
+/// A field with several values, such as the addresses of an enterprise that has more than one.
+fn is_list(value: &Value) -> bool {
+    value.as_array().is_some_and(|items| items.iter().all(Value::is_string))
 }
 
 /// The first character of a name, and a star for each further one.
@@ -122,6 +169,16 @@ mod tests {
         let register =
             face(json!({"name": "乙公司", "domicile": " 西安 ", "template": "A", "area_code": "1"}));
         assert_eq!(differences(&shown, &register), ["name"]);
+    }
+
+    #[test]
+    fn one_of_several_addresses_is_the_same() {
+        let register = face(json!({"domicile": ["西安市一号", "西安市二号"]}));
+        assert!(differences(&face(json!({"domicile": "西安市二号 "})), &register).is_empty());
+        assert_eq!(differences(&face(json!({"domicile": "西安市三号"})), &register), ["domicile"]);
+        let grant = FieldGrant::new(["domicile"]);
+        assert_eq!(grant.view("domicile", &register["domicile"]), Some(register["domicile"].clone()));
+        assert_eq!(grant.view("holder", &json!(["张三"])), None);
     }
 
     #[test]

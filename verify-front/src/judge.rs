@@ -1,9 +1,11 @@
 //! The answer about a license that somebody shows.
 
+use formats::Certificate;
 use formats::license::{Face, LicenseReport};
+use formats::license_file::{EditionData, FileForm, LicenseFileReport};
 use formats::verdict::{Judgement, Verdict};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use store::{EntityRecord, LicenseRecord};
 use time::OffsetDateTime;
 
@@ -17,12 +19,56 @@ pub enum LicenseType {
     /// The license certificate, DER.
     #[default]
     Certificate,
+    /// The public edition (公示版) as OFD.
+    Ofd,
+    /// The public edition as PDF.
+    Pdf,
+}
+
+impl LicenseType {
+    /// What kind of file it is; none for a certificate.
+    #[must_use]
+    pub fn form(self) -> Option<FileForm> {
+        match self {
+            Self::Certificate => None,
+            Self::Ofd => Some(FileForm::Ofd),
+            Self::Pdf => Some(FileForm::Pdf),
+        }
+    }
+}
+
+/// What a license proves by itself, before the library is asked.
+#[derive(Debug, Clone)]
+pub struct Examined {
+    /// The license certificate; absent for a file that carries none.
+    pub license: Option<LicenseReport>,
+    /// The file that carries it, if it came as one; its own report on the license is the one above.
+    pub file: Option<LicenseFileReport>,
+}
+
+impl Examined {
+    /// The license certificate, where there is one.
+    #[must_use]
+    pub fn certificate(&self) -> Option<&Certificate> {
+        self.license.as_ref()?.certificate.as_ref()
+    }
+}
+
+/// A license file in short.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FileSummary {
+    /// What it was judged as.
+    pub form: FileForm,
+    /// The names of its seals; of signers where there is no seal.
+    pub sealed_by: Vec<String>,
+    /// The data that it carries, and that its page must show.
+    pub data: Option<EditionData>,
 }
 
 /// Verdict, findings, and what is known of the license and its holder.
 #[derive(Debug, Clone, Serialize)]
 pub struct LicenseAnswer {
-    /// Beside the codes of [`formats::license::judge`]: invalid `status_not_permitted`,
+    /// Beside the codes of [`formats::license::judge`] and [`formats::license_file::judge`]: invalid `status_not_permitted`,
     /// `face_differs_from_register`; notes `status_flagged`, `status_not_checked`, `license_not_current`.
     #[serde(flatten)]
     pub judgement: Judgement,
@@ -32,6 +78,12 @@ pub struct LicenseAnswer {
     pub status: Option<StatusAnswer>,
     /// The license itself; absent when the bytes are no certificate.
     pub license: Option<LicenseSummary>,
+    /// The file; absent for a license that came as a certificate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<FileSummary>,
+    /// The license certificate, for reports.
+    #[serde(skip)]
+    pub certificate: Option<Certificate>,
 }
 
 /// A license certificate in short.
@@ -84,54 +136,75 @@ pub(crate) fn was_issued(judgement: &Judgement) -> bool {
 }
 
 /// Adds what the library knows to what the license proves by itself.
-pub(crate) fn complete(report: LicenseReport, holder: Option<Holder>) -> Result<LicenseAnswer, FrontError> {
-    let mut judgement = report.judgement;
+pub(crate) fn complete(examined: Examined, holder: Option<Holder>) -> Result<LicenseAnswer, FrontError> {
+    let Examined { license, file } = examined;
+    let mut judgement = Judgement::new();
+    let file = file.map(|file| {
+        judgement.merge(file.judgement);
+        FileSummary { form: file.form, sealed_by: file.sealed_by, data: file.data }
+    });
+    let (mut certificate, mut face, mut serial) = (None, None, None);
+    if let Some(report) = license {
+        judgement.merge(report.judgement);
+        (certificate, face, serial) = (report.certificate, report.face, report.license_serial);
+    }
     let status = match &holder {
         Some(Holder { entity, current }) => {
             status::judge(entity, &mut judgement)?;
-            if let (Some(certificate), Some(face)) = (&report.certificate, &report.face) {
-                compare(certificate.der(), face, entity, current.as_ref(), &mut judgement);
+            if let (Some(certificate), Some(face)) = (&certificate, &face) {
+                let is_file = file.is_some();
+                compare(certificate.der(), face, entity, current.as_ref(), is_file, &mut judgement);
             }
             Some(StatusAnswer::of(entity)?)
         }
         None => {
-            if report.certificate.is_some() {
+            if certificate.is_some() {
                 judgement
                     .note("status_not_checked", "not issued by a trusted authority, or not in the library");
             }
             None
         }
     };
-    let license = report.certificate.map(|certificate| LicenseSummary {
-        serial: report.license_serial.unwrap_or_else(|| certificate.serial_hex()),
+    let license = certificate.as_ref().map(|certificate| LicenseSummary {
+        serial: serial.unwrap_or_else(|| certificate.serial_hex()),
         issuer: certificate.issuer(),
         subject: certificate.subject(),
         not_before: certificate.not_before(),
         not_after: certificate.not_after(),
     });
-    Ok(LicenseAnswer { judgement, face: report.face, status, license })
+    Ok(LicenseAnswer { judgement, face, status, license, file, certificate })
 }
 
 /// Compares only the very certificate that the library holds as current: a forged one must not serve to
-/// probe, field by field, what the register says.
+/// probe, field by field, what the register says. A file is compared in any case: it shows its face to people who know
+/// of no current one, and its certificate was issued, or the holder would not have been looked up.
 fn compare(
     der: &[u8],
     face: &Face,
     entity: &EntityRecord,
     current: Option<&LicenseRecord>,
+    is_file: bool,
     judgement: &mut Judgement,
 ) {
-    match current {
-        Some(current) if current.certificate == der => {
-            let Ok(Value::Object(shown)) = serde_json::to_value(face) else { return };
-            let differing = differences(&shown, &entity.face);
-            if !differing.is_empty() {
-                judgement.invalid("face_differs_from_register", differing.join(", "));
-            }
+    let is_current = current.is_some_and(|current| current.certificate == der);
+    if is_current || is_file {
+        let differing = register_differences(face, &entity.face);
+        if !differing.is_empty() {
+            judgement.invalid("face_differs_from_register", differing.join(", "));
         }
+    }
+    match current {
+        Some(_) if is_current => {}
         Some(_) => {
             judgement.note("license_not_current", "the library holds another license as the current one")
         }
         None => judgement.note("license_not_current", "the library holds no current license of the holder"),
     }
+}
+
+/// Names of the fields that a license's face and the register both state and that differ.
+#[must_use]
+pub fn register_differences(face: &Face, register: &Map<String, Value>) -> Vec<String> {
+    let Ok(Value::Object(shown)) = serde_json::to_value(face) else { return Vec::new() };
+    differences(&shown, register)
 }

@@ -14,15 +14,16 @@ mod trust;
 use std::sync::Arc;
 
 use formats::chain::TrustStore;
-use formats::license::LicenseReport;
+use formats::license_file::{LicenseFileInput, judge as judge_file};
 use formats::uscc::Uscc;
-use store::Store;
+use store::{NameQuery, Store};
 use time::OffsetDateTime;
 
+pub use account::file_section;
 pub use error::FrontError;
-pub use face::{FaceAnswer, FieldGrant};
+pub use face::{FaceAnswer, FieldGrant, FoundEntity, FoundPage};
 use judge::Holder;
-pub use judge::{LicenseAnswer, LicenseSummary, LicenseType};
+pub use judge::{Examined, FileSummary, LicenseAnswer, LicenseSummary, LicenseType, register_differences};
 pub use status::StatusAnswer;
 pub use trust::TrustInForce;
 
@@ -30,13 +31,15 @@ pub use trust::TrustInForce;
 pub struct LicenseFront {
     store: Store,
     trust: Arc<TrustInForce>,
+    documents: Arc<TrustInForce>,
     sandbox: bool,
 }
 
 impl LicenseFront {
-    /// `sandbox` admits test enterprises (`ZZJGD…`); a production site never sets it.
-    pub fn new(store: Store, trust: Arc<TrustInForce>, sandbox: bool) -> Self {
-        Self { store, trust, sandbox }
+    /// `trust` is for licenses, `documents` for the seals of license files; `sandbox` admits test enterprises
+    /// (`ZZJGD…`); a production site never sets it.
+    pub fn new(store: Store, trust: Arc<TrustInForce>, documents: Arc<TrustInForce>, sandbox: bool) -> Self {
+        Self { store, trust, documents, sandbox }
     }
 
     /// What licenses are judged against now.
@@ -59,28 +62,40 @@ impl LicenseFront {
         self.complete(self.examine(license, kind, at)).await
     }
 
-    /// What a license proves by itself: the part of [`judge`](Self::judge) that computes and asks nobody.
+    /// What a license proves by itself: the part of [`judge`](Self::judge) that computes and asks nobody. A file takes
+    /// long enough to be kept away from threads that others wait for.
     #[must_use]
-    pub fn examine(&self, license: &[u8], kind: LicenseType, at: OffsetDateTime) -> LicenseReport {
-        match kind {
-            LicenseType::Certificate => {
-                formats::license::judge(license, &self.trust.current(), at, self.sandbox)
-            }
-        }
+    pub fn examine(&self, license: &[u8], kind: LicenseType, at: OffsetDateTime) -> Examined {
+        let licenses = self.trust.current();
+        let Some(form) = kind.form() else {
+            let report = formats::license::judge(license, &licenses, at, self.sandbox);
+            return Examined { license: Some(report), file: None };
+        };
+        let documents = self.documents.current();
+        let mut file = judge_file(&LicenseFileInput {
+            octets: license,
+            form,
+            documents: &documents,
+            licenses: &licenses,
+            at,
+            sandbox: self.sandbox,
+        });
+        Examined { license: file.license.take(), file: Some(file) }
     }
 
-    /// Adds what the library knows to a report: the other part of [`judge`](Self::judge).
+    /// Adds what the library knows to what a license proves: the other part of [`judge`](Self::judge).
     ///
     /// # Errors
     /// The library cannot be read.
-    pub async fn complete(&self, report: LicenseReport) -> Result<LicenseAnswer, FrontError> {
+    pub async fn complete(&self, examined: Examined) -> Result<LicenseAnswer, FrontError> {
         // The register is asked for the holder of a license that was issued, in force or not: what a forged one
         // claims must not serve to read it.
-        let holder = match &report.uscc {
-            Some(uscc) if judge::was_issued(&report.judgement) => self.holder(uscc).await?,
-            _ => None,
+        let issued = examined.license.as_ref().filter(|report| judge::was_issued(&report.judgement));
+        let holder = match issued.and_then(|report| report.uscc.as_ref()) {
+            Some(uscc) => self.holder(uscc).await?,
+            None => None,
         };
-        judge::complete(report, holder)
+        judge::complete(examined, holder)
     }
 
     /// The granted part of an entity's face as the register has it; `None` for an unknown entity.
@@ -92,6 +107,17 @@ impl LicenseFront {
         Ok(self.store.entity(uscc).await?.map(|entity| FaceAnswer::of(&entity, granted)))
     }
 
+    /// Entities with such a name, and of each the granted part of its face. Test enterprises are found in a sandbox only.
+    ///
+    /// # Errors
+    /// The library cannot be read.
+    pub async fn find(&self, wanted: &NameQuery, granted: &FieldGrant) -> Result<FoundPage, FrontError> {
+        let page = self.store.find_by_name(wanted).await?;
+        let admitted = page.entities.iter().filter(|entity| self.sandbox || !entity.uscc.is_test());
+        let entities = admitted.map(|entity| FoundEntity::of(entity, granted)).collect::<Result<_, _>>()?;
+        Ok(FoundPage { entities, next: page.next })
+    }
+
     /// An entity's registration status; `None` for an unknown entity.
     ///
     /// # Errors
@@ -99,6 +125,20 @@ impl LicenseFront {
     pub async fn status(&self, uscc: &Uscc) -> Result<Option<StatusAnswer>, FrontError> {
         self.admit(uscc)?;
         self.store.entity(uscc).await?.map(|entity| StatusAnswer::of(&entity)).transpose()
+    }
+
+    /// Face and status of one moment, to be certified together; `None` for an unknown entity.
+    ///
+    /// # Errors
+    /// [`FrontError::TestIdentityInProduction`], [`FrontError::UnknownStatus`], or the library cannot be read.
+    pub async fn certifiable(
+        &self,
+        uscc: &Uscc,
+        granted: &FieldGrant,
+    ) -> Result<Option<(FaceAnswer, StatusAnswer)>, FrontError> {
+        self.admit(uscc)?;
+        let Some(entity) = self.store.entity(uscc).await? else { return Ok(None) };
+        Ok(Some((FaceAnswer::of(&entity, granted), StatusAnswer::of(&entity)?)))
     }
 
     fn admit(&self, uscc: &Uscc) -> Result<(), FrontError> {

@@ -44,6 +44,13 @@ pub struct StatusAnswer {
 }
 
 impl StatusAnswer {
+    /// Whether that means that the license may be used, with nothing to be told beside it. No code that is not known
+    /// to mean so does.
+    #[must_use]
+    pub fn is_in_force(&self) -> bool {
+        entry(self.code).is_ok_and(|(.., effect)| effect == Effect::Permitted)
+    }
+
     pub(crate) fn of(entity: &EntityRecord) -> Result<Self, FrontError> {
         let (code, text, _) = entry(entity.status)?;
         Ok(Self { code, text, flags: entity.flags.clone(), as_of: entity.status_as_of })

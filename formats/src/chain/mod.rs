@@ -47,6 +47,7 @@
 //! is one second of validity.
 
 mod crl;
+mod evidence;
 mod generation;
 mod memory;
 mod names;
@@ -72,13 +73,14 @@ use crate::ocsp::OcspResponse;
 use crate::verdict::Judgement;
 use crate::x509::{Certificate, Crl};
 
+pub use evidence::Evidence;
 pub use generation::Generation;
 pub use memory::MemoryUse;
 use ocsp::Answers;
 pub use policies::PolicyRequirements;
 pub use source::{OcspAnswer, OcspStatus};
 pub use usage::Usage;
-pub(crate) use usage::may_sign_documents;
+pub(crate) use usage::{may_sign_documents, may_timestamp};
 
 /// The most certificates in a path, leaf and anchor included.
 pub const MAX_PATH_LENGTH: usize = 10;
@@ -146,6 +148,17 @@ impl TrustStore {
     pub fn with_ocsp(self, ocsp: impl IntoIterator<Item: Into<Arc<OcspResponse>>>) -> Self {
         let ocsp = Answers::new(ocsp.into_iter().map(Into::into).collect());
         Self { ocsp, ..self.changed() }
+    }
+
+    /// With what somebody brought along, beside what there is: none of it is trusted, all of it is signed.
+    #[must_use]
+    pub fn with_more(self, intermediates: Vec<Certificate>, crls: Vec<Crl>, ocsp: Vec<OcspResponse>) -> Self {
+        let mut more = self.changed();
+        more.intermediates.extend(intermediates);
+        more.crls.extend(crls.into_iter().map(Arc::new));
+        let known: Vec<_> = more.ocsp.iter().cloned().collect();
+        more.ocsp = Answers::new(known.into_iter().chain(ocsp.into_iter().map(Arc::new)).collect());
+        more
     }
 
     /// With certificate policies that paths must be valid for.

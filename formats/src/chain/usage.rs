@@ -67,13 +67,9 @@ impl Usage {
             let named = |found: &ObjectIdentifier| [wanted, oid::ANY_EXTENDED_KEY_USAGE].contains(found);
             purposes.as_ref().is_none_or(|purposes| purposes.0.iter().any(named))
         };
-        let signs = |usage: &KeyUsage| usage.digital_signature() || usage.non_repudiation();
         Ok(match self {
             Self::DocumentSigning | Self::License => may_sign_documents(certificate)?,
-            Self::TimeStamping => {
-                let alone = purposes.as_ref().is_some_and(|purposes| purposes.0 == [oid::TIME_STAMPING]);
-                alone && is_critical(certificate, oid::EXT_KEY_USAGE) && by_usage(signs)
-            }
+            Self::TimeStamping => may_timestamp(certificate)?,
             Self::TlsServer => {
                 by_purpose(oid::SERVER_AUTH)
                     && by_usage(|u| u.digital_signature() || u.key_encipherment() || u.key_agreement())
@@ -103,6 +99,17 @@ pub(crate) fn may_sign_documents(certificate: &Certificate) -> Result<bool, Form
         .extension::<ExtendedKeyUsage>(oid::EXT_KEY_USAGE)?
         .is_none_or(|purposes| purposes.0.iter().any(|purpose| !OTHER_PURPOSES.contains(purpose)));
     Ok(by_usage && by_purpose)
+}
+
+/// Is extKeyUsage there, critical, and about timestamps alone (RFC 3161, 2.3), and does keyUsage permit signing?
+pub(crate) fn may_timestamp(certificate: &Certificate) -> Result<bool, FormatError> {
+    let by_usage = certificate
+        .extension::<KeyUsage>(oid::KEY_USAGE)?
+        .is_none_or(|usage| usage.digital_signature() || usage.non_repudiation());
+    let alone = certificate
+        .extension::<ExtendedKeyUsage>(oid::EXT_KEY_USAGE)?
+        .is_some_and(|purposes| purposes.0 == [oid::TIME_STAMPING]);
+    Ok(by_usage && alone && is_critical(certificate, oid::EXT_KEY_USAGE))
 }
 
 fn is_critical(certificate: &Certificate, id: ObjectIdentifier) -> bool {

@@ -1,12 +1,11 @@
 //! SignedData in two steps, so that whoever holds the key needs to know no ASN.1.
 
+use der::Encode;
 use der::asn1::OctetStringRef;
-use der::{Encode, Tag, TagNumber};
-use spki::AlgorithmIdentifierOwned;
 use time::OffsetDateTime;
 use x509_cert::time::Time;
 
-use super::structure::{context, element, set_of};
+use super::assemble::{self, Assembly};
 use super::{Content, Family};
 use crate::algorithm::Algorithm;
 use crate::chain::may_sign_documents;
@@ -29,8 +28,8 @@ pub struct SignedDataPlan {
     pub detached: bool,
     /// The certificates to include, the signer's first.
     pub chain: Vec<Certificate>,
-    /// The time the signer claims, written to the second.
-    pub signing_time: OffsetDateTime,
+    /// The time the signer claims, written to the second; none where the document says it (EN 319 142-1, 6.3).
+    pub signing_time: Option<OffsetDateTime>,
     /// The identifier in SM2's Z; the other algorithms do not use it.
     pub signer_id: Vec<u8>,
 }
@@ -62,10 +61,11 @@ pub fn prepare(plan: SignedDataPlan) -> Result<Pending, FormatError> {
         Content::Digest(digest) if plan.detached => digest.to_vec(),
         Content::Digest(_) => return Err(FormatError::Plan("a digest can only be signed detached")),
     };
-    let signing_time = signing_time(plan.signing_time)?;
+    let signing_time = plan.signing_time.map(signing_time).transpose()?;
     let key = signer.public_key()?;
-    let signed_attributes = signed_attributes(plan.family, hash, signer, &message_digest, &signing_time)
-        .map_err(|error| FormatError::der("set of signed attributes", error))?;
+    let signed_attributes =
+        signed_attributes(plan.family, hash, signer, &message_digest, signing_time.as_ref())
+            .map_err(|error| FormatError::der("set of signed attributes", error))?;
     let digest = key.digest(plan.algorithm, &plan.signer_id, &signed_attributes)?;
     Ok(Pending { plan, key, signed_attributes, digest })
 }
@@ -92,62 +92,22 @@ impl Pending {
 
     fn content_info(&self, signature: &[u8]) -> der::Result<Vec<u8>> {
         let Self { plan, .. } = self;
-        let hash = SignatureScheme::from(plan.algorithm).hash();
-        let version = 1u8.to_der()?;
-        let digest_algorithm = AlgorithmIdentifierOwned { oid: hash.oid(), parameters: None }.to_der()?;
-
         let content = match &plan.content {
-            Content::Bytes(content) if !plan.detached => {
-                let octets = element(Tag::OctetString, &[content])?;
-                element(context(TagNumber::N0, true), &[&octets])?
-            }
-            _ => Vec::new(),
+            Content::Bytes(content) if !plan.detached => Some(&content[..]),
+            _ => None,
         };
-        let encapsulated = element(Tag::Sequence, &[&plan.family.data().to_der()?, &content])?;
-        let certificates = implicit(set_of(plan.chain.iter().map(Certificate::der).collect())?);
-        // Only here: what is signed has the SET tag.
-        let signed_attributes = implicit(self.signed_attributes.clone());
-        let signer_info = element(
-            Tag::Sequence,
-            &[
-                &version,
-                &issuer_and_serial(&plan.chain[0])?,
-                &digest_algorithm,
-                &signed_attributes,
-                &signature_algorithm(plan.family, plan.algorithm).to_der()?,
-                &OctetStringRef::new(signature)?.to_der()?,
-            ],
-        )?;
-        let signed_data = element(
-            Tag::Sequence,
-            &[
-                &version,
-                &set_of(vec![digest_algorithm])?,
-                &encapsulated,
-                &certificates,
-                &set_of(vec![signer_info])?,
-            ],
-        )?;
-        let explicit = element(context(TagNumber::N0, true), &[&signed_data])?;
-        element(Tag::Sequence, &[&plan.family.signed_data().to_der()?, &explicit])
+        Assembly {
+            family: plan.family,
+            algorithm: plan.algorithm,
+            version: 1,
+            content_type: plan.family.data(),
+            content,
+            certificates: &plan.chain,
+            signer: &plan.chain[0],
+            signed_attributes: &self.signed_attributes,
+        }
+        .content_info(signature)
     }
-}
-
-/// `[0] IMPLICIT` in place of the SET tag.
-fn implicit(mut set: Vec<u8>) -> Vec<u8> {
-    set[0] = context(TagNumber::N0, true).octet();
-    set
-}
-
-/// RSA PKCS #1 is written as rsaEncryption, which every reader knows (RFC 3370, 3.2).
-fn signature_algorithm(family: Family, algorithm: Algorithm) -> AlgorithmIdentifierOwned {
-    let mut identifier = SignatureScheme::from(algorithm).identifier();
-    match (family, algorithm) {
-        (Family::Gbt35275, Algorithm::Sm2Sm3) => identifier.oid = oid::SM2_SIGN,
-        (_, Algorithm::RsaPkcs1Sha256) => identifier.oid = oid::RSA_ENCRYPTION,
-        _ => {}
-    }
-    identifier
 }
 
 fn signed_attributes(
@@ -155,39 +115,19 @@ fn signed_attributes(
     hash: HashAlgorithm,
     signer: &Certificate,
     message_digest: &[u8],
-    signing_time: &Time,
+    signing_time: Option<&Time>,
 ) -> der::Result<Vec<u8>> {
     let mut attributes = vec![
         (oid::CONTENT_TYPE, family.data().to_der()?),
-        (oid::SIGNING_TIME, signing_time.to_der()?),
         (oid::MESSAGE_DIGEST, OctetStringRef::new(message_digest)?.to_der()?),
     ];
-    if family == Family::Rfc5652 {
-        attributes.push((oid::SIGNING_CERTIFICATE_V2, signing_certificate(hash, signer)?));
+    if let Some(time) = signing_time {
+        attributes.push((oid::SIGNING_TIME, time.to_der()?));
     }
-    let attributes = attributes
-        .into_iter()
-        .map(|(id, value)| element(Tag::Sequence, &[&id.to_der()?, &element(Tag::Set, &[&value])?]))
-        .collect::<der::Result<Vec<_>>>()?;
-    set_of(attributes)
-}
-
-/// SigningCertificateV2 with one ESSCertIDv2 (RFC 5035, 3 and 4): the signer's certificate cannot be
-/// exchanged for another with the same key.
-fn signing_certificate(hash: HashAlgorithm, signer: &Certificate) -> der::Result<Vec<u8>> {
-    let hash_algorithm = match hash {
-        HashAlgorithm::Sha256 => Vec::new(), // the DEFAULT, which DER leaves out
-        _ => AlgorithmIdentifierOwned { oid: hash.oid(), parameters: None }.to_der()?,
-    };
-    let certificate_hash = OctetStringRef::new(&hash.digest(signer.der()))?.to_der()?;
-    let certificate_id = element(Tag::Sequence, &[&hash_algorithm, &certificate_hash])?;
-    let certificate_ids = element(Tag::Sequence, &[&certificate_id])?;
-    element(Tag::Sequence, &[&certificate_ids])
-}
-
-fn issuer_and_serial(certificate: &Certificate) -> der::Result<Vec<u8>> {
-    let serial = certificate.inner().tbs_certificate.serial_number.to_der()?;
-    element(Tag::Sequence, &[certificate.issuer_der(), &serial])
+    if family == Family::Rfc5652 {
+        attributes.push((oid::SIGNING_CERTIFICATE_V2, assemble::signing_certificate(hash, signer)?));
+    }
+    assemble::attributes(attributes)
 }
 
 /// UTCTime to the end of 2049, GeneralizedTime after it (RFC 5652, 11.3).

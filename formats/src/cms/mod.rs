@@ -5,8 +5,10 @@
 //! What is built always has signed attributes. Counter-signatures and signature timestamps are judged and reported
 //! beside the signature they stand at. BER is read as the DER of the same values ([`crate::ber`]).
 
+pub(crate) mod assemble;
 mod build;
 mod signer;
+mod stamped;
 pub(crate) mod structure;
 mod unsigned;
 mod verify;
@@ -15,11 +17,12 @@ use crate::oid;
 use const_oid::ObjectIdentifier;
 
 pub use build::{Pending, SignedDataPlan, prepare};
+pub use stamped::{signature_value, timestamped};
 pub use verify::{
     AttributeReport, MAX_CERTIFICATES, MAX_NESTED, MAX_SIGNERS, SignedDataReport, SignerReport, VerifyInput,
     certificates, verify,
 };
-pub(crate) use verify::{Role, in_der, judge};
+pub(crate) use verify::{Role, error_code, in_der, judge};
 
 /// Whose object identifiers are used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -177,7 +177,7 @@ fn attribute_list<'a>(attributes: &[&'a [u8]]) -> der::Result<AttributeList<'a>>
 }
 
 /// One element with the given tag and the concatenation of `parts` as its content.
-pub(super) fn element(tag: Tag, parts: &[&[u8]]) -> der::Result<Vec<u8>> {
+pub(crate) fn element(tag: Tag, parts: &[&[u8]]) -> der::Result<Vec<u8>> {
     let length: usize = parts.iter().map(|part| part.len()).sum();
     let mut der = Header::new(tag, length)?.to_der()?;
     der.reserve_exact(length);
@@ -211,7 +211,7 @@ fn set(der: &[u8]) -> der::Result<Vec<&[u8]>> {
 }
 
 /// The DER of each element within the one constructed element in `der`.
-fn elements(der: &[u8]) -> der::Result<Vec<&[u8]>> {
+pub(crate) fn elements(der: &[u8]) -> der::Result<Vec<&[u8]>> {
     let mut reader = SliceReader::new(AnyRef::from_der(der)?.value())?;
     let mut elements = Vec::new();
     while !reader.is_finished() {

@@ -202,7 +202,7 @@ fn bounded(signed_data: SignedData<'_>) -> Result<SignedData<'_>, FormatError> {
     Ok(signed_data)
 }
 
-pub(super) fn error_code(error: &FormatError) -> &'static str {
+pub(crate) fn error_code(error: &FormatError) -> &'static str {
     match error {
         FormatError::BerNotSupported { .. } => "ber_not_supported",
         FormatError::SignatureInvalid => "signature_invalid",

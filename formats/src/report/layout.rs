@@ -2,17 +2,19 @@
 //! not fit on a page goes on on the next one, up to a bound.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::font::{Shape, Shapes};
 use crate::visible::shown;
 
 /// A4, in points.
-pub(super) const PAGE: (f32, f32) = (595.276, 841.89);
+pub(crate) const PAGE: (f32, f32) = (595.276, 841.89);
 /// Left, right and upper margin; the lower one has the footer in it.
-pub(super) const MARGIN: f32 = 56.0;
-const BOTTOM: f32 = PAGE.1 - 64.0;
+pub(crate) const MARGIN: f32 = 56.0;
+/// Where the footer's room begins.
+pub(crate) const BOTTOM: f32 = PAGE.1 - 64.0;
 /// The width between the margins.
-pub(super) const WIDTH: f32 = PAGE.0 - 2.0 * MARGIN;
+pub(crate) const WIDTH: f32 = PAGE.0 - 2.0 * MARGIN;
 
 /// From one base line to the next, and from a line's top to its base line, in sizes.
 const LEADING: f32 = 1.45;
@@ -20,44 +22,46 @@ const ASCENT: f32 = 1.05;
 
 /// A colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Ink(pub(super) u8, pub(super) u8, pub(super) u8);
+pub(crate) struct Ink(pub(crate) u8, pub(crate) u8, pub(crate) u8);
 
-pub(super) const BLACK: Ink = Ink(0x1C, 0x1C, 0x1C);
-pub(super) const QUIET: Ink = Ink(0x6B, 0x6F, 0x76);
-pub(super) const RULE: Ink = Ink(0xD9, 0xDC, 0xE0);
+pub(crate) const BLACK: Ink = Ink(0x1C, 0x1C, 0x1C);
+pub(crate) const QUIET: Ink = Ink(0x6B, 0x6F, 0x76);
+pub(crate) const RULE: Ink = Ink(0xD9, 0xDC, 0xE0);
 /// What stands for a character that cannot be shown, so that no text can imitate it.
 const WRITTEN_OUT: Ink = Ink(0xB0, 0x1A, 0x6B);
 
 /// What is on a page.
-pub(super) enum Mark {
+pub(crate) enum Mark {
     Run(Run),
     /// Left, top, width, height.
     Fill([f32; 4], Ink),
+    /// A PNG over left, top, width, height.
+    Picture([f32; 4], Arc<[u8]>),
 }
 
 /// Characters of one face and colour beside one another.
-pub(super) struct Run {
-    pub(super) left: f32,
-    pub(super) base: f32,
-    pub(super) size: f32,
-    pub(super) ink: Ink,
-    pub(super) text: String,
-    pub(super) shapes: Vec<(Shape, Range<usize>)>,
+pub(crate) struct Run {
+    pub(crate) left: f32,
+    pub(crate) base: f32,
+    pub(crate) size: f32,
+    pub(crate) ink: Ink,
+    pub(crate) text: String,
+    pub(crate) shapes: Vec<(Shape, Range<usize>)>,
 }
 
 /// How text looks.
 #[derive(Clone, Copy)]
-pub(super) struct Style {
-    pub(super) size: f32,
-    pub(super) ink: Ink,
+pub(crate) struct Style {
+    pub(crate) size: f32,
+    pub(crate) ink: Ink,
 }
 
 impl Style {
-    pub(super) const fn new(size: f32, ink: Ink) -> Self {
+    pub(crate) const fn new(size: f32, ink: Ink) -> Self {
         Self { size, ink }
     }
 
-    pub(super) fn leading(self) -> f32 {
+    pub(crate) fn leading(self) -> f32 {
         self.size * LEADING
     }
 }
@@ -70,43 +74,43 @@ struct Cell {
 }
 
 /// A line of text, broken and measured.
-pub(super) struct Line {
+pub(crate) struct Line {
     cells: Vec<Cell>,
     style: Style,
 }
 
 /// The pages, and where the next thing goes.
-pub(super) struct Sheet<'f> {
+pub(crate) struct Sheet<'f> {
     shapes: &'f Shapes<'f>,
     pages: Vec<Vec<Mark>>,
     most: usize,
     /// How far down the last page is used.
-    pub(super) top: f32,
+    pub(crate) top: f32,
     /// There was more than fits.
     full: bool,
 }
 
 impl<'f> Sheet<'f> {
-    pub(super) fn new(shapes: &'f Shapes<'f>, most: usize) -> Self {
+    pub(crate) fn new(shapes: &'f Shapes<'f>, most: usize) -> Self {
         Self { shapes, pages: vec![Vec::new()], most, top: MARGIN, full: false }
     }
 
     /// The pages.
-    pub(super) fn finish(self) -> Vec<Vec<Mark>> {
+    pub(crate) fn finish(self) -> Vec<Vec<Mark>> {
         self.pages
     }
 
     /// Did something have to be left out?
-    pub(super) fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.full
     }
 
     /// How many pages there are.
-    pub(super) fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.pages.len()
     }
 
-    pub(super) fn next_page(&mut self) {
+    pub(crate) fn next_page(&mut self) {
         if self.pages.len() == self.most {
             self.full = true;
             return;
@@ -116,14 +120,14 @@ impl<'f> Sheet<'f> {
     }
 
     /// Goes to the next page unless so much fits on this one.
-    pub(super) fn room(&mut self, height: f32) {
+    pub(crate) fn room(&mut self, height: f32) {
         if self.top + height > BOTTOM {
             self.next_page();
         }
     }
 
     /// Text in lines of a width at most.
-    pub(super) fn lines(&self, text: &str, style: Style, width: f32) -> Vec<Line> {
+    pub(crate) fn lines(&self, text: &str, style: Style, width: f32) -> Vec<Line> {
         let has_shape = |character| self.shapes.shape(character).is_some();
         let cells = shown(text, has_shape).filter_map(|shown| {
             let shape = self.shapes.shape(shown.character)?; // what is written out, every font has
@@ -136,7 +140,7 @@ impl<'f> Sheet<'f> {
     }
 
     /// Lines one under the other, going on on the next page.
-    pub(super) fn put(&mut self, left: f32, lines: &[Line]) {
+    pub(crate) fn put(&mut self, left: f32, lines: &[Line]) {
         for line in lines {
             self.room(line.style.leading());
             self.put_at(left, self.top, line);
@@ -145,7 +149,7 @@ impl<'f> Sheet<'f> {
     }
 
     /// One line in the middle.
-    pub(super) fn put_centred(&mut self, text: &str, style: Style) {
+    pub(crate) fn put_centred(&mut self, text: &str, style: Style) {
         for line in self.lines(text, style, WIDTH) {
             let left = MARGIN + (WIDTH - line.width()) / 2.0;
             self.put(left, &[line]);
@@ -153,7 +157,7 @@ impl<'f> Sheet<'f> {
     }
 
     /// One line with its upper edge at a height of the last page.
-    pub(super) fn put_at(&mut self, left: f32, top: f32, line: &Line) {
+    pub(crate) fn put_at(&mut self, left: f32, top: f32, line: &Line) {
         if self.full {
             return;
         }
@@ -161,18 +165,19 @@ impl<'f> Sheet<'f> {
         self.mark(runs.map(Mark::Run));
     }
 
-    pub(super) fn fill(&mut self, area: [f32; 4], ink: Ink) {
+    pub(crate) fn fill(&mut self, area: [f32; 4], ink: Ink) {
         if !self.full {
             self.mark([Mark::Fill(area, ink)].into_iter());
         }
     }
 
-    pub(super) fn rule(&mut self) {
+    pub(crate) fn rule(&mut self) {
         self.fill([MARGIN, self.top, WIDTH, 0.5], RULE);
         self.top += 0.5;
     }
 
-    fn mark(&mut self, marks: impl Iterator<Item = Mark>) {
+    /// Marks on the last page, wherever they say.
+    pub(crate) fn mark(&mut self, marks: impl Iterator<Item = Mark>) {
         if let Some(page) = self.pages.last_mut() {
             page.extend(marks);
         }
@@ -180,16 +185,16 @@ impl<'f> Sheet<'f> {
 }
 
 impl Line {
-    pub(super) fn leading(&self) -> f32 {
+    pub(crate) fn leading(&self) -> f32 {
         self.style.leading()
     }
 
-    pub(super) fn width(&self) -> f32 {
+    pub(crate) fn width(&self) -> f32 {
         self.cells.iter().map(|cell| cell.shape.width).sum::<f32>() * self.style.size
     }
 
     /// The line as marks, for a page that is finished otherwise.
-    pub(super) fn marks(&self, left: f32, top: f32) -> impl Iterator<Item = Mark> {
+    pub(crate) fn marks(&self, left: f32, top: f32) -> impl Iterator<Item = Mark> {
         runs(self, left, top + self.style.size * ASCENT).map(Mark::Run)
     }
 }

@@ -1,8 +1,8 @@
 //! A report on what was judged, for people: one account, set as PDF ([`Report::to_pdf`]) or as text
 //! ([`Report::to_text`]). What the account says is put together by those who judge.
 
-mod layout;
-mod pdf;
+pub(crate) mod layout;
+pub(crate) mod pdf;
 pub mod rows;
 mod text;
 

@@ -3,7 +3,9 @@
 
 use krilla::color::rgb;
 use krilla::configure::{Archival, ConfigurationBuilder};
-use krilla::geom::{PathBuilder, Point, Rect};
+use krilla::embed::{AssociationKind, EmbeddedFile, MimeType};
+use krilla::geom::{PathBuilder, Point, Rect, Size, Transform};
+use krilla::image::Image;
 use krilla::metadata::{DateTime, Metadata};
 use krilla::page::PageSettings;
 use krilla::paint::Fill;
@@ -18,6 +20,7 @@ use super::{
     ALL_CHECKED, FINDINGS, Item, NO_FINDINGS, NOTICE, Report, Row, Section, TITLE, UNCHECKED, VERDICT,
     head_rows, heading,
 };
+use crate::edition::Attachment;
 use crate::font::Font;
 use crate::verdict::{Finding, Judgement, Verdict};
 use crate::words::{self, Language, Words};
@@ -53,11 +56,13 @@ impl Report {
         let footers: Vec<_> = (1..=sheet.count()).map(|page| footer(&sheet, self, page)).collect();
         let pages = sheet.finish();
         let title = format!("{} {}", TITLE.said_in(self.language), TITLE.said_beside(self.language));
-        write(
+        write_pages(
             font,
             self.made_at,
             self.language,
             title,
+            PAGE,
+            &[],
             pages.into_iter().zip(footers).map(|(mut page, footer)| {
                 page.extend(footer);
                 page
@@ -73,7 +78,16 @@ pub(crate) fn try_font(font: &Font, sample: &str) -> Result<(), ReportError> {
     let lines = sheet.lines(sample, VALUE, WIDTH);
     sheet.put(MARGIN, &lines);
     let pages = sheet.finish();
-    write(font, OffsetDateTime::UNIX_EPOCH, Language::Zh, sample.to_owned(), pages.into_iter()).map(|_| ())
+    write_pages(
+        font,
+        OffsetDateTime::UNIX_EPOCH,
+        Language::Zh,
+        sample.to_owned(),
+        PAGE,
+        &[],
+        pages.into_iter(),
+    )
+    .map(|_| ())
 }
 
 fn footer(sheet: &Sheet<'_>, report: &Report, page: usize) -> Vec<Mark> {
@@ -301,15 +315,19 @@ fn pale(verdict: Verdict) -> Ink {
     }
 }
 
-fn write(
+/// Pages of a size in points, as PDF/A; with attachments as PDF/A-3 (ISO 19005-3), which alone admits any.
+pub(crate) fn write_pages(
     font: &Font,
     made_at: OffsetDateTime,
     language: Language,
     title: String,
+    size: (f32, f32),
+    attachments: &[Attachment],
     pages: impl Iterator<Item = Vec<Mark>>,
 ) -> Result<Vec<u8>, ReportError> {
     let failed = |reason: &dyn std::fmt::Debug| ReportError(format!("{reason:?}"));
-    let configuration = ConfigurationBuilder::new().with_archival_validator(Archival::A2_U).finish();
+    let archival = if attachments.is_empty() { Archival::A2_U } else { Archival::A3_U };
+    let configuration = ConfigurationBuilder::new().with_archival_validator(archival).finish();
     let configuration = configuration.map_err(|error| failed(&error))?;
     let mut document =
         Document::new_with(SerializeSettings { configuration, ..SerializeSettings::default() });
@@ -323,12 +341,25 @@ fn write(
         .creator(concat!("license-gateway ", env!("CARGO_PKG_VERSION")).to_owned())
         .creation_date(date(made_at));
     document.set_metadata(metadata);
+    for attachment in attachments {
+        let file = EmbeddedFile {
+            path: attachment.name.to_owned(),
+            mime_type: MimeType::new(attachment.media_type),
+            description: Some(attachment.description.to_owned()),
+            association_kind: AssociationKind::Data,
+            data: attachment.octets.clone().into(),
+            modification_date: Some(date(made_at)),
+            compress: Some(true),
+            location: None,
+        };
+        document.embed_file(file).ok_or_else(|| failed(&"two attachments have one name"))?;
+    }
     for marks in pages {
-        let settings = PageSettings::from_wh(PAGE.0, PAGE.1).ok_or_else(|| failed(&"page size"))?;
+        let settings = PageSettings::from_wh(size.0, size.1).ok_or_else(|| failed(&"page size"))?;
         let mut page = document.start_page_with(settings);
         let mut surface = page.surface();
         for mark in &marks {
-            draw(&mut surface, font, mark);
+            draw(&mut surface, font, mark).map_err(|reason| failed(&reason))?;
         }
         surface.finish();
         page.finish();
@@ -348,18 +379,19 @@ fn date(time: OffsetDateTime) -> DateTime {
         .utc_offset_minute(0)
 }
 
-fn draw(surface: &mut Surface<'_>, font: &Font, mark: &Mark) {
+pub(crate) fn draw(surface: &mut Surface<'_>, font: &Font, mark: &Mark) -> Result<(), String> {
     match mark {
         Mark::Run(run) => draw_run(surface, font, run),
-        Mark::Fill([left, top, width, height], ink) => {
-            let Some(area) = Rect::from_xywh(*left, *top, *width, *height) else { return };
-            let mut path = PathBuilder::new();
-            path.push_rect(area);
-            let Some(path) = path.finish() else { return };
-            surface.set_fill(Some(fill(*ink)));
-            surface.draw_path(&path);
+        Mark::Fill(area, ink) => fill(surface, *ink, [*area].into_iter()),
+        Mark::Picture([left, top, width, height], octets) => {
+            let Some(size) = Size::from_wh(*width, *height) else { return Ok(()) };
+            let image = Image::from_png(octets.to_vec().into(), false)?;
+            surface.push_transform(&Transform::from_translate(*left, *top));
+            surface.draw_image(image, size);
+            surface.pop();
         }
     }
+    Ok(())
 }
 
 fn draw_run(surface: &mut Surface<'_>, font: &Font, run: &Run) {
@@ -374,11 +406,22 @@ fn draw_run(surface: &mut Surface<'_>, font: &Font, run: &Run) {
         location: None,
     };
     let glyphs: Vec<_> = run.shapes.iter().map(glyph).collect();
-    surface.set_fill(Some(fill(run.ink)));
+    surface.set_fill(Some(paint(run.ink)));
     let start = Point::from_xy(run.left, run.base);
     surface.draw_glyphs(start, &glyphs, font.face(*first).clone(), &run.text, run.size, false);
 }
 
-fn fill(Ink(red, green, blue): Ink) -> Fill {
+/// Fills areas (left, top, width, height), which are one shape: between two that touch is no seam.
+pub(crate) fn fill(surface: &mut Surface<'_>, ink: Ink, areas: impl Iterator<Item = [f32; 4]>) {
+    let mut path = PathBuilder::new();
+    for area in areas.filter_map(|[left, top, width, height]| Rect::from_xywh(left, top, width, height)) {
+        path.push_rect(area);
+    }
+    let Some(path) = path.finish() else { return };
+    surface.set_fill(Some(paint(ink)));
+    surface.draw_path(&path);
+}
+
+fn paint(Ink(red, green, blue): Ink) -> Fill {
     Fill { paint: rgb::Color::new(red, green, blue).into(), ..Fill::default() }
 }

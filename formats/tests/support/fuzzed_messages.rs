@@ -10,7 +10,7 @@ use formats::cert_id::CertificateId;
 use formats::cms::{self, Content, VerifyInput};
 use formats::identifier::{IdentifierKind, MAX_CHARACTERS, check};
 use formats::opened::open;
-use formats::tsp::{self, TokenInput};
+use formats::tsp::{self, TimestampRequest, TokenInput};
 use formats::uscc::Uscc;
 use formats::{TrustStore, Verdict};
 use time::OffsetDateTime;
@@ -56,6 +56,30 @@ pub(crate) fn timestamp(input: &[u8]) {
     if let Some(info) = report.info {
         assert!(report.readable);
         assert!(!info.serial.is_empty() && !info.policy.is_empty());
+    }
+}
+
+/// What can be read of a request is written as it was read, but for a certReq that says what goes without saying.
+pub(crate) fn timestamp_request(input: &[u8]) {
+    match TimestampRequest::from_der(input) {
+        Ok(request) => {
+            assert!(input.len() <= tsp::MAX_REQUEST);
+            let written = request.to_der().unwrap();
+            assert!(written == input || !request.certificates && written.len() + 3 == input.len());
+            assert_eq!(TimestampRequest::from_der(&written), Ok(request));
+        }
+        Err(refusal) => {
+            let response = tsp::rejected(refusal).unwrap();
+            let trust = TrustStore::default();
+            let report = tsp::verify(TokenInput {
+                token: &response,
+                content: None,
+                signer_id: b"1234567812345678",
+                trust: &trust,
+                at: OffsetDateTime::UNIX_EPOCH,
+            });
+            assert!(report.judgement.has("timestamp_refused"), "{report:?}");
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use config::AppId;
 use sm3::{Digest, Sm3};
-use store::{App, AppState, AuditEntry, NewCredential, StoreError};
+use store::{App, AppState, AuditEntry, NewCredential, NewWebhook, Notice, Room, StoreError, Terms};
 use time::OffsetDateTime;
 use tracing::Instrument;
 
@@ -17,8 +17,9 @@ use crate::state::Gateway;
 
 /// Apps that a site may have.
 const MOST_APPS: usize = 10_000;
-/// Credentials that an app may ever have: those that ended stay in the register.
-const MOST_CREDENTIALS: usize = 200;
+/// Credentials that an app may have: of a kind in force no third one, because a rotation needs two. That bounds what a
+/// guess costs the gateway, and lets each guess cost the same. Those that ended stay in the register.
+const MOST_CREDENTIALS: Room = Room { in_force: MOST_OF_A_KIND, ever: 200 };
 
 /// One act on the register.
 #[derive(Debug)]
@@ -35,6 +36,12 @@ pub(crate) enum AppAct {
     AddCredential { app: AppId, credential: NewCredential, replaces: Option<(String, OffsetDateTime)> },
     /// Take a credential away for good.
     RevokeCredential { app: AppId, credential: String },
+    /// Have it told what concerns it at this address, with this secret.
+    SetWebhook { app: AppId, webhook: NewWebhook },
+    /// Tell it nothing any more.
+    RemoveWebhook(AppId),
+    /// Tell it something, to see whether that arrives.
+    TestWebhook(Notice),
 }
 
 /// An act, by whom and why.
@@ -46,6 +53,8 @@ pub(crate) struct AppOrder {
     /// As the audit log names people and apps.
     pub(crate) actor: String,
     pub(crate) request_id: String,
+    /// The revision of the register on which it was decided, where it must not have changed since.
+    pub(crate) since: Option<i64>,
 }
 
 /// What came of it.
@@ -53,24 +62,19 @@ pub(crate) struct AppOrder {
 pub(crate) struct CarriedOut {
     /// Where it stands in the audit log.
     pub(crate) audit_index: u64,
-    /// Where the evidence of a freeze is.
-    pub(crate) evidence: Option<Evidence>,
-}
-
-/// A folder with what is known of a frozen app.
-#[derive(Debug)]
-pub(crate) struct Evidence {
-    pub(crate) folder: PathBuf,
-    /// SM3 of its `manifest.json`, hexadecimal.
-    pub(crate) digest: String,
+    /// The folder in which the evidence of a freeze is being kept.
+    pub(crate) evidence: Option<PathBuf>,
 }
 
 impl AppAct {
     pub(crate) fn app(&self) -> &AppId {
         match self {
             Self::Create(app) | Self::Change(app) => &app.id,
-            Self::SetState(app, _) | Self::Freeze(app) => app,
-            Self::AddCredential { app, .. } | Self::RevokeCredential { app, .. } => app,
+            Self::SetState(app, _) | Self::Freeze(app) | Self::RemoveWebhook(app) => app,
+            Self::AddCredential { app, .. }
+            | Self::RevokeCredential { app, .. }
+            | Self::SetWebhook { app, .. } => app,
+            Self::TestWebhook(notice) => &notice.app,
         }
     }
 
@@ -84,6 +88,9 @@ impl AppAct {
             Self::Freeze(_) => "app.freeze",
             Self::AddCredential { .. } => "app.credential.add",
             Self::RevokeCredential { .. } => "app.credential.revoke",
+            Self::SetWebhook { .. } => "app.webhook.set",
+            Self::RemoveWebhook(_) => "app.webhook.remove",
+            Self::TestWebhook(_) => "app.webhook.test",
         }
     }
 
@@ -91,13 +98,19 @@ impl AppAct {
     fn said(&self) -> String {
         match self {
             Self::Create(app) | Self::Change(app) => described(app),
-            Self::SetState(..) | Self::Freeze(_) => String::new(),
+            Self::SetState(..) | Self::Freeze(_) | Self::RemoveWebhook(_) => String::new(),
             Self::AddCredential { credential, replaces, .. } => {
                 let kind = credential.material.kind();
                 let replaced = replaces.as_ref().map(|(id, end)| format!(", in place of {id} from {end} on"));
                 format!("credential {} ({kind}){}", credential.id, replaced.unwrap_or_default())
             }
             Self::RevokeCredential { credential, .. } => format!("credential {credential}"),
+            Self::SetWebhook { webhook, .. } => {
+                // Some sites have a secret in the query.
+                let (place, _) = webhook.url.split_once('?').unwrap_or((&webhook.url, ""));
+                format!("webhook {} at {place}", webhook.id)
+            }
+            Self::TestWebhook(notice) => format!("delivery {}", notice.id),
         }
     }
 }
@@ -122,102 +135,82 @@ fn described(app: &App) -> String {
 /// every other replica within a second.
 ///
 /// # Errors
-/// What was not done was not done at all; a freeze whose evidence could not be kept has frozen the app all the same.
+/// What was not done was not done at all.
 pub(crate) async fn carry_out(gateway: &Gateway, order: &Arc<AppOrder>) -> Result<CarriedOut, Problem> {
     let (gateway, order) = (gateway.clone(), Arc::clone(order));
-    // In a task of its own: a caller that hangs up leaves no act without outcome, and no freeze without evidence.
+    // In a task of its own: a caller that hangs up leaves no act without outcome.
     let act = async move { act(&gateway, &order).await };
     tokio::spawn(act.in_current_span()).await.map_err(|_| Problem::panicked())?
 }
 
-async fn act(gateway: &Gateway, order: &AppOrder) -> Result<CarriedOut, Problem> {
-    record(gateway, order, "intended", None).await?;
+async fn act(gateway: &Gateway, order: &Arc<AppOrder>) -> Result<CarriedOut, Problem> {
+    let subject = subject(order);
+    record(gateway, order, order.act.name(), ("intended", &subject), None).await?;
     let at = OffsetDateTime::now_utc();
     let done = perform(gateway, order, at).await;
     // Also after a failure, which may have come after the change: what holds is read, not guessed.
     let read = gateway.callers.apps.read_anew().await.map_err(|error| Problem::database(&error));
-    let evidence = match (&done, &order.act) {
-        (Ok(()), AppAct::Freeze(app)) => match evidence::freeze(gateway, app, order, at).await {
-            Ok(evidence) => Ok(Some(evidence)),
-            Err(problem) => Err(problem),
-        },
-        _ => Ok(None),
+    let frozen = match (&done, &order.act) {
+        (Ok(()), AppAct::Freeze(app)) => Some(app),
+        _ => None,
     };
-    let outcome = done.and_then(|()| read.map(drop)).and(evidence);
-    let code = outcome.as_ref().map_or_else(Problem::code, |_| "ok");
-    let digest = outcome.as_ref().ok().and_then(|evidence| evidence.as_ref().map(|kept| kept.digest.clone()));
-    let audit_index = record(gateway, order, code, digest).await?;
-    Ok(CarriedOut { audit_index, evidence: outcome? })
+    let outcome = done.and_then(|()| read.map(drop));
+    let code = outcome.as_ref().map_or_else(Problem::code, |()| "ok");
+    let recorded = record(gateway, order, order.act.name(), (code, &subject), None).await;
+    // Beside it: whoever freezes an app learns at once that it is frozen.
+    let evidence = frozen.map(|app| evidence::keep(gateway, app, order, at));
+    let audit_index = recorded?;
+    outcome?;
+    Ok(CarriedOut { audit_index, evidence })
+}
+
+/// Of whom an act speaks, with what and why, for the record.
+fn subject(order: &AppOrder) -> String {
+    let parts = [order.act.app().as_str(), &order.act.said(), &order.reason];
+    let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    parts.join(": ")
 }
 
 async fn perform(gateway: &Gateway, order: &AppOrder, at: OffsetDateTime) -> Result<(), Problem> {
     let store = &gateway.store;
     let refused = |error: StoreError| Problem::from_apps(&error);
+    let terms = Terms::from(at).since(order.since);
     match &order.act {
         AppAct::Create(app) => {
-            let known = store.registered_apps().await.map_err(refused)?.len();
-            if known >= MOST_APPS {
-                return Err(Problem::too_many_apps(MOST_APPS));
-            }
-            store.insert_app(app, &[], at).await.map_err(refused)
+            store.insert_app(app, &[], terms.within(Room::of(MOST_APPS))).await.map_err(refused)
         }
-        AppAct::Change(app) => store.update_app(app, at).await.map_err(refused),
+        AppAct::Change(app) => store.update_app(app, terms).await.map_err(refused),
         AppAct::SetState(app, state) => {
-            store.set_app_state(app, *state, &order.reason, at).await.map_err(refused)
+            store.set_app_state(app, *state, &order.reason, terms).await.map_err(refused)
         }
         AppAct::Freeze(app) => store.freeze_app(app, &order.reason, at).await.map(drop).map_err(refused),
         AppAct::AddCredential { app, credential, replaces } => {
-            room_for(gateway, app, credential, replaces.as_ref().map(|(id, _)| id.as_str()), at).await?;
             let replaces = replaces.as_ref().map(|(id, end)| (id.as_str(), *end));
-            store.add_credential(app, credential, replaces, at).await.map_err(refused)
+            let terms = terms.within(MOST_CREDENTIALS);
+            store.add_credential(app, credential, replaces, terms).await.map_err(refused)
         }
         AppAct::RevokeCredential { app, credential } => {
             store.revoke_credential(app, credential, &order.reason, at).await.map_err(refused)
         }
+        AppAct::SetWebhook { app, webhook } => store.set_webhook(app, webhook, terms).await.map_err(refused),
+        AppAct::RemoveWebhook(app) => store.remove_webhook(app).await.map_err(refused),
+        AppAct::TestWebhook(notice) => match store.notify(notice, at).await.map_err(refused)? {
+            true => Ok(()),
+            false => Err(Problem::no_webhook(notice.app.as_str())),
+        },
     }
 }
 
-/// Refuses a third credential of a kind in force: a rotation needs two. That bounds what a guess costs the gateway,
-/// and lets each guess cost the same.
-async fn room_for(
-    gateway: &Gateway,
-    app: &AppId,
-    credential: &NewCredential,
-    replaced: Option<&str>,
-    at: OffsetDateTime,
-) -> Result<(), Problem> {
-    let registered = gateway.store.registered_apps().await.map_err(|error| Problem::database(&error))?;
-    let Some(registered) = registered.into_iter().find(|registered| registered.app.id == *app) else {
-        return Err(Problem::unknown_app(app.as_str()));
-    };
-    if replaced.is_some_and(|id| !registered.credentials.iter().any(|credential| credential.id == id)) {
-        return Err(Problem::unknown_credential(replaced.unwrap_or_default()));
-    }
-    let kind = credential.material.kind();
-    let in_force = |known: &&store::Credential| {
-        known.material.kind() == kind && known.revoked.is_none() && known.not_after.is_none_or(|end| at < end)
-    };
-    if registered.credentials.iter().filter(in_force).count() >= MOST_OF_A_KIND {
-        let detail = format!("an app has {MOST_OF_A_KIND} credentials of a kind at most; revoke one first");
-        return Err(Problem::too_many_credentials(detail));
-    }
-    if registered.credentials.len() >= MOST_CREDENTIALS {
-        let detail = format!("this app has had {MOST_CREDENTIALS} credentials; enter it under another id");
-        return Err(Problem::too_many_credentials(detail));
-    }
-    Ok(())
-}
-
-async fn record(
+/// Puts an act of the order on record, or what came of it.
+pub(super) async fn record(
     gateway: &Gateway,
     order: &AppOrder,
-    outcome: &str,
+    action: &str,
+    (outcome, subject): (&str, &str),
     result_digest: Option<String>,
 ) -> Result<u64, Problem> {
-    let subject = [order.act.app().as_str(), &order.act.said(), &order.reason];
-    let subject: Vec<_> = subject.into_iter().filter(|part| !part.is_empty()).collect();
     let entry = AuditEntry {
-        action: order.act.name().to_owned(),
+        action: action.to_owned(),
         actor: order.actor.clone(),
         at: OffsetDateTime::now_utc(),
         device: None,
@@ -226,12 +219,12 @@ async fn record(
         outcome: outcome.to_owned(),
         request_id: order.request_id.clone(),
         result_digest,
-        subject: Some(subject.join(": ")),
+        subject: Some(subject.to_owned()),
     };
     gateway.audit.append(entry).await.map_err(|error| Problem::record_unavailable(&error))
 }
 
 /// SM3, hexadecimal.
-pub(super) fn sm3_hex(octets: &[u8]) -> String {
+pub(crate) fn sm3_hex(octets: &[u8]) -> String {
     hex::encode(Sm3::digest(octets))
 }

@@ -198,6 +198,8 @@ pub(crate) struct CredentialOrder {
     pub(super) credential: NewCredential,
     pub(super) secret: Option<Secret<String>>,
     pub(super) replaces: Option<(String, OffsetDateTime)>,
+    /// For how many seconds the replaced one still holds.
+    pub(super) overlap: u32,
     pub(super) reason: String,
 }
 
@@ -246,6 +248,7 @@ impl CredentialRequest {
             secret,
             // The successor may begin later: until then the old one is all there is.
             replaces: self.replaces.clone().map(|id| (id, ends)),
+            overlap,
             reason: reason.to_owned(),
         });
         faults.into_result(order)

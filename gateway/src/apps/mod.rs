@@ -16,12 +16,14 @@ use store::{AppState, Credential, CredentialKind, Material};
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 
+use crate::approvals::{self, ApprovalAsked, Change, KeptCredential};
 use crate::auth::register::KnownApp;
 use crate::auth::{Authenticated, Scope};
 use crate::body::{Faults, JsonBody, Segment};
 use crate::problem::{Problem, ProblemDocument};
 use crate::state::Gateway;
-use act::{AppAct, AppOrder, CarriedOut, carry_out};
+use act::CarriedOut;
+pub(crate) use act::{AppAct, AppOrder, carry_out, sm3_hex};
 pub(crate) use form::{AppRequest, CredentialRequest};
 
 /// An app of the register. It names people, so that it has no `Debug`.
@@ -142,10 +144,9 @@ pub(crate) struct CredentialAdded {
 pub(crate) struct AppFrozen {
     #[serde(flatten)]
     app: AppResponse,
-    /// The folder, on the gateway's host, with what is known of the app.
+    /// The folder, on the gateway's host, in which what is known of the app is being kept. The audit entry `app.evidence` of
+    /// the same request says when it is whole, with the SM3 of its `manifest.json`.
     evidence: String,
-    /// SM3 of its `manifest.json`, hexadecimal; in the audit log too.
-    evidence_digest: String,
     /// Where it stands in the audit log.
     audit_index: u64,
     /// The request's id.
@@ -187,7 +188,7 @@ impl CredentialResponse {
     fn new(credential: &Credential, at: OffsetDateTime) -> Self {
         let fingerprint = match &credential.material {
             Material::Certificate(digest) => Some(hex::encode(digest)),
-            Material::Sm2(key) | Material::P256(key) => Some(act::sm3_hex(key)),
+            Material::Sm2(key) | Material::P256(key) => Some(sm3_hex(key)),
             Material::CertificateName { .. }
             | Material::ApiKey(_)
             | Material::HmacSm3(_)
@@ -246,6 +247,7 @@ pub(crate) async fn get_app(
     post, path = "/v1/admin/apps", tag = "administration", request_body = AppRequest,
     responses(
         (status = 201, description = "entered, and on record", body = AppActed),
+        (status = 202, description = "it waits for a second person", body = ApprovalAsked),
         (status = 409, description = "`app_exists`", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 422, description = "what is wrong with which field", body = ProblemDocument, content_type = "application/problem+json"),
     )
@@ -254,12 +256,16 @@ pub(crate) async fn create_app(
     caller: Authenticated,
     State(gateway): State<Gateway>,
     JsonBody(request): JsonBody<AppRequest>,
-) -> Result<(StatusCode, Json<AppActed>), Problem> {
+) -> Result<Response, Problem> {
     caller.with(Scope::Apps)?;
     let keys = gateway.store.keys().await.map_err(|error| Problem::database(&error))?;
     let (app, reason) = request.read(None, &keys, &gateway.config.devices)?;
+    let change = || Change::CreateApp { app: Box::new(app.clone()) };
+    if let Some(asked) = approvals::ask(&gateway, &caller, change, &reason, None).await? {
+        return Ok(asked);
+    }
     let acted = acted(&gateway, &caller, AppAct::Create(app), reason).await?;
-    Ok((StatusCode::CREATED, Json(acted)))
+    Ok((StatusCode::CREATED, Json(acted)).into_response())
 }
 
 /// Say anew what an app is called, may do and how often. State and credentials stay.
@@ -268,6 +274,7 @@ pub(crate) async fn create_app(
     params(("id" = String, Path, description = "the app's id")),
     responses(
         (status = 200, description = "in force, and on record", body = AppActed),
+        (status = 202, description = "it waits for a second person", body = ApprovalAsked),
         (status = 404, description = "`unknown_app`", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 422, description = "what is wrong with which field", body = ProblemDocument, content_type = "application/problem+json"),
     )
@@ -277,12 +284,16 @@ pub(crate) async fn change_app(
     State(gateway): State<Gateway>,
     Segment(id): Segment,
     JsonBody(request): JsonBody<AppRequest>,
-) -> Result<Json<AppActed>, Problem> {
+) -> Result<Response, Problem> {
     caller.with(Scope::Apps)?;
     known(&gateway, &id).await?;
     let keys = gateway.store.keys().await.map_err(|error| Problem::database(&error))?;
     let (app, reason) = request.read(Some(&id), &keys, &gateway.config.devices)?;
-    acted(&gateway, &caller, AppAct::Change(app), reason).await.map(Json)
+    let change = || Change::ChangeApp { app: Box::new(app.clone()) };
+    if let Some(asked) = approvals::ask(&gateway, &caller, change, &reason, None).await? {
+        return Ok(asked);
+    }
+    Ok(Json(acted(&gateway, &caller, AppAct::Change(app), reason).await?).into_response())
 }
 
 /// Have an app served.
@@ -291,6 +302,7 @@ pub(crate) async fn change_app(
     params(("id" = String, Path, description = "the app's id")),
     responses(
         (status = 200, description = "in force, and on record", body = AppActed),
+        (status = 202, description = "it waits for a second person", body = ApprovalAsked),
         (status = 404, description = "`unknown_app`", body = ProblemDocument, content_type = "application/problem+json"),
     )
 )]
@@ -299,8 +311,15 @@ pub(crate) async fn enable_app(
     State(gateway): State<Gateway>,
     Segment(id): Segment,
     JsonBody(request): JsonBody<ReasonRequest>,
-) -> Result<Json<AppActed>, Problem> {
-    set_state(&gateway, &caller, &id, request, AppState::Enabled).await
+) -> Result<Response, Problem> {
+    caller.with(Scope::Apps)?;
+    let (app, reason) = (known(&gateway, &id).await?.app.id.clone(), request.check()?);
+    let change = || Change::EnableApp { app: app.clone() };
+    if let Some(asked) = approvals::ask(&gateway, &caller, change, &reason, None).await? {
+        return Ok(asked);
+    }
+    let act = AppAct::SetState(app, AppState::Enabled);
+    Ok(Json(acted(&gateway, &caller, act, reason).await?).into_response())
 }
 
 /// Have an app served no longer. Its credentials stay.
@@ -339,15 +358,14 @@ pub(crate) async fn lock_app(
     set_state(&gateway, &caller, &id, request, AppState::Locked).await
 }
 
-/// Answer an attack: lock the app, revoke all its credentials and with them its access tokens, and keep the evidence
-/// in a folder whose digest goes into the audit log. No replica takes a request of the app a second later.
+/// Answer an attack: lock the app, revoke all its credentials and with them its access tokens. No replica takes a request of
+/// the app a second later. The evidence is kept beside that, in a folder whose digest goes into the audit log.
 #[utoipa::path(
     post, path = "/v1/admin/apps/{id}/freeze", tag = "administration", request_body = ReasonRequest,
     params(("id" = String, Path, description = "the app's id")),
     responses(
         (status = 200, description = "frozen, and on record", body = AppFrozen),
         (status = 404, description = "`unknown_app`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 500, description = "`evidence_failed`: frozen, and the evidence could not be kept", body = ProblemDocument, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn freeze_app(
@@ -363,8 +381,7 @@ pub(crate) async fn freeze_app(
     let evidence = evidence.ok_or_else(|| Problem::unknown_app(id.as_str()))?;
     Ok(Json(AppFrozen {
         app: AppResponse::new(&*known(&gateway, id.as_str()).await?),
-        evidence: evidence.folder.display().to_string(),
-        evidence_digest: evidence.digest,
+        evidence: evidence.display().to_string(),
         audit_index,
         request_id: order.request_id.clone(),
     }))
@@ -376,6 +393,7 @@ pub(crate) async fn freeze_app(
     params(("id" = String, Path, description = "the app's id")),
     responses(
         (status = 201, description = "entered, and on record; `secret` is shown this once", body = CredentialAdded),
+        (status = 202, description = "it waits for a second person; `secret` is shown this once", body = ApprovalAsked),
         (status = 404, description = "`unknown_app`, `unknown_credential`", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 409, description = "`credential_exists`, `too_many_credentials`", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 422, description = "what is wrong with which field", body = ProblemDocument, content_type = "application/problem+json"),
@@ -390,6 +408,14 @@ pub(crate) async fn add_credential(
     caller.with(Scope::Apps)?;
     let app = known(&gateway, &id).await?.app.id.clone();
     let made = request.read(gateway.config.callers.api_keys, OffsetDateTime::now_utc())?;
+    let change = || Change::AddCredential {
+        app: app.clone(),
+        credential: KeptCredential::of(&made.credential),
+        replaces: made.replaces.clone().map(|(id, _)| (id, made.overlap.into())),
+    };
+    if let Some(asked) = approvals::ask(&gateway, &caller, change, &made.reason, made.secret.clone()).await? {
+        return Ok(asked);
+    }
     let (secret, credential) = (made.secret, made.credential.id.clone());
     let act = AppAct::AddCredential { app, credential: made.credential, replaces: made.replaces };
     let order = order(&caller, act, made.reason);
@@ -456,14 +482,16 @@ async fn set_state(
 }
 
 /// The app, as the register has it now.
-async fn known(gateway: &Gateway, id: &str) -> Result<Arc<KnownApp>, Problem> {
+pub(crate) async fn known(gateway: &Gateway, id: &str) -> Result<Arc<KnownApp>, Problem> {
     let register = gateway.callers.apps.register().await.map_err(|error| Problem::database(&error))?;
     let known = AppId::parse(id).ok().and_then(|id| register.app(&id).cloned());
     known.ok_or_else(|| Problem::unknown_app(id))
 }
 
-fn order(caller: &Authenticated, act: AppAct, reason: String) -> Arc<AppOrder> {
-    Arc::new(AppOrder { act, reason, actor: caller.actor(), request_id: crate::request_id::current() })
+/// What a caller orders in this request.
+pub(crate) fn order(caller: &Authenticated, act: AppAct, reason: String) -> Arc<AppOrder> {
+    let request_id = crate::request_id::current();
+    Arc::new(AppOrder { act, reason, actor: caller.actor(), request_id, since: None })
 }
 
 async fn acted(

@@ -2,14 +2,15 @@
 
 mod anchor;
 mod archiving;
+mod proving;
 pub(crate) mod routes;
 mod witnessing;
 
 use std::time::Duration;
 
 use config::Config;
-use formats::Certificate;
-use signing::SystemDesk;
+use formats::{Certificate, PublicKey};
+use signing::{Moment, SystemDesk};
 use store::{
     Archive, ArchiveError, AuditLog, CheckpointKeeper, CheckpointRules, CheckpointSignature,
     CheckpointSigner, KeyPurpose, Signed, Store, StoreError,
@@ -18,18 +19,42 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::error::with_causes;
+use crate::timestamps::WatchedClock;
 use crate::trust::Fetcher;
 use archiving::Archiving;
 use witnessing::Witnessing;
 
-pub(crate) use routes::{get_checkpoint, get_consistency, get_inclusion, list_entries};
+pub(crate) use routes::{
+    InclusionResponse, get_checkpoint, get_consistency, get_inclusion, list_entries, proof_of,
+};
+
+/// The folder, beside the configuration, for what a gateway knows of its log outside the database.
+pub(crate) const GUARD: &str = "audit-guard";
 
 /// Signs checkpoints with the site's key of purpose `audit`.
-struct DeviceSigner(SystemDesk);
+struct DeviceSigner {
+    desk: SystemDesk,
+    store: Store,
+}
+
+/// The public keys of purpose `audit` that the register has, of all versions and copies: SubjectPublicKeyInfo, DER.
+pub(crate) async fn registered_keys(store: &Store) -> Result<Vec<Vec<u8>>, StoreError> {
+    let keys = store.keys().await?;
+    let audit = keys.into_iter().filter(|key| key.purpose == KeyPurpose::Audit);
+    let copies = audit.flat_map(|key| key.versions).flat_map(|version| version.copies);
+    let public_key = |copy: store::KeyCopy| {
+        let certified = || {
+            let chain = Certificate::many_from_pem(&copy.certificate_chain).ok()?;
+            Some(chain.first()?.public_key().ok()?.spki_der())
+        };
+        copy.public_key.clone().or_else(certified)
+    };
+    Ok(copies.filter_map(public_key).collect())
+}
 
 impl CheckpointSigner for DeviceSigner {
     async fn sign(&self, text: String) -> Result<CheckpointSignature, String> {
-        let signed = self.0.sign(KeyPurpose::Audit, |_, _| text.clone().into_bytes()).await;
+        let signed = self.desk.sign(KeyPurpose::Audit, |_, _| text.clone().into_bytes()).await;
         let signed = signed.map_err(|error| with_causes(&error))?;
         Ok(CheckpointSignature {
             signature: signed.signature,
@@ -37,6 +62,11 @@ impl CheckpointSigner for DeviceSigner {
             certificate_chain: signed.copy.chain.iter().map(Certificate::to_pem).collect(),
             public_key: signed.copy.public_key,
         })
+    }
+
+    async fn trusts(&self, key: &PublicKey) -> Result<bool, String> {
+        let registered = registered_keys(&self.store).await.map_err(|error| with_causes(&error))?;
+        Ok(registered.contains(&key.spki_der()))
     }
 }
 
@@ -47,6 +77,18 @@ pub(crate) struct AuditView {
     pub(crate) signed: watch::Receiver<Signed>,
     /// Where old entries are.
     pub(crate) archive: Option<Archive>,
+}
+
+/// What the tasks around the log need of the gateway.
+pub(crate) struct Surroundings {
+    /// Where old entries go.
+    pub(crate) archive: Option<Archive>,
+    /// Signs checkpoints.
+    pub(crate) desk: SystemDesk,
+    /// Sends them.
+    pub(crate) fetcher: Fetcher,
+    /// What is known of the clock, by which archived entries are removed.
+    pub(crate) clock: WatchedClock,
 }
 
 /// The tasks around the log.
@@ -75,19 +117,22 @@ impl Auditing {
         config: &Config,
         store: &Store,
         log: &AuditLog,
-        archive: Option<Archive>,
-        desk: SystemDesk,
-        fetcher: Fetcher,
+        around: Surroundings,
     ) -> Result<Self, StoreError> {
+        let Surroundings { archive, desk, fetcher, clock } = around;
         let (rules, watched) = watch::channel(rules(&config.audit));
         let (made, anchoring) = anchor::start(&config.audit, fetcher);
-        let keeper = CheckpointKeeper::start(log.clone(), DeviceSigner(desk), watched, made).await?;
+        let signer = DeviceSigner { desk, store: store.clone() };
+        let keeper = CheckpointKeeper::start(log.clone(), signer, watched, made).await?;
         let archiving = Archiving {
             store: store.clone(),
             log: log.clone(),
             archive: archive.clone(),
             after: config.audit.archive_after,
             retention: config.audit.retention,
+            signed: keeper.signed(),
+            clock,
+            started: Moment::now(),
         };
         let archiving = tokio::spawn(archiving.run());
         let witnessing =

@@ -1,16 +1,22 @@
 //! `/v1/audit`: entries, checkpoints and proofs, for reading only.
 
+use std::time::Instant;
+
 use axum::Json;
 use axum::extract::State;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use formats::PublicKey;
 use serde::{Deserialize, Serialize};
-use store::{AuditEntry, AuditQuery, LogRecord, Note, StoreError, StoredCheckpoint, leaf_hash, proof_text};
+use store::{
+    AuditEntry, AuditQuery, LogId, LogRecord, Note, StoreError, StoredCheckpoint, leaf_hash, proof_text,
+};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use utoipa::ToSchema;
 
+use super::proving::{hold_together, signed_tree, tree, tree_with};
+use crate::auth::bucket::Pace;
 use crate::auth::{Authenticated, Scope};
 use crate::body::{Faults, QueryOf, Segment};
 use crate::error::with_causes;
@@ -192,6 +198,9 @@ pub(crate) async fn get_checkpoint(
     Ok(Json(found))
 }
 
+/// How often a caller without the scope `audit` may ask for entries for which a file of the archive has to be read.
+const ARCHIVE_READS: Pace = Pace { rate: 0.2, burst: 10.0 };
+
 /// How an entry is shown to be in the log.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct InclusionResponse {
@@ -211,6 +220,18 @@ pub(crate) struct InclusionResponse {
     checkpoint: Option<CheckpointResponse>,
 }
 
+impl InclusionResponse {
+    /// The log's name in checkpoints.
+    pub(crate) fn log(&self) -> &str {
+        &self.log
+    }
+
+    /// The entry's place.
+    pub(crate) fn index(&self) -> u64 {
+        self.index
+    }
+}
+
 /// Show that an entry is in the log. An app without the scope `audit` gets this for entries of its own.
 #[utoipa::path(
     get, path = "/v1/audit/proofs/{index}", tag = "audit",
@@ -221,8 +242,10 @@ pub(crate) struct InclusionResponse {
     ),
     responses(
         (status = 200, description = "the proof, and the checkpoint it leads to", body = InclusionResponse),
+        (status = 429, description = "`rate_limited`: too many entries of the archive, without the scope `audit`", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 403, description = "`scope_missing`: it is somebody else's", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 404, description = "`unknown_audit_entry`; `checkpoint_missing`: none covers it yet, which takes a second", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 500, description = "`audit_altered`: the log in the database is not the one that was signed", body = ProblemDocument, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn get_inclusion(
@@ -234,20 +257,31 @@ pub(crate) async fn get_inclusion(
     let unknown = || Problem::unknown_audit_entry(&index);
     let log = log_of(&gateway, query.log.as_deref()).await?;
     let place: u64 = index.parse().map_err(|_| unknown())?;
-    let entry = entry_at(&gateway, &log, place).await?;
+    let entry = entry_at(&gateway, &caller, &log, place).await?;
     let own = entry.as_ref().is_some_and(|entry| {
         let read: Option<AuditEntry> = serde_json::from_slice(entry).ok();
         read.is_some_and(|entry| entry.actor == caller.actor())
     });
     if !own {
-        caller.with(Scope::Audit)?;
+        caller.using(Scope::Audit, &gateway)?;
     }
+    Ok(Json(proved(&gateway, &log, place, query.size, entry).await?))
+}
+
+/// The proof, which holds, that the log has an entry, in the tree of `size` entries or of the newest checkpoint.
+async fn proved(
+    gateway: &Gateway,
+    log: &LogRecord,
+    place: u64,
+    size: Option<u64>,
+    entry: Option<Vec<u8>>,
+) -> Result<InclusionResponse, Problem> {
     let entries = gateway.store.audit_size(log.id).await.map_err(|error| Problem::database(&error))?;
     if place >= entries {
-        return Err(unknown());
+        return Err(Problem::unknown_audit_entry(&place.to_string()));
     }
-    let newest = checkpoint(&gateway, &log, None).await?;
-    let size = match (query.size, &newest) {
+    let newest = checkpoint(gateway, log, None).await?;
+    let size = match (size, &newest) {
         (Some(size), _) if size <= place || size > entries => return Err(Problem::tree_size(entries)),
         (Some(size), _) => size,
         (None, Some(newest)) if newest.size > place => newest.size,
@@ -255,16 +289,40 @@ pub(crate) async fn get_inclusion(
     };
     let path = gateway.store.audit_inclusion(log.id, place, size).await;
     let path = path.map_err(|error| Problem::database(&error))?;
-    let kept = gateway.store.audit_leaf(log.id, place).await.map_err(|error| Problem::database(&error))?;
-    Ok(Json(InclusionResponse {
-        log: log.origin,
+    let leaf = match entry.as_deref() {
+        Some(entry) => leaf_hash(entry),
+        None => gateway.store.audit_leaf(log.id, place).await.map_err(|error| Problem::database(&error))?,
+    };
+    let included = tree_with(log, &leaf, (place, size), &path)?;
+    if let Some(newest) = &newest {
+        signed_tree(gateway, log, newest.size, &newest.note).await?.agrees(gateway, log, included).await?;
+    }
+    Ok(InclusionResponse {
+        log: log.origin.clone(),
         index: place,
         size,
-        leaf_hash: STANDARD.encode(entry.as_deref().map_or(kept, leaf_hash)),
+        leaf_hash: STANDARD.encode(leaf),
         entry: entry.map(|entry| String::from_utf8_lossy(&entry).into_owned()),
         path: proof_text(&path),
         checkpoint: newest.filter(|newest| newest.size == size),
-    }))
+    })
+}
+
+/// The proof that an entry of any log on the database is there, for somebody who may not read it; none before a checkpoint
+/// covers it.
+pub(crate) async fn proof_of(
+    gateway: &Gateway,
+    log: LogId,
+    place: u64,
+) -> Result<Option<InclusionResponse>, Problem> {
+    let logs = gateway.store.audit_logs().await.map_err(|error| Problem::database(&error))?;
+    let log = logs.into_iter().find(|known| known.id == log);
+    let log = log.ok_or_else(|| Problem::unknown_audit_entry(&place.to_string()))?;
+    match proved(gateway, &log, place, None, None).await {
+        Ok(proof) => Ok(Some(proof)),
+        Err(problem) if problem.code() == "checkpoint_missing" => Ok(None),
+        Err(problem) => Err(problem),
+    }
 }
 
 /// Which two trees.
@@ -303,6 +361,7 @@ pub(crate) struct ConsistencyResponse {
         (status = 200, description = "the proof, and the checkpoint it leads to", body = ConsistencyResponse),
         (status = 404, description = "`checkpoint_missing`", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 422, description = "`tree_size`: sizes that do not follow one another or exceed the log", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 500, description = "`audit_altered`: the log in the database is not the one that was signed", body = ProblemDocument, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn get_consistency(
@@ -319,8 +378,15 @@ pub(crate) async fn get_consistency(
     if query.first > second || second > entries {
         return Err(Problem::tree_size(entries));
     }
+    let unavailable = |error: StoreError| Problem::database(&error);
     let path = gateway.store.audit_consistency(log.id, query.first, second).await;
-    let path = proof_text(&path.map_err(|error| Problem::database(&error))?);
+    let path = path.map_err(unavailable)?;
+    let later = tree(&gateway, &log, second).await?;
+    hold_together(&log, tree(&gateway, &log, query.first).await?, later, &path)?;
+    if let Some(newest) = &newest {
+        signed_tree(&gateway, &log, newest.size, &newest.note).await?.agrees(&gateway, &log, later).await?;
+    }
+    let path = proof_text(&path);
     let checkpoint = newest.filter(|newest| newest.size == second);
     Ok(Json(ConsistencyResponse { log: log.origin, first: query.first, second, path, checkpoint }))
 }
@@ -333,13 +399,27 @@ async fn log_of(gateway: &Gateway, name: Option<&str>) -> Result<LogRecord, Prob
     found.ok_or_else(|| Problem::unknown_log(name))
 }
 
-/// An entry from the database or the archive.
-async fn entry_at(gateway: &Gateway, log: &LogRecord, index: u64) -> Result<Option<Vec<u8>>, Problem> {
-    let found = gateway.store.audit_entry(log.id, index).await.map_err(|error| Problem::database(&error))?;
+/// An entry from the database or the archive. Whose an archived one is says only its file: who may not read all of the
+/// log has such files read for him now and then.
+async fn entry_at(
+    gateway: &Gateway,
+    caller: &Authenticated,
+    log: &LogRecord,
+    index: u64,
+) -> Result<Option<Vec<u8>>, Problem> {
+    let unavailable = |error: StoreError| Problem::database(&error);
+    let found = gateway.store.audit_entry(log.id, index).await.map_err(unavailable)?;
     match (found, &gateway.auditing.archive) {
         (Some(found), _) => Ok(Some(found.entry)),
         (None, None) => Ok(None),
         (None, Some(archive)) => {
+            if caller.with(Scope::Audit).is_err()
+                && gateway.store.needs_archive_read(log.id, archive, index).await.map_err(unavailable)?
+                && let Some(wait) =
+                    gateway.callers.archive_reads.take(caller.actor(), ARCHIVE_READS, Instant::now())
+            {
+                return Err(Problem::too_many_archive_reads(wait));
+            }
             let archived = gateway.store.archived_entry(log.id, archive, index).await;
             archived.map_err(|error| Problem::archive_unavailable(with_causes(&error)))
         }

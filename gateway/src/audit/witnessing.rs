@@ -1,5 +1,6 @@
 //! Gateways on one database put each other's heads on record: whoever rewrites one log has to rewrite all of them. A head
-//! that did not grow out of the one before is not vouched for, and is reported.
+//! that no audit key signed, or that did not grow out of the one before, is not vouched for, and is reported. The one
+//! before is the last on record: a new start forgets none.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use store::{AuditLog, LogId, Store, StoreError, Witness, is_consistent};
 use time::OffsetDateTime;
 
+use super::registered_keys;
 use crate::error::with_causes;
 
 pub(super) struct Witnessing {
@@ -18,7 +20,7 @@ pub(super) struct Witnessing {
 impl Witnessing {
     /// Works until it is aborted.
     pub(super) async fn run(self) {
-        let mut known = HashMap::new();
+        let mut known = None;
         loop {
             tokio::time::sleep(self.interval).await;
             if let Err(error) = self.once(&mut known).await {
@@ -27,13 +29,31 @@ impl Witnessing {
         }
     }
 
-    async fn once(&self, known: &mut HashMap<LogId, Witness>) -> Result<(), StoreError> {
-        for (log, head) in self.store.audit_heads_beside(self.log.record().id).await? {
-            if let Some(before) = known.get(&log) {
+    /// `known`: by the other log's name the last head that was vouched for; read from the own log the first time.
+    async fn once(&self, known: &mut Option<HashMap<String, Witness>>) -> Result<(), StoreError> {
+        let own = self.log.record().id;
+        let known = match known {
+            Some(known) => known,
+            None => {
+                let vouched = self.store.audit_heads_vouched(own).await?;
+                known.insert(vouched.into_iter().map(|head| (head.origin.clone(), head)).collect())
+            }
+        };
+        let keys = registered_keys(&self.store).await?;
+        for (log, head) in self.store.audit_heads_beside(own, &keys).await? {
+            let Some(head) = head else {
+                let origin = log.origin;
+                tracing::error!(
+                    origin,
+                    "no audit key signed the newest checkpoint of another gateway's log: verify it"
+                );
+                continue;
+            };
+            if let Some(before) = known.get(&head.origin) {
                 if before.size == head.size && before.root == head.root {
                     continue;
                 }
-                if !self.grew(log, before, &head).await? {
+                if !self.grew(log.id, before, &head).await? {
                     let (origin, from, to) = (&head.origin, before.size, head.size);
                     tracing::error!(origin, from, to, "another gateway's log is not what it was: verify it");
                     continue;
@@ -41,7 +61,7 @@ impl Witnessing {
             }
             let request_id = format!("{:032x}", fastrand::u128(..));
             self.log.append(head.entry(OffsetDateTime::now_utc(), request_id)).await?;
-            known.insert(log, head);
+            known.insert(head.origin.clone(), head);
         }
         Ok(())
     }

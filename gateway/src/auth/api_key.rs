@@ -30,7 +30,8 @@ pub(crate) fn prove(
     let found = register.by_digest(&digest).filter(|(_, known)| {
         known.credential.material.kind() == CredentialKind::ApiKey && known.credential.holds_at(at)
     });
-    let (app, _) = found.ok_or_else(Problem::api_key_invalid)?;
+    let (app, known) = found.ok_or_else(Problem::api_key_invalid)?;
+    crate::request_id::note_credential(&known.credential.id);
     attempt.proved(&app.app.id);
     admitted(app, at)?;
     Ok(Proved { app: app.clone(), restricted: None })

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -70,21 +71,27 @@ pub(crate) fn key_id(key: &PublicKey) -> String {
     jws::encode(&mutual_tls::thumbprint(&key.spki_der())[..16])
 }
 
+/// The token that a request shows.
+pub(super) fn shown(headers: &HeaderMap) -> Result<&str, Problem> {
+    let mut shown = headers.get_all("authorization").iter();
+    let (Some(shown), None) = (shown.next(), shown.next()) else {
+        return Err(Problem::header_repeated("authorization"));
+    };
+    let text = shown.to_str().ok().and_then(|text| text.split_once(' '));
+    match text.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")) {
+        Some((_, token)) => Ok(token),
+        None => Err(Problem::token_invalid("the authorization field must be Bearer and an access token")),
+    }
+}
+
 pub(crate) fn prove(
     parts: &Parts,
     gateway: &Gateway,
     register: &Register,
     attempt: &mut Attempt,
 ) -> Result<Proved, Problem> {
-    let mut shown = parts.headers.get_all("authorization").iter();
-    let (Some(shown), None) = (shown.next(), shown.next()) else {
-        return Err(Problem::header_repeated("authorization"));
-    };
+    let token = shown(&parts.headers)?;
     attempt.claims("authorization");
-    let text = shown.to_str().ok().and_then(|text| text.split_once(' '));
-    let Some((_, token)) = text.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")) else {
-        return Err(Problem::token_invalid("the authorization field must be Bearer and an access token"));
-    };
     let claims = verified(token, gateway).ok_or_else(|| Problem::token_invalid("this is no access token"))?;
     let now = OffsetDateTime::now_utc();
     let issuer = gateway.config.callers.issuer.as_str();
@@ -102,6 +109,7 @@ pub(crate) fn prove(
     if !held.is_some_and(|known| known.credential.holds_at(now)) {
         return Err(revoked());
     }
+    crate::request_id::note_credential(&claims.credential);
     if let Some(bound) = &claims.cnf {
         let wanted = URL_SAFE_NO_PAD.decode(&bound.thumbprint).unwrap_or_default();
         let shown = mutual_tls::certificate(parts).map(|certificate| certificate.thumbprint());

@@ -63,7 +63,29 @@ pub(crate) async fn prove(
         by_key: &der,
         by_secret: &message.signature,
     };
-    claim.prove(parts, gateway, register, attempt, |body| message.text(parts, body)).await
+    let said = message.digests(&parts.headers);
+    let (said, faulty) = match said {
+        Ok(said) => (said, None),
+        Err(problem) => (Vec::new(), Some(problem)),
+    };
+    let digest = move |body: &[u8]| Body {
+        is_empty: body.is_empty(),
+        is_as_said: said.iter().all(|(algorithm, said)| digest::digest(algorithm, body).as_ref() == said),
+    };
+    let text = |body: Body| message.text(parts, &body, faulty);
+    claim.prove(parts, gateway, register, attempt, (digest, text)).await
+}
+
+/// Which app such a request claims to be, and when it was signed.
+pub(super) fn claimed(headers: &HeaderMap) -> Result<(AppId, OffsetDateTime), Problem> {
+    Message::of(headers).map(|message| (message.app, message.at))
+}
+
+/// What matters of a body.
+struct Body {
+    is_empty: bool,
+    /// The digests that the request says it has are its own.
+    is_as_said: bool,
 }
 
 impl Message {
@@ -124,24 +146,32 @@ impl Message {
         Ok(Self { app, credential, kind, at, nonce, signature, covered })
     }
 
-    /// The text that is signed, once it is sure that it says all that matters.
-    fn text(&self, parts: &Parts, body: &[u8]) -> Result<String, Problem> {
-        let covers = |wanted: &str| {
-            let is_wanted =
-                |item: &Item| matches!(&item.bare_item, BareItem::String(name) if name.as_str() == wanted);
-            self.covered.items.iter().any(is_wanted)
-        };
-        let target = covers("@request-target") || (covers("@path") && covers("@query"));
-        let has_body = !body.is_empty() || !parts.method.is_safe();
-        if !covers("@method") || !target || (has_body && !covers(DIGEST)) {
+    fn covers(&self, wanted: &str) -> bool {
+        let is_wanted =
+            |item: &Item| matches!(&item.bare_item, BareItem::String(name) if name.as_str() == wanted);
+        self.covered.items.iter().any(is_wanted)
+    }
+
+    /// The digests that the request says its body has, if it covers them.
+    fn digests(&self, headers: &HeaderMap) -> Result<Vec<(&'static digest::Algorithm, Vec<u8>)>, Problem> {
+        if self.covers(DIGEST) { digests(headers) } else { Ok(Vec::new()) }
+    }
+
+    /// The text that is signed, once it is sure that it says all that matters. `faulty` is what is wrong with the digests
+    /// that it says.
+    fn text(&self, parts: &Parts, body: &Body, faulty: Option<Problem>) -> Result<String, Problem> {
+        let target = self.covers("@request-target") || (self.covers("@path") && self.covers("@query"));
+        let has_body = !body.is_empty || !parts.method.is_safe();
+        if !self.covers("@method") || !target || (has_body && !self.covers(DIGEST)) {
             let detail =
                 "must cover @method, @path and @query (or @request-target), and with a body content-digest";
             return Err(fault("signature-input", "not_covered", detail));
         }
         let base = base(&self.covered, parts)?;
-        match covers(DIGEST) && !digests(&parts.headers, body)? {
-            true => Err(Problem::signature_invalid()),
-            false => Ok(base),
+        match faulty {
+            Some(problem) => Err(problem),
+            None if !body.is_as_said => Err(Problem::signature_invalid()),
+            None => Ok(base),
         }
     }
 }
@@ -200,27 +230,24 @@ fn field(parts: &Parts, name: &str) -> Result<String, Problem> {
     lines.filter(|lines| !lines.is_empty()).map(|lines| lines.join(", ")).ok_or_else(absent)
 }
 
-/// Whether the digests that the request says its body has are the body's.
-fn digests(headers: &HeaderMap, body: &[u8]) -> Result<bool, Problem> {
-    let mut known = 0;
+/// The digests that a request says its body has, of the algorithms that prove something; one at least.
+fn digests(headers: &HeaderMap) -> Result<Vec<(&'static digest::Algorithm, Vec<u8>)>, Problem> {
+    let mut said = Vec::new();
     for (name, entry) in &dictionary(headers, DIGEST)? {
         let algorithm = match name.as_str() {
             "sha-256" => &digest::SHA256,
             "sha-512" => &digest::SHA512,
             _ => continue, // it may be there, and proves nothing
         };
-        let ListEntry::Item(Item { bare_item: BareItem::ByteSequence(said), .. }) = entry else {
+        let ListEntry::Item(Item { bare_item: BareItem::ByteSequence(octets), .. }) = entry else {
             return Err(fault(DIGEST, "header_malformed", "a digest is a byte sequence"));
         };
-        if digest::digest(algorithm, body).as_ref() != said {
-            return Ok(false);
-        }
-        known += 1;
+        said.push((algorithm, octets.clone()));
     }
-    if known == 0 {
+    if said.is_empty() {
         return Err(fault(DIGEST, "header_malformed", "must have sha-256 or sha-512"));
     }
-    Ok(true)
+    Ok(said)
 }
 
 /// A field that is a dictionary (RFC 9651) and stands there once.

@@ -1,6 +1,9 @@
 //! Who asks. One extractor decides it; 401, and 403 for who may not ask at all or lacks a scope, come from here and
 //! nowhere else.
 //!
+//! A caller is an app, a person, or a user of this machine at the admin socket. People show a token that they were given
+//! when they signed in (`person`); what they may do follows from their roles (`roles`).
+//!
 //! A request proves its app in one way: by a signature over itself (`signed`, or in the standard's fields `message`),
 //! an access token (`bearer`), an API key
 //! in a sandbox (`api_key`), or, where it shows none of these, by its connection's client certificate (`mutual_tls`).
@@ -8,33 +11,46 @@
 
 pub(crate) mod api_key;
 pub(crate) mod bearer;
+pub(crate) mod bucket;
 pub(crate) mod jws;
 pub(crate) mod message;
 pub(crate) mod mutual_tls;
+pub(crate) mod person;
 pub(crate) mod rate;
 pub(crate) mod register;
+pub(crate) mod roles;
+pub(crate) mod scope;
 pub(crate) mod signed;
 pub(crate) mod throttle;
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, MatchedPath};
 use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap};
 use signing::Caller;
 use store::{App, AppState};
 use time::OffsetDateTime;
+use tokio::sync::Semaphore;
 
 use crate::admin::LocalUser;
 use crate::admission::Place;
+use crate::approvals::Carrying;
+use crate::people::rights::RightsUsed;
+use crate::policies::DayCounts;
 use crate::problem::Problem;
 use crate::request_id;
 use crate::state::Gateway;
 use crate::tally::CallerSlot;
+use bucket::Buckets;
+use person::Person;
 use rate::Rates;
 use register::{Apps, KnownApp, KnownCredential};
+use scope::Needed;
+pub(crate) use scope::Scope;
 use signed::{Nobody, Unproved};
 use store::Nonces;
 use throttle::{Attempt, Throttle};
@@ -45,20 +61,45 @@ pub(crate) struct Callers {
     pub(crate) nonces: Nonces,
     pub(crate) throttle: Throttle,
     pub(crate) rates: Rates,
+    /// What apps have signed today.
+    pub(crate) counts: DayCounts,
+    /// Approved changes that are being carried out.
+    pub(crate) approvals: Carrying,
     pub(crate) nobody: Nobody,
     /// Room for bodies whose signatures are not judged yet, octets.
     pub(crate) unproved: Arc<Unproved>,
+    /// How often strangers may look a stamp up, by source.
+    pub(crate) checks: Buckets<IpAddr>,
+    /// How often callers without the scope `audit` may have a file of the audit log's archive read.
+    pub(crate) archive_reads: Buckets<String>,
+    /// Places for people who are signing in.
+    pub(crate) sign_ins: Semaphore,
+    /// When who used which right last.
+    pub(crate) rights: RightsUsed,
+    /// Days after which an account that nobody uses is turned off, as the configuration has it now.
+    pub(crate) unused_days: AtomicU32,
 }
+
+/// People who are signing in at a time; each may wait for one of few threads.
+const SIGN_INS: usize = 32;
 
 impl Callers {
     pub(crate) fn new(store: store::Store, nonces: Nonces) -> Self {
+        let rights = RightsUsed::new(store.clone());
         Self {
-            apps: Apps::new(store),
+            apps: Apps::new(store.clone()),
             nonces,
             throttle: Throttle::new(),
             rates: Rates::default(),
+            counts: DayCounts::new(store),
+            approvals: Carrying::default(),
             nobody: Nobody::new(),
             unproved: Arc::default(),
+            checks: Buckets::default(),
+            archive_reads: Buckets::default(),
+            sign_ins: Semaphore::new(SIGN_INS),
+            rights,
+            unused_days: AtomicU32::new(u32::MAX),
         }
     }
 }
@@ -91,50 +132,19 @@ impl fmt::Display for Peer {
     }
 }
 
-/// What an app may ask for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Scope {
-    Signatures,
-    Verifications,
-    Licenses,
-    Keys,
-    Devices,
-    Maintenance,
-    Audit,
-    Apps,
-}
-
-impl Scope {
-    pub(crate) const ALL: [Self; 8] = [
-        Self::Signatures,
-        Self::Verifications,
-        Self::Licenses,
-        Self::Keys,
-        Self::Devices,
-        Self::Maintenance,
-        Self::Audit,
-        Self::Apps,
-    ];
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Signatures => "signatures",
-            Self::Verifications => "verifications",
-            Self::Licenses => "licenses",
-            Self::Keys => "keys",
-            Self::Devices => "devices",
-            Self::Maintenance => "maintenance",
-            Self::Audit => "audit",
-            Self::Apps => "apps",
-        }
-    }
-}
-
-/// An app that proved itself, or a user of this machine in the place of one.
+/// An app that proved itself, a person who is signed in, or a user of this machine.
 #[derive(Debug, Clone)]
 pub(crate) struct Authenticated {
+    /// What it may do; of a person and a user, what stands for an app.
     app: Arc<App>,
-    user: Option<Arc<LocalUser>>,
+    who: Who,
+}
+
+#[derive(Debug, Clone)]
+enum Who {
+    App,
+    User(Arc<LocalUser>),
+    Person(Arc<Person>),
 }
 
 impl Authenticated {
@@ -150,23 +160,47 @@ impl Authenticated {
         self.app.scopes.iter().map(String::as_str).collect::<Vec<_>>().join(" ")
     }
 
-    /// The app, if it has the scope.
+    /// The app, or what stands for one, if the caller has the scope.
     pub(crate) fn with(&self, scope: Scope) -> Result<&App, Problem> {
-        if self.app.scopes.contains(scope.name()) {
-            Ok(&self.app)
-        } else {
-            Err(Problem::scope_missing(scope.name()))
+        match &self.who {
+            Who::Person(person) if let Some(due) = person.due => Err(Problem::due(due)),
+            _ if self.app.scopes.contains(scope.name()) => Ok(&self.app),
+            _ => Err(Problem::scope_missing(scope.name())),
         }
     }
 
-    /// Who it is, as the audit log has it: the app's id, or `unix:NAME(uid)`.
+    /// As [`Self::with`], and has it noted for the review of rights that the scope was used: for operations of which
+    /// the table does not say alone what they take.
+    pub(crate) fn using(&self, scope: Scope, gateway: &Gateway) -> Result<&App, Problem> {
+        let app = self.with(scope)?;
+        match &self.who {
+            Who::App => gateway.callers.rights.note(self.app.id.as_str(), scope),
+            Who::Person(person) => gateway.callers.rights.note(&person.actor(), scope),
+            Who::User(_) => {}
+        }
+        Ok(app)
+    }
+
+    /// The person, if it is one.
+    pub(crate) fn person(&self) -> Option<&Person> {
+        match &self.who {
+            Who::Person(person) => Some(person),
+            Who::App | Who::User(_) => None,
+        }
+    }
+
+    /// Who it is, as the audit log has it: the app's id, `person:NAME`, or `unix:NAME(uid)`.
     pub(crate) fn actor(&self) -> String {
-        self.user.as_ref().map_or_else(|| self.app.id.to_string(), ToString::to_string)
+        match &self.who {
+            Who::App => self.app.id.to_string(),
+            Who::User(user) => user.to_string(),
+            Who::Person(person) => person.actor(),
+        }
     }
 
     /// Whether it is a user of this machine at the admin socket.
     pub(crate) fn is_local_user(&self) -> bool {
-        self.user.is_some()
+        matches!(self.who, Who::User(_))
     }
 
     /// The app as the signing services record it.
@@ -178,9 +212,26 @@ impl Authenticated {
             deadline: crate::deadline::current(),
         }
     }
+
+    /// Refuses a caller that has not what the operation takes, before anything of the request is read.
+    fn may(self, parts: &Parts, gateway: &Gateway) -> Result<Self, Problem> {
+        let route = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
+        if let Some(Needed::Scopes(scopes)) = scope::needed(parts.method.as_str(), route) {
+            for scope in scopes {
+                self.using(*scope, gateway)?;
+            }
+        }
+        Ok(self)
+    }
 }
 
-/// What a caller proved.
+/// Whom a request proved to be from.
+enum Proof {
+    App(Proved),
+    Person(Arc<Person>),
+}
+
+/// What an app proved.
 pub(crate) struct Proved {
     pub(crate) app: Arc<KnownApp>,
     /// What it may do here, where an access token says less than the register.
@@ -214,32 +265,50 @@ impl Method {
     }
 }
 
+/// Whether a request shows anything by which an app proves itself, good or bad.
+pub(crate) fn claims_an_app(parts: &Parts) -> bool {
+    !matches!(Method::of(&parts.headers), Ok(None)) || mutual_tls::certificate(parts).is_some()
+}
+
 impl FromRequestParts<Gateway> for Authenticated {
     type Rejection = Problem;
 
     /// Asked twice about one request it answers as the first time: a nonce is used up once.
     async fn from_request_parts(parts: &mut Parts, gateway: &Gateway) -> Result<Self, Problem> {
         if let Some(known) = parts.extensions.get::<Self>() {
-            return Ok(known.clone());
+            return known.clone().may(parts, gateway);
         }
         let peer = parts.extensions.get::<Peer>().cloned();
-        if let Some(Peer::Local(user)) = peer {
-            let authenticated = Self { app: Arc::clone(&user.app), user: Some(user) };
+        // A person at the socket shows a token; without one it is the machine's user who asks.
+        if let Some(Peer::Local(user)) = &peer
+            && !parts.headers.contains_key("authorization")
+        {
+            let user = Arc::clone(user);
+            let authenticated = Self { app: Arc::clone(&user.app), who: Who::User(user) };
             authenticated.note(parts);
-            return Ok(authenticated);
+            return authenticated.may(parts, gateway);
         }
         let mut attempt = Attempt::by(peer);
-        let proved = match prove(parts, gateway, &mut attempt).await {
-            Ok(proved) => proved,
+        let proof = match prove(parts, gateway, &mut attempt).await {
+            Ok(proof) => proof,
             Err(problem) => return Err(attempt.refused(&parts.extensions, gateway, problem).await),
         };
         attempt.succeeded(gateway);
-        let app = proved.restricted.unwrap_or_else(|| Arc::clone(&proved.app.app));
-        let authenticated = Self { app, user: None };
+        // A token may say less than the register; rates and shares are the whole app's.
+        let (authenticated, whole) = match proof {
+            Proof::App(Proved { app, restricted }) => {
+                let whole = Arc::clone(&app.app);
+                (Self { app: restricted.unwrap_or_else(|| Arc::clone(&whole)), who: Who::App }, whole)
+            }
+            Proof::Person(person) => {
+                let app = person.app();
+                (Self { app: Arc::clone(&app), who: Who::Person(person) }, app)
+            }
+        };
         authenticated.note(parts);
-        admit(&parts.extensions, gateway, &proved.app.app)?;
+        admit(&parts.extensions, gateway, &whole)?;
         parts.extensions.insert(authenticated.clone());
-        Ok(authenticated)
+        authenticated.may(parts, gateway)
     }
 }
 
@@ -251,10 +320,16 @@ pub(crate) fn admit(extensions: &Extensions, gateway: &Gateway, app: &App) -> Re
     if place.is_none_or(|place| place.claim(&app.id)) { Ok(()) } else { Err(Problem::share_exceeded()) }
 }
 
-async fn prove(parts: &Parts, gateway: &Gateway, attempt: &mut Attempt) -> Result<Proved, Problem> {
+async fn prove(parts: &Parts, gateway: &Gateway, attempt: &mut Attempt) -> Result<Proof, Problem> {
     let method = Method::of(&parts.headers)?;
+    if method == Some(Method::Bearer) {
+        let token = bearer::shown(&parts.headers)?;
+        if token.starts_with(person::PREFIX) {
+            return person::prove(token, gateway, attempt).await.map(Proof::Person);
+        }
+    }
     let register = gateway.callers.apps.register().await.map_err(|error| Problem::database(&error))?;
-    match method {
+    let proved = match method {
         Some(Method::Signed) => signed::prove(parts, gateway, &register, attempt).await,
         Some(Method::Message) => message::prove(parts, gateway, &register, attempt).await,
         Some(Method::Bearer) => bearer::prove(parts, gateway, &register, attempt),
@@ -264,7 +339,8 @@ async fn prove(parts: &Parts, gateway: &Gateway, attempt: &mut Attempt) -> Resul
             None if gateway.config.callers.api_keys => Err(Problem::api_key_missing()),
             None => Err(Problem::credentials_missing()),
         },
-    }
+    };
+    proved.map(Proof::App)
 }
 
 /// The app behind a credential that proved something, if it is served now. Only who has proved to be the app learns

@@ -49,7 +49,8 @@ pub(crate) fn prove(
 ) -> Result<Proved, Problem> {
     attempt.claims("certificate");
     let at = OffsetDateTime::now_utc();
-    let (app, _) = whose(certificate, register, at).ok_or_else(Problem::certificate_unknown)?;
+    let (app, known) = whose(certificate, register, at).ok_or_else(Problem::certificate_unknown)?;
+    crate::request_id::note_credential(&known.credential.id);
     attempt.proved(&app.app.id);
     admitted(app, at)?;
     Ok(Proved { app: Arc::clone(app), restricted: None })

@@ -8,8 +8,11 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwapOption;
 use config::AppId;
 use formats::PublicKey;
-use store::{App, Credential, Material, RegisteredApp, Store, StoreError};
+use store::{App, AppPolicy, Credential, Material, RegisteredApp, Store, StoreError};
+use time::OffsetDateTime;
 use tokio::sync::Mutex;
+
+use crate::policies::{HeldPolicy, KnownPolicy, stored};
 
 /// After so long the database is asked whether anything changed. With the time that takes, a change takes effect
 /// within a second, on every replica.
@@ -93,6 +96,10 @@ impl Apps {
 pub(crate) struct KnownApp {
     pub(crate) app: Arc<App>,
     pub(crate) credentials: Vec<KnownCredential>,
+    /// What it may sign.
+    pub(crate) policy: KnownPolicy,
+    /// When it was changed last, to the second.
+    pub(crate) changed_at: OffsetDateTime,
 }
 
 /// A credential, its public key read.
@@ -104,7 +111,8 @@ pub(crate) struct KnownCredential {
 
 /// Apps, and the ways to find one.
 pub(crate) struct Register {
-    revision: i64,
+    /// Of the database; what is here is as new, or newer.
+    pub(crate) revision: i64,
     /// Rows that were altered were left out, and secrets opened: the data key was here.
     judged: bool,
     by_id: HashMap<AppId, Arc<KnownApp>>,
@@ -121,9 +129,10 @@ impl Register {
     fn new(revision: i64, judged: bool, apps: Vec<RegisteredApp>) -> Self {
         let (by_id, by_digest, by_names) = (HashMap::new(), HashMap::new(), HashMap::new());
         let mut register = Self { revision, judged, by_id, by_digest, by_names };
-        for RegisteredApp { app, credentials, .. } in apps {
+        for RegisteredApp { app, credentials, policy, changed_at, .. } in apps {
             let credentials = credentials.into_iter().map(known).collect();
-            register.enter(Arc::new(KnownApp { app: Arc::new(app), credentials }));
+            let policy = read_policy(policy);
+            register.enter(Arc::new(KnownApp { app: Arc::new(app), credentials, policy, changed_at }));
         }
         register
     }
@@ -172,6 +181,21 @@ impl Register {
         subject: Vec<u8>,
     ) -> Option<(&Arc<KnownApp>, &KnownCredential)> {
         self.by_names.get(&(issuer, subject)).map(|(app, place)| (app, &app.credentials[*place]))
+    }
+}
+
+fn read_policy(policy: AppPolicy) -> KnownPolicy {
+    match policy {
+        AppPolicy::None => KnownPolicy::None,
+        AppPolicy::Unusable => KnownPolicy::Unusable,
+        AppPolicy::InForce(version) => match stored(&version.rules) {
+            Some(policy) => KnownPolicy::InForce(HeldPolicy { version, policy }),
+            None => {
+                // It was read when it was set, by this release or a newer one.
+                tracing::error!(app = %version.app, version = version.version, "a signing policy is unreadable");
+                KnownPolicy::Unusable
+            }
+        },
     }
 }
 

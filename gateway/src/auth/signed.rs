@@ -32,9 +32,10 @@ use super::register::{KnownApp, Register};
 use super::throttle::{self, Attempt};
 use super::{Peer, Proved, admitted, holding, message};
 use crate::body::Patience;
+use crate::judging::beside;
 use crate::problem::{Fault, Problem};
 use crate::state::Gateway;
-use crate::{batch, body};
+use crate::{body, request_id};
 
 /// Every field of a signed request. `x-credential` is optional: it names the credential, for apps with several.
 pub(crate) const FIELDS: [&str; 5] = ["x-app-id", "x-timestamp", "x-nonce", "x-signature", "x-credential"];
@@ -113,6 +114,25 @@ impl Drop for Room {
     }
 }
 
+/// The room of a signed request's body, in its extensions: until the app has proved itself, or else until the answer. A
+/// proved app's body counts among what its place, its share and the places for documents bound.
+#[derive(Clone)]
+struct Until(Arc<Mutex<Option<Room>>>);
+
+impl Until {
+    fn proved(room: Room) -> Self {
+        Self(Arc::new(Mutex::new(Some(room))))
+    }
+
+    fn give_back(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
+/// A signed request's body was left unread: the request was to be refused without it.
+#[derive(Clone)]
+struct Unread;
+
 /// A signed request's body, in its extensions while it is judged.
 #[derive(Clone)]
 pub(super) struct WholeBody(pub(super) Bytes);
@@ -133,28 +153,61 @@ pub(crate) fn canonical(
     [method.as_str(), path, &query, app, timestamp, nonce, &digest].join("\n")
 }
 
-/// Reads the body of a signed request, so that it is known before anybody decides on it.
+/// Reads the body of a signed request, so that it is known before anybody decides on it. One that is refused whatever
+/// its body is stays unread.
 pub(crate) async fn read_body(State(gateway): State<Gateway>, request: Request, next: Next) -> Response {
     if !FIELDS.iter().chain(&message::FIELDS).any(|field| request.headers().contains_key(*field)) {
         return next.run(request).await;
     }
     let server = &gateway.config.server;
-    let is_batch =
-        request.extensions().get::<MatchedPath>().is_some_and(|path| batch::is_batch(path.as_str()));
-    let limit = if is_batch { batch::body_limit(server) } else { server.body_limit };
+    let route = request.extensions().get::<MatchedPath>();
+    let limit = body::limit_of(route.map_or("", MatchedPath::as_str), server);
     let (mut parts, body) = request.into_parts();
+    let Some(attempt) = worth_reading(&parts, &gateway) else {
+        parts.extensions.insert(Unread);
+        return next.run(Request::from_parts(parts, body)).await;
+    };
     let length = body.size_hint().upper().and_then(|most| usize::try_from(most).ok()).unwrap_or(limit);
     if length > limit {
         return Problem::body_too_large(limit).into_response();
     }
-    // Until the answer: a handler holds the body as long. What was only announced takes no room.
+    // What was only announced takes no room.
     let mut room = gateway.callers.unproved.room(parts.extensions.get());
     let body = match body::read_holding(body, limit, Patience::of(server), |octets| room.take(octets)).await {
         Ok(body) => body,
+        // Who claims to be an app and keeps its body back has failed to prove it.
+        Err(problem) if throttle::is_unsent(problem.code()) => {
+            return attempt.refused(&parts.extensions, &gateway, problem).await.into_response();
+        }
         Err(problem) => return problem.into_response(),
     };
     parts.extensions.insert(WholeBody(body.clone()));
+    parts.extensions.insert(Until::proved(room));
     next.run(Request::from_parts(parts, Body::from(body))).await
+}
+
+/// The try to prove an app that a signed request is, if it may come to be judged: its fields are in order, its time is
+/// within the window and its source has not failed too often. Who is refused is refused by [`prove`], which looks at the
+/// same before it asks for the body.
+fn worth_reading(parts: &Parts, gateway: &Gateway) -> Option<Attempt> {
+    let peer = parts.extensions.get::<Peer>().cloned();
+    if matches!(peer, Some(Peer::Local(_))) {
+        return None; // known without any signature
+    }
+    let own = FIELDS.iter().any(|field| parts.headers.contains_key(*field));
+    let claimed = match own {
+        true => Fields::of(&parts.headers).map(|fields| (fields.app, fields.at)),
+        false => message::claimed(&parts.headers),
+    };
+    let (app, at) = claimed.ok()?;
+    let mut attempt = Attempt::by(peer);
+    attempt.claims_app(&app);
+    let judged = is_in_window(at, OffsetDateTime::now_utc()) && attempt.admit(gateway).is_ok();
+    judged.then_some(attempt)
+}
+
+fn is_in_window(at: OffsetDateTime, now: OffsetDateTime) -> bool {
+    (at - now).abs() <= WINDOW
 }
 
 /// The fields of a signed request, each there once and well-formed.
@@ -230,10 +283,11 @@ pub(crate) async fn prove(
     attempt: &mut Attempt,
 ) -> Result<Proved, Problem> {
     let fields = Fields::of(&parts.headers)?;
-    let text = |body: &[u8]| {
+    let digest = |body: &[u8]| -> [u8; 32] { Sm3::digest(body).into() };
+    let text = |digest: [u8; 32]| {
         let target = (parts.uri.path(), parts.uri.query());
         let said = (fields.app.as_str(), fields.timestamp, fields.nonce);
-        Ok(canonical(&parts.method, target, said, &Sm3::digest(body).into()))
+        Ok(canonical(&parts.method, target, said, &digest))
     };
     let claim = Claim {
         app: &fields.app,
@@ -244,7 +298,7 @@ pub(crate) async fn prove(
         by_key: &fields.signature,
         by_secret: &fields.signature,
     };
-    claim.prove(parts, gateway, register, attempt, text).await
+    claim.prove(parts, gateway, register, attempt, (digest, text)).await
 }
 
 /// What a signed request claims, in whichever fields it says so.
@@ -264,26 +318,34 @@ pub(super) struct Claim<'c> {
 }
 
 impl Claim<'_> {
-    /// The app, if it signed the text that the request stands for, within the window, for the first time.
-    pub(super) async fn prove(
+    /// The app, if it signed the text that the request stands for, within the window, for the first time. The text is made
+    /// of what is made of the body.
+    pub(super) async fn prove<T: Send + 'static>(
         &self,
         parts: &Parts,
         gateway: &Gateway,
         register: &Register,
         attempt: &mut Attempt,
-        text: impl FnOnce(&[u8]) -> Result<String, Problem>,
+        (digest, text): (impl FnOnce(&[u8]) -> T + Send + 'static, impl FnOnce(T) -> Result<String, Problem>),
     ) -> Result<Proved, Problem> {
         attempt.claims_app(self.app);
         attempt.admit(gateway)?;
         let now = OffsetDateTime::now_utc();
-        if (self.at - now).abs() > WINDOW {
+        if !is_in_window(self.at, now) {
             return Err(Problem::clock_skew(now));
         }
-        // Absent only if a route was left without the layer that reads bodies.
-        let Some(WholeBody(body)) = parts.extensions.get() else { return Err(Problem::signature_invalid()) };
-        let text = text(body)?;
+        let Some(WholeBody(body)) = parts.extensions.get() else {
+            return Err(match parts.extensions.get::<Unread>() {
+                // What spoke against it a moment ago has just ended.
+                Some(Unread) => Problem::too_many_failures(std::time::Duration::from_secs(1)),
+                // A route was left without the layer that reads bodies.
+                None => Problem::signature_invalid(),
+            });
+        };
+        let octets = body.clone();
+        let text = text(beside(body.len(), move || digest(&octets)).await?)?;
         let app = register.app(self.app);
-        if !self.is_signed(gateway, app, text.as_bytes(), now) {
+        if !self.is_signed(gateway, app, text.as_bytes(), (now, attempt.hides_who_is_known())) {
             return Err(Problem::signature_invalid());
         }
         let Some(app) = app else { return Err(Problem::signature_invalid()) };
@@ -293,20 +355,25 @@ impl Claim<'_> {
         let expires_at = self.at.max(now) + REMEMBERED;
         let nonces = &gateway.callers.nonces;
         match nonces.first_use(NonceSpace::Request, &app.app.id, self.nonce, expires_at).await {
-            Ok(true) => Ok(Proved { app: Arc::clone(app), restricted: None }),
+            Ok(true) => {
+                if let Some(room) = parts.extensions.get::<Until>() {
+                    room.give_back();
+                }
+                Ok(Proved { app: Arc::clone(app), restricted: None })
+            }
             Ok(false) => Err(Problem::replay()),
             Err(error) => Err(Problem::database(&error)),
         }
     }
 
     /// Whether a credential of the app that holds now made the signature. Where none did, as many signatures of each
-    /// kind have been checked as there may be credentials.
+    /// kind have been checked as there may be credentials, if it is to be hidden how many there are.
     fn is_signed(
         &self,
         gateway: &Gateway,
         app: Option<&Arc<KnownApp>>,
         text: &[u8],
-        now: OffsetDateTime,
+        (now, hidden): (OffsetDateTime, bool),
     ) -> bool {
         let mut checks = Checks { gateway, text, claim: self, sm2: 0, p256: 0, hmac: 0 };
         for known in app.into_iter().flat_map(|app| holding(app, now)) {
@@ -324,10 +391,13 @@ impl Claim<'_> {
                 _ => false,
             };
             if signed {
+                request_id::note_credential(id);
                 return true;
             }
         }
-        checks.make_up();
+        if hidden {
+            checks.make_up();
+        }
         false
     }
 }
@@ -436,7 +506,10 @@ mod tests {
             })
             .collect();
         assert!(unproved.room(Some(&peer(5))).take(1).is_err(), "no more than all");
-        drop((greedy, others));
+        let until = Until::proved(greedy);
+        until.clone().give_back();
+        assert!(unproved.room(Some(&peer(1))).take(SHARE).is_ok(), "who proved to be an app gave it back");
+        drop((until, others));
         assert!(unproved.room(Some(&peer(1))).take(SHARE).is_ok());
         let held = unproved.0.lock().unwrap();
         assert!(held.all == 0 && held.by_source.is_empty());

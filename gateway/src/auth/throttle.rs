@@ -1,8 +1,10 @@
 //! Slows down whoever guesses, and says so.
 //!
-//! Failures are counted for a source address and the app it claims to be, together: a stranger's guesses in an app's
-//! name slow the stranger down, not the app. No failure of anybody locks an app; what looks like an attack on one is
-//! told to people, who can freeze it. The memory is bounded; what falls out of it is forgotten.
+//! Failures are counted for a source address and the app it claims to be, together. Whoever failed too often is still
+//! judged, because the next request from that address may be the app's own: only failures are answered with a wait. What
+//! judging costs is bounded by the failures of a source whatever it claims: past that bound only apps that have proved
+//! themselves there lately are judged. No failure of anybody locks an app; what looks like an attack on one is told to
+//! people, who can freeze it. The memory is bounded; what falls out of it is forgotten.
 
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
@@ -10,24 +12,26 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::http::Extensions;
-use config::AppId;
+use config::{AccountName, AppId};
 use lru::LruCache;
 use store::AuditEntry;
 use time::OffsetDateTime;
 
-use super::Peer;
+use super::{Peer, person};
 use crate::problem::Problem;
 use crate::state::Gateway;
 use crate::tally::CallerSlot;
 
-/// Failures within [`SPAN`] before a source has to wait with an app.
+/// Failures within [`SPAN`] before a source is told to wait with an app.
 const MOST_FAILURES: u32 = 10;
 /// The same for a source from which the app has proved itself lately: more is forgiven where somebody is known.
 const MOST_FAILURES_KNOWN: u32 = 100;
+/// Failures of a source within [`SPAN`], whatever it claims, before nobody is judged there who is not known there.
+const MOST_FAILURES_OF_SOURCE: u32 = 300;
 /// Failures count for so long, and that is how long a source waits after the last one that counted.
 const SPAN: Duration = Duration::from_secs(60);
 /// A source at which an app proved itself is known for so long.
-const KNOWN: Duration = Duration::from_secs(15 * 60);
+const KNOWN: Duration = Duration::from_secs(24 * 3600);
 /// Failures in an app's name within [`SPAN`], from all sources, that people are told of.
 const ALARM: u32 = 50;
 /// Pairs of source and app that are remembered.
@@ -36,6 +40,8 @@ const MOST_REMEMBERED: usize = 65_536;
 /// Who failed how often.
 pub(crate) struct Throttle {
     pairs: Mutex<LruCache<(IpAddr, String), Pair>>,
+    /// By source, whatever was claimed.
+    sources: Mutex<LruCache<IpAddr, Count>>,
     /// By the app that was claimed, whether or not there is one.
     claimed: Mutex<LruCache<String, Count>>,
 }
@@ -43,6 +49,21 @@ pub(crate) struct Throttle {
 struct Pair {
     failures: Count,
     proved: Option<Instant>,
+}
+
+/// What becomes of a try to prove an app.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Admission {
+    /// It is judged.
+    Judged,
+    /// It is judged; should it fail, it is told to wait so long.
+    OnlyIfGood {
+        wait: Duration,
+        /// The app has proved itself here lately.
+        known: bool,
+    },
+    /// It is not judged for so long.
+    Refused(Duration),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -74,21 +95,39 @@ impl Count {
 impl Throttle {
     pub(crate) fn new() -> Self {
         let most = NonZeroUsize::new(MOST_REMEMBERED).expect("it is not 0");
-        Self { pairs: Mutex::new(LruCache::new(most)), claimed: Mutex::new(LruCache::new(most)) }
+        Self {
+            pairs: Mutex::new(LruCache::new(most)),
+            sources: Mutex::new(LruCache::new(most)),
+            claimed: Mutex::new(LruCache::new(most)),
+        }
     }
 
-    /// How long this source has to wait before it may claim this app again.
-    fn wait(&self, source: IpAddr, claim: &str, now: Instant) -> Option<Duration> {
+    /// What becomes of this source's claim to be this app.
+    fn admission(&self, source: IpAddr, claim: &str, now: Instant) -> Admission {
+        let left = |count: &Count| SPAN.saturating_sub(now.saturating_duration_since(count.since));
         let mut pairs = self.pairs.lock().unwrap_or_else(PoisonError::into_inner);
-        let pair = pairs.get(&(source, claim.to_owned()))?;
-        let known = pair.proved.is_some_and(|at| now.saturating_duration_since(at) < KNOWN);
+        let pair = pairs.get(&(source, claim.to_owned()));
+        let known =
+            pair.and_then(|pair| pair.proved).is_some_and(|at| now.saturating_duration_since(at) < KNOWN);
         let most = if known { MOST_FAILURES_KNOWN } else { MOST_FAILURES };
-        let over = pair.failures.current(now) >= most;
-        over.then(|| SPAN.saturating_sub(now.saturating_duration_since(pair.failures.since)))
+        let over = pair.filter(|pair| pair.failures.current(now) >= most).map(|pair| left(&pair.failures));
+        drop(pairs);
+        let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = sources.get(&source).filter(|count| count.current(now) >= MOST_FAILURES_OF_SOURCE);
+        match (count.map(left), over) {
+            (Some(wait), _) if !known => Admission::Refused(wait),
+            (_, Some(wait)) => Admission::OnlyIfGood { wait, known },
+            (_, None) => Admission::Judged,
+        }
     }
 
-    /// Counts a failure; whether it is the one that makes an attack of the failures in the app's name.
-    fn failed(&self, source: IpAddr, claim: &str, now: Instant) -> bool {
+    /// Counts a failure to prove what was claimed, `costly` if signatures were checked for it; whether it is the one that
+    /// makes an attack of the failures in the app's name.
+    fn failed(&self, source: IpAddr, claim: &str, costly: bool, now: Instant) -> bool {
+        if costly {
+            let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+            sources.get_or_insert_mut(source, || Count::new(now)).add(now);
+        }
         let mut pairs = self.pairs.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || Pair { failures: Count::new(now), proved: None };
         pairs.get_or_insert_mut((source, claim.to_owned()), new).failures.add(now);
@@ -96,6 +135,13 @@ impl Throttle {
         let mut claimed = self.claimed.lock().unwrap_or_else(PoisonError::into_inner);
         let of_claim = claimed.get_or_insert_mut(claim.to_owned(), || Count::new(now)).add(now);
         of_claim == ALARM
+    }
+
+    /// Counts a body of somebody who proved nothing and did not send it to its end.
+    pub(crate) fn unsent(&self, source: IpAddr) {
+        let now = Instant::now();
+        let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        sources.get_or_insert_mut(source, || Count::new(now)).add(now);
     }
 
     fn proved(&self, source: IpAddr, app: &str, now: Instant) {
@@ -112,7 +158,10 @@ pub(crate) struct Attempt {
     claim: Option<String>,
     /// The claim is an app's id.
     names_app: bool,
-    proved: Option<AppId>,
+    /// Who it proved to be, as the audit log has it.
+    proved: Option<String>,
+    /// What [`Attempt::admit`] found; nothing where no signature is judged.
+    admission: Option<Admission>,
 }
 
 impl Attempt {
@@ -122,7 +171,7 @@ impl Attempt {
             Some(Peer::Network(address)) => Some(source(address.ip())),
             _ => None,
         };
-        Self { source, local, claim: None, names_app: false, proved: None }
+        Self { source, local, claim: None, names_app: false, proved: None, admission: None }
     }
 
     /// Whether it comes from this machine.
@@ -141,22 +190,51 @@ impl Attempt {
         self.names_app = true;
     }
 
-    /// Refuses, before any work is done for it, a source that failed too often with what it claims.
-    pub(crate) fn admit(&self, gateway: &Gateway) -> Result<(), Problem> {
+    /// Refuses, before any work is done for it, who claims to be somebody at a source that failed too often.
+    pub(crate) fn admit(&mut self, gateway: &Gateway) -> Result<(), Problem> {
         let (Some(source), Some(claim)) = (self.source, &self.claim) else { return Ok(()) };
-        let wait = gateway.callers.throttle.wait(source, claim, Instant::now());
-        wait.map_or(Ok(()), |wait| Err(Problem::too_many_failures(wait)))
+        let admission = gateway.callers.throttle.admission(source, claim, Instant::now());
+        self.admission = Some(admission);
+        match admission {
+            Admission::Refused(wait) => Err(Problem::too_many_failures(wait)),
+            Admission::Judged | Admission::OnlyIfGood { .. } => Ok(()),
+        }
+    }
+
+    /// Whether a failure has to cost as much as one of an app that is unknown. Not where the app is known anyway and
+    /// there have been too many failures in its name: those are to cost little.
+    pub(crate) fn hides_who_is_known(&self) -> bool {
+        !matches!(self.admission, Some(Admission::OnlyIfGood { known: true, .. }))
     }
 
     /// Says that it proved to be this app, whatever else may be wrong.
     pub(crate) fn proved(&mut self, app: &AppId) {
-        self.proved = Some(app.clone());
+        self.proved = Some(app.to_string());
+    }
+
+    /// Says that it proved to be this person, whatever else may be wrong.
+    pub(crate) fn proved_person(&mut self, name: &AccountName) {
+        self.proved = Some(person::actor(name));
     }
 
     /// Remembers that the app proves itself at this source.
     pub(crate) fn succeeded(&self, gateway: &Gateway) {
         if let (Some(source), Some(app)) = (self.source, &self.proved) {
-            gateway.callers.throttle.proved(source, app.as_str(), Instant::now());
+            gateway.callers.throttle.proved(source, app, Instant::now());
+        }
+    }
+
+    /// Remembers that what it claims is known at this source.
+    pub(crate) fn claim_succeeded(&self, gateway: &Gateway) {
+        if let Some(claim) = &self.claim {
+            self.makes_known(gateway, claim);
+        }
+    }
+
+    /// Remembers that who claims this is known at this source.
+    pub(crate) fn makes_known(&self, gateway: &Gateway, claim: &str) {
+        if let Some(source) = self.source {
+            gateway.callers.throttle.proved(source, claim, Instant::now());
         }
     }
 
@@ -174,26 +252,26 @@ impl Attempt {
         if let (Some(slot), Some(actor)) = (extensions.get::<CallerSlot>(), self.actor(source)) {
             slot.fill(actor);
         }
-        let who = match (&self.proved, &self.claim) {
-            // It is who it says: no guess, and counted apart from guesses.
-            (Some(app), _) => format!("{app} itself"),
-            (None, Some(claim)) => claim.clone(),
-            (None, None) => "nobody".to_owned(),
-        };
-        let many = gateway.callers.throttle.failed(source, &who, Instant::now());
-        if many && self.proved.is_none() && self.claim.is_some() {
+        // Who proved to be somebody has guessed nothing, and who claims nothing has cost nothing.
+        let (None, Some(claim)) = (&self.proved, &self.claim) else { return problem };
+        // A body that did not come to its end is counted at its source by the edge, whatever was claimed.
+        let costly = self.admission.is_some() && !is_unsent(problem.code());
+        if gateway.callers.throttle.failed(source, claim, costly, Instant::now()) {
             gateway.metrics.attacked();
-            tracing::warn!(claim = who, failures = ALARM, "many failures to prove an app within a minute");
-            record_attack(gateway, &who, source, problem.code()).await;
+            tracing::warn!(claim, failures = ALARM, "many failures to prove an app within a minute");
+            record_attack(gateway, claim, source, problem.code()).await;
         }
-        problem
+        match self.admission {
+            Some(Admission::OnlyIfGood { wait, .. }) => Problem::too_many_failures(wait),
+            _ => problem,
+        }
     }
 
     /// Who it is, or which app it claims to be and from where; nobody in particular if it names none. No app's id has a
     /// colon: what somebody only claims is not taken for what was proved.
     fn actor(&self, source: IpAddr) -> Option<String> {
         match (&self.proved, &self.claim) {
-            (Some(app), _) => Some(app.to_string()),
+            (Some(app), _) => Some(app.clone()),
             (None, Some(claim)) if self.names_app => Some(format!("unproved:{claim}:{source}")),
             (None, _) => None,
         }
@@ -219,8 +297,13 @@ async fn record_attack(gateway: &Gateway, claim: &str, source: IpAddr, code: &st
     }
 }
 
+/// Whether this code says that a body did not come to its end.
+pub(crate) fn is_unsent(code: &str) -> bool {
+    matches!(code, "body_timeout" | "body_broken")
+}
+
 /// What counts as one source: an address, of IPv6 the network that one household or host has.
-pub(super) fn source(address: IpAddr) -> IpAddr {
+pub(crate) fn source(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
             let mut octets = address.octets();
@@ -239,29 +322,54 @@ mod tests {
     const OTHER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
 
     fn fail(throttle: &Throttle, source: IpAddr, times: u32, at: Instant) -> u32 {
-        (0..times).map(|_| u32::from(throttle.failed(source, "app", at))).sum()
+        (0..times).map(|_| u32::from(throttle.failed(source, "app", true, at))).sum()
     }
 
     #[test]
-    fn a_guesser_waits_and_nobody_else_does() {
+    fn a_guesser_is_told_to_wait_and_the_app_is_judged_all_the_same() {
         let (throttle, now) = (Throttle::new(), Instant::now());
         fail(&throttle, ONE, MOST_FAILURES - 1, now);
-        assert_eq!(throttle.wait(ONE, "app", now), None);
+        assert_eq!(throttle.admission(ONE, "app", now), Admission::Judged);
         fail(&throttle, ONE, 1, now);
-        assert_eq!(throttle.wait(ONE, "app", now), Some(SPAN));
-        assert_eq!(throttle.wait(OTHER, "app", now), None, "the app itself, at its own address");
-        assert_eq!(throttle.wait(ONE, "another", now), None);
-        assert_eq!(throttle.wait(ONE, "app", now + SPAN), None, "it ends");
+        let told = Admission::OnlyIfGood { wait: SPAN, known: false };
+        assert_eq!(throttle.admission(ONE, "app", now), told);
+        assert_eq!(throttle.admission(OTHER, "app", now), Admission::Judged, "at its own address");
+        assert_eq!(throttle.admission(ONE, "another", now), Admission::Judged);
+        assert_eq!(throttle.admission(ONE, "app", now + SPAN), Admission::Judged, "it ends");
     }
 
     #[test]
-    fn more_is_forgiven_where_the_app_is_known() {
+    fn a_source_that_claims_now_this_app_and_now_that_is_not_judged_for_ever() {
+        let (throttle, now) = (Throttle::new(), Instant::now());
+        throttle.proved(ONE, "app", now);
+        for number in 0..MOST_FAILURES_OF_SOURCE {
+            assert_eq!(throttle.admission(ONE, &format!("app-{number}"), now), Admission::Judged);
+            throttle.failed(ONE, &format!("app-{number}"), true, now);
+        }
+        assert_eq!(throttle.admission(ONE, "one-more", now), Admission::Refused(SPAN));
+        assert_eq!(throttle.admission(ONE, "app", now), Admission::Judged, "who is known there");
+        assert_eq!(throttle.admission(OTHER, "one-more", now), Admission::Judged, "elsewhere");
+        assert_eq!(throttle.admission(ONE, "one-more", now + SPAN), Admission::Judged, "it ends");
+    }
+
+    #[test]
+    fn a_source_that_never_ends_its_bodies_is_not_judged_for_ever() {
+        let throttle = Throttle::new();
+        (0..MOST_FAILURES_OF_SOURCE).for_each(|_| throttle.unsent(ONE));
+        let now = Instant::now();
+        assert!(matches!(throttle.admission(ONE, "any", now), Admission::Refused(_)));
+        assert_eq!(throttle.admission(OTHER, "any", now), Admission::Judged, "elsewhere");
+    }
+
+    #[test]
+    fn more_is_forgiven_where_the_app_is_known_and_no_number_of_failures_shuts_it_out_there() {
         let (throttle, now) = (Throttle::new(), Instant::now());
         throttle.proved(ONE, "app", now);
         fail(&throttle, ONE, MOST_FAILURES_KNOWN - 1, now);
-        assert_eq!(throttle.wait(ONE, "app", now), None);
-        fail(&throttle, ONE, 1, now);
-        assert!(throttle.wait(ONE, "app", now).is_some());
+        assert_eq!(throttle.admission(ONE, "app", now), Admission::Judged);
+        fail(&throttle, ONE, 2 * MOST_FAILURES_OF_SOURCE, now);
+        let told = Admission::OnlyIfGood { wait: SPAN, known: true };
+        assert_eq!(throttle.admission(ONE, "app", now), told);
     }
 
     #[test]
@@ -275,9 +383,18 @@ mod tests {
     fn memory_is_bounded() {
         let (throttle, now) = (Throttle::new(), Instant::now());
         for number in 0..MOST_REMEMBERED + 10 {
-            throttle.failed(ONE, &number.to_string(), now);
+            throttle.failed(ONE, &number.to_string(), true, now);
+        }
+        for number in 0..MOST_REMEMBERED + 10 {
+            throttle.failed(
+                std::net::Ipv4Addr::from(u32::try_from(number).unwrap()).into(),
+                "app",
+                true,
+                now,
+            );
         }
         assert_eq!(throttle.pairs.lock().unwrap().len(), MOST_REMEMBERED);
+        assert_eq!(throttle.sources.lock().unwrap().len(), MOST_REMEMBERED);
     }
 
     #[test]

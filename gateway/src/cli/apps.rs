@@ -7,7 +7,8 @@ use config::AppId;
 use hyper::Method;
 use serde_json::{Value, json};
 
-use super::{CliError, Target, print, table, text};
+use super::webhooks::WebhookCommand;
+use super::{CliError, Target, Why, print, table, text};
 
 /// See and change the register of apps of a running gateway.
 #[derive(Args)]
@@ -61,6 +62,11 @@ enum AppCommand {
         #[command(subcommand)]
         command: CredentialCommand,
     },
+    /// Where an app is told what concerns it.
+    Webhook {
+        #[command(subcommand)]
+        command: WebhookCommand,
+    },
 }
 
 #[derive(Subcommand)]
@@ -109,21 +115,11 @@ enum CredentialCommand {
 
 /// An act on an app.
 #[derive(Args)]
-struct Act {
+pub(super) struct Act {
     /// The app's id.
-    id: String,
+    pub(super) id: String,
     #[command(flatten)]
-    why: Why,
-}
-
-/// Why something is done, and where.
-#[derive(Args)]
-struct Why {
-    /// Why, for the record: 1 to 500 characters.
-    #[arg(long)]
-    reason: String,
-    #[command(flatten)]
-    target: Target,
+    pub(super) why: Why,
 }
 
 /// What an app may do. A list is given whole, an item each time; `""` alone empties it.
@@ -176,6 +172,7 @@ impl AppArguments {
             AppCommand::Credential { command } => match command {
                 CredentialCommand::Add { why, .. } | CredentialCommand::Revoke { why, .. } => &why.target,
             },
+            AppCommand::Webhook { command } => command.target(),
         };
         target.json
     }
@@ -191,7 +188,7 @@ impl AppArguments {
             AppCommand::Create { id, may, why } => {
                 let mut body = json!({"id": id});
                 may.write(&mut body);
-                why.send(Method::POST, "/v1/admin/apps", body).await
+                why.change_app(Method::POST, "/v1/admin/apps", body).await
             }
             AppCommand::Change { id, may, why } => {
                 let path = path(&id)?;
@@ -201,13 +198,14 @@ impl AppArguments {
                     body[member] = app[member].clone();
                 }
                 may.write(&mut body);
-                why.send(Method::PUT, &path, body).await
+                why.change_app(Method::PUT, &path, body).await
             }
             AppCommand::Enable(act) => act.send("enable").await,
             AppCommand::Disable(act) => act.send("disable").await,
             AppCommand::Lock(act) => act.send("lock").await,
             AppCommand::Freeze(act) => freeze(act).await,
             AppCommand::Credential { command } => credential(command).await,
+            AppCommand::Webhook { command } => command.run().await,
         }
     }
 }
@@ -249,7 +247,7 @@ impl May {
 
 impl Why {
     /// Has it done, and says how the app stands then.
-    async fn send(&self, method: Method, path: &str, mut body: Value) -> Result<(), CliError> {
+    async fn change_app(&self, method: Method, path: &str, mut body: Value) -> Result<(), CliError> {
         body["reason"] = json!(self.reason);
         let app = self.target.connect().await?.call(method, path, Some(&body)).await?;
         print(self.target.json, &app, |out| {
@@ -262,7 +260,7 @@ impl Why {
 
 impl Act {
     async fn send(&self, verb: &str) -> Result<(), CliError> {
-        self.why.send(Method::POST, &format!("{}/{verb}", path(&self.id)?), json!({})).await
+        self.why.change_app(Method::POST, &format!("{}/{verb}", path(&self.id)?), json!({})).await
     }
 }
 
@@ -277,8 +275,11 @@ async fn freeze(act: Act) -> Result<(), CliError> {
             table::plain(&text(&answer["id"])),
             answer["audit_index"]
         )?;
-        writeln!(out, "evidence: {}", table::plain(&text(&answer["evidence"])))?;
-        writeln!(out, "SM3 of its manifest.json: {}", text(&answer["evidence_digest"]))
+        writeln!(out, "its evidence is being kept in {}", table::plain(&text(&answer["evidence"])))?;
+        writeln!(
+            out,
+            "whole as soon as app.evidence is on record: license-gateway audit show --action app.evidence"
+        )
     });
     Ok(())
 }
@@ -318,7 +319,7 @@ async fn credential(command: CredentialCommand) -> Result<(), CliError> {
         CredentialCommand::Revoke { app, credential, why } => {
             let credential = name(&credential, "a credential")?;
             let path = format!("{}/credentials/{credential}/revoke", path(&app)?);
-            why.send(Method::POST, &path, json!({})).await
+            why.change_app(Method::POST, &path, json!({})).await
         }
     }
 }
@@ -349,11 +350,11 @@ async fn list(target: &Target) -> Result<(), CliError> {
 }
 
 /// An app's path; what cannot be a name is the name of no app.
-fn path(id: &str) -> Result<String, CliError> {
+pub(super) fn path(id: &str) -> Result<String, CliError> {
     Ok(format!("/v1/admin/apps/{}", name(id, "an app")?))
 }
 
-fn name(text: &str, what: &str) -> Result<AppId, CliError> {
+pub(super) fn name(text: &str, what: &str) -> Result<AppId, CliError> {
     AppId::parse(text)
         .map_err(|error| CliError::NotDone(format!("{text:?} is not the name of {what}: it {error}")))
 }

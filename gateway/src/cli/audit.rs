@@ -14,12 +14,12 @@ use formats::chain::TrustStore;
 use formats::{Certificate, PublicKey, Usage, Verdict};
 use serde_json::{Value, json};
 use store::{
-    Archive, AuditQuery, ExportOrder, JudgedKey, KeyPurpose, LogRecord, Store, Verification, VerifyOrder,
-    verify_export,
+    Archive, AuditQuery, ExportOrder, JudgedKey, LogRecord, Store, Verification, VerifyOrder, verify_export,
 };
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::adopt::{AdoptOrder, adopt};
 use super::{Progress, table};
 use crate::error::with_causes;
 
@@ -68,6 +68,24 @@ enum AuditCommand {
         /// Where to; standard output without it.
         #[arg(long, short, value_name = "FILE")]
         out: Option<PathBuf>,
+    },
+    /// Go on with a log that ends earlier than the gateway remembers, because a backup was put back. With no gateway running.
+    Adopt {
+        /// The site's configuration.
+        #[arg(long, value_name = "FILE", conflicts_with = "data")]
+        config: Option<PathBuf>,
+        /// The folder with gateway.toml [default: data].
+        #[arg(long, value_name = "FOLDER")]
+        data: Option<PathBuf>,
+        /// Why, for the record.
+        #[arg(long)]
+        reason: String,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+        /// The answer as JSON.
+        #[arg(long, requires = "yes")]
+        json: bool,
     },
     /// Show entries of a log: from one on, those that are looked for, or else the last ones.
     Show {
@@ -162,12 +180,15 @@ struct Opened {
     config: Config,
 }
 
+/// The configuration that a command line names.
+fn configuration(config: Option<&PathBuf>, data: Option<&PathBuf>) -> PathBuf {
+    let folder = data.map_or(Path::new("data"), PathBuf::as_path);
+    config.cloned().unwrap_or_else(|| folder.join("gateway.toml"))
+}
+
 impl Source {
     async fn open(&self) -> Result<Opened, Failure> {
-        let path = match (&self.config, &self.data) {
-            (Some(config), _) => config.clone(),
-            (None, data) => data.as_deref().unwrap_or(Path::new("data")).join("gateway.toml"),
-        };
+        let path = configuration(self.config.as_ref(), self.data.as_ref());
         let config = Config::load(&path).map_err(|error| error.to_string())?;
         let access = crate::database::access(&config.database).map_err(|error| error.to_string())?;
         let store = Store::open(access).await.map_err(|error| with_causes(&error))?;
@@ -235,6 +256,10 @@ impl AuditCommand {
                 drop(progress);
                 tell(&verification, json);
                 Ok(if verification.intact { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+            }
+            Self::Adopt { config, data, reason, yes, json } => {
+                let path = configuration(config.as_ref(), data.as_ref());
+                adopt(&path, &AdoptOrder { reason: &reason, yes, json }).await
             }
             Self::Export { source, from, to, no_proofs, out } => {
                 let opened = source.open().await?;
@@ -340,23 +365,7 @@ fn print(rows: &[(u64, Vec<u8>)], json: bool) {
 
 /// The public keys of all copies of all audit keys, in use or not any more.
 async fn registered(store: &Store) -> Result<Option<Vec<Vec<u8>>>, Failure> {
-    let keys = store.keys().await.map_err(|error| with_causes(&error))?;
-    let audit = keys.into_iter().filter(|key| key.purpose == KeyPurpose::Audit);
-    let copies = audit.flat_map(|key| key.versions).flat_map(|version| version.copies);
-    let public_key = |copy: store::KeyCopy| {
-        let certified = || {
-            Some(
-                Certificate::many_from_pem(&copy.certificate_chain)
-                    .ok()?
-                    .first()?
-                    .public_key()
-                    .ok()?
-                    .spki_der(),
-            )
-        };
-        copy.public_key.clone().or_else(certified)
-    };
-    Ok(Some(copies.filter_map(public_key).collect()))
+    crate::audit::registered_keys(store).await.map(Some).map_err(|error| with_causes(&error))
 }
 
 /// The checkpoints of some files: notes one after the other, an empty line after each.
@@ -428,6 +437,14 @@ impl Judge {
             (certificate.not_before() + half).min(OffsetDateTime::now_utc()).max(certificate.not_before());
         let judgement = formats::chain::validate(certificate, issuers, anchors, Usage::DocumentSigning, at);
         match judgement.verdict {
+            // Any key that the same roots certify could be put in its place: the register, or --key, says which it is.
+            Verdict::Valid if self.registered.is_none() => said(
+                None,
+                &format!(
+                    "{}: a key that the trusted roots certify; whether it is the audit log's says --key",
+                    certificate.subject()
+                ),
+            ),
             Verdict::Valid => said(Some(true), &certificate.subject()),
             _ => {
                 let codes: Vec<_> = judgement.findings.iter().map(|finding| finding.code).collect();

@@ -1,12 +1,23 @@
-//! Subcommands that read and change a running gateway, over its admin socket.
+//! Subcommands that read and change a running gateway, over its admin socket; those of the library work on the database.
 
+mod accounts;
+mod adopt;
+mod approvals;
 mod apps;
 mod audit;
 mod client;
+mod data_key;
 mod devices;
 mod keys;
+mod library;
+mod mandates;
+mod policies;
+mod query_certificates;
+mod seals;
+mod stamp_jobs;
 mod table;
 mod trust;
+mod webhooks;
 
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -17,14 +28,34 @@ use hyper::Method;
 use serde_json::Value;
 use thiserror::Error;
 
+pub(crate) use accounts::AccountArguments;
+pub(crate) use approvals::ApprovalArguments;
 pub(crate) use apps::AppArguments;
 pub(crate) use audit::{AuditArguments, audit};
+pub(crate) use data_key::{DataKeyArguments, data_key};
 pub(crate) use devices::DeviceArguments;
 pub(crate) use keys::KeyArguments;
+pub(crate) use library::LibraryArguments;
+pub(crate) use mandates::MandateArguments;
+pub(crate) use policies::PolicyArguments;
+pub(crate) use query_certificates::QueryCertificateArguments;
+pub(crate) use seals::SealArguments;
+pub(crate) use stamp_jobs::StampJobArguments;
 pub(crate) use trust::trust;
+pub(crate) use webhooks::DeliveryArguments;
 
 use crate::admin;
 use client::Client;
+
+/// Why something is done, and where.
+#[derive(Args)]
+struct Why {
+    /// Why, for the record: 1 to 500 characters.
+    #[arg(long)]
+    reason: String,
+    #[command(flatten)]
+    target: Target,
+}
 
 /// Which gateway, and for whom the answer is.
 #[derive(Args)]
@@ -35,6 +66,9 @@ pub(crate) struct Target {
     /// The gateway's admin socket [default: data/admin.sock].
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
+    /// A file with a person's token: that person asks, instead of this machine's user.
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
     /// Print what the gateway answered, as JSON.
     #[arg(long)]
     json: bool,
@@ -50,7 +84,11 @@ impl Target {
     }
 
     async fn connect(&self) -> Result<Client, CliError> {
-        Client::connect(&self.socket()).await
+        let read = |path: &PathBuf| {
+            std::fs::read_to_string(path).map_err(|source| CliError::File { path: path.clone(), source })
+        };
+        let token = self.token_file.as_ref().map(read).transpose()?;
+        Client::connect(&self.socket(), token.as_deref().map(str::trim)).await
     }
 }
 
@@ -88,8 +126,62 @@ pub(crate) fn key(arguments: KeyArguments) -> ExitCode {
     finish(block_on(arguments.run()), json)
 }
 
+/// `license-gateway account …`
+pub(crate) fn account(arguments: AccountArguments) -> ExitCode {
+    let json = arguments.wants_json();
+    finish(block_on(arguments.run()), json)
+}
+
 /// `license-gateway app …`
 pub(crate) fn app(arguments: AppArguments) -> ExitCode {
+    let json = arguments.wants_json();
+    finish(block_on(arguments.run()), json)
+}
+
+/// `license-gateway approval …`
+pub(crate) fn approval(arguments: ApprovalArguments) -> ExitCode {
+    let json = arguments.wants_json();
+    finish(block_on(arguments.run()), json)
+}
+
+/// `license-gateway delivery …`
+pub(crate) fn delivery(arguments: DeliveryArguments) -> ExitCode {
+    let json = arguments.wants_json();
+    finish(block_on(arguments.run()), json)
+}
+
+/// `license-gateway library …`
+pub(crate) fn library(arguments: LibraryArguments) -> ExitCode {
+    let json = arguments.wants_json();
+    finish(block_on(arguments.run()), json)
+}
+
+/// `license-gateway policy …`
+pub(crate) fn policy(arguments: PolicyArguments) -> ExitCode {
+    let json = arguments.wants_json();
+    finish(block_on(arguments.run()), json)
+}
+
+/// `license-gateway seal …`
+pub(crate) fn seal(arguments: SealArguments) -> ExitCode {
+    let json = arguments.wants_json();
+    finish(block_on(arguments.run()), json)
+}
+
+/// `license-gateway mandate …`
+pub(crate) fn mandate(arguments: MandateArguments) -> ExitCode {
+    let json = arguments.wants_json();
+    finish(block_on(arguments.run()), json)
+}
+
+/// `license-gateway query-certificate …`
+pub(crate) fn query_certificate(arguments: QueryCertificateArguments) -> ExitCode {
+    let json = arguments.wants_json();
+    finish(block_on(arguments.run()), json)
+}
+
+/// `license-gateway stamp-job …`
+pub(crate) fn stamp_job(arguments: StampJobArguments) -> ExitCode {
     let json = arguments.wants_json();
     finish(block_on(arguments.run()), json)
 }
@@ -120,7 +212,26 @@ fn block_on(work: impl Future<Output = Result<(), CliError>>) -> Result<(), CliE
 /// Prints an answer: as it came for a script, or in words for people.
 fn print(json: bool, answer: &Value, words: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) {
     let mut stdout = std::io::stdout().lock();
-    let _ = if json { writeln!(stdout, "{answer:#}") } else { words(&mut stdout) }; // a closed pipe is no failure
+    let said = match answer["approval"].as_str() {
+        _ if json => writeln!(stdout, "{answer:#}"),
+        Some(approval) => waits(&mut stdout, approval, answer),
+        None => words(&mut stdout),
+    };
+    let _ = said; // a closed pipe is no failure
+}
+
+/// Says of what was asked for that it waits for a second person.
+fn waits(out: &mut dyn Write, approval: &str, answer: &Value) -> std::io::Result<()> {
+    writeln!(
+        out,
+        "nothing is done yet: it waits for a second person (audit entry {})",
+        answer["audit_index"]
+    )?;
+    writeln!(out, "license-gateway approval show {}", table::plain(approval))?;
+    match answer["secret"].as_str() {
+        Some(secret) => writeln!(out, "its secret, shown this once, counts when it is approved: {secret}"),
+        None => Ok(()),
+    }
 }
 
 /// 0 done, 1 not done; 2, wrong usage, comes from the reading of arguments.

@@ -9,10 +9,11 @@ use formats::words::{Language, Words};
 use formats::{Certificate, PublicKey, license};
 use serde_json::Value;
 use signing::{
-    Input, Judged, SignatureKind, SignerSummary, TimestampAnswer, merged_reports, signature_item,
-    signer_paths, validation_report,
+    Input, Judged, SignatureKind, SignerSummary, StampAnswer, TimestampAnswer, merged_reports,
+    signature_item, signer_paths, stamped_item, validation_report,
 };
 use time::OffsetDateTime;
+use verify_front::{FileSummary, file_section};
 
 use super::Outcome;
 use super::verify::{Judge, ReportFile, ReportForm};
@@ -24,6 +25,15 @@ pub(super) struct Signed {
     pub(super) timestamp: Option<TimestampAnswer>,
 }
 
+/// What was found in a file beside its outcome.
+#[allow(clippy::large_enum_variant, reason = "there is one at a time")]
+pub(super) enum Found {
+    Signed(Signed),
+    Stamped(StampAnswer),
+    /// A license file, with the license certificate in it.
+    LicenseFile(FileSummary, Option<Certificate>),
+}
+
 /// What a report says of one file.
 pub(super) struct Account {
     item: Item,
@@ -32,12 +42,23 @@ pub(super) struct Account {
 
 impl Judge<'_> {
     /// The account of a file's octets, as they were judged.
-    pub(super) fn account(&self, outcome: &Outcome, opened: &Opened, signed: Option<Signed>) -> Account {
+    pub(super) fn account(&self, outcome: &Outcome, opened: &Opened, found: Option<Found>) -> Account {
         let octets = &*opened.octets;
+        let (mut signed, mut file) = (None, None);
+        match found {
+            Some(Found::Stamped(answer)) => return self.stamped_account(outcome, octets, &answer),
+            Some(Found::Signed(found)) => signed = Some(found),
+            Some(Found::LicenseFile(summary, certificate)) => file = Some((summary, certificate)),
+            None => {}
+        }
+        let certificate = match &file {
+            Some((_, certificate)) => certificate.clone(),
+            None => Certificate::from_der(octets).ok(),
+        };
         let input = self.content.clone().map(Input::Data);
         let paths = match &signed {
             Some(signed) => signer_paths(&self.trust, signed.kind, octets, &signed.signers, self.at),
-            None => self.path(outcome, opened).into_iter().collect(),
+            None => self.path(outcome, certificate.as_ref(), &opened.more).into_iter().collect(),
         };
         let judged = Judged {
             name: Some(&outcome.name),
@@ -51,8 +72,30 @@ impl Judge<'_> {
         };
         let item = match &signed {
             Some(signed) => signature_item(&self.trust, signed.kind, &judged, signed.timestamp.as_ref()),
-            None => self.item(outcome, octets, paths.first().map_or(&[], Vec::as_slice)),
+            None => {
+                let path = paths.first().map_or(&[][..], Vec::as_slice);
+                let mut item = self.item(outcome, octets, certificate.as_ref(), path);
+                item.sections.extend(file.iter().map(|(summary, _)| file_section(summary)));
+                item
+            }
         };
+        Account { item, validation: validation_report(&judged) }
+    }
+
+    fn stamped_account(&self, outcome: &Outcome, octets: &[u8], answer: &StampAnswer) -> Account {
+        let signers: Vec<_> =
+            answer.signatures.iter().flat_map(|signature| signature.signers.iter().cloned()).collect();
+        let judged = Judged {
+            name: Some(&outcome.name),
+            signature: octets,
+            input: None,
+            at: self.at,
+            judged_at: self.now,
+            judgement: &outcome.judgement,
+            signers: &signers,
+            paths: &[],
+        };
+        let item = stamped_item(&self.trust, Some(&outcome.name), octets, answer, self.at);
         Account { item, validation: validation_report(&judged) }
     }
 
@@ -64,14 +107,24 @@ impl Judge<'_> {
         }
     }
 
-    fn path(&self, outcome: &Outcome, opened: &Opened) -> Option<Vec<Certificate>> {
+    fn path(
+        &self,
+        outcome: &Outcome,
+        certificate: Option<&Certificate>,
+        more: &[Certificate],
+    ) -> Option<Vec<Certificate>> {
         let usage = self.certificate_usage(outcome)?;
-        let certificate = Certificate::from_der(&opened.octets).ok()?;
-        Some(chain::path(&certificate, &opened.more, &self.trust, usage, self.at))
+        Some(chain::path(certificate?, more, &self.trust, usage, self.at))
     }
 
     /// What is no signature by itself: a certificate, a license, a request, and what could not be judged.
-    fn item(&self, outcome: &Outcome, octets: &[u8], path: &[Certificate]) -> Item {
+    fn item(
+        &self,
+        outcome: &Outcome,
+        octets: &[u8],
+        certificate: Option<&Certificate>,
+        path: &[Certificate],
+    ) -> Item {
         let mut known = vec![Row::new(Words::new("文件", "File"), outcome.name.as_str())];
         if !octets.is_empty() {
             known.extend(rows::digests(octets));
@@ -79,8 +132,8 @@ impl Judge<'_> {
         let mut sections = Vec::new();
         if let Some(usage) = self.certificate_usage(outcome) {
             known.extend(rows::policy(usage, &self.trust, self.at));
-            if let Ok(certificate) = Certificate::from_der(octets) {
-                sections.extend(certificate_sections(&certificate, usage, path));
+            if let Some(certificate) = certificate {
+                sections.extend(certificate_sections(certificate, usage, path));
             }
         }
         if outcome.kind.0 == Kind::Request.name()

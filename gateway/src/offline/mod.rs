@@ -3,6 +3,7 @@
 //! Exit codes: 0 everything valid, 1 something not, 2 something unreadable or wrong usage.
 
 mod account;
+mod documents;
 mod identifiers;
 mod material;
 mod verify;

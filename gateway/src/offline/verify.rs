@@ -7,15 +7,19 @@ use clap::Args;
 use formats::chain::{self, Usage};
 use formats::csr::Request;
 use formats::describe::describe;
+use formats::license::LicenseReport;
+use formats::license_file::{FileForm, LicenseFileInput};
 use formats::opened::{Kind, Opened, open};
 use formats::words::Words;
-use formats::{Certificate, FormatError, Judgement, TrustStore, license, subject};
+use formats::{Certificate, FormatError, Judgement, TrustStore, license, license_file, subject};
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use signing::{CmsVerification, Input, SignatureKind, SignerSummary, verify_cms, verify_timestamp};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use verify_front::{FileSummary, register_differences};
 
-use super::account::{Account, Signed, write_report};
+use super::account::{Account, Found, Signed, write_report};
 use super::{Outcome, Output, material, tell, wrong_usage};
 
 /// Files to be judged, and by what.
@@ -53,10 +57,13 @@ pub(crate) struct VerifyArguments {
     kind: String,
     /// The identifier in SM2's Z of signers of documents and requests.
     #[arg(long, value_name = "TEXT", default_value = "1234567812345678")]
-    signer_id: String,
+    pub(super) signer_id: String,
     /// Admit test enterprises.
     #[arg(long)]
     sandbox: bool,
+    /// What the register says of licenses' holders: an answer of GET /v1/licenses/{uscc}/face.
+    #[arg(long, value_name = "FILE")]
+    register: Option<PathBuf>,
     /// Write one report on all files: for people as .pdf or .txt, in the structure of ETSI TS 119 102-2 as .json.
     #[arg(long, value_name = "FILE", value_parser = read_report)]
     report: Option<ReportFile>,
@@ -106,11 +113,24 @@ fn read_time(text: &str) -> Result<OffsetDateTime, String> {
     OffsetDateTime::parse(text, &Rfc3339).map_err(|_| "must be an RFC 3339 time".to_owned())
 }
 
+/// A face as the register has it.
+#[derive(Deserialize)]
+pub(super) struct Register {
+    uscc: String,
+    face: Map<String, Value>,
+}
+
+fn read_register(path: &Path) -> Result<Register, String> {
+    let octets = material::read(path)?;
+    serde_json::from_slice(&octets).map_err(|error| format!("{}: {error}", path.display()))
+}
+
 /// What all files are judged by.
 pub(super) struct Judge<'a> {
     pub(super) arguments: &'a VerifyArguments,
     pub(super) trust: TrustStore,
     pub(super) content: Option<Vec<u8>>,
+    register: Option<Register>,
     usage: Option<Usage>,
     pub(super) at: OffsetDateTime,
     /// When it is judged.
@@ -128,6 +148,10 @@ pub(crate) fn verify(arguments: VerifyArguments) -> ExitCode {
         Ok(content) => content,
         Err(reason) => return wrong_usage(&reason),
     };
+    let register = match arguments.register.as_deref().map(read_register).transpose() {
+        Ok(register) => register,
+        Err(reason) => return wrong_usage(&reason),
+    };
     let named = |name: &String| Usage::NAMES.iter().find(|(known, _)| known == name).map(|(_, usage)| *usage);
     let usage = arguments.usage.as_ref().and_then(named);
     let font = match material::font(arguments.font.as_deref(), arguments.font_face) {
@@ -136,7 +160,7 @@ pub(crate) fn verify(arguments: VerifyArguments) -> ExitCode {
     };
     let now = OffsetDateTime::now_utc();
     let at = arguments.at.unwrap_or(now);
-    let judge = Judge { arguments: &arguments, trust, content, usage, at, now };
+    let judge = Judge { arguments: &arguments, trust, content, register, usage, at, now };
     let mut accounts = Vec::new();
     let each = arguments.files.iter().map(|file| {
         let (outcome, account) = judge.file(file);
@@ -166,8 +190,8 @@ impl Judge<'_> {
             }
         };
         let opened = open(&octets);
-        let (outcome, signed) = self.judge(path, &opened);
-        let account = reported.then(|| self.account(&outcome, &opened, signed));
+        let (outcome, found) = self.judge(path, &opened);
+        let account = reported.then(|| self.account(&outcome, &opened, found));
         (outcome, account)
     }
 
@@ -175,7 +199,7 @@ impl Judge<'_> {
         Kind::NAMES.iter().find(|(name, _)| *name == self.arguments.kind).map(|(_, kind)| *kind)
     }
 
-    fn judge(&self, path: &Path, opened: &Opened) -> (Outcome, Option<Signed>) {
+    fn judge(&self, path: &Path, opened: &Opened) -> (Outcome, Option<Found>) {
         let name = path.display().to_string();
         let Some(kind) = self.wanted().or(opened.kind) else {
             let reason = "it is nothing that can be judged".to_owned();
@@ -189,19 +213,25 @@ impl Judge<'_> {
             more: Map::new(),
         };
         outcome.more.insert("signers".to_owned(), json!([]));
-        let mut signed = None;
+        let mut found = None;
         match kind {
-            Kind::Cms => signed = Some(self.cms(&opened.octets, &mut outcome)),
+            Kind::Cms => found = Some(Found::Signed(self.cms(&opened.octets, &mut outcome))),
             Kind::Certificate => self.certificate(opened, &mut outcome),
-            Kind::License => self.license(&opened.octets, &mut outcome),
+            Kind::License => match opened.kind {
+                Some(Kind::Ofd) => found = Some(self.license_file(opened, FileForm::Ofd, &mut outcome)),
+                Some(Kind::Pdf) => found = Some(self.license_file(opened, FileForm::Pdf, &mut outcome)),
+                _ => self.license(
+                    license::judge(&opened.octets, &self.trust, self.at, self.sandbox()),
+                    &mut outcome,
+                ),
+            },
             Kind::Request => self.request(&opened.octets, &mut outcome),
-            Kind::Timestamp => signed = Some(self.timestamp(&opened.octets, &mut outcome)),
-            Kind::Pdf | Kind::Ofd | Kind::Seal => {
-                let detail = format!("files of the type {} cannot be judged yet", kind.name());
-                outcome.judgement.indeterminate("type_not_supported", detail);
-            }
+            Kind::Timestamp => found = Some(Found::Signed(self.timestamp(&opened.octets, &mut outcome))),
+            Kind::Pdf => found = Some(Found::Stamped(self.pdf(&opened.octets, &mut outcome))),
+            Kind::Ofd => self.ofd(&opened.octets, &mut outcome),
+            Kind::Seal => self.seal(&opened.octets, &mut outcome),
         }
-        (outcome, signed)
+        (outcome, found)
     }
 
     /// What a certificate must be good for.
@@ -209,7 +239,7 @@ impl Judge<'_> {
         self.usage.unwrap_or(Usage::DocumentSigning)
     }
 
-    fn asked<'a>(&'a self, octets: &'a [u8]) -> CmsVerification<'a> {
+    pub(super) fn asked<'a>(&'a self, octets: &'a [u8]) -> CmsVerification<'a> {
         CmsVerification {
             signature: octets,
             input: self.content.clone().map(Input::Data),
@@ -237,7 +267,7 @@ impl Judge<'_> {
         Signed { kind: SignatureKind::Timestamp, signers: answer.signers.clone(), timestamp: Some(answer) }
     }
 
-    fn signers(&self, signers: &[SignerSummary], outcome: &mut Outcome) {
+    pub(super) fn signers(&self, signers: &[SignerSummary], outcome: &mut Outcome) {
         outcome.more.insert("signers".to_owned(), json!(signers));
         let Some(wanted) = &self.arguments.name else { return };
         let texts = signers.iter().filter_map(|signer| signer.certificate.as_deref());
@@ -259,15 +289,50 @@ impl Judge<'_> {
         outcome.more.insert("certificate".to_owned(), summary(&certificate));
     }
 
-    fn license(&self, octets: &[u8], outcome: &mut Outcome) {
-        let report = license::judge(octets, &self.trust, self.at, self.arguments.sandbox);
-        outcome.readable = report.certificate.is_some();
+    fn sandbox(&self) -> bool {
+        self.arguments.sandbox
+    }
+
+    /// The public edition (公示版).
+    fn license_file(&self, opened: &Opened, form: FileForm, outcome: &mut Outcome) -> Found {
+        let report = license_file::judge(&LicenseFileInput {
+            octets: &opened.octets,
+            form,
+            documents: &self.trust,
+            licenses: &self.trust,
+            at: self.at,
+            sandbox: self.sandbox(),
+        });
+        outcome.readable = report.readable;
         outcome.judgement = report.judgement;
+        let summary = FileSummary { form, sealed_by: report.sealed_by, data: report.data };
+        outcome.more.insert("license_file".to_owned(), json!(summary));
+        let certificate = report.license.as_ref().and_then(|license| license.certificate.clone());
+        if let Some(license) = report.license {
+            self.license(license, outcome);
+        }
+        Found::LicenseFile(summary, certificate)
+    }
+
+    /// What a license certificate proves, added to what is known of the file that it came in.
+    fn license(&self, report: LicenseReport, outcome: &mut Outcome) {
+        outcome.readable = outcome.more.contains_key("license_file") || report.certificate.is_some();
+        outcome.judgement.merge(report.judgement);
         let Some(certificate) = report.certificate else { return };
         if let Some(wanted) = &self.arguments.name {
             name(&certificate, wanted, &mut outcome.judgement);
         }
-        outcome.judgement.note("status_not_checked", "the register is not asked offline");
+        let register = self.register.as_ref().zip(report.face.as_ref());
+        match register.filter(|(register, face)| register.uscc == face.uscc) {
+            Some((register, face)) => {
+                let differing = register_differences(face, &register.face);
+                if !differing.is_empty() {
+                    outcome.judgement.invalid("face_differs_from_register", differing.join(", "));
+                }
+                outcome.judgement.note("status_not_checked", "the register was asked for the face only");
+            }
+            None => outcome.judgement.note("status_not_checked", "the register is not asked offline"),
+        }
         let mut license = summary(&certificate);
         license["license_serial"] = json!(report.license_serial);
         license["uscc"] = json!(report.uscc);

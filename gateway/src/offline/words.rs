@@ -29,6 +29,10 @@ pub(super) fn describe(outcome: &Outcome, language: Language) -> String {
             say(Words::new("主体", "subject"), subject);
         }
     }
+    let file = outcome.more.get("license_file");
+    for name in file.and_then(|file| file["sealed_by"].as_array()).into_iter().flatten() {
+        say(Words::new("签章", "sealed by"), name.as_str().unwrap_or_default());
+    }
     for signer in outcome.more.get("signers").and_then(|signers| signers.as_array()).into_iter().flatten() {
         if let Some(subject) = signer["subject"].as_str() {
             say(Words::new("签名人", "signer"), subject);

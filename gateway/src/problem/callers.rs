@@ -5,20 +5,27 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use config::AppId;
+use signing::{Limit, SigningRule};
 use store::{Rate, StoreError};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::{Fault, Problem};
+use crate::policies;
 
 const NOT_AUTHENTICATED: &str = "Not authenticated";
 
 impl Problem {
-    fn not_authenticated(code: &'static str, detail: impl Into<String>) -> Self {
+    pub(super) fn not_authenticated(code: &'static str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, code, NOT_AUTHENTICATED, detail)
     }
 
-    fn later(code: &'static str, title: &'static str, detail: impl Into<String>, wait: Duration) -> Self {
+    pub(super) fn later(
+        code: &'static str,
+        title: &'static str,
+        detail: impl Into<String>,
+        wait: Duration,
+    ) -> Self {
         // Rounded up: whoever comes back after that long finds it true.
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         let retry_after = Some(u32::try_from(seconds.max(1)).unwrap_or(u32::MAX));
@@ -150,8 +157,42 @@ impl Problem {
         Self::app_refused("app_not_valid", app, why)
     }
 
+    /// An order that the app's signing policy, or the site's default, does not let through.
+    pub(crate) fn policy_refused(
+        app: &AppId,
+        version: Option<u32>,
+        rule: Option<&SigningRule>,
+        limits: &[Limit],
+    ) -> Self {
+        let faults: Vec<_> = limits.iter().map(|limit| policies::fault(*limit, rule)).collect();
+        let said = faults.iter().map(|fault| fault.detail.as_str()).collect::<Vec<_>>().join("; ");
+        let detail = match (rule, version) {
+            (Some(rule), Some(version)) => {
+                format!("rule {} of the signing policy of {app}, version {version}: {said}", rule.name)
+            }
+            _ => said,
+        };
+        let code = limits.first().map_or("policy_no_rule", |limit| limit.code());
+        let title = "Not permitted by policy";
+        Self { errors: faults, ..Self::new(StatusCode::FORBIDDEN, code, title, detail) }
+    }
+
+    pub(crate) fn policy_changed() -> Self {
+        let detail = "another version is in force than the one that was to be replaced";
+        Self::new(StatusCode::CONFLICT, "policy_changed", "Policy changed", detail)
+    }
+
+    /// What setting a policy was refused for, or could not do.
+    pub(crate) fn from_policies(error: &StoreError) -> Self {
+        match error {
+            StoreError::NotAllowed { what: "policy", .. }
+            | StoreError::AlreadyExists { what: "policy", .. } => Self::policy_changed(),
+            other => Self::from_apps(other),
+        }
+    }
+
     pub(crate) fn too_many_failures(wait: Duration) -> Self {
-        let detail = "too many failures to prove this app from this address";
+        let detail = "too many failures to prove who asks, from this address";
         Self::later("too_many_attempts", "Too many attempts", detail, wait)
     }
 
@@ -160,22 +201,27 @@ impl Problem {
         Self::later("rate_limited", "Rate limited", detail, wait)
     }
 
+    pub(crate) fn too_many_archive_reads(wait: Duration) -> Self {
+        let detail = "without the scope audit old entries of the audit log are shown now and then";
+        Self::later("rate_limited", "Rate limited", detail, wait)
+    }
+
+    pub(crate) fn too_many_checks(wait: Duration) -> Self {
+        Self::later("rate_limited", "Too many requests", "this address looks up too many stamps", wait)
+    }
+
     pub(crate) fn unknown_credential(id: &str) -> Self {
         let detail = format!("this app has no credential {id:?}");
         Self::new(StatusCode::NOT_FOUND, "unknown_credential", "Unknown credential", detail)
     }
 
-    pub(crate) fn too_many_apps(most: usize) -> Self {
+    fn too_many_apps(most: usize) -> Self {
         let detail = format!("a site has {most} apps at most");
         Self::new(StatusCode::CONFLICT, "too_many_apps", "Too many apps", detail)
     }
 
-    pub(crate) fn too_many_credentials(detail: impl Into<String>) -> Self {
+    fn too_many_credentials(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, "too_many_credentials", "Too many credentials", detail)
-    }
-
-    pub(crate) fn evidence_failed(error: &std::io::Error) -> Self {
-        Self::internal("evidence_failed", format!("the evidence could not be written: {error}"))
     }
 
     /// What the register of apps refused, or could not do.
@@ -187,7 +233,17 @@ impl Problem {
                 let detail = "this key or certificate is a credential already";
                 Self::new(StatusCode::CONFLICT, "credential_exists", "Credential exists", detail)
             }
+            StoreError::NotFound { what: "webhook", id } => Self::no_webhook(id),
             StoreError::NotFound { what: "credential", id } => Self::unknown_credential(id),
+            StoreError::Full { what: "app", most, .. } => Self::too_many_apps(*most),
+            StoreError::Full { what: "credential", most, in_force: true } => {
+                let detail = format!("an app has {most} credentials of a kind at most; revoke one first");
+                Self::too_many_credentials(detail)
+            }
+            StoreError::Full { what: "credential", most, in_force: false } => {
+                let detail = format!("this app has had {most} credentials; enter it under another id");
+                Self::too_many_credentials(detail)
+            }
             other => Self::from_register(other),
         }
     }

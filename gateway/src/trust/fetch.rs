@@ -24,6 +24,9 @@ const MOST_REDIRECTS: usize = 3;
 /// The longest OCSP response, octets; those of today have a few thousand.
 const OCSP_LIMIT: usize = 64 << 10;
 
+/// The longest answer of a timestamp authority, octets; a token with a long chain has less than ten thousand.
+const TIMESTAMP_LIMIT: usize = 64 << 10;
+
 /// The longest validator kept, octets.
 const LONGEST_VALIDATOR: usize = 1_024;
 
@@ -112,13 +115,8 @@ impl Fetcher {
     /// # Errors
     /// What of the configuration cannot be used.
     pub(super) fn new(fetch: &config::Fetch, tls_anchors: &[Certificate]) -> Result<Self, String> {
-        let tls = ClientConfig::builder_with_provider(Arc::new(default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| error.to_string())?
-            .with_root_certificates(roots(tls_anchors)?)
-            .with_no_client_auth();
         let mut client = Client::builder()
-            .tls_backend_preconfigured(tls)
+            .tls_backend_preconfigured(tls_client(tls_anchors)?)
             .no_proxy() // the environment has no say
             .redirect(Policy::custom(within_origin))
             .timeout(fetch.timeout)
@@ -150,6 +148,14 @@ impl Fetcher {
         body(response, OCSP_LIMIT).await
     }
 
+    /// A timestamp authority's answer to a request (RFC 3161, 3.4).
+    pub(crate) async fn timestamp(&self, url: &SourceUrl, request: Vec<u8>) -> Result<Vec<u8>, Failure> {
+        let post = self.client.post(url.as_str()).header(CONTENT_TYPE, "application/timestamp-query");
+        let post = post.header(ACCEPT, "application/timestamp-reply").body(request);
+        let response = post.send().await.map_err(|error| Failure::of(&error))?;
+        body(response, TIMESTAMP_LIMIT).await
+    }
+
     /// Sends a text; what is answered does not matter if it is a success.
     pub(crate) async fn post_text(&self, url: &SourceUrl, text: String) -> Result<(), Failure> {
         let request = self.client.post(url.as_str()).header(CONTENT_TYPE, "text/plain; charset=utf-8");
@@ -160,6 +166,18 @@ impl Fetcher {
             Err(Failure::new("http_status", format!("it answered {}", response.status())))
         }
     }
+}
+
+/// How the gateway asks others over TLS; `tls_anchors` are the roots of their certificates.
+///
+/// # Errors
+/// What of it cannot be used.
+pub(super) fn tls_client(tls_anchors: &[Certificate]) -> Result<ClientConfig, String> {
+    Ok(ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .with_root_certificates(roots(tls_anchors)?)
+        .with_no_client_auth())
 }
 
 /// Certificates as roots of TLS.

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use config::{Fetch, Trust};
 use formats::scheme::HashAlgorithm;
 use formats::{Certificate, Crl, FormatError};
+use rustls::ClientConfig;
 
-use super::fetch::Fetcher;
+use super::fetch::{Fetcher, tls_client};
 use crate::error::StartupError;
 use crate::material::{Digests, Unusable};
 
@@ -68,6 +69,14 @@ impl TrustFiles {
     pub(crate) fn fetcher(&self, fetch: &Fetch) -> Result<Fetcher, StartupError> {
         let fetcher = Fetcher::new(fetch, &self.tls_anchors);
         fetcher.map_err(|reason| StartupError::file(&fetch.folder, reason))
+    }
+
+    /// How the gateway asks others over TLS.
+    ///
+    /// # Errors
+    /// What of the files cannot be used.
+    pub(crate) fn tls_client(&self, fetch: &Fetch) -> Result<ClientConfig, StartupError> {
+        tls_client(&self.tls_anchors).map_err(|reason| StartupError::file(&fetch.folder, reason))
     }
 
     pub(crate) fn digests(&self) -> &Digests {
@@ -312,7 +321,7 @@ mod tests {
     fn a_look_tells_added_changed_and_removed_files() {
         let folder = Folder(tempfile::tempdir().unwrap());
         let text = format!(
-            "[server]\nhttps = \"127.0.0.1:1\"\ntls_certificate = \"c\"\ntls_key = \"k\"\n[database]\nurl = \
+            "[callers]\nissuer = \"https://h\"\n[server]\nhttps = \"127.0.0.1:1\"\ntls_certificate = \"c\"\ntls_key = \"k\"\n[database]\nurl = \
              \"sqlite://x.db\"\n[trust]\nanchors = [{:?}]\n[[device]]\nid = \"d\"\ngroup = \"g\"\nmodule = \
              \"m\"\ntoken = \"t\"\npin_file = \"p\"\n",
             folder.0.path()

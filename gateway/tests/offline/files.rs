@@ -1,10 +1,19 @@
+use serde_json::json;
+
 use crate::support::{AT, Scratch, codes, gateway, sandbox};
 
 #[test]
 fn the_sandboxs_certificates_are_valid_with_their_crls_checked() {
-    for service in
-        ["demo-sm2", "demo-p256", "demo-rsa2048", "portal-sm2", "front-sm2", "sys-audit", "sys-token"]
-    {
+    for service in [
+        "demo-sm2",
+        "demo-p256",
+        "demo-rsa2048",
+        "portal-sm2",
+        "front-sm2",
+        "sys-audit",
+        "sys-token",
+        "sys-seal",
+    ] {
         let ran = sandbox().verify(&format!("services/{service}/chain.pem"), &format!("--at {AT}"));
         let object = ran.expect(0, "valid", None);
         assert_eq!(object["type"], "cert");
@@ -273,15 +282,95 @@ fn every_file_has_its_line_and_the_worst_decides_the_exit_code() {
 }
 
 #[test]
-fn documents_that_cannot_be_judged_yet_are_named_and_left_open() {
+fn seals_and_sealed_packages_are_judged() {
+    let object = sandbox().verify("seals/agency.esl", &format!("--at {AT}")).expect(0, "valid", None);
+    assert_eq!((&object["type"], &object["signers"]), (&json!("seal"), &json!([])));
+    assert_eq!(object["seal"]["version"], "gbt38540-2020");
+    assert!(object["seal"]["name"].as_str().unwrap().contains("TEST ONLY"), "{object}");
+
+    let object = sandbox().verify("documents/edition.ofd", &format!("--at {AT}")).expect(0, "valid", None);
+    assert_eq!((&object["type"], &object["pages"]), (&json!("ofd"), &json!(1)));
+    let signature = &object["signatures"][0];
+    assert_eq!((&signature["kind"], &signature["uncovered"]), (&json!("seal"), &json!([])));
+    assert!(signature["stamps"][0]["boundary"]["width"].as_f64().unwrap() > 40.0, "{object}");
+    assert!(object["signers"][0]["subject"].as_str().unwrap().contains("demo-sm2"), "{object}");
+
+    // After the seal's time; before it was set; with an octet of it altered; cut short.
+    sandbox().verify("documents/edition.ofd", "--at 2036-06-02T00:00:00Z").expect(
+        1,
+        "invalid",
+        Some("seal_expired"),
+    );
+    let early = sandbox().verify("documents/edition.ofd", "--at 2026-05-30T00:00:00Z");
+    early.expect(1, "invalid", Some("signing_time_in_future"));
     let scratch = Scratch::with_authority();
-    scratch.write("a.pdf", "%PDF-1.7\n");
-    scratch.write("a.ofd", "PK\x03\x04");
-    scratch.write("a.esl", [0x30, 0x08, 0x30, 0x06, 0x30, 0x04, 0x16, 0x02, b'E', b'S']);
-    for (file, kind) in [("a.pdf", "pdf"), ("a.ofd", "ofd"), ("a.esl", "seal")] {
-        let object = scratch.verify(file, "").expect(1, "indeterminate", Some("type_not_supported"));
-        assert_eq!(object["type"], kind, "{object}");
+    let mut seal = std::fs::read(sandbox().path("seals/agency.esl")).unwrap();
+    let place = seal.len() / 2;
+    seal[place] ^= 1;
+    scratch.write("altered.esl", &seal);
+    scratch.write("short.esl", &seal[..place]);
+    let ofd = std::fs::read(sandbox().path("documents/edition.ofd")).unwrap();
+    scratch.write("short.ofd", &ofd[..ofd.len() / 2]);
+    scratch.verify("altered.esl", "").expect(1, "invalid", Some("seal_forged"));
+    scratch.verify("short.esl", "--type seal").expect(2, "invalid", Some("malformed"));
+    scratch.verify("short.ofd", "").expect(2, "invalid", Some("malformed"));
+}
+
+/// What the register says of a sample's holder, as a file.
+fn register(scratch: &Scratch, sample: &str) -> String {
+    let object = sandbox().verify(sample, &format!("--at {AT}")).expect(0, "valid", None);
+    let (uscc, face) = (&object["license"]["uscc"], &object["license"]["face"]);
+    let mut masked = face.clone();
+    masked["legal_representative"] = json!("测**");
+    scratch.write("register.json", json!({"uscc": uscc, "face": masked, "as_of": AT}).to_string().as_bytes());
+    scratch.path("register.json").display().to_string()
+}
+
+#[test]
+fn license_files_are_judged_and_each_of_six_defects_is_found_by_its_own_finding() {
+    let scratch = Scratch::with_authority();
+    let register = register(&scratch, "licenses/A-good.der");
+    let files = sandbox().manifest("license_files");
+    assert_eq!(files.len(), 14);
+    for file in files {
+        let options = format!("--type license --at {AT} --register {register}");
+        let ran = sandbox().verify(file["file"].as_str().unwrap(), &options);
+        let verdict = match file["defect"].as_str() {
+            None => "valid",
+            Some("untrusted") => "indeterminate",
+            Some(_) => "invalid",
+        };
+        let code = match file["defect"].as_str() {
+            None => 0,
+            Some("damaged") => 2,
+            Some(_) => 1,
+        };
+        let object = ran.expect(code, verdict, file["finding"].as_str());
+        assert_eq!(object["type"], "license");
+        assert_eq!(object["license_file"]["form"], file["form"], "{object}");
+        if file["defect"].is_null() {
+            assert_eq!(codes(&object), ["status_not_checked"], "{object}");
+            assert_eq!(object["license"]["uscc"], file["uscc"]);
+            assert_eq!(object["license_file"]["data"]["title"], "营业执照");
+        }
     }
+    // Without the register's answer an earlier license is a license.
+    let earlier = sandbox().verify("documents/license-register.ofd", &format!("--type license --at {AT}"));
+    earlier.expect(0, "valid", Some("status_not_checked"));
+    // A document by its form, where nobody says that it is a license.
+    let object =
+        sandbox().verify("documents/license-shown.ofd", &format!("--at {AT}")).expect(0, "valid", None);
+    assert_eq!(object["type"], "ofd");
+}
+
+#[test]
+fn a_register_that_is_none_is_wrong_usage() {
+    let scratch = Scratch::with_authority();
+    scratch.write("register.json", b"[]");
+    let license = sandbox().path("licenses/A-good.der");
+    let register = scratch.path("register.json").display().to_string();
+    let ran = gateway(&format!("verify --register {register}"), &[license.to_str().unwrap()]);
+    assert_eq!(ran.code, 2, "{}", ran.stderr);
 }
 
 #[test]

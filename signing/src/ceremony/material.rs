@@ -396,7 +396,7 @@ pub(super) fn from_spki(der: &[u8]) -> Option<PublicKey> {
     device_key(&formats::PublicKey::from_spki_der(der).ok()?)
 }
 
-fn spki(key: &PublicKey) -> Option<Vec<u8>> {
+pub(crate) fn spki(key: &PublicKey) -> Option<Vec<u8>> {
     let key = match key {
         PublicKey::Sm2(point) => formats::PublicKey::sm2_from_sec1(point),
         PublicKey::P256(point) => formats::PublicKey::p256_from_sec1(point),

@@ -3,7 +3,7 @@
 use config::{DeviceId, KeyId};
 use formats::csr::{self, Extension, KeyUsages, RequestPlan};
 use formats::scheme::HashAlgorithm;
-use formats::{Algorithm, DEFAULT_SIGNER_ID};
+use formats::{Algorithm, DEFAULT_SIGNER_ID, oid};
 use hsm_driver::{Answer, KeyKind, Order};
 use store::{AuditEntry, KeyPurpose, KeyState, Spread, StoreError};
 
@@ -95,5 +95,23 @@ fn extensions(purpose: KeyPurpose) -> Result<Vec<Extension>, CeremonyError> {
         KeyPurpose::Tls | KeyPurpose::Token | KeyPurpose::Audit => KeyUsages::DigitalSignature.into(),
         KeyPurpose::Kek | KeyPurpose::Personal => return Ok(Vec::new()),
     };
-    Ok(vec![csr::key_usage(usages)?])
+    let mut extensions = vec![csr::key_usage(usages)?];
+    if purpose == KeyPurpose::Tsa {
+        extensions.push(csr::extended_key_usage(&[oid::TIME_STAMPING], true)?);
+    }
+    Ok(extensions)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timestamp_authority_asks_for_timestamps_alone_and_nobody_else_does() {
+        let alone = csr::extended_key_usage(&[oid::TIME_STAMPING], true).unwrap();
+        for purpose in [KeyPurpose::Tsa, KeyPurpose::Service, KeyPurpose::Seal, KeyPurpose::Tls] {
+            let asked = extensions(purpose).unwrap();
+            assert_eq!(asked.contains(&alone), purpose == KeyPurpose::Tsa, "{purpose}");
+        }
+    }
 }

@@ -220,12 +220,13 @@ pub(crate) struct NewCheckpoint {
     pub(crate) certificate_chain: String,
 }
 
-/// Writes a checkpoint and, if it is new, its signer; answers it as it is stored.
+/// Writes a checkpoint and, if it is new, its signer; answers the one over so many entries that is stored, which may be
+/// another, and nothing where one stands beyond.
 pub(crate) async fn insert(
     connection: &mut Connection<'_>,
     log: LogId,
     new: &NewCheckpoint,
-) -> Result<StoredCheckpoint, sqlx::Error> {
+) -> Result<Option<StoredCheckpoint>, sqlx::Error> {
     let known = query(
         "SELECT number FROM audit_signers WHERE log = $1 AND public_key = $2 AND certificate_chain = $3",
     )
@@ -255,7 +256,7 @@ pub(crate) async fn insert(
         }
     };
     // One whose answer was lost comes again: it must not spoil the entries that share its transaction.
-    query(
+    let done = query(
         "INSERT INTO audit_checkpoints (log, size, at, signer, note) SELECT $1, $2, $3, $4, $5
          WHERE NOT EXISTS (SELECT 1 FROM audit_checkpoints WHERE log = $1 AND size >= $2)",
     )
@@ -266,8 +267,15 @@ pub(crate) async fn insert(
     .bind(&new.note)
     .execute(&mut *connection)
     .await?;
+    if done.rows_affected() == 0 {
+        let text =
+            format!("SELECT {COLUMNS} FROM audit_checkpoints WHERE log = $1 ORDER BY size DESC LIMIT 1");
+        let newest = query(sqlx::AssertSqlSafe(text)).bind(log.0).fetch_optional(&mut *connection).await?;
+        let newest = newest.as_ref().and_then(|row| read_checkpoint(row).ok());
+        return Ok(newest.filter(|newest| newest.size == new.size));
+    }
     let signer = u64::try_from(signer).map_err(|error| sqlx::Error::Decode(error.into()))?;
-    Ok(StoredCheckpoint { size: new.size, at: new.at, signer, note: new.note.clone() })
+    Ok(Some(StoredCheckpoint { size: new.size, at: new.at, signer, note: new.note.clone() }))
 }
 
 #[cfg(test)]

@@ -1,6 +1,9 @@
 //! What an entry says, and the bytes that stand for it.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use time::{OffsetDateTime, UtcOffset};
 
 use super::tree::Hash;
@@ -9,9 +12,9 @@ use crate::StoreError;
 /// What happened. Texts hold ids and digests, never the content they stand for.
 ///
 /// The stored form is this struct as JSON (RFC 8785): its fields stand in the order of their names, absent
-/// ones are left out.
+/// ones are left out. Members of stored entries that are not here are passed over: a log outlives programs, and what it
+/// holds is proved by octets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct AuditEntry {
     /// What was asked for.
     pub action: String,
@@ -49,6 +52,21 @@ impl AuditEntry {
     pub fn canonical_json(mut self) -> Result<Vec<u8>, StoreError> {
         self.at = self.at.checked_to_offset(UtcOffset::UTC).ok_or(StoreError::AuditTime)?;
         serde_json::to_vec(&self).map_err(|_| StoreError::AuditTime)
+    }
+
+    /// The same with the member `register_digest`: what a register holds of it in a table of its own.
+    ///
+    /// # Errors
+    /// As for [`AuditEntry::canonical_json`].
+    pub(crate) fn canonical_json_with(self, register_digest: &Hash) -> Result<Vec<u8>, StoreError> {
+        let mut entry = self;
+        entry.at = entry.at.checked_to_offset(UtcOffset::UTC).ok_or(StoreError::AuditTime)?;
+        let Ok(Value::Object(members)) = serde_json::to_value(&entry) else {
+            return Err(StoreError::AuditTime);
+        };
+        let mut members = members.into_iter().collect::<BTreeMap<String, Value>>();
+        members.insert("register_digest".to_owned(), hex::encode(register_digest).into());
+        serde_json::to_vec(&members).map_err(|_| StoreError::AuditTime)
     }
 }
 

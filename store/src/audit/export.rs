@@ -243,11 +243,45 @@ impl Store {
         let segment = self.audit_segment_of(log, from).await?;
         let within = |(index, _): &(u64, Vec<u8>)| (from..until).contains(index);
         if let (Some(archive), Some(segment)) = (archive, segment) {
-            let mut entries = archive.entries(&segment).await?;
+            let mut entries = self.archived_entries(archive, &segment).await?;
             entries.retain(within);
             return Ok(entries);
         }
         let rows = self.audit_entries_of(log, from, 1000).await?;
         Ok(rows.into_iter().map(|row| (row.index, row.entry)).filter(within).collect())
+    }
+
+    /// The entries that come directly before `end`, oldest first, wherever they are; `Err` within says why there are none.
+    ///
+    /// # Errors
+    /// See [`Archive::entries`].
+    pub async fn audit_before(
+        &self,
+        log: super::LogId,
+        archive: Option<&Archive>,
+        end: u64,
+    ) -> Result<Result<Vec<(u64, Vec<u8>)>, &'static str>, ArchiveError> {
+        let Some(last) = end.checked_sub(1) else { return Ok(Ok(Vec::new())) };
+        let start = end.saturating_sub(1000);
+        let page = u32::try_from(end - start).unwrap_or(u32::MAX);
+        // First here: what is gone from here has a segment by then.
+        let rows = self.audit_entries_of(log, start, page).await?;
+        let rows: Vec<_> = rows.into_iter().map(|row| (row.index, row.entry)).collect();
+        let rows: Vec<_> = rows.into_iter().filter(|(index, _)| *index < end).collect();
+        if rows.last().is_some_and(|(index, _)| *index == last) {
+            return Ok(Ok(rows));
+        }
+        let Some(segment) = self.audit_segment_over(log, last).await? else {
+            return Ok(Err("they are neither in the database nor in the archive"));
+        };
+        match archive {
+            _ if segment.removed_at.is_some() => Ok(Err("they were removed, as their time was over")),
+            None => Ok(Err("they are in an archive, and none is configured")),
+            Some(archive) => {
+                let mut entries = self.archived_entries(archive, &segment).await?;
+                entries.retain(|(index, _)| *index < end);
+                Ok(Ok(entries))
+            }
+        }
     }
 }

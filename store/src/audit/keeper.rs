@@ -1,6 +1,6 @@
 //! Keeps a log's head signed: a checkpoint a second or a thousand entries after the last one, whichever comes first, and
 //! one at the end. Entries never wait for it. While nobody can sign, the log goes on and says since when its tail is
-//! unsigned.
+//! unsigned. What is signed is the tree that the writer holds, after it was held once against what was signed before.
 
 use std::time::Duration;
 
@@ -11,7 +11,10 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::checkpoint::NewCheckpoint;
-use super::{AuditLog, StoredCheckpoint, checkpoint_text, signed_note};
+use super::history::{Doubt, signed_here, vouch};
+use super::tree::Hash;
+use super::writer::TreeHead;
+use super::{AuditLog, Note, StoredCheckpoint, checkpoint_text, signed_note};
 use crate::StoreError;
 
 /// How long after a failure signing is tried again, at first and at most.
@@ -25,6 +28,11 @@ pub trait CheckpointSigner: Send + Sync + 'static {
     ///
     /// The error is for the log and for operators.
     fn sign(&self, text: String) -> impl Future<Output = Result<CheckpointSignature, String>> + Send;
+
+    /// Whether this is a key that signs or once signed checkpoints for the site.
+    ///
+    /// The error, that it cannot be told now, is for the log and for operators.
+    fn trusts(&self, key: &PublicKey) -> impl Future<Output = Result<bool, String>> + Send;
 }
 
 /// A signature over a checkpoint's text.
@@ -62,8 +70,13 @@ pub struct Signed {
     pub size: u64,
     /// When it was made, in Unix seconds; nothing when there is none.
     pub at: Option<i64>,
+    /// Whether the log was held against what was signed before, and was the same.
+    pub vouched: bool,
     /// What is the matter, while signing fails.
     pub unsigned: Option<Unsigned>,
+    /// Since when checkpoints are signed and not remembered outside the database. Until one is, an earlier state of the
+    /// database would pass for the newest at a start.
+    pub unremembered_since: Option<OffsetDateTime>,
 }
 
 /// A tail that nobody could sign.
@@ -73,6 +86,8 @@ pub struct Unsigned {
     pub since: OffsetDateTime,
     /// Why, as the signer said it the last time.
     pub reason: String,
+    /// Whether it is because the log was altered outside the gateway. That does not pass by itself.
+    pub altered: bool,
 }
 
 /// The task that keeps the log signed.
@@ -95,7 +110,10 @@ impl CheckpointKeeper {
         made: mpsc::Sender<StoredCheckpoint>,
     ) -> Result<Self, StoreError> {
         let last = log.store().audit_checkpoint(log.record().id, None).await?;
-        let signed = last.map(|last| Signed { size: last.size, at: Some(last.at), unsigned: None });
+        // What the database says is looked into before anything is signed over it.
+        let size = *log.head().borrow();
+        let signed =
+            last.map(|last| Signed { size: last.size.min(size), at: Some(last.at), ..Signed::default() });
         let (state, signed) = watch::channel(signed.unwrap_or_default());
         let (stop, stopped) = watch::channel(false);
         let task = Task { log, signer, rules, made, state };
@@ -127,8 +145,8 @@ struct Task<S> {
 
 impl<S: CheckpointSigner> Task<S> {
     async fn run(self, mut stopped: watch::Receiver<bool>) {
+        let Some(mut signed) = self.vouched(&mut stopped).await else { return };
         let mut heads = self.log.head();
-        let mut signed = self.state.borrow().size;
         let (mut uncovered, mut retry): (Option<Instant>, Option<Instant>) = (None, None);
         let mut pause = RETRY.0;
         loop {
@@ -136,21 +154,27 @@ impl<S: CheckpointSigner> Task<S> {
             let head = *heads.borrow_and_update();
             let rules = *self.rules.borrow();
             let mut wake = None;
+            if head <= signed
+                && let Err(reason) = self.stands(head, signed).await
+            {
+                return self.refuse(reason);
+            }
             if head > signed {
                 let now = Instant::now();
                 let since = *uncovered.get_or_insert(now);
                 let due = if head - signed >= rules.entries { now } else { since + rules.interval };
                 let due = retry.map_or(due, |retry| retry.max(due));
                 if stopping || due <= now {
-                    let made = tokio::time::timeout(LAST, self.make(head)).await;
-                    match made.unwrap_or_else(|_| Err("it took too long".to_owned())) {
+                    let made = tokio::time::timeout(LAST, self.make()).await;
+                    match made.unwrap_or_else(|_| Err(Doubt::Later("it took too long".to_owned()))) {
                         Ok(checkpoint) => {
                             self.good(&checkpoint);
-                            signed = head;
+                            signed = checkpoint.size;
                             (uncovered, retry, pause) = (None, None, RETRY.0);
                             let _ = self.made.try_send(checkpoint); // bounded: who is too slow misses it
                         }
-                        Err(reason) => {
+                        Err(Doubt::Altered(reason)) => return self.refuse(reason),
+                        Err(Doubt::Later(reason)) => {
                             self.bad(head - signed, reason);
                             retry = Some(Instant::now() + pause);
                             pause = (pause * 2).min(RETRY.1);
@@ -179,13 +203,48 @@ impl<S: CheckpointSigner> Task<S> {
         }
     }
 
-    async fn make(&self, size: u64) -> Result<StoredCheckpoint, String> {
-        let super::LogRecord { id, origin, .. } = self.log.record();
-        let said = |error: StoreError| crate::error::with_causes(&error);
-        let root = self.log.store().audit_root(*id, size).await.map_err(said)?;
+    /// Holds the log against what was signed before, until it can be told. Answers how many entries are signed, and
+    /// nothing when none will be any more.
+    async fn vouched(&self, stopped: &mut watch::Receiver<bool>) -> Option<u64> {
+        let mut pause = RETRY.0;
+        loop {
+            match vouch(&self.log, &self.signer).await {
+                Ok(size) => {
+                    self.state.send_modify(|signed| (signed.size, signed.vouched) = (size, true));
+                    return Some(size);
+                }
+                Err(Doubt::Altered(reason)) => {
+                    self.refuse(reason);
+                    return None;
+                }
+                Err(Doubt::Later(reason)) => {
+                    let entries = self.log.head().borrow().saturating_sub(self.state.borrow().size);
+                    self.bad(entries, reason);
+                }
+            }
+            if *stopped.borrow_and_update() {
+                return None;
+            }
+            let _ = tokio::time::timeout(pause, stopped.changed()).await; // a stop gets a last try
+            pause = (pause * 2).min(RETRY.1);
+        }
+    }
+
+    /// Whether what was signed is still the log: no more entries come to a log that was cut that could tell otherwise.
+    async fn stands(&self, head: u64, signed: u64) -> Result<(), String> {
+        match self.log.tree_head().await {
+            Err(StoreError::AuditAltered { reason }) => Err(reason),
+            _ if head < signed => Err(format!("it has {head} entries, and {signed} are signed")),
+            _ => Ok(()),
+        }
+    }
+
+    async fn make(&self) -> Result<StoredCheckpoint, Doubt> {
+        let super::LogRecord { origin, .. } = self.log.record();
+        let TreeHead { size, root } = self.log.tree_head().await?;
         let at = OffsetDateTime::now_utc();
         let text = checkpoint_text(origin, size, &root, at);
-        let signed = self.signer.sign(text.clone()).await?;
+        let signed = self.signer.sign(text.clone()).await.map_err(Doubt::Later)?;
         let new = NewCheckpoint {
             size,
             at: at.unix_timestamp(),
@@ -194,7 +253,54 @@ impl<S: CheckpointSigner> Task<S> {
             public_key: signed.public_key.spki_der(),
             certificate_chain: signed.certificate_chain,
         };
-        self.log.store_checkpoint(new).await.map_err(said)
+        let note = new.note.clone();
+        let stored = self.log.store_checkpoint(new).await?;
+        if stored.note != note {
+            self.signed_before(&stored, &root).await?;
+        }
+        self.remember(&stored).await;
+        Ok(stored)
+    }
+
+    /// A checkpoint whose answer was lost is there when it comes again; then the first one counts, if it is one.
+    async fn signed_before(&self, stored: &StoredCheckpoint, root: &Hash) -> Result<(), Doubt> {
+        let size = stored.size;
+        let same = Note::parse(&stored.note).is_ok_and(|note| {
+            note.origin == self.log.record().origin && note.size == size && note.root == *root
+        });
+        if !same {
+            let reason = format!("the database has another checkpoint over {size} entries");
+            return Err(Doubt::Altered(reason));
+        }
+        signed_here(&self.log, &self.signer, stored).await
+    }
+
+    /// A checkpoint that is not remembered is signed all the same: the one before it is remembered still.
+    async fn remember(&self, checkpoint: &StoredCheckpoint) {
+        let Some(guard) = self.log.guard().cloned() else { return };
+        let note = checkpoint.note.clone();
+        let remembered = tokio::task::spawn_blocking(move || guard.remember(&note)).await;
+        let failure = match remembered {
+            Ok(Ok(())) => {
+                self.state.send_modify(|signed| signed.unremembered_since = None);
+                return;
+            }
+            Ok(Err(error)) => crate::error::with_causes(&error),
+            Err(error) => error.to_string(),
+        };
+        tracing::warn!(error = failure, "the last checkpoint is not remembered outside the database");
+        self.state.send_modify(|signed| {
+            signed.unremembered_since.get_or_insert_with(OffsetDateTime::now_utc);
+        });
+    }
+
+    /// Nothing is signed any more: a signature would make what somebody else did to the log the gateway's own word.
+    fn refuse(&self, reason: String) {
+        tracing::error!(
+            reason,
+            "the audit log is not what this gateway signed and wrote; it is not signed any more"
+        );
+        self.unsigned(reason, true);
     }
 
     fn good(&self, checkpoint: &StoredCheckpoint) {
@@ -202,7 +308,11 @@ impl<S: CheckpointSigner> Task<S> {
         if failing {
             tracing::info!(size = checkpoint.size, "the audit log is signed again");
         }
-        self.state.send_replace(Signed { size: checkpoint.size, at: Some(checkpoint.at), unsigned: None });
+        let (size, at) = (checkpoint.size, Some(checkpoint.at));
+        self.state.send_modify(|signed| {
+            let unremembered_since = signed.unremembered_since;
+            *signed = Signed { size, at, vouched: true, unsigned: None, unremembered_since };
+        });
     }
 
     fn bad(&self, entries: u64, reason: String) {
@@ -210,7 +320,12 @@ impl<S: CheckpointSigner> Task<S> {
         if since.is_none() {
             tracing::warn!(entries, reason, "the end of the audit log cannot be signed now; entries go on");
         }
+        self.unsigned(reason, false);
+    }
+
+    fn unsigned(&self, reason: String, altered: bool) {
+        let since = self.state.borrow().unsigned.as_ref().map(|unsigned| unsigned.since);
         let since = since.unwrap_or_else(OffsetDateTime::now_utc);
-        self.state.send_modify(|signed| signed.unsigned = Some(Unsigned { since, reason }));
+        self.state.send_modify(|signed| signed.unsigned = Some(Unsigned { since, reason, altered }));
     }
 }

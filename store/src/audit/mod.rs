@@ -3,11 +3,17 @@
 //! `docs/audit-format.md` says it for outsiders. Each gateway on a database writes a log of its own, so that an append
 //! waits for no other process.
 
+mod acting;
+mod adopt;
 mod archive;
 mod checkpoint;
 mod entry;
 mod export;
+mod guard;
+mod history;
 mod keeper;
+mod keeping;
+mod mandated;
 mod search;
 mod tiles;
 mod tree;
@@ -23,26 +29,32 @@ use time::OffsetDateTime;
 use crate::database::{Row, query};
 use crate::{Store, StoreError};
 
+pub use adopt::Departure;
 pub use archive::{Archive, ArchiveError, Segment};
+pub(crate) use guard::stem as memory_stem;
+
 pub use checkpoint::{AuditSigner, Note, NoteError, StoredCheckpoint, checkpoint_text, signed_note};
 pub use entry::{AuditEntry, StoredEntry};
 pub use export::{ExportError, ExportOrder, proof_text};
 pub use keeper::{
     CheckpointKeeper, CheckpointRules, CheckpointSignature, CheckpointSigner, Signed, Unsigned,
 };
+pub use keeping::Keeping;
 pub use search::{AuditPage, AuditQuery};
 pub use tree::{Hash, is_consistent, leaf_hash, root_from_inclusion, root_of};
-pub use verify::{Broken, ExportUnreadable, JudgedKey, REMOVAL, Verification, verify_export};
+pub use verify::{
+    Broken, ExportUnreadable, JudgedKey, REMOVAL, Verification, removal_subject, verify_export,
+};
 pub use verify_store::VerifyOrder;
 pub use witness::{WITNESS, Witness};
-pub use writer::{AuditLog, AuditWriter, Keeping};
+pub use writer::{AuditLog, AuditWriter, TreeHead};
 
 /// The gateway whose log is written when no other is named: the default of `site.replica`.
 pub const DEFAULT_REPLICA: &str = "gateway";
 
 /// Which log of a database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LogId(i64);
+pub struct LogId(pub(crate) i64);
 
 impl fmt::Display for LogId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -74,6 +86,8 @@ impl Store {
     pub(crate) async fn audit_log_of(&self, replica: &str) -> Result<LogRecord, StoreError> {
         let mut random = [0; 16];
         getrandom::fill(&mut random).map_err(|_| StoreError::Interrupted)?;
+        // Two gateways that start at once take one number after the other.
+        let mut transaction = self.begin_write().await?;
         query(
             "INSERT INTO audit_logs (id, replica, origin, created_at)
              SELECT (SELECT coalesce(max(id), 0) + 1 FROM audit_logs), $1, $2, $3
@@ -82,10 +96,12 @@ impl Store {
         .bind(replica)
         .bind(format!("license-gateway/audit/{}", hex::encode(random)))
         .bind(OffsetDateTime::now_utc().unix_timestamp())
-        .execute(self.writer())
+        .execute(&mut *transaction)
         .await?;
         let row = query("SELECT id, replica, origin FROM audit_logs WHERE replica = $1");
-        Ok(log_record(&row.bind(replica).fetch_one(self.readers()).await?)?)
+        let record = log_record(&row.bind(replica).fetch_one(&mut *transaction).await?)?;
+        transaction.commit().await?;
+        Ok(record)
     }
 }
 

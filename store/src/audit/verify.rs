@@ -1,23 +1,28 @@
 //! Verification of a whole log, from a database with its archive or from an export: the tree is computed anew from the
 //! entries, and what is signed decides. Pure apart from where the entries come from.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use formats::PublicKey;
 use serde::Serialize;
+use time::format_description::well_known::Rfc3339;
+use time::{Duration, OffsetDateTime};
 
 use super::export::{FORMAT, Line, VERSION, parse_line};
 use super::tree::{Edge, Hash, TILE, Tile, leaf_hash, root_from_inclusion};
+use super::witness::GATEWAY;
 use super::{AuditEntry, Note};
 
 /// The action under which the removal of archived ranges is on record.
 pub const REMOVAL: &str = "audit.remove";
+/// Records of what a gateway did are kept for six months (`audit.retention_days` outside a sandbox).
+const SHORTEST_KEPT: Duration = Duration::days(183);
 
 /// What is wrong with a log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Broken {
     /// Stable word: `entry_missing`, `entry_changed`, `entries_differ_from_checkpoint`, `checkpoint_invalid`,
-    /// `checkpoint_unreadable`, `signer_not_trusted`, `tile_changed`, `removal_not_recorded`, `archive_changed`,
+    /// `checkpoint_unreadable`, `signer_not_trusted`, `tile_changed`, `removal_not_recorded`, `removal_too_early`, `archive_changed`,
     /// `archive_missing`, `malformed`.
     pub code: &'static str,
     /// The first entry that is broken, or may be: the one where the trouble begins.
@@ -96,7 +101,10 @@ pub(crate) struct Replay {
     /// Nothing after a broken entry can be told any more.
     ended: bool,
     removed: u64,
-    recorded_removal: u64,
+    /// The ranges whose time is said to have been over.
+    removed_ranges: BTreeSet<(u64, u64)>,
+    /// The ranges that the gateway recorded it was going to remove, and how old their last entries were by then.
+    recorded_ranges: BTreeMap<(u64, u64), Option<Duration>>,
     checkpoints: u64,
     witnesses: u64,
     signed: u64,
@@ -117,7 +125,8 @@ impl Replay {
             held: 0,
             ended: false,
             removed: 0,
-            recorded_removal: 0,
+            removed_ranges: BTreeSet::new(),
+            recorded_ranges: BTreeMap::new(),
             checkpoints: 0,
             witnesses: 0,
             signed: 0,
@@ -215,7 +224,12 @@ impl Replay {
         self.tile = hashes;
     }
 
-    /// A range whose time was over: only its tile is left.
+    /// A range whose time is said to have been over; its tiles follow.
+    pub(crate) fn removed_range(&mut self, from: u64, until: u64) {
+        self.removed_ranges.insert((from, until));
+    }
+
+    /// A tile of such a range: only its hashes are left.
     pub(crate) fn removed_tile(&mut self, hashes: &[Hash]) -> Vec<Tile> {
         self.removed += hashes.len() as u64;
         let mut full = Vec::new();
@@ -255,12 +269,7 @@ impl Replay {
             self.suspect = Some(index);
         }
         match serde_json::from_slice::<AuditEntry>(entry) {
-            Ok(entry) if entry.action == REMOVAL && entry.outcome == "intended" => {
-                let until =
-                    entry.subject.as_deref().and_then(|subject| subject.rsplit(' ').next()?.parse().ok());
-                self.recorded_removal = self.recorded_removal.max(until.unwrap_or(0));
-            }
-            Ok(_) => {}
+            Ok(entry) => self.recorded_ranges.extend(recorded_removal(&entry)),
             Err(_) => {
                 self.find("malformed", Some(index), None, format!("entry {index} is not an entry's JSON"))
             }
@@ -337,9 +346,25 @@ impl Replay {
                 self.find("entry_missing", Some(until), Some(covered - 1), detail);
             }
         }
-        if self.removed > self.recorded_removal && !self.ended {
-            let detail = format!("entries 0 to {} are gone and no entry says why", self.removed - 1);
-            self.find("removal_not_recorded", Some(0), None, detail);
+        if !self.ended {
+            for (from, until) in std::mem::take(&mut self.removed_ranges) {
+                let last = until - 1;
+                match self.recorded_ranges.get(&(from, until)) {
+                    None => {
+                        let detail = format!("entries {from} to {last} are gone and no entry says why");
+                        self.find("removal_not_recorded", Some(from), Some(last), detail);
+                    }
+                    Some(Some(age)) if *age >= SHORTEST_KEPT => {}
+                    Some(age) => {
+                        let old = age.map_or_else(
+                            || "and no entry says how old they were".to_owned(),
+                            |age| format!("and the last was {} days old", age.whole_days()),
+                        );
+                        let detail = format!("entries {from} to {last} were removed, {old}");
+                        self.find("removal_too_early", Some(from), Some(last), detail);
+                    }
+                }
+            }
         }
         // What only another log vouches for, no device of this one's gateway has signed here.
         let signed = self.held.min(self.signed);
@@ -359,6 +384,24 @@ impl Replay {
             keys: self.keys.into_values().map(|key| key.judged).collect(),
         }
     }
+}
+
+/// What the record says of the removal of entries from one on and before another, the last of which was of a time.
+#[must_use]
+pub fn removal_subject(from: u64, until: u64, last: OffsetDateTime) -> String {
+    format!("{from} before {until}{LAST_OF}{}", last.format(&Rfc3339).unwrap_or_default())
+}
+
+const LAST_OF: &str = ", the last of ";
+
+/// The range that an entry says the gateway is going to remove, and how old its last entry was.
+fn recorded_removal(entry: &AuditEntry) -> Option<((u64, u64), Option<Duration>)> {
+    let intended = entry.action == REMOVAL && entry.outcome == "intended" && entry.actor == GATEWAY;
+    let subject = entry.subject.as_deref().filter(|_| intended)?;
+    let (range, last) = subject.split_once(LAST_OF).unwrap_or((subject, ""));
+    let (from, until) = range.split_once(" before ")?;
+    let age = OffsetDateTime::parse(last, &Rfc3339).ok().map(|last| entry.at - last);
+    Some(((from.parse().ok()?, until.parse().ok()?), age))
 }
 
 /// Verifies an export line by line; `judge` says what a signer's key is worth.

@@ -54,32 +54,36 @@ impl Store {
         for witness in witnesses {
             replay.witnessed(witness.size, witness.root);
         }
-        let segments = self.audit_segments(log.id).await?;
-        let archived = segments.last().map_or(0, |last| last.until);
+        let archived = self.audit_segments(log.id).await?.last().map_or(0, |last| last.until);
         let tiles = query("SELECT count(*) FROM audit_tiles WHERE log = $1 AND level = 0").bind(log.id.0);
         let tiles = read_number(tiles.fetch_one(self.readers()).await?.try_get(0)?, "number")?;
         let known = self.audit_size(log.id).await?.max(archived).max(tiles * TILE).max(witnessed);
         let mut checkpoints = Checkpoints { log: log.id, read: 0, all: false };
-        for segment in &segments {
-            if replay.ended() {
-                break;
-            }
-            checkpoints.feed(self, &mut replay, segment.until).await?;
-            if segment.removed_at.is_some() {
-                self.replay_removed(log.id, &mut replay, segment).await?;
-            } else {
-                self.replay_archived(log.id, &mut replay, segment, order.archive).await?;
-            }
-            done(replay.next(), known);
-        }
         while !replay.ended() {
-            let rows = self.audit_entries_of(log.id, replay.next(), CHECKPOINTS).await?;
-            let Some(last) = rows.last().map(|row| row.index) else { break };
-            checkpoints.feed(self, &mut replay, last + 1).await?;
-            for row in rows {
-                self.replay_entry(log.id, &mut replay, row.index, &row.entry, Some(&row.leaf_hash)).await?;
-                if replay.ended() {
+            // Asked for anew each time: a running archiver moves entries while they are read.
+            let next = replay.next();
+            if let Some(segment) = self.audit_segment_over(log.id, next).await? {
+                checkpoints.feed(self, &mut replay, segment.until).await?;
+                if segment.removed_at.is_some() {
+                    self.replay_removed(log.id, &mut replay, &segment).await?;
+                } else {
+                    self.replay_archived(log.id, &mut replay, &segment, order.archive).await?;
+                }
+            } else {
+                let rows = self.audit_entries_of(log.id, next, CHECKPOINTS).await?;
+                let (Some(first), Some(last)) = (rows.first(), rows.last().map(|row| row.index)) else {
                     break;
+                };
+                if first.index != next && self.audit_segment_over(log.id, next).await?.is_some() {
+                    continue;
+                }
+                checkpoints.feed(self, &mut replay, last + 1).await?;
+                for row in rows {
+                    let hash = Some(&row.leaf_hash);
+                    self.replay_entry(log.id, &mut replay, row.index, &row.entry, hash).await?;
+                    if replay.ended() {
+                        break;
+                    }
                 }
             }
             done(replay.next(), known);
@@ -146,11 +150,14 @@ impl Store {
         replay: &mut Replay,
         segment: &Segment,
     ) -> Result<(), StoreError> {
+        replay.removed_range(segment.start, segment.until);
         while replay.next() < segment.until && !replay.ended() {
             let number = replay.next() / TILE;
             match self.full_tile(log, 0, number).await? {
                 Some((_, hashes)) => {
-                    let full = replay.removed_tile(&hashes);
+                    // All of it, unless what comes before was read while it was still there.
+                    let read = usize::try_from(replay.next() % TILE).unwrap_or(0).min(hashes.len());
+                    let full = replay.removed_tile(&hashes[read..]);
                     self.compare_tiles(log, replay, full).await?;
                 }
                 None => {
@@ -186,6 +193,10 @@ impl Store {
         let (text, as_written) = match archive.read(segment).await {
             Ok(read) => read,
             Err(error) => {
+                let now = self.audit_segment_over(log, segment.start).await?;
+                if let Some(removed) = now.filter(|now| now.removed_at.is_some()) {
+                    return self.replay_removed(log, replay, &removed).await; // its time ended meanwhile
+                }
                 let detail =
                     format!("{} in the archive: {}", segment.name, crate::error::with_causes(&error));
                 replay.broken("entry_missing", Some(segment.start), detail);
@@ -193,8 +204,11 @@ impl Store {
             }
         };
         let text = String::from_utf8_lossy(&text);
+        let from = replay.next();
         for line in text.lines() {
             match parse_line(line) {
+                // Read from the database before it was moved here.
+                Ok(Line::Entry { index, .. }) if index < from => {}
                 Ok(Line::Entry { index, entry, .. }) => {
                     self.replay_entry(log, replay, index, entry.as_bytes(), None).await?;
                 }

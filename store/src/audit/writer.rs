@@ -5,21 +5,27 @@
 //! given out only after its entry is on disk; indices are dense from 0; a batch is in the log wholly or not at all, with
 //! the tiles of the tree that it fills.
 
+use std::collections::VecDeque;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use sqlx::AssertSqlSafe;
-use time::OffsetDateTime;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
+use super::acting::{Act, Waiting, carry_out};
 use super::checkpoint::{self, NewCheckpoint};
-use super::tiles::{self, End};
-use super::tree::{Hash, TILE, leaf_hash};
+use super::guard::Guard;
+use super::keeping::Keeping;
+use super::tiles;
+use super::tree::{Edge, Hash, TILE, Tile, leaf_hash};
 use super::{AuditEntry, DEFAULT_REPLICA, LogId, LogRecord, StoredCheckpoint, StoredEntry, stored};
-use crate::database::{DedicatedConnection, Query, Transaction, query};
-use crate::idempotency::keep_in;
-use crate::{Claim, KeptAnswer, Store, StoreError};
+use crate::database::{DedicatedConnection, Query, query};
+use crate::seals::SealChange;
+use crate::stamp_jobs::StampedDocument;
+use crate::stamps::Stamp;
+use crate::{Moment, Store, StoreError, UnusedAccount};
 
 /// Most entries that may wait; the next one is refused.
 const QUEUE: usize = 4096;
@@ -32,6 +38,8 @@ const LONGEST_COMMIT: std::time::Duration = std::time::Duration::from_secs(10);
 /// Most rows of one statement. There is a statement for each number of rows, so that a batch of the usual size is one
 /// round trip; fewer than the connection keeps prepared.
 const ROWS: usize = 64;
+/// Heads that commits without an answer would have led to, of which as many are kept.
+const IN_DOUBT: usize = 10_000;
 
 /// The open end of the log. Clones append to the same log.
 #[derive(Clone)]
@@ -41,6 +49,7 @@ pub struct AuditLog {
     head: watch::Receiver<u64>,
     record: Arc<LogRecord>,
     store: Store,
+    guard: Option<Arc<Guard>>,
     /// Counts what it throws away instead of writing it.
     discarded: Option<Arc<AtomicU64>>,
 }
@@ -59,22 +68,23 @@ struct Counters {
 
 enum Work {
     Entry(Waiting),
-    Checkpoint(Box<NewCheckpoint>, oneshot::Sender<StoredCheckpoint>),
+    Checkpoint(Box<NewCheckpoint>, oneshot::Sender<Option<StoredCheckpoint>>),
+    Head(oneshot::Sender<Result<TreeHead, StoreError>>),
 }
 
-struct Waiting {
-    entry: Vec<u8>,
-    leaf_hash: Hash,
-    keeping: Option<Keeping>,
-    answer: oneshot::Sender<u64>,
+/// The tree as its writer holds it in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TreeHead {
+    /// Entries in it.
+    pub size: u64,
+    /// The root over them.
+    pub root: Hash,
 }
 
-/// The answer to a request that holds an idempotency key, to be kept with the entry about what it did.
-pub struct Keeping {
-    /// The claim that holds the key.
-    pub claim: Arc<Claim>,
-    /// Makes the answer; it is given the entry's index.
-    pub answer: Box<dyn FnOnce(u64) -> KeptAnswer + Send + Sync>,
+impl TreeHead {
+    fn of(edge: &Edge) -> Self {
+        Self { size: edge.size(), root: edge.root() }
+    }
 }
 
 impl AuditLog {
@@ -93,6 +103,29 @@ impl AuditLog {
     /// The connection cannot be opened, or the end of the log cannot be read.
     pub async fn start_for(store: &Store, replica: &str) -> Result<(AuditLog, AuditWriter), StoreError> {
         let record = store.audit_log_of(replica).await?;
+        Self::start_writer(store, record, None).await
+    }
+
+    /// The same for a gateway with a folder of its own: there it keeps what tells its entries from those that others
+    /// insert, and the last checkpoint it signed.
+    ///
+    /// # Errors
+    /// As for [`AuditLog::start_for`], and [`StoreError::AuditGuard`].
+    pub async fn start_guarded(
+        store: &Store,
+        replica: &str,
+        folder: &Path,
+    ) -> Result<(AuditLog, AuditWriter), StoreError> {
+        let record = store.audit_log_of(replica).await?;
+        let guard = Guard::open(folder, replica, &record.origin)?;
+        Self::start_writer(store, record, Some(Arc::new(guard))).await
+    }
+
+    async fn start_writer(
+        store: &Store,
+        record: LogRecord,
+        guard: Option<Arc<Guard>>,
+    ) -> Result<(AuditLog, AuditWriter), StoreError> {
         let mut connection = store.dedicated_connection().await?;
         let end = tiles::load_end(&mut connection, record.id).await?;
         let (queue, waiting) = mpsc::channel(QUEUE);
@@ -102,14 +135,20 @@ impl AuditLog {
         let task = Task {
             store: store.clone(),
             log: record.id,
-            open: Some((connection, end)),
+            open: Some(connection),
+            edge: end.edge,
+            written_at: end.written_at,
+            tried: None,
+            in_doubt: VecDeque::new(),
+            altered: None,
+            guard: guard.clone(),
             inserts: (1..=ROWS).map(insert_statement).collect(),
             counters: counters.clone(),
             heads,
         };
         let task = tokio::spawn(task.run(waiting, stopped));
         let record = Arc::new(record);
-        let log = AuditLog { queue, counters, head, record, store: store.clone(), discarded: None };
+        let log = AuditLog { queue, counters, head, record, store: store.clone(), guard, discarded: None };
         Ok((log, AuditWriter { stop, task }))
     }
 
@@ -143,9 +182,92 @@ impl AuditLog {
         if let Some(discarded) = &self.discarded {
             return self.discard(discarded, keeping).await;
         }
-        let entry = entry.canonical_json()?;
+        let appended = self.append_all(entry.canonical_json()?, keeping, None).await?;
+        appended.ok_or(StoreError::AuditUnavailable)
+    }
+
+    /// Appends the entry about a stamp, with the digest of what the register will say of it, and with it the stamp to the
+    /// register and the answer to the request: all of it is durable, or nothing is there.
+    ///
+    /// # Errors
+    /// As for [`AuditLog::append_keeping`].
+    pub async fn append_stamp(
+        &self,
+        entry: AuditEntry,
+        stamp: Stamp,
+        keeping: Option<Keeping>,
+    ) -> Result<u64, StoreError> {
+        if let Some(discarded) = &self.discarded {
+            return self.discard(discarded, keeping).await;
+        }
+        let entry = entry.canonical_json_with(&stamp.digest())?;
+        let appended = self.append_all(entry, keeping, Some(Act::Stamp(Box::new(stamp)))).await?;
+        appended.ok_or(StoreError::AuditUnavailable)
+    }
+
+    /// The same of a stamp that was ordered among many: with the entry and the stamp, the document has its result; or nothing
+    /// of it is there.
+    ///
+    /// # Errors
+    /// As for [`AuditLog::append`], and [`StoreError::Changed`] when somebody else holds the document by now.
+    pub async fn append_job_stamp(
+        &self,
+        entry: AuditEntry,
+        stamp: Stamp,
+        document: StampedDocument,
+    ) -> Result<u64, StoreError> {
+        let changed = || StoreError::Changed { what: "stamp job", id: document.job.clone() };
+        if let Some(discarded) = &self.discarded {
+            let done = self.store.stamped_unrecorded(&document, &stamp.id).await?;
+            return if done { Ok(discarded.fetch_add(1, Ordering::Relaxed)) } else { Err(changed()) };
+        }
+        let forestalled = changed();
+        let entry = entry.canonical_json_with(&stamp.digest())?;
+        let act = Act::JobStamp(Box::new((stamp, document)));
+        self.append_all(entry, None, Some(act)).await?.ok_or(forestalled)
+    }
+
+    /// Turns an account off that nobody uses, and appends the entry that says so: both are durable, or neither is there. No
+    /// index, and no entry, if the account was used meanwhile, or is turned off already.
+    ///
+    /// # Errors
+    /// As for [`AuditLog::append`].
+    pub async fn append_turning_off(
+        &self,
+        entry: AuditEntry,
+        unused: UnusedAccount,
+    ) -> Result<Option<u64>, StoreError> {
+        if let Some(discarded) = &self.discarded {
+            let done = self.store.turn_off_unrecorded(&unused).await?;
+            return Ok(done.then(|| discarded.fetch_add(1, Ordering::Relaxed)));
+        }
+        self.append_all(entry.canonical_json()?, None, Some(Act::TurnOff(Box::new(unused)))).await
+    }
+
+    /// Appends the entry about a change of a seal, and makes the change: both are durable, or neither is there. Never
+    /// thrown away: who may use a seal is not to be changed without a record.
+    ///
+    /// # Errors
+    /// As for [`AuditLog::append`]; [`StoreError::NotAllowed`] and [`StoreError::AlreadyExists`] when another change came
+    /// first: then there is no entry either.
+    pub async fn append_seal(&self, entry: AuditEntry, change: SealChange) -> Result<u64, StoreError> {
+        let forestalled = change.refused();
+        let act = Act::Seal(Box::new(change));
+        self.append_all(entry.canonical_json()?, None, Some(act)).await?.ok_or(forestalled)
+    }
+
+    pub(super) async fn append_all(
+        &self,
+        entry: Vec<u8>,
+        keeping: Option<Keeping>,
+        act: Option<Act>,
+    ) -> Result<Option<u64>, StoreError> {
+        let keeping = match keeping {
+            Some(keeping) => Some(keeping.sealed(&self.store).await?),
+            None => None,
+        };
         let (answer, index) = oneshot::channel();
-        let waiting = Waiting { leaf_hash: leaf_hash(&entry), entry, keeping, answer };
+        let waiting = Waiting { leaf_hash: leaf_hash(&entry), entry, keeping, act, answer };
         self.hand_over(Work::Entry(waiting), index).await
     }
 
@@ -153,17 +275,39 @@ impl AuditLog {
     async fn discard(&self, discarded: &AtomicU64, keeping: Option<Keeping>) -> Result<u64, StoreError> {
         let index = discarded.fetch_add(1, Ordering::Relaxed);
         if let Some(Keeping { claim, answer }) = keeping
-            && !self.store.keep_answer(&claim, &answer(index)).await?
+            && !self.store.keep_answer(&claim, &answer.placed(index)).await?
         {
             return Err(StoreError::AuditUnavailable);
         }
         Ok(index)
     }
 
-    /// Stores a checkpoint with the next commit.
+    /// Stores a checkpoint with the next commit. Answers the one that is stored: another where one over as many entries
+    /// was there.
+    ///
+    /// # Errors
+    /// [`StoreError::AuditAltered`] when one over more entries is there.
     pub(crate) async fn store_checkpoint(&self, new: NewCheckpoint) -> Result<StoredCheckpoint, StoreError> {
         let (answer, stored) = oneshot::channel();
-        self.hand_over(Work::Checkpoint(Box::new(new), answer), stored).await
+        let size = new.size;
+        let stored = self.hand_over(Work::Checkpoint(Box::new(new), answer), stored).await?;
+        stored.ok_or_else(|| StoreError::AuditAltered {
+            reason: format!("the database has another checkpoint, over more than {size} entries"),
+        })
+    }
+
+    /// The tree as the writer holds it: what the database says of it is not asked.
+    ///
+    /// # Errors
+    /// [`StoreError::AuditAltered`] once the database had other entries than those that were written;
+    /// [`StoreError::AuditUnavailable`].
+    pub async fn tree_head(&self) -> Result<TreeHead, StoreError> {
+        let (answer, head) = oneshot::channel();
+        self.hand_over(Work::Head(answer), head).await?
+    }
+
+    pub(crate) fn guard(&self) -> Option<&Arc<Guard>> {
+        self.guard.as_ref()
     }
 
     async fn hand_over<T>(&self, work: Work, answer: oneshot::Receiver<T>) -> Result<T, StoreError> {
@@ -230,7 +374,18 @@ struct Task {
     log: LogId,
     /// Absent after a failure: the next batch opens a fresh connection, which cannot hold half a transaction, and reads
     /// the end of the log anew, because a commit whose answer was lost may have been made.
-    open: Option<(DedicatedConnection, End)>,
+    open: Option<DedicatedConnection>,
+    /// The tree over what was committed for sure.
+    edge: Edge,
+    /// When the last entry was written.
+    written_at: i64,
+    /// The tree with the batch that is being committed.
+    tried: Option<Edge>,
+    /// Heads of trees with a batch whose commit was not answered: one of them may be in the database.
+    in_doubt: VecDeque<TreeHead>,
+    /// What somebody else did to the end of the log, once he has.
+    altered: Option<String>,
+    guard: Option<Arc<Guard>>,
     /// By the number of rows, from one on.
     inserts: Vec<Arc<str>>,
     counters: Arc<Counters>,
@@ -254,16 +409,23 @@ impl Task {
             if count == 0 {
                 break;
             }
-            let (mut entries, mut checkpoints) = (Vec::with_capacity(count), Vec::new());
+            let (mut entries, mut checkpoints, mut heads) =
+                (Vec::with_capacity(count), Vec::new(), Vec::new());
             for work in taken.drain(..) {
                 match work {
                     Work::Entry(waiting) => entries.push(waiting),
                     Work::Checkpoint(new, answer) => checkpoints.push((new, answer)),
+                    Work::Head(answer) => heads.push(answer),
                 }
             }
-            self.write(entries, checkpoints).await;
+            if self.open.is_none() || !entries.is_empty() || !checkpoints.is_empty() {
+                self.write(entries, checkpoints).await;
+            }
+            for answer in heads {
+                let _ = answer.send(self.head()); // who has gone away does not matter
+            }
         }
-        if let Some((connection, _)) = self.open
+        if let Some(connection) = self.open
             && let Err(error) = connection.close().await
         {
             tracing::warn!(%error, "audit connection did not close cleanly");
@@ -274,7 +436,7 @@ impl Task {
     async fn write(
         &mut self,
         mut entries: Vec<Waiting>,
-        checkpoints: Vec<(Box<NewCheckpoint>, oneshot::Sender<StoredCheckpoint>)>,
+        checkpoints: Vec<(Box<NewCheckpoint>, oneshot::Sender<Option<StoredCheckpoint>>)>,
     ) {
         let (checkpoints, asking): (Vec<_>, Vec<_>) = checkpoints.into_iter().unzip();
         // A server that vanished without a word must not hold the log for as long as the system waits for it. The
@@ -289,66 +451,96 @@ impl Task {
                 }
                 for (index, waiting) in (first..).zip(entries) {
                     // A waiter that has gone away is no reason to stop: its entry is in the log.
-                    let _ = waiting.answer.send(index);
+                    let _ = waiting.answer.send(Some(index));
                 }
                 for (stored, answer) in stored.into_iter().zip(asking) {
                     let _ = answer.send(stored); // likewise
                 }
             }
             Err(error) => {
+                if let Some(tried) = self.tried.take().filter(|tried| tried.size() > self.edge.size()) {
+                    self.in_doubt.truncate(IN_DOUBT - 1);
+                    self.in_doubt.push_front(TreeHead::of(&tried));
+                }
                 let error = crate::error::with_causes(&error);
                 tracing::error!(error, entries = entries.len(), "audit commit failed");
             }
         }
     }
 
+    fn head(&self) -> Result<TreeHead, StoreError> {
+        match &self.altered {
+            Some(reason) => Err(StoreError::AuditAltered { reason: reason.clone() }),
+            None if self.open.is_none() => Err(StoreError::AuditUnavailable),
+            None => Ok(TreeHead::of(&self.edge)),
+        }
+    }
+
+    /// Opens a fresh connection and looks where the log ends: where this writer left it, or after one of the batches
+    /// whose commit was not answered. Anything else was written by somebody else. Then entries go on, and nothing is
+    /// signed any more.
+    async fn reopen(&mut self) -> Result<DedicatedConnection, StoreError> {
+        let mut connection = self.store.dedicated_connection().await?;
+        let end = tiles::load_end(&mut connection, self.log).await?;
+        let (found, known) = (TreeHead::of(&end.edge), TreeHead::of(&self.edge));
+        if found != known {
+            if !self.in_doubt.contains(&found) && self.altered.is_none() {
+                let (entries, written) = (found.size, known.size);
+                let reason =
+                    format!("its tree of {entries} entries is not the one of {written} that was written");
+                tracing::error!(
+                    entries,
+                    written,
+                    "the audit log was altered outside the gateway; it is not signed any more"
+                );
+                self.altered = Some(reason);
+            }
+            self.in_doubt.clear();
+        }
+        (self.edge, self.written_at) = (end.edge, end.written_at);
+        // What a commit wrote whose answer was lost is to be signed too, and that a log was altered to be said.
+        let altered = self.altered.is_some();
+        self.heads.send_if_modified(|head| {
+            let is_news = altered || *head != found.size;
+            *head = found.size;
+            is_news
+        });
+        Ok(connection)
+    }
+
     /// Makes a batch durable and answers the index of its first entry. Entries about requests that do not hold their
-    /// idempotency keys any more are taken out of the batch.
+    /// idempotency keys any more, and those about what others forestalled or what cannot be done, are taken out of the batch.
     async fn commit(
         &mut self,
         entries: &mut Vec<Waiting>,
         checkpoints: &[Box<NewCheckpoint>],
-    ) -> Result<(u64, Vec<StoredCheckpoint>), StoreError> {
-        let (mut connection, mut end) = match self.open.take() {
+    ) -> Result<(u64, Vec<Option<StoredCheckpoint>>), StoreError> {
+        let mut connection = match self.open.take() {
             Some(open) => open,
-            None => {
-                let mut connection = self.store.dedicated_connection().await?;
-                let end = tiles::load_end(&mut connection, self.log).await?;
-                // What a commit wrote whose answer was lost is to be signed too.
-                self.heads.send_if_modified(|head| {
-                    let is_news = *head != end.edge.size();
-                    *head = end.edge.size();
-                    is_news
-                });
-                (connection, end)
-            }
+            None => self.reopen().await?,
         };
-        let first = end.edge.size();
-        // A clock that was set back does not show in the log.
-        end.written_at = end.written_at.max(OffsetDateTime::now_utc().unix_timestamp());
+        let first = self.edge.size();
+        // A clock that was set back does not show in the log, and one that was set far ahead does not stay in it.
+        let written_at = self.written_at.max(self.store.reckoned(Moment::now()).unix_timestamp());
         let keeps = entries.iter().any(|waiting| waiting.keeping.is_some());
         let fills_a_tile = first / TILE != (first + entries.len() as u64) / TILE;
-        let one_statement = (1..=ROWS).contains(&entries.len()) && !keeps && !fills_a_tile;
-        let mut full = Vec::new();
+        let acts = entries.iter().any(|waiting| waiting.act.is_some());
+        let one_statement = (1..=ROWS).contains(&entries.len()) && !keeps && !acts && !fills_a_tile;
         if one_statement && checkpoints.is_empty() {
-            connection.execute(self.insertion(entries, first, end.written_at)).await?;
-            for waiting in entries.iter() {
-                end.edge.push(waiting.leaf_hash, &mut full);
-            }
-            self.open = Some((connection, end));
+            self.grown(entries);
+            connection.execute(self.insertion(entries, first, written_at)).await?;
+            self.committed(connection, written_at);
             return Ok((first, Vec::new()));
         }
         let mut transaction = connection.begin_write().await?;
-        if keeps {
-            keep_answers(&mut transaction, first, entries).await?;
+        if acts || keeps {
+            carry_out(&mut transaction, self.store.protection(), (self.log, first), entries).await?;
         }
+        let full = self.grown(entries);
         let mut index = first;
         for chunk in entries.chunks(ROWS) {
-            self.insertion(chunk, index, end.written_at).execute(&mut *transaction).await?;
+            self.insertion(chunk, index, written_at).execute(&mut *transaction).await?;
             index += chunk.len() as u64;
-        }
-        for waiting in entries.iter() {
-            end.edge.push(waiting.leaf_hash, &mut full);
         }
         tiles::insert_tiles(&mut transaction, self.log, &full).await?;
         let mut stored = Vec::new();
@@ -356,8 +548,28 @@ impl Task {
             stored.push(checkpoint::insert(&mut transaction, self.log, new).await?);
         }
         transaction.commit().await?;
-        self.open = Some((connection, end));
+        self.committed(connection, written_at);
         Ok((first, stored))
+    }
+
+    /// Tries the tree with a batch; answers the tiles that it fills.
+    fn grown(&mut self, entries: &[Waiting]) -> Vec<Tile> {
+        let (mut edge, mut full) = (self.edge.clone(), Vec::new());
+        for waiting in entries {
+            edge.push(waiting.leaf_hash, &mut full);
+        }
+        self.tried = Some(edge);
+        full
+    }
+
+    fn committed(&mut self, connection: DedicatedConnection, written_at: i64) {
+        if let Some(edge) = self.tried.take() {
+            if edge.size() > self.edge.size() {
+                self.in_doubt.clear(); // their places are taken
+            }
+            self.edge = edge;
+        }
+        (self.open, self.written_at) = (Some(connection), written_at);
     }
 
     /// The statement that inserts these entries, of which the first gets the index `first`: 1 to [`ROWS`] of them.
@@ -366,39 +578,22 @@ impl Task {
         for (index, waiting) in (first..).zip(entries) {
             insert = insert.bind(self.log.0).bind(stored(index)).bind(written_at);
             insert = insert.bind(&waiting.entry[..]).bind(&waiting.leaf_hash[..]);
+            insert = insert.bind(self.guard.as_ref().map(|guard| guard.code(index, &waiting.leaf_hash)));
         }
         insert
     }
 }
 
-/// Keeps the answers that go with a batch, whose first entry gets the index `first`. Who does not hold its key any more
-/// is taken out of the batch.
-async fn keep_answers(
-    transaction: &mut Transaction<'_>,
-    first: u64,
-    batch: &mut Vec<Waiting>,
-) -> Result<(), sqlx::Error> {
-    for mut waiting in std::mem::take(batch) {
-        if let Some(Keeping { claim, answer }) = waiting.keeping.take()
-            && !keep_in(&mut **transaction, &claim, &answer(first + batch.len() as u64)).await?
-        {
-            tracing::warn!(
-                "what a request did is not recorded: it does not hold its idempotency key any more"
-            );
-            continue;
-        }
-        batch.push(waiting);
-    }
-    Ok(())
-}
-
 fn insert_statement(rows: usize) -> Arc<str> {
-    const COLUMNS: usize = 5;
+    const COLUMNS: usize = 6;
     let row = |row: usize| {
         let places: Vec<_> = (1..=COLUMNS).map(|column| format!("${}", row * COLUMNS + column)).collect();
         format!("({})", places.join(", "))
     };
     let values: Vec<_> = (0..rows).map(row).collect();
-    format!("INSERT INTO audit_entries (log, idx, written_at, entry, leaf_hash) VALUES {}", values.join(", "))
-        .into()
+    format!(
+        "INSERT INTO audit_entries (log, idx, written_at, entry, leaf_hash, code) VALUES {}",
+        values.join(", ")
+    )
+    .into()
 }

@@ -180,7 +180,7 @@ impl Transaction<'_> {
 
     /// Waits for an advisory lock and holds it until the transaction ends. SQLite needs none: a transaction that
     /// may write is the only one.
-    pub(super) async fn lock(&mut self, lock: AdvisoryLock) -> Result<(), sqlx::Error> {
+    pub(crate) async fn lock(&mut self, lock: AdvisoryLock) -> Result<(), sqlx::Error> {
         if let Connection::Postgres(transaction) = &mut self.connection {
             sqlx::query("SELECT pg_advisory_xact_lock($1, $2)")
                 .bind(LOCK_SPACE)

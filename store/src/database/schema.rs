@@ -34,7 +34,7 @@ impl Store {
         if is_protected(&mut *self.begin_read().await?).await? {
             self.protection().lock();
         }
-        Ok(())
+        self.index_names().await
     }
 
     pub(super) async fn refuse_newer_schema(&self) -> Result<(), StoreError> {

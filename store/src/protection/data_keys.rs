@@ -6,15 +6,18 @@
 //! with SM4-GCM, bound to its version and to the key in the devices.
 
 use config::{GroupId, KeyId};
+use sqlx::AssertSqlSafe;
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
 use super::keys::{DataKey, DataKeys};
 use super::row;
-use crate::database::{Connection, query};
+use crate::database::{Connection, Dialect, query};
 use crate::{KeyPurpose, KeyState, Store, StoreError, WrappingKey};
 
 const DATA_KEY: &str = "data key";
+/// What the audit log calls the making of the first one.
+pub const DATA_KEY_CREATED: &str = "data_key.create";
 /// The algorithm of a key under which devices compute MACs.
 const MAC_ALGORITHM: &str = "hmac-sha256";
 
@@ -57,6 +60,11 @@ pub enum Unlocked {
     },
     /// The data keys were unwrapped.
     Opened,
+    /// New values are made under this version of the data key from now on.
+    Switched {
+        /// The version.
+        version: u32,
+    },
     /// They were, and were wrapped anew under the newest version of the key in the devices.
     Rewrapped {
         /// Under this one.
@@ -91,8 +99,10 @@ pub enum UnlockError {
     Store(#[from] StoreError),
 }
 
-struct Wrapped {
-    version: u32,
+pub(super) struct Wrapped {
+    pub(super) version: u32,
+    /// From when on new values are made under it, Unix seconds.
+    used_from: i64,
     group: GroupId,
     under: WrappingKey,
     octets: Vec<u8>,
@@ -123,7 +133,14 @@ impl Store {
             stored = self.wrapped_data_keys().await?; // another gateway was faster
         }
         let is_newest = |wrapped: &Wrapped| newest.as_ref().is_none_or(|newest| wrapped.under == newest.key);
+        // The first one is used from the beginning.
+        let due = stored.iter().filter(|wrapped| wrapped.used_from <= at.unix_timestamp());
+        let used = due.map(|wrapped| wrapped.version).max().unwrap_or(1);
         if stored.iter().all(|wrapped| is_newest(wrapped) && self.protection().has(wrapped.version)) {
+            if self.protection().version().is_ok_and(|now| now != used) {
+                self.protection().use_version(used);
+                return Ok(Unlocked::Switched { version: used });
+            }
             return Ok(Unlocked::Opened);
         }
         let mut keys = Vec::with_capacity(stored.len());
@@ -134,7 +151,7 @@ impl Store {
             secrets.push(secret);
         }
         if let Some(keys) = DataKeys::new(keys) {
-            self.protection().unlock(keys);
+            self.protection().unlock(keys.using(used));
         }
         match newest {
             Some(newest) if stored.iter().any(|wrapped| wrapped.under != newest.key) => {
@@ -148,7 +165,7 @@ impl Store {
     }
 
     /// The first active key by name that is there to compute MACs for the gateway itself.
-    async fn newest_device_key(&self) -> Result<Option<DeviceKey>, StoreError> {
+    pub(super) async fn newest_device_key(&self) -> Result<Option<DeviceKey>, StoreError> {
         let keys = self.keys().await?;
         Ok(keys.into_iter().find_map(|key| {
             let fits = key.purpose == KeyPurpose::Kek && key.algorithm == MAC_ALGORITHM;
@@ -164,9 +181,9 @@ impl Store {
         }))
     }
 
-    async fn wrapped_data_keys(&self) -> Result<Vec<Wrapped>, StoreError> {
+    pub(super) async fn wrapped_data_keys(&self) -> Result<Vec<Wrapped>, StoreError> {
         let rows = query(
-            "SELECT version, group_id, wrapping_key, wrapping_key_version, wrapped FROM data_keys
+            "SELECT version, used_from, group_id, wrapping_key, wrapping_key_version, wrapped FROM data_keys
              ORDER BY version",
         )
         .fetch_all(self.readers())
@@ -176,6 +193,7 @@ impl Store {
             let corrupt = |column| StoreError::Corrupt { what: DATA_KEY, id: version.to_string(), column };
             Ok(Wrapped {
                 version,
+                used_from: row.try_get("used_from")?,
                 group: GroupId::parse(row.try_get("group_id")?).map_err(|_| corrupt("group_id"))?,
                 under: WrappingKey {
                     id: KeyId::parse(row.try_get("wrapping_key")?).map_err(|_| corrupt("wrapping_key"))?,
@@ -196,34 +214,24 @@ impl Store {
         at: OffsetDateTime,
     ) -> Result<Option<u64>, UnlockError> {
         const FIRST: u32 = 1;
-        let wrapping = wrapping(devices, under, FIRST, true).await?;
-        let mut secret = Zeroizing::new([0; 32]);
-        getrandom::fill(&mut secret[..]).map_err(|_| StoreError::Interrupted)?;
-        let octets = wrapping.encrypt(&bound_to(FIRST, &under.key), &secret[..])?;
+        let (secret, octets) = new_data_key(devices, under, FIRST).await?;
         let Some(keys) = DataKeys::new(vec![DataKey::new(FIRST, &secret)]) else { return Ok(None) };
 
         let mut transaction = self.begin_write().await.map_err(StoreError::from)?;
         if is_protected(&mut transaction).await.map_err(StoreError::from)? {
             return Ok(None);
         }
-        query(
-            "INSERT INTO data_keys (version, group_id, wrapping_key, wrapping_key_version, wrapped, created_at)
-             VALUES ($1, $2, $3, $4, $5, $6)",
-        )
-        .bind(FIRST)
-        .bind(under.group.as_str())
-        .bind(under.key.id.as_str())
-        .bind(under.key.version)
-        .bind(octets)
-        .bind(at.unix_timestamp())
-        .execute(&mut *transaction)
-        .await
-        .map_err(StoreError::from)?;
+        if was_protected(&mut transaction, self.dialect()).await.map_err(StoreError::from)? {
+            return Err(UnlockError::Gone);
+        }
+        insert_data_key(&mut transaction, FIRST, under, octets, (at, at)).await?;
         let fresh = super::Protection::default();
         fresh.unlock(keys.clone());
         let mut rows = crate::keys::code_all(&mut transaction, &fresh).await?;
         rows += crate::custodians::code_all(&mut transaction, &fresh).await?;
         rows += crate::apps::code_all(&mut transaction, &fresh).await?;
+        rows += crate::policies::code_all(&mut transaction, &fresh).await?;
+        rows += crate::seals::code_all(&mut transaction, &fresh).await?;
         transaction.commit().await.map_err(StoreError::from)?;
         self.protection().unlock(keys);
         Ok(Some(rows))
@@ -273,9 +281,63 @@ impl Store {
     }
 }
 
+/// A new data key, and the same wrapped.
+pub(super) async fn new_data_key(
+    devices: &impl DeviceSecrets,
+    under: &DeviceKey,
+    version: u32,
+) -> Result<(Zeroizing<[u8; 32]>, Vec<u8>), UnlockError> {
+    let wrapping = wrapping(devices, under, version, true).await?;
+    let mut secret = Zeroizing::new([0; 32]);
+    getrandom::fill(&mut secret[..]).map_err(|_| StoreError::Interrupted)?;
+    let octets = wrapping.encrypt(&bound_to(version, &under.key), &secret[..])?;
+    Ok((secret, octets))
+}
+
+/// Stores a wrapped data key that was made at the first of two times and is used from the second on.
+pub(super) async fn insert_data_key(
+    connection: &mut Connection<'_>,
+    version: u32,
+    under: &DeviceKey,
+    octets: Vec<u8>,
+    (made, used_from): (OffsetDateTime, OffsetDateTime),
+) -> Result<(), StoreError> {
+    query(
+        "INSERT INTO data_keys
+             (version, group_id, wrapping_key, wrapping_key_version, wrapped, created_at, used_from)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+    )
+    .bind(version)
+    .bind(under.group.as_str())
+    .bind(under.key.id.as_str())
+    .bind(under.key.version)
+    .bind(octets)
+    .bind(made.unix_timestamp())
+    .bind(used_from.unix_timestamp())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// Whether there is a data key.
 pub(crate) async fn is_protected(connection: &mut Connection<'_>) -> Result<bool, sqlx::Error> {
     Ok(query("SELECT 1 FROM data_keys").fetch_optional(connection).await?.is_some())
+}
+
+/// Whether there has been a data key, by what is left of one: codes over rows, or that it was made in the audit log.
+/// Where it is gone, whoever took it away would have every row that he altered coded anew.
+async fn was_protected(connection: &mut Connection<'_>, dialect: Dialect) -> Result<bool, sqlx::Error> {
+    // The text cannot stand within another string of an entry: its quotation marks would have a backslash before.
+    let recorded = match dialect {
+        Dialect::Sqlite => "instr(entry, CAST($1 AS BLOB)) > 0",
+        Dialect::Postgres => "position(convert_to($1, 'UTF8') IN entry) > 0",
+    };
+    let coded = super::protected_tables()
+        .map(|table| format!("EXISTS (SELECT 1 FROM {table} WHERE code IS NOT NULL) OR "))
+        .collect::<String>();
+    let left = format!("SELECT 1 WHERE {coded}EXISTS (SELECT 1 FROM audit_entries WHERE {recorded})");
+    let marker = format!("\"action\":\"{DATA_KEY_CREATED}\"");
+    Ok(query(AssertSqlSafe(left)).bind(marker).fetch_optional(connection).await?.is_some())
 }
 
 /// Whether a data key could not be opened without this version of a key in the devices.

@@ -28,26 +28,33 @@ pub struct DataKey {
 /// All versions in use.
 #[derive(Debug, Clone)]
 pub struct DataKeys {
-    newest: DataKey,
-    older: Vec<DataKey>,
+    /// Newest first.
+    keys: Vec<DataKey>,
+    /// Place of the one that new values are made under.
+    used: usize,
 }
 
 impl DataKeys {
     /// The keys of these versions, the newest for new values and all for old ones; none without any.
     #[must_use]
     pub fn new(mut keys: Vec<DataKey>) -> Option<Self> {
-        keys.sort_by_key(|key| key.version);
-        let newest = keys.pop()?;
-        keys.reverse();
-        Some(Self { newest, older: keys })
+        keys.sort_by_key(|key| std::cmp::Reverse(key.version));
+        (!keys.is_empty()).then_some(Self { keys, used: 0 })
     }
 
-    pub(super) fn newest(&self) -> &DataKey {
-        &self.newest
+    /// The same; new values are made under this version, if it is one of them.
+    #[must_use]
+    pub fn using(self, version: u32) -> Self {
+        let used = self.keys.iter().position(|key| key.version == version).unwrap_or(self.used);
+        Self { used, ..self }
+    }
+
+    pub(super) fn used(&self) -> &DataKey {
+        &self.keys[self.used]
     }
 
     pub(super) fn newest_first(&self) -> impl Iterator<Item = &DataKey> {
-        std::iter::once(&self.newest).chain(&self.older)
+        self.keys.iter()
     }
 
     pub(super) fn version(&self, version: u32) -> Option<&DataKey> {

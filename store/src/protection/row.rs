@@ -6,6 +6,7 @@
 pub struct RowImage {
     table: &'static str,
     id: String,
+    revision: i64,
     octets: Vec<u8>,
 }
 
@@ -17,7 +18,7 @@ impl RowImage {
         push(&mut octets, table.as_bytes());
         push(&mut octets, id.as_bytes());
         octets.extend_from_slice(&revision.to_be_bytes());
-        Self { table, id: id.to_owned(), octets }
+        Self { table, id: id.to_owned(), revision, octets }
     }
 
     /// Adds a text.
@@ -66,6 +67,10 @@ impl RowImage {
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    pub(super) fn revision(&self) -> i64 {
+        self.revision
     }
 
     pub(super) fn octets(&self) -> &[u8] {

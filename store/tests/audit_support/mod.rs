@@ -4,6 +4,7 @@
 #![allow(dead_code)]
 #![allow(clippy::unwrap_used)]
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -72,6 +73,10 @@ impl CheckpointSigner for SoftSigner {
             certificate_chain: String::new(),
         })
     }
+
+    async fn trusts(&self, key: &PublicKey) -> Result<bool, String> {
+        Ok(key.spki_der() == self.public_key().spki_der())
+    }
 }
 
 /// A running log that is kept signed.
@@ -87,6 +92,23 @@ pub(crate) struct Kept {
 impl Kept {
     pub(crate) async fn start(store: Store, signer: &SoftSigner, entries: u64, interval: Duration) -> Self {
         let (log, writer) = AuditLog::start(&store).await.unwrap();
+        Self::keep(store, log, writer, signer, entries, interval).await
+    }
+
+    /// The same, with a folder outside the database; a checkpoint after each entry.
+    pub(crate) async fn start_guarded(store: Store, signer: &SoftSigner, folder: &Path) -> Self {
+        let (log, writer) = AuditLog::start_guarded(&store, "gateway", folder).await.unwrap();
+        Self::keep(store, log, writer, signer, 1, Duration::from_millis(1)).await
+    }
+
+    async fn keep(
+        store: Store,
+        log: AuditLog,
+        writer: AuditWriter,
+        signer: &SoftSigner,
+        entries: u64,
+        interval: Duration,
+    ) -> Self {
         let (_, rules) = watch::channel(CheckpointRules { entries, interval });
         let (sender, made) = mpsc::channel(100);
         let keeper = CheckpointKeeper::start(log.clone(), signer.clone(), rules, sender).await.unwrap();
@@ -115,6 +137,15 @@ impl Kept {
         let mut signed = self.signed.clone();
         let wait = signed.wait_for(|signed| signed.size >= size);
         tokio::time::timeout(Duration::from_secs(30), wait).await.expect("a checkpoint in time").unwrap();
+    }
+
+    /// Waits until it is said why the log is not signed any more because it was altered.
+    pub(crate) async fn until_altered(&self) -> String {
+        let mut signed = self.signed.clone();
+        let altered = |signed: &Signed| signed.unsigned.as_ref().is_some_and(|unsigned| unsigned.altered);
+        let wait = signed.wait_for(altered);
+        let found = tokio::time::timeout(Duration::from_secs(30), wait).await.expect("in time").unwrap();
+        found.unsigned.clone().unwrap().reason
     }
 
     pub(crate) async fn finish(self) -> Store {

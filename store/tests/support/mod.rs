@@ -82,6 +82,16 @@ impl Database {
         match self {
             Self::Sqlite(folder) => {
                 let copy = tempfile::tempdir().unwrap();
+                // The last connection to close takes the write-ahead log away, and is a thread of its own.
+                let names =
+                    || std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().file_name());
+                let is_closing = || names().any(|name| name.to_string_lossy().ends_with("-wal"));
+                for _ in 0..1000 {
+                    if !is_closing() {
+                        break;
+                    }
+                    std::thread::sleep(std::time::Duration::from_millis(5));
+                }
                 for file in std::fs::read_dir(folder.path()).unwrap().map(Result::unwrap) {
                     std::fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();
                 }
@@ -143,6 +153,12 @@ impl Raw {
             Self::Sqlite(connection) => sqlx::raw_sql(sql).execute(connection).await.map(drop),
             Self::Postgres(connection) => sqlx::raw_sql(sql).execute(connection).await.map(drop),
         }
+    }
+
+    /// A statement that the database refuses by a rule of its own: in one of these words, not for being no good as it stands.
+    pub(crate) async fn refused(&mut self, sql: &str, words: &[&str]) {
+        let error = self.execute(sql).await.expect_err(sql).to_string();
+        assert!(words.iter().any(|words| error.contains(words)), "{sql}: {error}");
     }
 
     /// The texts in the first column.

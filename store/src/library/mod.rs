@@ -1,11 +1,22 @@
-//! The license library: what the register says of an entity, and the licenses issued to it.
+//! The license library: what the register says of an entity, and the licenses issued to it; finding entities by name,
+//! importing the register.
 //!
 //! Times are kept in whole seconds. A test identity in the library reads back as what it is: whether a site
 //! admits test identities is decided where they enter, not here.
 
+mod imports;
+mod names;
+mod put;
+mod search;
+
 use formats::uscc::Uscc;
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
+
+pub use imports::{Counts, Import, Place};
+pub use names::NamePattern;
+pub use put::Outcome;
+pub use search::{Former, LARGEST_PAGE, LibraryCounts, NamePage, NameQuery};
 
 use crate::database::{Row, instant, query};
 use crate::{Store, StoreError};
@@ -55,24 +66,20 @@ impl Store {
     /// # Errors
     /// [`StoreError::RuleBroken`] for an unknown status code.
     pub async fn upsert_entity(&self, entity: &EntityRecord) -> Result<(), StoreError> {
-        let json = |value: &Value| value.to_string();
-        query(
-            "INSERT INTO entities (uscc, name, entity_type, status, flags, status_as_of, face)
-             VALUES ($1, $2, $3, $4, $5, $6, $7)
-             ON CONFLICT (uscc) DO UPDATE SET name = excluded.name, entity_type = excluded.entity_type,
-                 status = excluded.status, flags = excluded.flags, status_as_of = excluded.status_as_of,
-                 face = excluded.face",
-        )
-        .bind(entity.uscc.as_str())
-        .bind(&entity.name)
-        .bind(&entity.entity_type)
-        .bind(entity.status)
-        .bind(json(&entity.flags.iter().map(String::as_str).collect()))
-        .bind(entity.status_as_of.unix_timestamp())
-        .bind(json(&Value::Object(entity.face.clone())))
-        .execute(self.writer())
-        .await
-        .map_err(|error| StoreError::from_insert(ENTITY, entity.uscc.as_str(), error))?;
+        let mut transaction = self.begin_write().await?;
+        let at = OffsetDateTime::now_utc();
+        put::put(&mut transaction, self.dialect(), std::slice::from_ref(entity), None, at).await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// Has every entity found by its name that was there before names were: once, after a migration.
+    pub(crate) async fn index_names(&self) -> Result<(), StoreError> {
+        if put::is_unindexed(&mut *self.begin_read().await?).await? {
+            let mut transaction = self.begin_write().await?;
+            put::index_all(&mut transaction, self.dialect()).await?;
+            transaction.commit().await?;
+        }
         Ok(())
     }
 

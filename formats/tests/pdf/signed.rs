@@ -1,0 +1,71 @@
+//! Signed PDFs, good ones to begin with: a page with a text field and a link, signed by update after update.
+#![allow(dead_code)] // each test file uses its part
+#![allow(clippy::unwrap_used)] // a helper that fails fails its test
+
+use formats::cms::{Content, Family, SignedDataPlan, prepare};
+use formats::pdf::{Limits, PdfInput, PdfReport, verify};
+use formats::{Algorithm, Certificate, TrustStore};
+use time::OffsetDateTime;
+use time::macros::datetime;
+
+use crate::pdf::{Maker, ROOT, fill, placeholder};
+use crate::pki::{Authority, Key, NOW, Plan, SIGNER_ID};
+
+/// Who signs.
+pub(crate) struct Signatory {
+    pub(crate) root: Authority,
+    pub(crate) key: Key,
+    pub(crate) certificate: Certificate,
+    pub(crate) algorithm: Algorithm,
+    pub(crate) family: Family,
+}
+
+impl Signatory {
+    pub(crate) fn new(algorithm: Algorithm) -> Self {
+        let root = Plan::authority("CN=Root,C=CN").root(Key::p256());
+        let key = Key::for_algorithm(algorithm);
+        let certificate = root.issue(&Plan::leaf("CN=Signer,C=CN"), &key);
+        Self { root, key, certificate, algorithm, family: Family::Rfc5652 }
+    }
+
+    pub(crate) fn p256() -> Self {
+        Self::new(Algorithm::EcdsaP256Sha256)
+    }
+
+    pub(crate) fn trust(&self) -> TrustStore {
+        TrustStore::new(vec![self.root.certificate.clone()], Vec::new(), Vec::new())
+    }
+
+    pub(crate) fn cms(&self, content: &[u8]) -> Vec<u8> {
+        let plan = SignedDataPlan {
+            family: self.family,
+            algorithm: self.algorithm,
+            content: Content::Bytes(content.to_vec()),
+            detached: true,
+            chain: vec![self.certificate.clone()],
+            signing_time: Some(datetime!(2026-05-31 9:30:15 UTC)),
+            signer_id: SIGNER_ID.to_vec(),
+        };
+        let pending = prepare(plan).unwrap();
+        let signature = self.key.sign_with(self.algorithm.into(), pending.to_be_signed());
+        pending.finish(&signature).unwrap()
+    }
+
+    /// Signs where the last placeholder stands.
+    pub(crate) fn fill(&self, octets: Vec<u8>) -> Vec<u8> {
+        fill(octets, |content| self.cms(content))
+    }
+
+    /// The document with one more signature; `number` is its field's, `fields` are all of the form.
+    pub(crate) fn sign(&self, document: &[u8], number: u32, fields: &[u32]) -> Vec<u8> {
+        self.fill(placeholder(Maker::update(document), number, fields, "", "").table(ROOT))
+    }
+
+    pub(crate) fn judge(&self, document: &[u8]) -> PdfReport {
+        judge_at(document, &self.trust(), NOW)
+    }
+}
+
+pub(crate) fn judge_at(pdf: &[u8], trust: &TrustStore, at: OffsetDateTime) -> PdfReport {
+    verify(&PdfInput { pdf, limits: Limits::default(), signer_id: SIGNER_ID, trust, at })
+}

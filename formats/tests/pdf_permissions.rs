@@ -1,0 +1,165 @@
+//! What a signature locks and a certification permits, however it is written and whatever shows it.
+
+#![allow(clippy::unwrap_used)] // a helper that fails fails its test
+
+mod pdf;
+mod pki;
+#[path = "pdf/signed.rs"]
+mod signed;
+
+use formats::Verdict;
+use formats::pdf::PdfReport;
+use pdf::{Maker, ROOT, base, page_object, placeholder, text_field, value};
+use signed::Signatory;
+
+const NOWHERE: &str = "/Rect [0 0 0 0]";
+const SOMEWHERE: &str = "/Rect [0 0 595 842]";
+
+/// An empty field for a signature; `more` are its rectangle and its value.
+fn empty(more: &str) -> String {
+    format!("<< /T (second) /FT /Sig /Type /Annot /Subtype /Widget /P 3 0 R {more} >>")
+}
+
+/// A document signed in field 30, with an empty field 40 that has the rectangle.
+fn signed(by: &Signatory, of_value: &str, of_field: &str, rectangle: &str) -> Vec<u8> {
+    let first = base().object(60, "/Include").object(61, "[62 0 R]").object(62, "(town)").table(ROOT);
+    let update = placeholder(Maker::update(&first), 30, &[30, 40], of_value, of_field);
+    let octets = by.fill(update.object(40, empty(rectangle)).table(ROOT));
+    let report = by.judge(&octets);
+    assert_eq!(report.judgement.verdict, Verdict::Valid, "{report:#?}");
+    octets
+}
+
+fn certified(level: u8) -> String {
+    format!("/Reference [ << /TransformMethod /DocMDP /TransformParams << /P {level} /V /1.2 >> >> ]")
+}
+
+/// Field 40 filled in with a signature or timestamp.
+fn filled(by: &Signatory, document: &[u8], rectangle: &str, sub_filter: &str) -> Vec<u8> {
+    let update = Maker::update(document).object(40, empty(&format!("{rectangle} /V 41 0 R")));
+    by.fill(update.object(41, value(&format!("/SubFilter /{sub_filter}"))).table(ROOT))
+}
+
+/// The first signature lets pass what came after it.
+#[track_caller]
+fn assert_permitted(report: &PdfReport, code: &str) {
+    let changes = &report.signatures[0].changes;
+    assert!(changes.iter().any(|change| change.code == code), "{changes:?}");
+    assert!(changes.iter().all(|change| change.permitted), "{changes:?}");
+    assert_eq!(report.signatures[0].judgement.verdict, Verdict::Valid);
+}
+
+#[track_caller]
+fn assert_objected(report: &PdfReport, objection: &str) {
+    let judgement = &report.signatures[0].judgement;
+    assert_eq!(judgement.verdict, Verdict::Invalid, "{judgement:?}");
+    assert!(judgement.has(objection), "{judgement:?}");
+}
+
+#[test]
+fn locks_are_read_through_references_and_what_cannot_be_read_locks_all() {
+    let by = Signatory::p256();
+    for (rule, locked) in [
+        ("/Action 60 0 R /Fields 61 0 R", true),
+        ("/Action /Include /Fields 61 0 R", true),
+        ("/Action /Include /Fields [62 0 R]", true),
+        ("/Action /Include /Fields [(country)]", false),
+        ("/Action /Exclude /Fields 61 0 R", false),
+        ("/Action /Exclude /Fields [42]", true),
+        ("/Action /Include /Fields [42]", true),
+        ("/Action /Other /Fields [(country)]", true),
+        ("/Action (Include) /Fields [(country)]", true),
+        ("/Fields [(country)]", true),
+    ] {
+        let of_value =
+            format!("/Reference [ << /TransformMethod /FieldMDP /TransformParams << {rule} >> >> ]");
+        let of_field = format!("/Lock << /Type /SigFieldLock {rule} >>");
+        for document in [signed(&by, &of_value, "", NOWHERE), signed(&by, "", &of_field, NOWHERE)] {
+            let update = Maker::update(&document).object(21, text_field("(Shanghai)")).table(ROOT);
+            let report = by.judge(&update);
+            match locked {
+                true => assert_objected(&report, "locked_field_changed"),
+                false => assert_permitted(&report, "form_filled"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_locked_field_is_not_signed() {
+    let by = Signatory::p256();
+    for (rule, locked) in [
+        ("/Action /All", true),
+        ("/Action /Include /Fields [(second)]", true),
+        ("/Action /Exclude /Fields [(second)]", false),
+    ] {
+        let document = signed(&by, "", &format!("/Lock << {rule} >>"), NOWHERE);
+        let report = by.judge(&filled(&by, &document, NOWHERE, "adbe.pkcs7.detached"));
+        match locked {
+            true => assert_objected(&report, "locked_field_changed"),
+            false => assert_permitted(&report, "signature_added"),
+        }
+    }
+}
+
+#[test]
+fn a_timestamp_in_a_field_that_is_seen_is_what_a_signature_there_is() {
+    let by = Signatory::p256();
+    for (level, rectangle, permitted) in
+        [(1, NOWHERE, true), (1, SOMEWHERE, false), (2, NOWHERE, true), (2, SOMEWHERE, true)]
+    {
+        let document = signed(&by, &certified(level), "", rectangle);
+        let report = by.judge(&filled(&by, &document, rectangle, "ETSI.RFC3161"));
+        match permitted {
+            true => assert_permitted(&report, "timestamp_added"),
+            false => assert_objected(&report, "change_not_permitted"),
+        }
+    }
+    // Its widget may stand by itself.
+    for (rectangle, permitted) in [(NOWHERE, true), (SOMEWHERE, false)] {
+        let first =
+            base().object(42, format!("<< /Type /Annot /Subtype /Widget /Parent 40 0 R {rectangle} >>"));
+        let update = placeholder(Maker::update(&first.table(ROOT)), 30, &[30, 40], &certified(1), "");
+        let update = update.object(3, page_object(" 30 0 R 42 0 R"));
+        let field = |more: &str| format!("<< /T (second) /FT /Sig /Kids [42 0 R] {more} >>");
+        let document = by.fill(update.object(40, field("")).table(ROOT));
+        let update = Maker::update(&document).object(40, field("/V 41 0 R"));
+        let report = by.judge(&by.fill(update.object(41, value("/SubFilter /ETSI.RFC3161")).table(ROOT)));
+        match permitted {
+            true => assert_permitted(&report, "timestamp_added"),
+            false => assert_objected(&report, "change_not_permitted"),
+        }
+    }
+}
+
+#[test]
+fn new_widgets_of_an_empty_field_count_as_what_they_show() {
+    let by = Signatory::p256();
+    let first = base().table(ROOT);
+    let field = |more: &str| format!("<< /T (second) /FT /Sig {more} >>");
+    for (level, rectangle, permitted) in [
+        (None, SOMEWHERE, true),
+        (Some(2), NOWHERE, true),
+        (Some(2), SOMEWHERE, false),
+        // What cannot be read as a rectangle may be one to others.
+        (Some(2), "/Rect [0 0 595]", false),
+        (Some(2), "/Rect 63 0 R", false),
+        (Some(3), SOMEWHERE, false),
+    ] {
+        let of_value = level.map(certified).unwrap_or_default();
+        let update = placeholder(Maker::update(&first), 30, &[30, 40], &of_value, "");
+        let update = update.object(3, page_object(" 30 0 R")).object(40, field(""));
+        let document = by.fill(update.object(63, "[0 0 595 842]").table(ROOT));
+        let widget = format!("<< /Type /Annot /Subtype /Widget /Parent 40 0 R /P 3 0 R {rectangle} >>");
+        let update = Maker::update(&document).object(40, field("/Kids [42 0 R]")).object(42, widget);
+        let report = by.judge(&update.object(3, page_object(" 30 0 R 42 0 R")).table(ROOT));
+        match permitted {
+            true => {
+                let changes = &report.signatures[0].changes;
+                assert!(changes.iter().all(|change| change.permitted), "{changes:?}");
+                assert_eq!(report.signatures[0].judgement.verdict, Verdict::Valid, "{report:#?}");
+            }
+            false => assert_objected(&report, "change_not_permitted"),
+        }
+    }
+}

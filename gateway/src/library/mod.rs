@@ -1,0 +1,3 @@
+//! The register of entities, for callers: `GET /v1/licenses`.
+
+pub(crate) mod search;

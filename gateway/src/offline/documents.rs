@@ -1,0 +1,57 @@
+//! PDFs, electronic seals and OFD packages.
+
+use serde_json::{Value, json};
+use signing::{
+    SignerSummary, StampAnswer, StampVerification, StampedFormat, verify_ofd, verify_pdf, verify_seal,
+};
+
+use super::Outcome;
+use super::verify::Judge;
+
+impl Judge<'_> {
+    /// A seal, or a signature with one: over `--content`, if that is given.
+    pub(super) fn seal(&self, octets: &[u8], outcome: &mut Outcome) {
+        let answer = verify_seal(&self.trust, self.asked(octets));
+        outcome.readable = answer.readable;
+        let mut members = json!(answer);
+        outcome.judgement = answer.judgement;
+        outcome.take(&mut members, ["seal", "signature", "property_info", "judged_at"]);
+        self.signers(&answer.signers, outcome);
+    }
+
+    pub(super) fn pdf(&self, octets: &[u8], outcome: &mut Outcome) -> StampAnswer {
+        let signer_id = self.arguments.signer_id.as_bytes();
+        let format = StampedFormat::Pdf;
+        let asked = StampVerification { document: octets, format, signer_id, at: self.at };
+        let answer = verify_pdf(&self.trust, asked);
+        outcome.readable = answer.readable;
+        outcome.judgement = answer.judgement.clone();
+        outcome.more.insert("revisions".to_owned(), json!(answer.revisions));
+        outcome.more.insert("signatures".to_owned(), json!(answer.signatures));
+        let signers = answer.signatures.iter().flat_map(|signature| signature.signers.iter().cloned());
+        self.signers(&signers.collect::<Vec<_>>(), outcome);
+        answer
+    }
+
+    pub(super) fn ofd(&self, octets: &[u8], outcome: &mut Outcome) {
+        let answer = verify_ofd(&self.trust, octets, self.arguments.signer_id.as_bytes(), self.at);
+        outcome.readable = answer.readable;
+        let mut members = json!(answer);
+        outcome.judgement = answer.judgement;
+        outcome.take(&mut members, ["documents", "pages", "signatures"]);
+        let signers: Vec<SignerSummary> =
+            answer.signatures.into_iter().flat_map(|signature| signature.signers).collect();
+        self.signers(&signers, outcome);
+    }
+}
+
+impl Outcome {
+    /// Takes over members of an answer, those that it has.
+    fn take<const N: usize>(&mut self, answer: &mut Value, names: [&str; N]) {
+        let present = names.into_iter().filter_map(|name| {
+            let value = answer.get_mut(name)?.take();
+            Some((name.to_owned(), value))
+        });
+        self.more.extend(present);
+    }
+}

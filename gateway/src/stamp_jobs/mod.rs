@@ -1,0 +1,103 @@
+//! `/v1/uploads` and `/v1/stamp-jobs`: documents stamped many at a time. What was sent is kept (`uploads`), an order is
+//! read and kept (`order`), gateways work on it beside what they are asked (`work`), and its owner sees how far it is and
+//! fetches what came of it (`view`). What is over is removed (`sweep`).
+
+pub(crate) mod order;
+mod sweep;
+pub(crate) mod uploads;
+pub(crate) mod view;
+mod work;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use store::{AuditEntry, Blobs, DocumentCounts, StampJob};
+use time::OffsetDateTime;
+use tokio::sync::{Notify, Semaphore};
+
+use crate::auth::{Authenticated, Scope};
+use crate::problem::Problem;
+use crate::state::Gateway;
+pub(crate) use sweep::sweep;
+pub(crate) use work::work;
+
+/// Uploads that are received at a time; one more is answered 503.
+const MOST_UPLOADING: usize = 32;
+
+/// What outlives reloads of the configuration.
+pub(crate) struct StampJobs {
+    pub(crate) blobs: Blobs,
+    /// There is something to do.
+    ordered: Notify,
+    uploading: Semaphore,
+    pub(crate) figures: Figures,
+}
+
+/// What became of documents since the start.
+#[derive(Default)]
+pub(crate) struct Figures {
+    pub(crate) stamped: AtomicU64,
+    pub(crate) failed: AtomicU64,
+    pub(crate) again: AtomicU64,
+    /// Over all gateways, as was seen last.
+    pub(crate) waiting: AtomicU64,
+    pub(crate) working: AtomicU64,
+}
+
+impl StampJobs {
+    pub(crate) fn new(blobs: Blobs) -> Self {
+        Self {
+            blobs,
+            ordered: Notify::new(),
+            uploading: Semaphore::new(MOST_UPLOADING),
+            figures: Figures::default(),
+        }
+    }
+}
+
+fn count(of: &AtomicU64) {
+    of.fetch_add(1, Ordering::Relaxed);
+}
+
+/// The app that asks; a person or a user of this machine has no documents kept.
+fn asking(caller: &Authenticated) -> Result<&store::App, Problem> {
+    let app = caller.with(Scope::Signatures)?;
+    if caller.person().is_some() || caller.is_local_user() { Err(Problem::apps_only()) } else { Ok(app) }
+}
+
+/// A job, for the app that ordered it, and for who looks after the site.
+async fn found(
+    caller: &Authenticated,
+    gateway: &Gateway,
+    id: &str,
+) -> Result<(StampJob, DocumentCounts), Problem> {
+    let found = gateway.store.stamp_job(id).await.map_err(|error| Problem::from_stamp_jobs(&error))?;
+    let own = |job: &StampJob| asking(caller).is_ok_and(|app| app.id == job.app);
+    match found {
+        Some(found) if own(&found.0) => {
+            caller.using(Scope::Signatures, gateway)?;
+            Ok(found)
+        }
+        Some(found) if caller.using(Scope::Maintenance, gateway).is_ok() => Ok(found),
+        _ => Err(Problem::unknown_stamp_job(id)),
+    }
+}
+
+fn entry(action: &str, actor: String, request_id: String, subject: String) -> AuditEntry {
+    AuditEntry {
+        action: action.to_owned(),
+        actor,
+        at: OffsetDateTime::now_utc(),
+        device: None,
+        input_digest: None,
+        key: None,
+        outcome: "intended".to_owned(),
+        request_id,
+        result_digest: None,
+        subject: Some(subject),
+    }
+}
+
+async fn record(gateway: &Gateway, entry: &AuditEntry, outcome: &str) -> Result<u64, Problem> {
+    let entry = AuditEntry { outcome: outcome.to_owned(), at: OffsetDateTime::now_utc(), ..entry.clone() };
+    gateway.audit.append(entry).await.map_err(|error| Problem::record_unavailable(&error))
+}

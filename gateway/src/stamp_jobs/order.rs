@@ -1,0 +1,329 @@
+//! `POST /v1/stamp-jobs`: many documents to be stamped, each as it would be by `POST /v1/stamps`, when the gateway has time.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use store::{App, Blob, DocumentOrder, Failure, NewDocument, NewStampJob, Source};
+use time::OffsetDateTime;
+use tokio::task::JoinSet;
+use tracing::Instrument;
+use utoipa::ToSchema;
+
+use super::{asking, entry, record, uploads};
+use crate::auth::Authenticated;
+use crate::batch::MOST_ITEMS;
+use crate::body;
+use crate::problem::{Fault, Problem, ProblemDocument};
+use crate::stamps::document::{DocumentBody, MOST_OCTETS};
+use crate::stamps::form::StampRequest;
+use crate::state::Gateway;
+
+/// Documents that are written at a time.
+const WRITERS: usize = 8;
+/// Characters of a document's name.
+const LONGEST_NAME: usize = 200;
+/// Longer texts of defaults, such as pictures, are not read again with every document before its turn comes.
+const LONGEST_READ: usize = 1_000;
+
+/// Up to 1,000 documents to be stamped.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StampJobRequest {
+    /// What all orders have in common: members of the body of `POST /v1/stamps`, such as `format`, `signer`, `level` and
+    /// `appearance`.
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    defaults: Map<String, Value>,
+    /// For each document its `name` (for its owner; up to 200 characters), `document` (base64) or `upload` (as
+    /// `PUT /v1/uploads` calls it), and members that take the place of those of `defaults`.
+    #[schema(value_type = Vec<Object>)]
+    documents: Vec<Value>,
+}
+
+/// A job that was taken.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct StampJobTaken {
+    /// Its id.
+    job: String,
+    /// How many documents it has.
+    total: usize,
+    /// How many of them cannot be stamped as they are ordered.
+    failed: usize,
+    /// Where it stands in the audit log.
+    audit_index: u64,
+    /// The request's id.
+    request_id: String,
+}
+
+/// Have up to 1,000 documents stamped one after the other. Each ends by itself: what is wrong with one is said of that one.
+#[utoipa::path(
+    post, path = "/v1/stamp-jobs", tag = "stamps", request_body = StampJobRequest,
+    responses(
+        (status = 202, description = "taken, and on record; `Location` says where it is", body = StampJobTaken),
+        (status = "4XX", description = "refused as a whole; see `code`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 429, description = "`too_many_stamp_jobs`: as many of the app run as may", body = ProblemDocument, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn post_stamp_job(
+    caller: Authenticated,
+    State(gateway): State<Gateway>,
+    DocumentBody { request, place }: DocumentBody<StampJobRequest>,
+) -> Result<Response, Problem> {
+    let app = asking(&caller)?.clone();
+    let request_id = crate::request_id::current();
+    // In a task of its own: a caller that hangs up leaves no order half taken.
+    let work = async move {
+        let _place = place;
+        take(&gateway, &app, request, request_id).await
+    };
+    let taken = tokio::spawn(work.in_current_span()).await.map_err(|_| Problem::panicked())??;
+    let location =
+        HeaderValue::try_from(format!("/v1/stamp-jobs/{}", taken.job)).map_err(|_| Problem::panicked())?;
+    Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(taken)).into_response())
+}
+
+async fn take(
+    gateway: &Gateway,
+    app: &App,
+    request: StampJobRequest,
+    request_id: String,
+) -> Result<StampJobTaken, Problem> {
+    let reading = gateway.judging.run(move || request.read()).await?;
+    let (mut read, defaults) = reading.await.map_err(|_| Problem::panicked())??;
+    for document in &mut read {
+        if let Some(request) = document.request.take() {
+            document.refused = request.signer(gateway, app).await.err();
+        }
+    }
+    if read.iter().all(|read| read.refused.is_some()) {
+        // Nothing of it can be carried out: that is said at once, and of the first.
+        let first = read.into_iter().find_map(|read| read.refused);
+        return Err(first.unwrap_or_else(Problem::panicked));
+    }
+    let documents = kept(gateway, app, read).await?;
+    let failed = documents.iter().filter(|document| document.failed.is_some()).count();
+    let defaults = serde_json::to_vec(&defaults).unwrap_or_default(); // it was JSON
+    let id = format!("sj_{:032x}", fastrand::u128(..));
+    let most = gateway.config.stamp_jobs.most_running;
+    let total = documents.len();
+    let subject = format!("{id}: {total} documents");
+    let entry = entry("stamp_job.order", app.id.to_string(), request_id.clone(), subject);
+    record(gateway, &entry, "intended").await?;
+    let job = NewStampJob {
+        id: &id,
+        app: &app.id,
+        request_id: &request_id,
+        defaults: &defaults,
+        documents: &documents,
+    };
+    let inserted = gateway.store.insert_stamp_job(&job, most, OffsetDateTime::now_utc()).await;
+    let inserted = inserted.map_err(|error| Problem::from_stamp_jobs(&error));
+    let outcome = inserted.as_ref().map_or_else(Problem::code, |()| "ok");
+    let audit_index = record(gateway, &entry, outcome).await?;
+    inserted?;
+    gateway.stamp_jobs.ordered.notify_one();
+    Ok(StampJobTaken { job: id, total, failed, audit_index, request_id })
+}
+
+impl StampJobRequest {
+    /// Reads every document's order as far as that goes without its document; answers the defaults too.
+    pub(crate) fn read(self) -> Result<(Vec<Read>, Map<String, Value>), Problem> {
+        let Self { defaults, documents } = self;
+        let total = documents.len();
+        if !(1..=MOST_ITEMS).contains(&total) {
+            let detail = format!("a job has 1 to {MOST_ITEMS} documents, not {total}");
+            return Err(Problem::faults(vec![Fault::new("documents", "batch_size", detail)]));
+        }
+        let slim = slim(&defaults);
+        let read = documents.into_iter().zip(1..).map(|(document, n)| Read::of(&slim, document, n));
+        Ok((read.collect(), defaults))
+    }
+}
+
+/// A document as it was ordered, read.
+pub(crate) struct Read {
+    name: String,
+    order: Map<String, Value>,
+    content: Content,
+    /// The order for its stamp, without long texts.
+    request: Option<StampRequest>,
+    refused: Option<Problem>,
+}
+
+enum Content {
+    /// As it came.
+    Octets(Vec<u8>),
+    /// What the app sent before.
+    Upload(String),
+    /// None, as of a digest.
+    Nothing,
+}
+
+impl Read {
+    /// Whether its order can be read.
+    pub(crate) fn is_sound(&self) -> bool {
+        self.refused.is_none()
+    }
+
+    /// Reads a document's order; what is wrong with it is a part of what is read.
+    fn of(defaults: &Map<String, Value>, document: Value, n: usize) -> Self {
+        let mut read = Self {
+            name: n.to_string(),
+            order: Map::new(),
+            content: Content::Nothing,
+            request: None,
+            refused: None,
+        };
+        if let Err(problem) = read.take(defaults, document) {
+            read.refused = Some(problem);
+        }
+        read
+    }
+
+    fn take(&mut self, defaults: &Map<String, Value>, document: Value) -> Result<(), Problem> {
+        let fault =
+            |field: &str, code, detail: String| Problem::faults(vec![Fault::new(field, code, detail)]);
+        let not_text = |field| fault(field, "invalid_type", "must be a text".to_owned());
+        let Value::Object(mut order) = document else {
+            return Err(fault("(document)", "invalid_type", "must be an object".to_owned()));
+        };
+        match order.remove("name") {
+            None => {}
+            Some(Value::String(name)) if (1..=LONGEST_NAME).contains(&name.chars().count()) => {
+                self.name = name
+            }
+            Some(_) => {
+                let detail = format!("must be a text of 1 to {LONGEST_NAME} characters");
+                return Err(fault("name", "invalid_value", detail));
+            }
+        }
+        self.content = match (order.remove("document"), order.remove("upload")) {
+            (None, None) => Content::Nothing,
+            (Some(Value::String(text)), None) => {
+                let octets = STANDARD.decode(&text);
+                let octets = octets.map_err(|_| {
+                    fault("document", "invalid_base64", "must be padded standard base64".to_owned())
+                })?;
+                if octets.len() > MOST_OCTETS {
+                    let detail =
+                        format!("must have at most {MOST_OCTETS} octets; larger ones come as uploads");
+                    return Err(fault("document", "document_too_large", detail));
+                }
+                Content::Octets(octets)
+            }
+            (None, Some(Value::String(upload))) => Content::Upload(upload),
+            (Some(_), Some(_)) => {
+                let detail = "document and upload exclude each other".to_owned();
+                return Err(fault("upload", "ambiguous_input", detail));
+            }
+            (Some(_), None) => return Err(not_text("document")),
+            (None, Some(_)) => return Err(not_text("upload")),
+        };
+        self.request = Some(parsed(merged(defaults, order.clone()))?);
+        self.order = order;
+        Ok(())
+    }
+}
+
+/// An order: the defaults, with what a document has in their place.
+fn merged(defaults: &Map<String, Value>, order: Map<String, Value>) -> Map<String, Value> {
+    let mut merged = defaults.clone();
+    merged.extend(order);
+    merged
+}
+
+fn parsed(order: Map<String, Value>) -> Result<StampRequest, Problem> {
+    body::parse(&serde_json::to_vec(&order).unwrap_or_default()) // it was JSON
+}
+
+/// The order for a document's stamp, as `POST /v1/stamps` takes it, with what is stamped.
+pub(super) fn request(
+    defaults: &[u8],
+    order: &DocumentOrder,
+    content: Option<Arc<[u8]>>,
+) -> Result<StampRequest, Problem> {
+    let defaults: Map<String, Value> = body::parse(defaults)?;
+    let order: Map<String, Value> = body::parse(order.order.as_bytes())?;
+    let request = parsed(merged(&defaults, order))?;
+    Ok(match content {
+        Some(content) => request.about(content),
+        None => request,
+    })
+}
+
+/// Without texts that are long.
+fn slim(defaults: &Map<String, Value>) -> Map<String, Value> {
+    fn value(of: &Value) -> Value {
+        match of {
+            Value::String(text) if text.len() > LONGEST_READ => Value::String(String::new()),
+            Value::Array(items) => items.iter().map(value).collect(),
+            Value::Object(members) => Value::Object(slim(members)),
+            other => other.clone(),
+        }
+    }
+    defaults.iter().map(|(name, member)| (name.clone(), value(member))).collect()
+}
+
+/// Keeps what is to be stamped until it is.
+async fn kept(gateway: &Gateway, app: &App, read: Vec<Read>) -> Result<Vec<NewDocument>, Problem> {
+    let (mut writing, mut blobs) = (JoinSet::new(), vec![None::<Blob>; read.len()]);
+    let mut documents = Vec::with_capacity(read.len());
+    for (place, Read { name, order, content, refused, request: _ }) in read.into_iter().enumerate() {
+        let (mut source, mut refused) = (None, refused);
+        match content {
+            _ if refused.is_some() => {}
+            Content::Nothing => {}
+            Content::Octets(octets) => {
+                if writing.len() == WRITERS {
+                    written(&mut writing, &mut blobs).await?;
+                }
+                let (store, whose) = (gateway.stamp_jobs.blobs.clone(), app.id.clone());
+                writing.spawn(async move { (place, store.write(&whose, &octets).await) });
+            }
+            Content::Upload(upload) => {
+                let found = gateway.store.upload(&app.id, &upload, OffsetDateTime::now_utc()).await;
+                match found.map_err(|error| Problem::from_stamp_jobs(&error))? {
+                    Some(upload) => source = Some(Source::of(&upload.blob)),
+                    None => refused = Some(Problem::unknown_upload()),
+                }
+            }
+        }
+        let order = Value::Object(order).to_string();
+        documents
+            .push(NewDocument { order: DocumentOrder { name, order, source }, failed: refused.map(failure) });
+    }
+    while !writing.is_empty() {
+        written(&mut writing, &mut blobs).await?;
+    }
+    let places: Vec<_> = (0..blobs.len()).filter(|place| blobs[*place].is_some()).collect();
+    let blobs: Vec<_> = blobs.into_iter().flatten().collect();
+    for (place, (upload, _)) in places.into_iter().zip(uploads::keep_all(gateway, &blobs).await?) {
+        documents[place].order.source = Some(Source::of(&upload.blob));
+    }
+    Ok(documents)
+}
+
+/// Waits until one more is written.
+async fn written(
+    writing: &mut JoinSet<(usize, Result<Blob, store::StoreError>)>,
+    blobs: &mut [Option<Blob>],
+) -> Result<(), Problem> {
+    if let Some(done) = writing.join_next().await {
+        let (place, blob) = done.map_err(|_| Problem::panicked())?;
+        blobs[place] = Some(blob.map_err(|error| Problem::from_stamp_jobs(&error))?);
+    }
+    Ok(())
+}
+
+/// A refusal as it is kept.
+pub(super) fn failure(problem: Problem) -> Failure {
+    let code = problem.code().to_owned();
+    Failure { code, detail: problem.document(String::new()).detail }
+}

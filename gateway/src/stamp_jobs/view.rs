@@ -1,0 +1,369 @@
+//! `GET /v1/stamp-jobs…`: how far jobs are, and what came of their documents, which is fetched one by one.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use axum::Json;
+use axum::body::{Body, Bytes};
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use config::AppId;
+use http_body::{Frame, SizeHint};
+use serde::{Deserialize, Serialize};
+use store::{Blob, Blobs, DocumentCounts, DocumentState, JobDocument, StampJob, StampJobState, StoreError};
+use time::OffsetDateTime;
+use utoipa::ToSchema;
+
+use super::{asking, entry, found, record};
+use crate::auth::{Authenticated, Scope};
+use crate::body::{Faults, QueryOf, Segment};
+use crate::problem::{Problem, ProblemDocument};
+use crate::stamps::make::grouped;
+use crate::state::Gateway;
+
+/// Documents in one answer.
+const PAGE: u32 = 100;
+/// Jobs in one answer.
+const MOST_JOBS: u32 = 1_000;
+
+/// A job, and how far it is.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct StampJobItem {
+    /// Its id.
+    job: String,
+    /// Whose.
+    #[schema(value_type = String)]
+    app: AppId,
+    /// `running` or `finished`.
+    #[schema(value_type = String)]
+    state: StampJobState,
+    /// Of how many documents.
+    total: u32,
+    /// When it was ordered.
+    #[serde(with = "time::serde::rfc3339")]
+    #[schema(value_type = String)]
+    created_at: OffsetDateTime,
+    /// When it was cancelled.
+    #[serde(with = "time::serde::rfc3339::option")]
+    #[schema(value_type = Option<String>)]
+    cancelled_at: Option<OffsetDateTime>,
+    /// When the last of its documents ended.
+    #[serde(with = "time::serde::rfc3339::option")]
+    #[schema(value_type = Option<String>)]
+    finished_at: Option<OffsetDateTime>,
+}
+
+/// Jobs.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct StampJobList {
+    /// The newest first, at most 1,000.
+    items: Vec<StampJobItem>,
+    /// Always null.
+    next: Option<String>,
+}
+
+/// A job with its documents.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct StampJobResponse {
+    #[serde(flatten)]
+    job: StampJobItem,
+    /// Documents that are stamped.
+    done: u64,
+    /// Documents that will not be.
+    failed: u64,
+    /// Documents that had not begun when it was cancelled.
+    cancelled: u64,
+    /// Documents that are worked on.
+    working: u64,
+    /// Documents that have not begun, or are tried again.
+    waiting: u64,
+    /// At most 100 of them, in the order's order; of another app's job none.
+    documents: Vec<StampJobDocument>,
+    /// The `cursor` for the next ones; null where there are none.
+    next: Option<String>,
+}
+
+/// A document of a job.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct StampJobDocument {
+    /// Its number, from 1 on.
+    n: u32,
+    /// What its owner calls it.
+    name: String,
+    /// `waiting`, `working`, `stamped`, `failed` or `cancelled`.
+    #[schema(value_type = String)]
+    state: DocumentState,
+    /// Its stamp's number.
+    stamp_id: Option<String>,
+    /// What `/verify/{code}` takes.
+    check_code: Option<String>,
+    /// Octets of the stamped document; of a digest, of the CMS over it.
+    octets: Option<u64>,
+    /// SM3 over them, hexadecimal.
+    sm3: Option<String>,
+    /// Why it failed, or why it is tried again: a code as `POST /v1/stamps` has them.
+    code: Option<String>,
+    /// The same for people.
+    detail: Option<String>,
+}
+
+/// A job that was cancelled.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct StampJobCancelled {
+    /// Its id.
+    job: String,
+    /// Documents that had not begun, and will not be stamped.
+    cancelled: u64,
+    /// Where it stands in the audit log.
+    audit_index: u64,
+    /// The request's id.
+    request_id: String,
+}
+
+/// Which documents.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StampJobQuery {
+    cursor: Option<String>,
+}
+
+impl From<StampJob> for StampJobItem {
+    fn from(job: StampJob) -> Self {
+        let StampJob { id, app, total, state, created_at, cancelled_at, finished_at } = job;
+        Self { job: id, app, state, total, created_at, cancelled_at, finished_at }
+    }
+}
+
+impl From<JobDocument> for StampJobDocument {
+    fn from(document: JobDocument) -> Self {
+        let JobDocument { n, name, state, stamp_id, check_code, result, failure } = document;
+        let (octets, sm3) = result.map(|blob| (blob.octets, hex::encode(blob.sm3))).unzip();
+        let (code, detail) = failure.map(|failure| (failure.code, failure.detail)).unzip();
+        let check_code = check_code.as_deref().map(grouped);
+        Self { n, name, state, stamp_id, check_code, octets, sm3, code, detail }
+    }
+}
+
+impl StampJobResponse {
+    fn new(job: StampJob, counts: DocumentCounts, documents: Vec<JobDocument>) -> Self {
+        let DocumentCounts { waiting, working, stamped, failed, cancelled } = counts;
+        let last = documents.last().map(|document| document.n).filter(|last| *last < job.total);
+        Self {
+            job: job.into(),
+            done: stamped,
+            failed,
+            cancelled,
+            working,
+            waiting,
+            documents: documents.into_iter().map(Into::into).collect(),
+            next: last.map(|last| last.to_string()),
+        }
+    }
+}
+
+/// Jobs of the app that asks; for who has the scope `maintenance`, of all.
+#[utoipa::path(
+    get, path = "/v1/stamp-jobs", tag = "stamps",
+    responses((status = 200, description = "the newest first", body = StampJobList))
+)]
+pub(crate) async fn list_stamp_jobs(
+    caller: Authenticated,
+    State(gateway): State<Gateway>,
+) -> Result<Json<StampJobList>, Problem> {
+    let whose = match asking(&caller) {
+        Ok(app) => {
+            caller.using(Scope::Signatures, &gateway)?;
+            Some(app.id.clone())
+        }
+        Err(_) => caller.using(Scope::Maintenance, &gateway).map(|_| None)?,
+    };
+    let jobs = gateway.store.stamp_jobs(whose.as_ref(), MOST_JOBS).await;
+    let jobs = jobs.map_err(|error| Problem::from_stamp_jobs(&error))?;
+    Ok(Json(StampJobList { items: jobs.into_iter().map(Into::into).collect(), next: None }))
+}
+
+/// How far a job is, and what came of its documents.
+#[utoipa::path(
+    get, path = "/v1/stamp-jobs/{id}", tag = "stamps",
+    params(
+        ("id" = String, Path, description = "its id"),
+        ("cursor" = Option<String>, Query, description = "`next` of the answer before"),
+    ),
+    responses(
+        (status = 200, description = "the job", body = StampJobResponse),
+        (status = 404, description = "`unknown_stamp_job`: there is none, or it is another app's", body = ProblemDocument, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn get_stamp_job(
+    caller: Authenticated,
+    State(gateway): State<Gateway>,
+    Segment(id): Segment,
+    QueryOf(StampJobQuery { cursor }): QueryOf<StampJobQuery>,
+) -> Result<Json<StampJobResponse>, Problem> {
+    let mut faults = Faults::default();
+    let behind = cursor.as_deref().map_or(Ok(0), str::parse::<u32>);
+    let behind = faults.parse("cursor", "invalid_value", behind);
+    let behind = faults.into_result(behind)?;
+    let (job, counts) = found(&caller, &gateway, &id).await?;
+    // What documents are called is their owner's.
+    let documents = match asking(&caller) {
+        Ok(app) if app.id == job.app => gateway.store.stamp_job_documents(&job, behind, PAGE).await,
+        _ => Ok(Vec::new()),
+    };
+    let documents = documents.map_err(|error| Problem::from_stamp_jobs(&error))?;
+    Ok(Json(StampJobResponse::new(job, counts, documents)))
+}
+
+/// Have those documents of a job not stamped that have not begun.
+#[utoipa::path(
+    post, path = "/v1/stamp-jobs/{id}/cancel", tag = "stamps",
+    params(("id" = String, Path, description = "its id")),
+    responses(
+        (status = 200, description = "cancelled, and on record; what had begun comes to its end", body = StampJobCancelled),
+        (status = 404, description = "`unknown_stamp_job`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 409, description = "`stamp_job_finished`", body = ProblemDocument, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn cancel_stamp_job(
+    caller: Authenticated,
+    State(gateway): State<Gateway>,
+    Segment(id): Segment,
+) -> Result<Json<StampJobCancelled>, Problem> {
+    let (job, _) = found(&caller, &gateway, &id).await?;
+    let request_id = crate::request_id::current();
+    let entry = entry("stamp_job.cancel", caller.actor(), request_id.clone(), job.id.clone());
+    // In a task of its own: a caller that hangs up leaves no act without outcome.
+    let work = async move {
+        record(&gateway, &entry, "intended").await?;
+        let now = OffsetDateTime::now_utc();
+        let cancelled = gateway.store.cancel_stamp_job(&job.id, now).await;
+        let cancelled = cancelled
+            .map_err(|error| Problem::from_stamp_jobs(&error))
+            .and_then(|cancelled| cancelled.ok_or_else(Problem::stamp_job_finished));
+        let outcome = cancelled.as_ref().map_or_else(Problem::code, |_| "ok");
+        let audit_index = record(&gateway, &entry, outcome).await?;
+        let cancelled = cancelled?;
+        let finished = gateway.store.finish_stamp_job(&job.id, now).await;
+        finished.map_err(|error| Problem::from_stamp_jobs(&error))?;
+        Ok(StampJobCancelled { job: job.id, cancelled, audit_index, request_id })
+    };
+    tokio::spawn(work).await.map_err(|_| Problem::panicked())?.map(Json)
+}
+
+/// A stamped document.
+#[utoipa::path(
+    get, path = "/v1/stamp-jobs/{id}/documents/{n}/content", tag = "stamps",
+    params(
+        ("id" = String, Path, description = "the job's id"),
+        ("n" = String, Path, description = "the document's number, from 1 on"),
+        ("if-none-match" = Option<String>, Header, description = "an `ETag` of an answer before"),
+    ),
+    responses(
+        (status = 200, description = "the document; of a digest, the CMS over it",
+            content((String = "application/pdf"), (String = "application/ofd"), (String = "application/cms"))),
+        (status = 304, description = "it is the same"),
+        (status = 404, description = "`unknown_stamp_job`, `unknown_document`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 409, description = "`not_stamped`", body = ProblemDocument, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn get_stamped_document(
+    caller: Authenticated,
+    State(gateway): State<Gateway>,
+    Path((id, n)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let app = asking(&caller)?.id.clone();
+    let (job, _) = found(&caller, &gateway, &id).await?;
+    if job.app != app {
+        return Err(Problem::unknown_stamp_job(&id)); // who looks after the site does not see documents
+    }
+    let n: u32 =
+        n.parse().ok().filter(|n| (1..=job.total).contains(n)).ok_or_else(Problem::unknown_document)?;
+    let documents = gateway.store.stamp_job_documents(&job, n - 1, 1).await;
+    let document = documents.map_err(|error| Problem::from_stamp_jobs(&error))?.pop();
+    let document = document.ok_or_else(Problem::unknown_document)?;
+    let (Some(blob), Some(stamp_id)) = (document.result, document.stamp_id) else {
+        return Err(Problem::not_stamped(document.state.as_str()));
+    };
+    let stamp = gateway.store.stamp(&stamp_id).await.map_err(|error| Problem::from_stamps(&error))?;
+    // What leaves is what the audit log has.
+    let stamp = stamp.map(|recorded| recorded.stamp).filter(|stamp| stamp.result_digest == blob.sm3);
+    let stamp = stamp.ok_or_else(|| Problem::stamp_register_broken(&stamp_id))?;
+    let media_type = match stamp.format.as_str() {
+        "pdf" => "application/pdf",
+        "ofd" => "application/ofd",
+        "digest" => "application/cms",
+        _ => "application/octet-stream",
+    };
+    let tag = format!("\"{}\"", hex::encode(blob.sm3));
+    let known = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
+    let is_known =
+        known.is_some_and(|known| known.split(',').any(|one| one.trim() == tag || one.trim() == "*"));
+    let tag = HeaderValue::try_from(tag).map_err(|_| Problem::panicked())?;
+    let private = HeaderValue::from_static("private, no-cache");
+    let fields = [(header::ETAG, tag), (header::CACHE_CONTROL, private)];
+    if is_known {
+        return Ok((StatusCode::NOT_MODIFIED, fields).into_response());
+    }
+    let content = Content::new(gateway.stamp_jobs.blobs.clone(), blob);
+    Ok((fields, [(header::CONTENT_TYPE, media_type)], Body::new(content)).into_response())
+}
+
+type Part = Pin<Box<dyn Future<Output = Result<Vec<u8>, StoreError>> + Send>>;
+
+/// A blob on its way out, a part at a time.
+struct Content {
+    blobs: Blobs,
+    blob: Blob,
+    next: u64,
+    sent: u64,
+    reading: Option<Part>,
+}
+
+impl Content {
+    fn new(blobs: Blobs, blob: Blob) -> Self {
+        Self { blobs, blob, next: 0, sent: 0, reading: None }
+    }
+}
+
+impl http_body::Body for Content {
+    type Data = Bytes;
+    type Error = StoreError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, StoreError>>> {
+        if self.next == Blobs::parts(&self.blob) {
+            return Poll::Ready(None);
+        }
+        if self.reading.is_none() {
+            let (blobs, blob, next) = (self.blobs.clone(), self.blob.clone(), self.next);
+            self.reading = Some(Box::pin(async move { blobs.part(&blob, next).await }));
+        }
+        let Some(reading) = self.reading.as_mut() else { return Poll::Ready(None) };
+        let part = ready!(reading.as_mut().poll(context));
+        self.reading = None;
+        Poll::Ready(Some(match part {
+            Ok(part) => {
+                self.next += 1;
+                self.sent += part.len() as u64;
+                Ok(Frame::data(Bytes::from(part)))
+            }
+            Err(error) => {
+                tracing::error!(%error, "a stamped document could not be read to its end");
+                self.next = Blobs::parts(&self.blob);
+                Err(error)
+            }
+        }))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.next == Blobs::parts(&self.blob)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.blob.octets - self.sent)
+    }
+}

@@ -1,0 +1,91 @@
+//! Documents that come in bodies: how large they may be, and their places among those that are worked on.
+
+use std::sync::Arc;
+
+use axum::extract::{FromRequest, Request};
+use axum::http::Extensions;
+use formats::opened::{Kind, open};
+use serde::de::DeserializeOwned;
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::body::{self, Faults, Patience};
+use crate::problem::Problem;
+use crate::state::Gateway;
+
+/// Octets of a document that comes in a body.
+pub(crate) const MOST_OCTETS: usize = 16 << 20;
+
+/// The document's body may be so many times larger than another's: 16 MiB in base64 and what is around it.
+const BODY_FACTOR: usize = 24;
+
+/// The routes that take documents.
+const ROUTES: [&str; 4] = ["/v1/stamp-jobs", "/v1/stamps", "/v1/stamps:verify", "/v1/uploads"];
+
+/// Octets of a body with a document at most.
+pub(crate) fn body_limit(server: &config::Server) -> usize {
+    server.body_limit.saturating_mul(BODY_FACTOR)
+}
+
+/// Whether a route takes documents.
+pub(crate) fn is_document(route: &str) -> bool {
+    ROUTES.contains(&route)
+}
+
+/// A document's place among those that are worked on, for as long as somebody has it.
+#[derive(Clone)]
+pub(crate) struct DocumentPlace(
+    #[allow(dead_code, reason = "it is held, not read")] Arc<OwnedSemaphorePermit>,
+);
+
+impl DocumentPlace {
+    /// The place that a request has, or a new one; there may be none left.
+    pub(crate) fn of(extensions: &mut Extensions, gateway: &Gateway) -> Result<Self, Problem> {
+        if let Some(place) = extensions.get::<Self>() {
+            return Ok(place.clone());
+        }
+        let place = Self(Arc::new(gateway.judging.admit_document()?));
+        extensions.insert(place.clone());
+        Ok(place)
+    }
+}
+
+impl DocumentPlace {
+    /// A place that no request needs now.
+    pub(crate) fn spare(gateway: &Gateway) -> Option<Self> {
+        gateway.judging.spare_document().map(|permit| Self(Arc::new(permit)))
+    }
+}
+
+/// A body with a document, and its place.
+pub(crate) struct DocumentBody<T> {
+    pub(crate) request: T,
+    pub(crate) place: DocumentPlace,
+}
+
+impl<T: DeserializeOwned> FromRequest<Gateway> for DocumentBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(mut request: Request, gateway: &Gateway) -> Result<Self, Problem> {
+        // First the place: a body that nobody may work on is not read into memory.
+        let place = DocumentPlace::of(request.extensions_mut(), gateway)?;
+        let server = &gateway.config.server;
+        let request = body::json(request, body_limit(server), Patience::of(server)).await?;
+        Ok(Self { request, place })
+    }
+}
+
+/// A document, as it comes in a body.
+pub(crate) fn octets(faults: &mut Faults, text: &str) -> Option<Vec<u8>> {
+    let octets = faults.base64("document", text)?;
+    if octets.len() > MOST_OCTETS {
+        let detail = format!("must have at most {MOST_OCTETS} octets, not {}", octets.len());
+        faults.add("document", "document_too_large", detail);
+        return None;
+    }
+    Some(octets)
+}
+
+/// What a document's head shows it to be; a copy of all of it is not needed for that.
+pub(crate) fn recognised(octets: &[u8]) -> Option<Kind> {
+    open(&octets[..octets.len().min(4096)]).kind
+}

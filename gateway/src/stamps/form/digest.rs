@@ -1,0 +1,39 @@
+//! An order for a stamp over a digest.
+
+use signing::Level;
+
+use super::StampRequest;
+use crate::body::Faults;
+
+impl StampRequest {
+    /// The digest, with which nothing goes that is about a document.
+    pub(super) fn digest(&self, faults: &mut Faults, level: Option<Level>) -> Option<[u8; 32]> {
+        let fields = [
+            ("document", self.document.is_some() || self.at_hand.is_some()),
+            ("seal", self.seal.is_some()),
+            ("profile", self.profile.is_some()),
+            ("field", self.field.is_some()),
+            ("existing_field", self.existing_field.is_some()),
+            ("signer_name", self.signer_name.is_some()),
+            ("reason", self.reason.is_some()),
+            ("location", self.location.is_some()),
+            ("certify", self.certify.is_some()),
+            ("appearance", self.appearance.is_some()),
+        ];
+        Self::without(faults, &fields, "a digest");
+        if level.is_some_and(|level| level > Level::T) {
+            faults.add("level", "not_applicable", "a digest has B-B or B-T: what it is of is not at hand");
+        }
+        let Some(text) = &self.digest else {
+            faults.add("digest", "missing_field", "is required with the format digest");
+            return None;
+        };
+        let octets = faults.base64("digest", text)?;
+        let length = octets.len();
+        let digest = octets.try_into().ok();
+        if digest.is_none() {
+            faults.add("digest", "digest_length", format!("must be 32 octets, not {length}"));
+        }
+        digest
+    }
+}

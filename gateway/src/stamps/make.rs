@@ -1,0 +1,525 @@
+//! `POST /v1/stamps`: documents signed inside and entered into the register of stamps, behind the check page.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use formats::Certificate;
+use serde::Serialize;
+use signing::{
+    Asker, Caller, InputKind, KeepStamp, Level, LevelDesk, OrderFacts, SignedForm, SigningError, StampOrder,
+    StampReceipt, StampSigner, StampSubject,
+};
+use store::{
+    App, Claim, KeptAnswer, RecordedStamp, StampMandate, StampedDocument, StoreError, UnplacedAnswer,
+};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use time::macros::format_description;
+use tracing::Instrument;
+use utoipa::ToSchema;
+
+use super::document::{DocumentBody, DocumentPlace};
+use super::form::{Setting, StampRequest};
+use crate::auth::{Authenticated, Scope};
+use crate::body::Segment;
+use crate::idempotency::{self, Held, Kept};
+use crate::problem::{Problem, ProblemDocument};
+use crate::state::Gateway;
+use crate::{policies, timestamps};
+
+/// Letters and digits that are not taken for one another (Crockford's base 32).
+const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+/// Characters of a check code: 100 bits, which nobody guesses.
+pub(crate) const CODE_LENGTH: usize = 20;
+/// Characters of a number behind its day.
+const NUMBER_LENGTH: usize = 10;
+
+/// A stamp that verified, is on record and in the register.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct StampResponse {
+    /// Where it stands in the audit log. First, so that the rest can be written before it is known.
+    audit_index: u64,
+    /// Its number.
+    #[schema(example = "20261122-7QX2M0K4T9")]
+    stamp_id: String,
+    /// What `/verify/{code}` takes. Whoever is shown it may see what the page shows.
+    #[schema(example = "7QX2M-0K4T9-B3NZD-51HVA")]
+    check_code: String,
+    /// base64: the stamped document.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    document: Option<String>,
+    /// SM3 of the stamped document, hexadecimal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    document_sm3: Option<String>,
+    /// Where the signature is: the name of its field in a PDF, its part in an OFD package.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<String>,
+    /// base64: CMS SignedData over the digest, detached; of a digest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signature: Option<String>,
+    /// SM3 of that CMS, hexadecimal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signature_sm3: Option<String>,
+    /// `B-B`, `B-T`, `B-LT` or `B-LTA`.
+    level: &'static str,
+    /// As ordered.
+    #[schema(value_type = String)]
+    key: config::KeyId,
+    /// How it signed.
+    #[schema(value_type = String)]
+    algorithm: formats::Algorithm,
+    /// The device that signed.
+    device: String,
+    /// The key's certificate, PEM.
+    certificate: String,
+    /// Which log that is, where several gateways share a database.
+    audit_log: String,
+    /// The request's id.
+    request_id: String,
+}
+
+/// A stamp in the register, for the app that had it made and for auditors.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct StampItem {
+    /// Its number.
+    stamp_id: String,
+    /// What `/verify/{code}` takes.
+    check_code: String,
+    /// `pdf`, `ofd` or `digest`.
+    format: String,
+    /// `B-B`, `B-T`, `B-LT` or `B-LTA`.
+    level: String,
+    /// Who had it made.
+    app: String,
+    /// By which key.
+    key: String,
+    /// When, RFC 3339.
+    at: String,
+    /// Where the signature is: the name of its field in a PDF, its part in an OFD package.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<String>,
+    /// The signer's certificate, PEM.
+    certificate: String,
+    /// SM3 of the document as it came, hexadecimal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    input_sm3: Option<String>,
+    /// SM3 of the stamped document, hexadecimal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    document_sm3: Option<String>,
+    /// The digest that was stamped, hexadecimal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest: Option<String>,
+    /// SM3 of the CMS over it, hexadecimal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signature_sm3: Option<String>,
+    /// Octets of the stamped document, or of the CMS.
+    octets: u64,
+    /// Under which mandate, if it was made in an enterprise's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mandate: Option<StampMandateItem>,
+    /// Where it stands in the audit log.
+    audit_index: u64,
+}
+
+/// In whose name a stamp was made, and by what right.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct StampMandateItem {
+    /// The mandate's number.
+    number: String,
+    /// The enterprise's name.
+    name: String,
+    /// Its unified social credit code.
+    uscc: String,
+    /// What for.
+    purpose: String,
+}
+
+impl StampMandateItem {
+    fn new(mandate: StampMandate) -> Self {
+        let StampMandate { enterprise, name, number, purpose } = mandate;
+        Self { number, name, uscc: enterprise, purpose }
+    }
+}
+
+/// Stamp a PDF or an OFD package: sign it with a service key or under an enterprise's mandate, with a registered seal or without, visibly or not, as a further
+/// signature in the document; or stamp a digest.
+#[utoipa::path(
+    post, path = "/v1/stamps", tag = "stamps", request_body = StampRequest,
+    responses(
+        (status = 201, description = "signed, verified, recorded and in the register", body = StampResponse),
+        (status = "4XX", description = "refused; see `code`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, description = "no device could do it now or in time; see Retry-After", body = ProblemDocument, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn post_stamp(
+    caller: Authenticated,
+    held: Option<Extension<Held>>,
+    State(gateway): State<Gateway>,
+    DocumentBody { request, place }: DocumentBody<StampRequest>,
+) -> Result<Response, Problem> {
+    let claim = held.map(|Extension(Held(claim))| claim);
+    let kept = claim.is_some();
+    let KeptAnswer { body, .. } = make(&gateway, &caller, request, place, claim).await?;
+    let json = [(header::CONTENT_TYPE, "application/json")];
+    let mut response = (StatusCode::CREATED, json, body).into_response();
+    if kept {
+        response.extensions_mut().insert(Kept);
+    }
+    Ok(response)
+}
+
+/// Makes a stamp of an order that was read, with its document and that document's place; answers as `POST /v1/stamps`
+/// does. Under a claim the answer is kept in the transaction that puts the stamp on record.
+///
+/// # Errors
+/// Why there is none; then nothing is on record as stamped.
+pub(crate) async fn make(
+    gateway: &Gateway,
+    caller: &Authenticated,
+    request: StampRequest,
+    place: DocumentPlace,
+    claim: Option<Arc<Claim>>,
+) -> Result<KeptAnswer, Problem> {
+    let app = caller.with(Scope::Signatures)?;
+    let asked = StampAsked { app, caller: caller.caller(), asker: caller.asker() };
+    let keep = claim.map(|claim| KeepStamp::Answer { claim, answer: Written::kept });
+    let tell = |answer: Answer, receipt: &StampReceipt| Ok(answer.written(receipt));
+    let Made { told: written, receipt, audit_index, place } =
+        carry_out(gateway, asked, request, place, tell, keep).await?;
+    let told = tokio::task::spawn_blocking(move || {
+        let told = written.answer().placed(audit_index);
+        drop((receipt, place));
+        told
+    });
+    told.await.map_err(|_| Problem::panicked())
+}
+
+/// For whom a stamp is made.
+pub(crate) struct StampAsked<'a> {
+    pub(crate) app: &'a App,
+    pub(crate) caller: Caller,
+    /// In whose name timestamps are asked for.
+    pub(crate) asker: Asker,
+}
+
+/// Makes a stamp of a document of a job. `keep` is given the stamped document, or the CMS over a digest, and keeps it
+/// before the stamp is on record; what it answers goes on record with the stamp, or nothing does.
+///
+/// # Errors
+/// Why there is none; then nothing is on record as stamped.
+pub(crate) async fn make_of_job(
+    gateway: &Gateway,
+    asked: StampAsked<'_>,
+    request: StampRequest,
+    place: DocumentPlace,
+    keep: impl FnOnce(&[u8]) -> Result<StampedDocument, StoreError> + Send + 'static,
+) -> Result<(), Problem> {
+    let tell = move |_: Answer, receipt: &StampReceipt| Ok(keep(&receipt.document)?);
+    let noted = KeepStamp::Document(StampedDocument::clone);
+    carry_out(gateway, asked, request, place, tell, Some(noted)).await.map(drop)
+}
+
+/// A stamp that is on record, and what was told of it.
+struct Made<T> {
+    told: T,
+    receipt: StampReceipt,
+    audit_index: u64,
+    place: DocumentPlace,
+}
+
+async fn carry_out<T: Send + 'static>(
+    gateway: &Gateway,
+    StampAsked { app, caller, asker }: StampAsked<'_>,
+    request: StampRequest,
+    place: DocumentPlace,
+    tell: impl FnOnce(Answer, &StampReceipt) -> Result<T, SigningError> + Send + 'static,
+    keep: Option<KeepStamp<T>>,
+) -> Result<Made<T>, Problem> {
+    let signer = request.signer(gateway, app).await?;
+    let at = caller.at;
+    let sealed = request.seal.clone();
+    let seal = match &sealed {
+        Some(number) => Some(signer.seal(gateway, number, at).await?),
+        None => None,
+    };
+    let (key, algorithm, chain) = (signer.key.clone(), signer.algorithm, signer.chain.clone());
+    let (id, check_code) = (number(at), random(CODE_LENGTH));
+    let names = (id.clone(), grouped(&check_code));
+    // As long as somebody works on the document it has its place, also if the caller has gone.
+    let (place_to_prepare, place_to_sign) = (place.clone(), place.clone());
+    let preparing = gateway.clone();
+    let prepare = move || {
+        let _place = place_to_prepare;
+        let page = preparing.config.server.public_url.as_ref().map(|url| page_of(url.as_str(), &names.1));
+        let setting = Setting {
+            algorithm,
+            at,
+            id: &names.0,
+            check_code: &names.1,
+            check_page: page.as_deref(),
+            seal: seal.as_ref(),
+        };
+        let ordered = request.check(&setting)?;
+        drop(request); // its text is a third larger than the document
+        let (family, level) = (ordered.family, ordered.level);
+        let sources = sources(&preparing, asker, level)?;
+        if let Some(sources) = sources.as_ref().filter(|_| level > Level::T) {
+            sources.expect(&chain, at)?;
+        }
+        Ok::<_, Problem>((ordered.prepared()?, family, level, sources))
+    };
+    let prepared = gateway.judging.run(prepare).await?.await.map_err(|_| Problem::panicked())??;
+    let (subject, family, level, sources) = prepared;
+    let (form, input, octets) = match &subject {
+        StampSubject::Pdf { document, .. } => (SignedForm::Pdf, InputKind::Data, document.len()),
+        StampSubject::Ofd { document, .. } => (SignedForm::Ofd, InputKind::Data, document.len()),
+        StampSubject::Digest(digest) => (SignedForm::Cms, InputKind::Digest, digest.len()),
+    };
+    let is_document = form.is_document();
+    signer.may_sign(octets as u64)?;
+    if let Some(number) = &sealed {
+        // Preparing took its time, and somebody may have taken the seal out of use meanwhile.
+        signer.seal(gateway, number, OffsetDateTime::now_utc()).await?;
+    }
+    let facts =
+        OrderFacts { key: key.clone(), algorithm, form, detached: true, input, octets: octets as u64 };
+    let admission = policies::admit(gateway, app, facts).await?;
+    let is_mandated = matches!(signer.by, StampSigner::Mandate(_));
+    let order = StampOrder {
+        id: id.clone(),
+        check_code: check_code.clone(),
+        signer: signer.by,
+        algorithm,
+        family,
+        subject,
+        level,
+        sources,
+    };
+    let audit_log = gateway.audit.record().origin.clone();
+    let mandated = is_mandated.then(|| Arc::clone(&gateway.metrics));
+    let request_id = caller.request_id.clone();
+    let answer = Answer { id, check_code, key, algorithm, level, is_document, audit_log, request_id };
+    // In a task of its own: a caller that hangs up does not keep what its key did off the record.
+    let desk = gateway.desk.clone();
+    let work = async move {
+        let _place = place_to_sign;
+        let stamped = desk.stamp(&caller, order, move |receipt| tell(answer, receipt), keep).await;
+        if let Some(metrics) = mandated {
+            metrics.mandated(stamped.as_ref().map_or_else(SigningError::code, |_| "ok"));
+        }
+        // A signature whose record is in doubt was made, and counts.
+        if stamped.as_ref().is_err_and(|error| !matches!(error, SigningError::Record(_))) {
+            admission.not_signed(0);
+        }
+        stamped
+    };
+    let stamping = tokio::spawn(work.in_current_span());
+    let (told, receipt, audit_index) = stamping.await.map_err(|_| Problem::panicked())??;
+    gateway.metrics.signed(receipt.device.as_str(), algorithm.name());
+    Ok(Made { told, receipt, audit_index, place })
+}
+
+/// Where what a level takes comes from; B-B takes nothing.
+pub(crate) fn sources(gateway: &Gateway, asker: Asker, level: Level) -> Result<Option<LevelDesk>, Problem> {
+    if level == Level::B {
+        return Ok(None);
+    }
+    let timestamps = timestamps::source(gateway, asker)?;
+    Ok(Some(LevelDesk { timestamps, trust: gateway.documents.current() }))
+}
+
+/// A stamp by its number.
+#[utoipa::path(
+    get, path = "/v1/stamps/{id}", tag = "stamps",
+    params(("id" = String, Path, description = "its number, `stamp_id` in answers")),
+    responses(
+        (status = 200, description = "the stamp", body = StampItem),
+        (status = 404, description = "`unknown_stamp`: there is none, or it is another app's and the scope `audit` is missing", body = ProblemDocument, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn get_stamp(
+    caller: Authenticated,
+    State(gateway): State<Gateway>,
+    Segment(id): Segment,
+) -> Result<Json<StampItem>, Problem> {
+    let app = caller.with(Scope::Signatures).or_else(|_| caller.with(Scope::Audit))?;
+    let found = gateway.store.stamp(&id).await.map_err(|error| Problem::from_stamps(&error))?;
+    let found = found.ok_or_else(Problem::unknown_stamp)?;
+    let own = found.stamp.app == app.id && caller.using(Scope::Signatures, &gateway).is_ok();
+    if !own && caller.using(Scope::Audit, &gateway).is_err() {
+        return Err(Problem::unknown_stamp());
+    }
+    let RecordedStamp { stamp, audit_index, .. } = found;
+    let certificate = Certificate::from_der(&stamp.certificate);
+    let certificate = certificate.map_err(|_| Problem::stamp_register_broken(&stamp.id))?;
+    let (input, result) = (hex::encode(stamp.input_digest), hex::encode(stamp.result_digest));
+    let is_digest = stamp.format == "digest";
+    let of_document = |text: String| (!is_digest).then_some(text);
+    let of_digest = |text: String| is_digest.then_some(text);
+    Ok(Json(StampItem {
+        check_code: grouped(&stamp.check_code),
+        format: stamp.format,
+        level: stamp.level,
+        app: stamp.app.to_string(),
+        key: stamp.key.to_string(),
+        at: stamp.at.format(&Rfc3339).unwrap_or_default(),
+        field: of_document(stamp.field),
+        certificate: certificate.to_pem(),
+        input_sm3: of_document(input.clone()),
+        document_sm3: of_document(result.clone()),
+        digest: of_digest(input),
+        signature_sm3: of_digest(result),
+        octets: stamp.octets,
+        mandate: stamp.mandate.map(StampMandateItem::new),
+        audit_index,
+        stamp_id: stamp.id,
+    }))
+}
+
+/// The part of an answer that is known before the signature.
+struct Answer {
+    id: String,
+    check_code: String,
+    key: config::KeyId,
+    algorithm: formats::Algorithm,
+    level: Level,
+    is_document: bool,
+    audit_log: String,
+    request_id: String,
+}
+
+impl Answer {
+    fn written(self, receipt: &StampReceipt) -> Written {
+        let (octets, digest) = (STANDARD.encode(&receipt.document), hex::encode(receipt.digest));
+        let (of_document, of_digest) = match self.is_document {
+            true => (Some((octets, digest)), None),
+            false => (None, Some((octets, digest))),
+        };
+        let (document, document_sm3) = of_document.unzip();
+        let (signature, signature_sm3) = of_digest.unzip();
+        let response = StampResponse {
+            audit_index: 0,
+            stamp_id: self.id,
+            check_code: grouped(&self.check_code),
+            document,
+            document_sm3,
+            field: receipt.field.clone(),
+            signature,
+            signature_sm3,
+            level: self.level.name(),
+            key: self.key,
+            algorithm: self.algorithm,
+            device: receipt.device.to_string(),
+            certificate: receipt.certificate.to_pem(),
+            audit_log: self.audit_log,
+            request_id: self.request_id.clone(),
+        };
+        let (body, index_at) = idempotency::unplaced(&response);
+        Written { body, index_at, request_id: self.request_id }
+    }
+}
+
+/// An answer, written but for the place in the audit log.
+struct Written {
+    body: Vec<u8>,
+    index_at: usize,
+    request_id: String,
+}
+
+impl Written {
+    fn answer(self) -> UnplacedAnswer {
+        idempotency::created(self.body, self.index_at)
+    }
+
+    /// As it is kept under an idempotency key; one with a large document is not.
+    fn kept(&self) -> UnplacedAnswer {
+        idempotency::fitting(idempotency::created(self.body.clone(), self.index_at), &self.request_id)
+    }
+}
+
+/// The address of a stamp's check page, behind the site's own.
+pub(crate) fn page_of(site: &str, check_code: &str) -> String {
+    format!("{}/verify/{check_code}", site.trim_end_matches('/'))
+}
+
+/// The number of a new stamp: the day in UTC, and something nobody else has.
+pub(crate) fn number(at: OffsetDateTime) -> String {
+    let day = at.format(format_description!("[year][month][day]")).unwrap_or_default();
+    format!("{day}-{}", random(NUMBER_LENGTH))
+}
+
+pub(crate) fn random(length: usize) -> String {
+    let mut octets = vec![0; length];
+    getrandom::fill(&mut octets).expect("the system has random numbers");
+    octets.iter().map(|octet| char::from(ALPHABET[usize::from(octet & 31)])).collect()
+}
+
+/// A code as people read it: in groups of five.
+pub(crate) fn grouped(code: &str) -> String {
+    let groups = code.as_bytes().chunks(5).map(|group| String::from_utf8_lossy(group).into_owned());
+    groups.collect::<Vec<_>>().join("-")
+}
+
+/// A code as it is stored, however somebody typed it.
+pub(super) fn typed(text: &str) -> Option<String> {
+    let plain = text.chars().filter(|c| !matches!(c, '-' | ' ')).map(|c| match c.to_ascii_uppercase() {
+        'O' => '0',
+        'I' | 'L' => '1',
+        other => other,
+    });
+    let code: String = plain.take(CODE_LENGTH + 1).collect();
+    let is_code = code.len() == CODE_LENGTH && code.bytes().all(|octet| ALPHABET.contains(&octet));
+    is_code.then_some(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_place_in_the_log_is_put_into_an_answer_that_is_written() {
+        let response = StampResponse {
+            audit_index: 0,
+            stamp_id: "20261122-7QX2M0K4T9".to_owned(),
+            check_code: String::new(),
+            document: None,
+            document_sm3: None,
+            field: None,
+            signature: Some("AA==".to_owned()),
+            signature_sm3: None,
+            level: "B-B",
+            key: config::KeyId::parse("demo-p256").expect("a name"),
+            algorithm: formats::Algorithm::EcdsaP256Sha256,
+            device: "b1".to_owned(),
+            certificate: String::new(),
+            audit_log: String::new(),
+            request_id: String::new(),
+        };
+        let (body, index_at) = idempotency::unplaced(&response);
+        let written = Written { body, index_at, request_id: String::new() };
+        let placed = serde_json::to_vec(&StampResponse { audit_index: 4_711, ..response }).expect("JSON");
+        assert_eq!(written.kept().placed(4_711).body, placed);
+        assert_eq!(written.answer().placed(4_711).body, placed);
+    }
+
+    #[test]
+    fn a_code_is_read_as_people_type_it() {
+        let code = random(CODE_LENGTH);
+        assert_eq!(code.len(), 20);
+        assert_eq!(typed(&grouped(&code)), Some(code.clone()));
+        assert_eq!(
+            typed(&grouped(&code).to_ascii_lowercase().replace('1', "l").replace('0', "o")),
+            Some(code)
+        );
+        for wrong in
+            ["", "U0000-00000-00000-00000", "00000-00000-00000-0000", "00000-00000-00000-00000-0", "图"]
+        {
+            assert_eq!(typed(wrong), None, "{wrong}");
+        }
+    }
+}

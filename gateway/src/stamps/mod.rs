@@ -1,0 +1,9 @@
+//! Stamps on documents: made (`make`, from the order that `form` reads), shown to whoever holds the document (`check`), and
+//! judged, whoever made them (`verify`).
+
+pub(crate) mod check;
+pub(crate) mod document;
+pub(crate) mod form;
+pub(crate) mod make;
+mod signer;
+pub(crate) mod verify;

@@ -1,0 +1,208 @@
+//! Who signs a stamp: what the order says, found and permitted. Whatever kind of signer there is, it is known here and to
+//! [`StampSigner`] alone.
+
+use config::KeyId;
+use formats::{Algorithm, Certificate, subject};
+use serde::Deserialize;
+use signing::StampSigner;
+use store::{App, MandateFormat, MandateOrder, MandateRefusal, MandateUse, RegisteredSeal, SealRefusal};
+use time::OffsetDateTime;
+use utoipa::ToSchema;
+
+use super::form::StampRequest;
+use crate::body::Faults;
+use crate::problem::{Fault, Problem};
+use crate::protection::Devices;
+use crate::signatures::permit;
+use crate::state::Gateway;
+use crate::{mandates, request_id, seals};
+
+/// Who signs a document.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SignerBody {
+    /// A service key of the site; `GET /v1/keys` lists those the app may use.
+    #[schema(example = "demo-p256")]
+    key: Option<String>,
+    /// In place of a key: the unified social credit code of the enterprise in whose name is signed, with `mandate` and `purpose`.
+    enterprise: Option<String>,
+    /// The number of the enterprise's standing mandate; `GET /v1/mandates` lists those the app may use.
+    mandate: Option<String>,
+    /// What for: one of the mandate's purposes.
+    purpose: Option<String>,
+}
+
+/// A signer that the caller may have sign.
+pub(crate) struct Signer {
+    /// What makes the signature.
+    pub(super) by: StampSigner,
+    /// What policies, record and answer call it.
+    pub(super) key: KeyId,
+    /// How it signs: as ordered, or in its own way.
+    pub(super) algorithm: Algorithm,
+    /// The certificates that it is shown with, its own first.
+    pub(super) chain: Vec<Certificate>,
+    /// The largest document that it may sign, octets.
+    pub(super) largest: Option<u64>,
+}
+
+impl StampRequest {
+    /// The signer that the order names. Whether the caller may have it sign is decided before more is read.
+    ///
+    /// # Errors
+    /// There is none such, the caller may not, or it does not sign that way.
+    pub(crate) async fn signer(&self, gateway: &Gateway, app: &App) -> Result<Signer, Problem> {
+        let SignerBody { key, enterprise, mandate, purpose } = &self.signer.0;
+        match (key, enterprise, mandate, purpose) {
+            (Some(key), None, None, None) => self.service_key(gateway, app, key),
+            (None, Some(enterprise), Some(mandate), Some(purpose)) => {
+                self.mandate(gateway, app, (enterprise, mandate, purpose)).await
+            }
+            (Some(_), ..) => {
+                let detail = "key stands alone, or enterprise, mandate and purpose together";
+                Err(Problem::faults(vec![Fault::new("signer", "ambiguous_input", detail)]))
+            }
+            (None, None, None, None) => {
+                Err(Problem::faults(vec![Fault::new("signer.key", "missing_field", "is required")]))
+            }
+            (None, ..) => {
+                let members = [("enterprise", enterprise), ("mandate", mandate), ("purpose", purpose)];
+                let missing = members.iter().filter(|(_, said)| said.is_none());
+                let detail = "enterprise, mandate and purpose go together";
+                Err(Problem::faults(
+                    missing
+                        .map(|(name, _)| Fault::new(format!("signer.{name}"), "missing_field", detail))
+                        .collect(),
+                ))
+            }
+        }
+    }
+
+    /// The key of a standing mandate, in force now, that the app may use for what the order says.
+    async fn mandate(
+        &self,
+        gateway: &Gateway,
+        app: &App,
+        (enterprise, number, purpose): (&str, &str, &str),
+    ) -> Result<Signer, Problem> {
+        let mandate = mandates::known(gateway, number).await?;
+        if !mandate.apps.contains(&app.id) {
+            return Err(Problem::unknown_mandate(number));
+        }
+        let mut faults = Faults::default();
+        if mandate.enterprise.as_str() != enterprise {
+            let detail = "the mandate is another enterprise's";
+            faults.add("signer.enterprise", "mandate_of_another_enterprise", detail);
+        }
+        let format = faults.word("format", Some(&self.format), MandateFormat::NAMES, MandateFormat::Pdf);
+        let algorithm = match &self.algorithm {
+            Some(text) => crate::input::algorithm(&mut faults, text),
+            None => None,
+        };
+        let format = faults.into_result(format)?;
+        let now = OffsetDateTime::now_utc();
+        // How large a document is, is known when it is read.
+        let refusals = mandate.refusals(Some(MandateOrder { format, purpose, octets: 0 }), now);
+        if let Some(first) = refusals.first() {
+            gateway.metrics.mandated(first.code());
+            return Err(Problem::mandate_refused(&refusals));
+        }
+        let wanted = MandateUse {
+            mandate: mandate.id.clone(),
+            version: mandate.version,
+            day: mandates::today(gateway, now),
+            per_day: mandate.terms.per_day,
+            in_all: mandate.terms.in_all,
+        };
+        let devices = Devices(&gateway.fleet);
+        let signer = gateway.mandates.signer(&devices, &mandate, wanted, purpose).await?;
+        let key = signer.key().clone();
+        request_id::note_key(&key);
+        let own = signer.algorithm();
+        if algorithm.is_some_and(|algorithm| algorithm != own) {
+            let detail = format!("the mandate's key signs with {}", own.name());
+            return Err(Problem::faults(vec![Fault::new("algorithm", "algorithm_mismatch", detail)]));
+        }
+        Ok(Signer {
+            key,
+            algorithm: own,
+            chain: signer.chain().to_vec(),
+            by: StampSigner::Mandate(Box::new(signer)),
+            // A digest is as long as any other.
+            largest: (format != MandateFormat::Digest).then_some(mandate.terms.largest_octets),
+        })
+    }
+
+    fn service_key(&self, gateway: &Gateway, app: &App, named: &str) -> Result<Signer, Problem> {
+        let keys = gateway.desk.keys();
+        let key = KeyId::parse(named).map_err(|_| Problem::unknown_key(named))?;
+        permit(app, &keys, &key)?;
+        request_id::note_key(&key);
+        let algorithm = match &self.algorithm {
+            Some(text) => {
+                let mut faults = Faults::default();
+                let algorithm = crate::input::algorithm(&mut faults, text);
+                faults.into_result(algorithm)?
+            }
+            None => {
+                let public_key = &keys.service_key(&key)?.shown().public_key;
+                let own = Algorithm::ALL.into_iter().find(|algorithm| public_key.supports(*algorithm));
+                own.ok_or_else(|| Problem::unknown_key(key.as_str()))?
+            }
+        };
+        let chain = keys.service_key(&key)?.shown().chain.clone();
+        Ok(Signer { by: StampSigner::Key(key.clone()), key, algorithm, chain, largest: None })
+    }
+}
+
+impl Signer {
+    /// Whether it may sign a document of so many octets.
+    ///
+    /// # Errors
+    /// The mandate is for smaller ones.
+    pub(super) fn may_sign(&self, octets: u64) -> Result<(), Problem> {
+        match self.largest {
+            Some(largest) if octets > largest => {
+                Err(Problem::mandate_refused(&[MandateRefusal::TooLarge(largest)]))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The seal of this number, as the signer may use it now.
+    ///
+    /// # Errors
+    /// There is no such seal, or the signer may not use it: every reason.
+    pub(super) async fn seal(
+        &self,
+        gateway: &Gateway,
+        number: &str,
+        at: OffsetDateTime,
+    ) -> Result<RegisteredSeal, Problem> {
+        let keys = gateway.desk.keys();
+        // Seals list certificates of SM2 alone. Who signs otherwise shows a seal as whoever it is the seal of.
+        let is_sm2 = self.algorithm == Algorithm::Sm2Sm3;
+        let key = match &self.by {
+            StampSigner::Key(key) if is_sm2 => Some(keys.service_key(key)?),
+            StampSigner::Key(_) | StampSigner::Mandate(_) => None,
+        };
+        let (seal, mut refusals) = seals::in_use(gateway, number, key, at).await?;
+        let may_use = |certificate: &Certificate| match &self.by {
+            // Which copy of the key signs is open: all of them were looked at.
+            StampSigner::Key(_) if is_sm2 => true,
+            StampSigner::Mandate(_) if is_sm2 => {
+                !seal.refusals(Some(certificate), at).contains(&SealRefusal::NotListed)
+            }
+            StampSigner::Key(_) | StampSigner::Mandate(_) => {
+                subject::speaks_for(certificate, &seal.holder.name).unwrap_or(false)
+            }
+        };
+        if !self.chain.first().is_some_and(may_use) {
+            refusals.push(SealRefusal::NotListed);
+        }
+        match refusals.is_empty() {
+            true => Ok(seal),
+            false => Err(Problem::seal_not_usable(&refusals)),
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! `POST /v1/stamps:verify`: what a document was stamped with.
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use formats::opened::Kind;
+use serde::{Deserialize, Serialize};
+use signing::{StampVerification, StampedAnswer, StampedFormat, verify_stamped};
+use time::OffsetDateTime;
+use utoipa::ToSchema;
+
+use super::document::{self, DocumentBody};
+use crate::auth::{Authenticated, Scope};
+use crate::body::Faults;
+use crate::input::signer_id;
+use crate::problem::{Problem, ProblemDocument};
+use crate::state::Gateway;
+
+/// What a document is, as far as the caller says.
+const FORMATS: [(&str, Option<StampedFormat>); 3] =
+    [("auto", None), ("ofd", Some(StampedFormat::Ofd)), ("pdf", Some(StampedFormat::Pdf))];
+
+/// A stamped document to be judged.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StampVerifyRequest {
+    /// `auto` (default), `ofd` or `pdf`.
+    format: Option<String>,
+    /// The document, base64; up to 16 MiB of it.
+    document: String,
+    /// Identifier in SM2's Z; default `1234567812345678`.
+    signer_id: Option<String>,
+    /// RFC 3339: the time the certificates must have been good at, where no timestamp proves another. Default now.
+    at: Option<String>,
+}
+
+/// A verdict on a document; also a forged one is an answer.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct StampVerifyResponse {
+    /// `{verdict, findings:[{code, detail}], format, signatures:[…]}`; a PDF's `revisions`, an OFD package's `documents` and
+    /// `pages`.
+    #[serde(flatten)]
+    #[schema(value_type = Object)]
+    answer: StampedAnswer,
+    /// The request's id.
+    request_id: String,
+}
+
+/// Judge every signature of a stamped document: PDF or OFD.
+#[utoipa::path(
+    post, path = "/v1/stamps:verify", tag = "stamps", request_body = StampVerifyRequest,
+    responses(
+        (status = 200, description = "judged: `verdict` is valid, invalid, indeterminate or unsigned; each signature with what it covers and what came after it", body = StampVerifyResponse),
+        (status = "4XX", description = "could not be judged; see `code`", body = ProblemDocument, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn post_stamp_verify(
+    caller: Authenticated,
+    State(gateway): State<Gateway>,
+    DocumentBody { request, place }: DocumentBody<StampVerifyRequest>,
+) -> Result<Response, Problem> {
+    let app = caller.with(Scope::Verifications)?;
+    let (judging, now) = (gateway.clone(), OffsetDateTime::now_utc());
+    let judge = move || {
+        let document = request.check(now)?;
+        drop(request); // its text is a third larger than the document
+        let answer = document.judge(&judging.documents.current());
+        drop(place);
+        Ok::<_, Problem>(answer)
+    };
+    let answer = gateway.judging.run(judge).await?.await.map_err(|_| Problem::panicked())??;
+    gateway.metrics.judged("document", answer.judgement().verdict);
+    gateway.tally.verified(app.id.as_str(), "document", answer.judgement().verdict);
+    let response = StampVerifyResponse { answer, request_id: crate::request_id::current() };
+    // Through Value, because the verdict's fields stand beside request_id.
+    Ok(Json(serde_json::to_value(response).unwrap_or_default()).into_response())
+}
+
+/// A document to be judged, read.
+pub(crate) struct Stamped {
+    octets: Vec<u8>,
+    format: StampedFormat,
+    signer_id: Vec<u8>,
+    at: OffsetDateTime,
+}
+
+impl StampVerifyRequest {
+    /// Turns words into types, reporting every fault at once.
+    pub(crate) fn check(&self, now: OffsetDateTime) -> Result<Stamped, Problem> {
+        let mut faults = Faults::default();
+        let at = faults.time("at", self.at.as_deref(), now);
+        let signer_id = signer_id(&mut faults, self.signer_id.as_deref());
+        let format = faults.word("format", self.format.as_deref(), &FORMATS, None);
+        let octets = document::octets(&mut faults, &self.document);
+        let format = match (format, &octets) {
+            (Some(Some(format)), _) => Some(format),
+            (Some(None), Some(octets)) => {
+                let found = recognised(octets);
+                if found.is_none() {
+                    faults.add("document", "document_not_recognised", "is neither a PDF nor an OFD package");
+                }
+                found
+            }
+            _ => None,
+        };
+        let stamped =
+            (|| Some(Stamped { octets: octets?, format: format?, signer_id: signer_id?, at: at? }))();
+        faults.into_result(stamped)
+    }
+}
+
+fn recognised(octets: &[u8]) -> Option<StampedFormat> {
+    match document::recognised(octets)? {
+        Kind::Pdf => Some(StampedFormat::Pdf),
+        Kind::Ofd => Some(StampedFormat::Ofd),
+        _ => None,
+    }
+}
+
+impl Stamped {
+    pub(crate) fn judge(&self, trust: &formats::TrustStore) -> StampedAnswer {
+        verify_stamped(
+            trust,
+            StampVerification {
+                document: &self.octets,
+                format: self.format,
+                signer_id: &self.signer_id,
+                at: self.at,
+            },
+        )
+    }
+}

@@ -1,0 +1,111 @@
+//! One attempt over HTTP: bounded in time, to permitted addresses, without redirects; of the answer only the status counts.
+
+use std::error::Error;
+use std::time::Duration;
+
+use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
+use reqwest::redirect::Policy;
+use reqwest::{StatusCode, Url};
+use rustls::ClientConfig;
+
+use crate::{AddressRefused, AddressRules};
+
+/// Longest time of an attempt.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Sends webhooks. Clones share its connections.
+#[derive(Debug, Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    rules: AddressRules,
+}
+
+/// What is sent.
+pub(crate) struct Message<'m> {
+    pub(crate) id: &'m str,
+    /// Unix seconds.
+    pub(crate) timestamp: i64,
+    pub(crate) signatures: String,
+    pub(crate) body: Vec<u8>,
+}
+
+/// What came of an attempt.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Reply {
+    Taken(u16),
+    /// The other side wants nothing more there.
+    Gone(u16),
+    Failed {
+        error: &'static str,
+        status: Option<u16>,
+        /// How long it wants to be left alone.
+        wait: Option<Duration>,
+    },
+}
+
+impl Client {
+    /// `tls`: which roots the other sides' certificates are judged against.
+    ///
+    /// # Errors
+    /// What of it cannot be used.
+    pub fn new(tls: ClientConfig, rules: AddressRules) -> Result<Self, reqwest::Error> {
+        let http = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            .no_proxy() // the environment has no say; and a proxy would look names up by itself
+            .redirect(Policy::none())
+            .dns_resolver(rules.clone())
+            .timeout(TIMEOUT)
+            .pool_max_idle_per_host(1)
+            .user_agent("license-gateway")
+            .build()?;
+        Ok(Self { http, rules })
+    }
+
+    pub(crate) async fn send(&self, url: &str, message: Message<'_>) -> Reply {
+        let failed = |error| Reply::Failed { error, status: None, wait: None };
+        // Again, each time: what was permitted when it was registered may not be any more.
+        let Ok(url) = self.rules.read(url) else { return failed("address_refused") };
+        let answered = self.post(url, message).send().await;
+        let answer = match answered {
+            Ok(answer) => answer,
+            Err(error) if is_refused(&error) => return failed("address_refused"),
+            Err(error) if error.is_timeout() => return failed("timeout"),
+            Err(_) => return failed("unreachable"),
+        };
+        let status = answer.status();
+        let failed = |error, wait| Reply::Failed { error, status: Some(status.as_u16()), wait };
+        if status.is_success() {
+            Reply::Taken(status.as_u16())
+        } else if status == StatusCode::GONE {
+            Reply::Gone(status.as_u16())
+        } else if status.is_redirection() {
+            failed("redirected", None)
+        } else {
+            let wait = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+            let wait = wait.and_then(|value| value.trim().parse().ok()).map(Duration::from_secs);
+            failed("http_status", wait)
+        }
+    }
+
+    fn post(&self, url: Url, message: Message<'_>) -> reqwest::RequestBuilder {
+        self.http
+            .post(url)
+            .header(CONTENT_TYPE, "application/json")
+            .header("webhook-id", message.id)
+            .header("webhook-timestamp", message.timestamp.to_string())
+            .header("webhook-signature", message.signatures)
+            .body(message.body)
+    }
+}
+
+/// Whether it is the rules for addresses that let nothing be sent.
+fn is_refused(error: &reqwest::Error) -> bool {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if error.is::<AddressRefused>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
