@@ -42,7 +42,7 @@ try:
 
 test: test-tools lint
 	$(CARGO_BUILD_CI)
-	cargo test --locked --profile ci --workspace
+	cargo test --locked --profile ci --workspace --no-fail-fast
 
 # Clippy shares the test profile, so that C code and build scripts are built once.
 lint:

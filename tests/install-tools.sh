@@ -15,6 +15,7 @@ need openssl openssl
 for postgres in /usr/lib/postgresql/*/bin/postgres; do need "$postgres" postgresql; done
 need pdftotext poppler-utils
 need pdfsig poppler-utils
+need /usr/share/poppler/cMap/Adobe-GB1 poppler-data
 need certutil libnss3-tools
 need qpdf qpdf
 need certutil libnss3-tools

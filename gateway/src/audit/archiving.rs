@@ -14,8 +14,10 @@ use tokio::sync::watch;
 use crate::error::with_causes;
 use crate::timestamps::WatchedClock;
 
-/// How often old entries are looked for.
+/// How long it waits for what has to be true before anything is removed, and the longest pause between two looks.
 const EVERY: Duration = Duration::from_secs(600);
+/// The shortest pause between two looks.
+const AT_LEAST: Duration = Duration::from_secs(1);
 /// The pause between two files.
 const PAUSE: Duration = Duration::from_secs(1);
 /// A clock that moved by more than this against the steady one since the start removes nothing.
@@ -57,7 +59,7 @@ impl Archiving {
             if let Err(error) = self.thin().await {
                 tracing::warn!(error = with_causes(&error), "old checkpoints stay for now");
             }
-            tokio::time::sleep(EVERY).await;
+            tokio::time::sleep(pause(self.after)).await;
         }
     }
 
@@ -176,6 +178,11 @@ impl Archiving {
     }
 }
 
+/// How long to wait before old entries are looked for again: none stays by more than a hundredth of its time.
+fn pause(after: Duration) -> Duration {
+    (after / 100).clamp(AT_LEAST, EVERY)
+}
+
 /// How many ranges may be removed now.
 fn allowance(segments: &[Segment], now: OffsetDateTime) -> usize {
     let day_ago = (now - time::Duration::DAY).unix_timestamp();
@@ -212,6 +219,13 @@ mod tests {
         assert_eq!(allowance(&segments, now), 0, "a gateway that starts again removes no more");
         assert_eq!(allowance(&segments, now + time::Duration::hours(25)), 2_876 / 30 + 24);
         assert_eq!(allowance(&[segment(None), segment(Some(now - time::Duration::days(9)))], now), 24);
+    }
+
+    #[test]
+    fn old_entries_are_looked_for_as_often_as_their_time_asks() {
+        let days = |days: u64| Duration::from_secs(days * 86_400);
+        assert_eq!([0, 1, 30].map(|after| pause(days(after)).as_secs()), [1, 600, 600]);
+        assert_eq!(pause(Duration::from_secs(3_600)).as_secs(), 36);
     }
 
     #[test]
