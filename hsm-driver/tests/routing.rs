@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use config::{AppId, KeyId};
 use hsm_driver::{Algorithm, Ask, Fleet, HsmError, State};
-use support::{Workshop, import, settings, spec, start_with, state, until, until_ready};
+use support::{BOUND, Workshop, import, settings, spec, start_with, state, until, until_ready};
 
 fn key() -> KeyId {
     KeyId::parse("demo-sm2").unwrap()
@@ -30,7 +30,7 @@ async fn fleet_of(workshop: &Workshop, count: usize, settings: &config::Fleet) -
 async fn sign_until(fleet: &Arc<Fleet>, what: &str, holds: impl Fn(&Fleet) -> bool) {
     let started = Instant::now();
     while !holds(fleet) {
-        assert!(started.elapsed() < Duration::from_secs(40), "{what}: {:#?}", fleet.status());
+        assert!(started.elapsed() < BOUND, "{what}: {:#?}", fleet.status());
         let mut calls = tokio::task::JoinSet::new();
         for _ in 0..12 {
             let fleet = Arc::clone(fleet);
@@ -86,12 +86,20 @@ async fn a_device_that_returns_gets_little_at_first() {
     fleet.maintain(&"d1".parse().unwrap()).unwrap();
     fleet.resume(&"d1".parse().unwrap()).unwrap();
     until_ready(&fleet).await;
-    let before = fleet.status()[0].signed;
-    for _ in 0..300 {
-        support::sign(&fleet, &key(), Algorithm::Sm2, [1; 32]).await.unwrap();
+    // One of its few answers that came late keeps it out for a round; it is not kept out for ever.
+    let started = Instant::now();
+    loop {
+        let before = fleet.status()[0].signed;
+        for _ in 0..300 {
+            support::sign(&fleet, &key(), Algorithm::Sm2, [1; 32]).await.unwrap();
+        }
+        let got = fleet.status()[0].signed - before;
+        assert!(got <= 60, "{got} of 300 went to the device that has just returned");
+        if got > 0 {
+            break;
+        }
+        assert!(started.elapsed() < BOUND, "nothing goes to it: {:#?}", fleet.status());
     }
-    let got = fleet.status()[0].signed - before;
-    assert!((1..=60).contains(&got), "{got} of 300 went to the device that has just returned");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -177,6 +185,6 @@ async fn a_second_device_is_asked_early_only_where_the_site_says_so() {
     fleet.reconfigure(&settings(), &workshop.devices(), vec![spec("demo-sm2", "bureau")]).await.unwrap();
     let waited = Instant::now();
     while support::sign(&fleet, &key(), Algorithm::Sm2, [1; 32]).await.unwrap().device.as_str() != "d1" {
-        assert!(waited.elapsed() < Duration::from_secs(30), "d1 is never asked");
+        assert!(waited.elapsed() < BOUND, "d1 is never asked");
     }
 }

@@ -8,7 +8,7 @@ use std::{thread, time::Duration, time::Instant};
 use cryptoki::{
     error::RvError,
     object::Attribute,
-    session::{SessionState, UserType},
+    session::{Session, SessionState, UserType},
 };
 use device::*;
 
@@ -75,17 +75,23 @@ fn an_operation_stays_active_although_it_is_done() {
     DEVICE.pkcs11.open_ro_session(slot).unwrap().sign(&vendor(SM2), key, &E).unwrap();
 }
 
+/// Lets sessions be idle for longer than three seconds, but for one that is used ten times a second.
+fn rest_but_for(busy: &Session) {
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_millis(3200) {
+        busy.generate_random_vec(8).unwrap();
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
 #[test]
 fn a_session_unused_for_too_long_is_gone_and_one_in_use_is_not() {
     let turn = Turn::take();
     let idle = fresh_session();
     let busy = fresh_session();
-    turn.set("[[fault]]\naction = 'idle_drop'\nms = 300\n");
+    turn.set("[[fault]]\naction = 'idle_drop'\nms = 3000\n");
     idle.generate_random_vec(8).unwrap();
-    for _ in 0..10 {
-        busy.generate_random_vec(8).unwrap();
-        thread::sleep(Duration::from_millis(50));
-    }
+    rest_but_for(&busy);
     assert_eq!(refused(idle.generate_random_vec(8)), RvError::SessionHandleInvalid);
     busy.generate_random_vec(8).unwrap();
 }
@@ -94,18 +100,15 @@ fn a_session_unused_for_too_long_is_gone_and_one_in_use_is_not() {
 fn a_forgotten_connection_hangs_at_its_next_use_and_no_other() {
     let turn = Turn::take();
     let (idle, busy) = (fresh_session(), fresh_session());
-    turn.set("[[fault]]\naction = 'idle_drop'\nms = 200\nhang = true\n");
+    turn.set("[[fault]]\naction = 'idle_drop'\nms = 3000\nhang = true\n");
     idle.generate_random_vec(8).unwrap();
-    thread::sleep(Duration::from_millis(100));
-    busy.generate_random_vec(8).unwrap();
-    thread::sleep(Duration::from_millis(150));
+    rest_but_for(&busy);
     thread::scope(|scope| {
         let hung = scope.spawn(move || idle.generate_random_vec(8));
-        let start = Instant::now();
-        busy.generate_random_vec(8).unwrap();
-        assert!(start.elapsed() < Duration::from_millis(100));
+        // Time enough for it to begin.
         thread::sleep(Duration::from_millis(100));
-        assert!(!hung.is_finished());
+        busy.generate_random_vec(8).unwrap();
+        assert!(!hung.is_finished(), "the other one hangs still");
         turn.set("");
         hung.join().unwrap().unwrap();
     });

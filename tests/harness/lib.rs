@@ -28,7 +28,7 @@ pub use built::{gateway, hsm_sim, repository, update_snapshots};
 pub use foreign::Foreign;
 pub use http::{Answer, Caller, base64, unbase64};
 pub use people::{Person, SignedIn, code};
-pub use postgres::Postgres;
+pub use postgres::{Postgres, free_port};
 pub use processes::{Worker, alive, signal};
 pub use scratch::{Ran, Scratch};
 pub use signer::{SignedRequest, Signer, canonical, nonce, now, raw};

@@ -3,6 +3,7 @@
 //! `store/tests` compiles this file too, so it uses the standard library and `tempfile` only. The server ends with
 //! the test process, however that ends: a shell that keeps it waits for the end of its input.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
@@ -80,8 +81,7 @@ impl Postgres {
         assert!(self.keeper.is_none(), "the server runs already");
         for _ in 0..5 {
             if self.port == 0 {
-                let free = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
-                self.port = free.expect("a free port").port();
+                self.port = free_port();
             }
             if self.try_begin() {
                 return;
@@ -220,6 +220,19 @@ impl Drop for Postgres {
         self.end("INT");
         let _ = std::fs::remove_dir_all(&self.folder);
     }
+}
+
+/// A port of 127.0.0.1 on which nobody listens. The system gives it to nobody who takes any port or connects to
+/// somewhere: it lies below those that are given out, and so it is free again when whoever used it is gone.
+pub fn free_port() -> u16 {
+    const PORTS: std::ops::RangeInclusive<u16> = 10_000..=32_767;
+    for _ in 0..1_000 {
+        let port = PORTS.start() + (RandomState::new().hash_one(()) % PORTS.len() as u64) as u16;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("a port among {PORTS:?} is free");
 }
 
 /// The user `postgres` when this is root; otherwise the server runs as whoever runs the tests.

@@ -241,7 +241,7 @@ impl SignedRequest {
 /// Sends octets to the plain port and reads until the connection closes; the status and the problem's code.
 pub fn raw(site: &Site, octets: &[u8]) -> (u16, String) {
     let mut stream = TcpStream::connect(site.base().trim_start_matches("http://")).expect("the site listens");
-    stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a time-out can be set");
+    stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a time-out can be set");
     stream.write_all(octets).expect("the site reads");
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer); // a reset after the answer is no matter

@@ -18,12 +18,13 @@ use crate::http::{Answer, Caller};
 use crate::postgres::Postgres;
 use crate::processes::{Worker, signal, workers};
 use crate::scratch::Ran;
+use crate::signer::now;
 use crate::wait::eventually;
 
 /// How long a start may take on a busy machine.
 const START: Duration = Duration::from_secs(90);
 /// How long a stop may take: what is in flight is finished first.
-const STOP: Duration = Duration::from_secs(30);
+const STOP: Duration = Duration::from_secs(90);
 
 /// A prepared site that is not running, so that its configuration may be changed.
 pub struct Folder {
@@ -140,6 +141,13 @@ impl Folder {
         let config = std::fs::read_to_string(self.config()).expect("gateway.toml is there");
         assert!(config.contains(text), "gateway.toml holds {text:?}");
         std::fs::write(self.config(), config.replace(text, by)).expect("gateway.toml can be written");
+    }
+
+    /// Has it be about noon at the site, so that no day which is counted ends in a test.
+    pub fn at_noon(&self) {
+        let hour = now().rem_euclid(86_400) / 3_600;
+        let offset = format!("{:+03}:00", 12 - hour);
+        self.configure("[site]\n", &format!("[site]\nutc_offset = {offset:?}\n"));
     }
 
     /// Adds PEM files to the anchors for documents and for licenses.

@@ -66,9 +66,12 @@ fn who_shows_no_certificate_of_the_right_ca_stays_outside() {
     assert_eq!(livez(&site, &ours, None), None, "no certificate");
     assert_eq!(livez(&site, &theirs, Some("client")), None, "of another CA");
     assert_eq!(livez(&site, &ours, Some("server")), None, "of the right CA, for another use");
-    let metrics = site.stranger(None).get("/metrics").expect(200).text();
-    let refused = "license_gateway_tls_handshakes_total{version=\"none\",outcome=\"certificate_refused\"} 3";
-    assert!(metrics.contains(refused), "{metrics}");
+    let refused =
+        "license_gateway_tls_handshakes_total{version=\"none\",outcome=\"certificate_refused\"} 3\n";
+    // Counted after the client was told.
+    eventually("three are counted", BOUND, || {
+        site.stranger(None).get("/metrics").expect(200).text().contains(refused).then_some(())
+    });
     on_record(&site, "TLS handshake", 3);
     assert!(site.log().contains("a TLS handshake was refused"));
 }

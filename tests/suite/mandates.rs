@@ -103,9 +103,10 @@ impl Ca {
     }
 }
 
-/// A site that trusts an authority.
+/// A site that trusts an authority; mandates have so many uses a day.
 fn site_of(ca: &Ca, two_person: bool) -> Site {
     let folder = Folder::init();
+    folder.at_noon();
     if two_person {
         folder.configure("[site]\n", "[administration]\ntwo_person = true\n[site]\n");
     }

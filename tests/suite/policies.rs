@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tests::{Answer, Caller, Folder, Postgres, Ran, Scratch, Site, base64, eventually};
 
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(60);
 /// The app that the sandbox's first API key belongs to.
 const APP: &str = "sandbox-registration";
 const PATH: &str = "/v1/admin/policies/sandbox-registration";
@@ -212,7 +212,9 @@ fn rules_that_are_none_are_refused_with_every_fault() {
 
 #[test]
 fn a_days_count_holds_through_stops_and_kills_and_what_failed_does_not_count() {
-    let site = Site::start();
+    let folder = Folder::init();
+    folder.at_noon();
+    let site = folder.serve();
     set(&site, json!([{"name": "few", "keys": ["demo-sm2"], "per_day": 4}]));
     sign(site.app()).expect(201);
     let site = site.kill().serve();
@@ -247,7 +249,9 @@ fn a_days_count_holds_through_stops_and_kills_and_what_failed_does_not_count() {
 fn a_policy_set_at_one_replica_binds_the_other_and_a_count_is_exact_over_both() {
     const LIMIT: usize = 25;
     let server = Postgres::start();
-    let first = Folder::init_on(&server).serve();
+    let folder = Folder::init_on(&server);
+    folder.at_noon();
+    let first = folder.serve();
     let second = Folder::beside(&first, "second").serve();
     set(&first, json!([{"name": "none", "formats": ["cms"]}]));
     let key = first.sandbox()["apps"][0]["api_key"].as_str().unwrap().to_owned();

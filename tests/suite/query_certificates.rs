@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tests::{Folder, Ran, Scratch, Site, base64, eventually, repository, shared, unbase64};
 
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(60);
 const PATH: &str = "/v1/query-certificates";
 
 fn order(uscc: &str) -> Value {
@@ -297,6 +297,7 @@ fn an_app_has_as_many_on_a_day_as_the_site_lets_and_none_where_it_offers_none() 
     const SECTION: &str = "[query_certificates]\nkey = \"demo-p256\"\n";
     let folder = Folder::init();
     folder.configure(SECTION, &format!("{SECTION}per_app_and_day = 2\n"));
+    folder.at_noon();
     let site = folder.serve();
     let uscc = uscc(&site, 0);
     // None is used up by what is not made.

@@ -336,6 +336,11 @@ fn two_gateways_share_a_job_and_one_takes_over_what_the_other_leaves() {
     folder.configure("[site]\n", &shared);
     let first = folder.serve();
     let second = Folder::beside(&first, "second").serve();
+    // So slow that neither has done all of it before the other one looks whether there is anything to do.
+    let devices: Vec<_> = (1..=9).map(|number| format!("d{number}")).collect();
+    for device in &devices {
+        first.fault(device, "latency_ms = 300.0\n");
+    }
     let orders = (0..150).map(|number| json!({"document": base64(&numbered(number))}));
     let order = json!({"defaults": pdf_by("demo-p256"), "documents": orders.collect::<Vec<_>>()});
     let job = ordered(first.app(), &order);
@@ -348,6 +353,9 @@ fn two_gateways_share_a_job_and_one_takes_over_what_the_other_leaves() {
     };
     eventually("both are at it", SOON, || (of("second") >= 5).then_some(()));
     let _folder = first.kill();
+    for device in &devices {
+        second.mend(device);
+    }
     let whole = finished(second.app(), &job);
     assert_eq!((&whole["done"], &whole["failed"]), (&json!(150), &json!(0)), "{whole:#}");
     let numbers: Vec<_> = stamps_of(&whole).into_iter().collect();

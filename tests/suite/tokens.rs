@@ -197,8 +197,9 @@ fn what_is_no_token_of_this_site_opens_nothing() {
     confused["typ"] = json!("JWT");
     let mut other = claims.clone();
     other["client_id"] = json!("sandbox-registration");
+    // The last octet of the signature, another than it is.
     let mut chars = good.clone();
-    chars.replace_range(good.len() - 2.., "AA");
+    chars.replace_range(good.len() - 2.., if good.ends_with("AA") { "AQ" } else { "AA" });
     for bad in [
         "",
         "x",

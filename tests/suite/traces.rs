@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::json;
-use tests::{Folder, base64, eventually};
+use tests::{Folder, base64, eventually, free_port};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const DOCUMENT: &str = "CANARY-DOCUMENT-610102199001011234";
@@ -69,8 +69,7 @@ fn a_signature_is_traced_from_the_edge_to_the_device_and_the_record() {
 #[test]
 fn a_collector_that_is_away_costs_no_request() {
     let folder = Folder::init();
-    // A port of which nobody listens: it was free a moment ago.
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_port();
     folder.configure(
         "[database]\n",
         &format!("[traces]\nendpoint = \"http://127.0.0.1:{port}/v1/traces\"\n\n[database]\n"),
