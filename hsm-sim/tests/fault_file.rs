@@ -50,7 +50,7 @@ fn faults_come_and_go_while_four_threads_call() {
 fn until(condition: impl Fn() -> bool) {
     let start = Instant::now();
     while !condition() {
-        assert!(start.elapsed() < Duration::from_secs(10), "not within ten seconds");
+        assert!(start.elapsed() < Duration::from_secs(60), "not within a minute");
         thread::sleep(Duration::from_millis(1));
     }
 }

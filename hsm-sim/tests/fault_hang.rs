@@ -4,7 +4,7 @@
 mod device;
 
 use std::{
-    sync::mpsc::{RecvTimeoutError, channel},
+    sync::mpsc::{RecvTimeoutError, TryRecvError, channel},
     thread,
     time::{Duration, Instant},
 };
@@ -14,7 +14,7 @@ use device::*;
 
 const E: [u8; 32] = [3; 32];
 const SHORT: Duration = Duration::from_millis(150);
-const LONG: Duration = Duration::from_secs(10);
+const LONG: Duration = Duration::from_secs(60);
 
 #[test]
 fn a_hung_signature_blocks_its_session_alone_until_the_fault_is_gone() {
@@ -29,11 +29,10 @@ fn a_hung_signature_blocks_its_session_alone_until_the_fault_is_gone() {
         scope.spawn(move || done.send(hung.sign(&vendor(SM2), key, &E)).unwrap());
         assert_eq!(wait.recv_timeout(SHORT).unwrap_err(), RecvTimeoutError::Timeout);
         // Everything else goes on: signing, searching, sessions that come and go.
-        let start = Instant::now();
         free.sign(&vendor(SM2), key, &E).unwrap();
         free.find_objects(&[]).unwrap();
         DEVICE.pkcs11.open_rw_session(slot).unwrap().close().unwrap();
-        assert!(start.elapsed() < SHORT, "{:?}", start.elapsed());
+        assert_eq!(wait.try_recv().unwrap_err(), TryRecvError::Empty, "all this while it hangs still");
         turn.set("");
         assert!(wait.recv_timeout(LONG).unwrap().is_ok());
     });

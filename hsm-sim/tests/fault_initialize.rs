@@ -35,7 +35,7 @@ fn initialisation_hangs_fails_and_heals_on_command() {
         assert!(matches!(hanging, Err(RecvTimeoutError::Timeout)));
         assert_eq!(refused(pkcs11.get_all_slots()), RvError::CryptokiNotInitialized);
         site.set_faults("");
-        wait.recv_timeout(Duration::from_secs(10)).unwrap().unwrap();
+        wait.recv_timeout(Duration::from_secs(60)).unwrap().unwrap();
     });
     initialize_token(&pkcs11, slot);
     stop();

@@ -16,17 +16,28 @@ fn a_device_is_slow_unreachable_and_well_again_on_command() {
 
     // Slow: every thread waits for the device, none for another thread.
     DEVICE.site.set_faults("latency_ms = 100.0\n");
+    let together = || {
+        let start = Instant::now();
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    let own = DEVICE.pkcs11.open_ro_session(slot).unwrap();
+                    own.sign(&vendor(SM2), private, &[3; 32]).unwrap();
+                });
+            }
+        });
+        start.elapsed().as_millis()
+    };
+    // One after the other would take 800 ms; a busy machine may take that for once.
     let start = Instant::now();
-    thread::scope(|scope| {
-        for _ in 0..8 {
-            scope.spawn(|| {
-                let own = DEVICE.pkcs11.open_ro_session(slot).unwrap();
-                own.sign(&vendor(SM2), private, &[3; 32]).unwrap();
-            });
+    loop {
+        let elapsed = together();
+        assert!(elapsed >= 100, "{elapsed} ms");
+        if elapsed < 700 {
+            break;
         }
-    });
-    let elapsed = start.elapsed().as_millis();
-    assert!((100..700).contains(&elapsed), "{elapsed} ms: one after the other would take 800");
+        assert!(start.elapsed().as_secs() < 60, "{elapsed} ms");
+    }
 
     // Unreachable: what crosses the network fails, what the library knows by itself does not.
     DEVICE.site.set_faults("unreachable = true\n");

@@ -234,18 +234,19 @@ fn slow_strangers_at_many_addresses_hold_their_part_and_business_goes_on() {
 
 #[test]
 fn who_never_ends_the_body_of_a_claim_is_told_to_wait_like_any_who_guesses() {
-    let site = site_with("server", "read_timeout_ms = 200");
+    let site = site_with("server", "read_timeout_ms = 1000");
     let begin = || without_body(site.connect_from("127.0.0.2"), "guessed");
     let answer = |mut stream: TcpStream| {
         let mut answer = String::new();
         let _ = stream.read_to_string(&mut answer); // a reset may come behind it
         answer
     };
-    // What has come whole is judged.
-    let mut whole = begin();
-    whole.write_all(b"0123456789").unwrap();
-    let judged = answer(whole);
-    assert!(judged.starts_with("HTTP/1.1 401"), "{judged}");
+    // A busy machine may send it too late once or twice.
+    eventually("what has come whole is judged", BOUND, || {
+        let mut whole = begin();
+        let _ = whole.write_all(b"0123456789"); // it may be given up already
+        answer(whole).starts_with("HTTP/1.1 401").then_some(())
+    });
     let late = eventually("it is told to wait", BOUND, || {
         // Together: an answer to an unread body takes a while to end.
         let streams: Vec<TcpStream> = (0..12).map(|_| begin()).collect();
