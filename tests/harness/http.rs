@@ -29,11 +29,16 @@ pub struct Answer {
 impl Caller {
     /// A caller of `base` (`http://host:port`), with connections of its own.
     pub fn new(base: &str, api_key: Option<&str>) -> Self {
+        Self::patient(base, api_key, Duration::from_secs(60))
+    }
+
+    /// The same, who waits so long for an answer.
+    pub fn patient(base: &str, api_key: Option<&str>, patience: Duration) -> Self {
         let agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .proxy(None)
             .max_redirects(0)
-            .timeout_global(Some(Duration::from_secs(60)))
+            .timeout_global(Some(patience))
             .build()
             .new_agent();
         Self { agent, base: base.to_owned(), api_key: api_key.map(str::to_owned) }

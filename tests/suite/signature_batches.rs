@@ -1,6 +1,7 @@
 //! `POST /v1/signatures:batch`: each order has its answer, one entry in the audit log stands for all.
 
 use std::sync::{Barrier, LazyLock};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use sm3::{Digest as _, Sm3};
@@ -31,6 +32,12 @@ fn patient() -> &'static Site {
         folder.serve()
     });
     &PATIENT
+}
+
+/// Somebody who waits as long as that site takes.
+fn patient_app(number: usize) -> Caller {
+    let key = patient().sandbox()["apps"][number]["api_key"].as_str();
+    Caller::patient(patient().base(), key, Duration::from_secs(360))
 }
 
 /// The one entry about a batch; that it was refused may be on record besides.
@@ -128,15 +135,15 @@ fn openssl_accepts_every_signature_of_a_batch_over_its_own_message() {
 
 #[test]
 fn a_thousand_orders_are_signed_and_one_more_is_refused() {
-    let site = patient();
+    let (site, app) = (patient(), patient_app(0));
     let mut items: Vec<_> = (0..1_000).map(|number| sm2(&format!("of many {number}"))).collect();
-    let answer = post(site.app(), Some("batch-thousand"), &items).expect(200);
+    let answer = post(&app, Some("batch-thousand"), &items).expect(200);
     let json = answer.json();
     let signed: std::collections::BTreeSet<_> =
         json["items"].as_array().unwrap().iter().map(|item| item["signature"].as_str().unwrap()).collect();
     assert_eq!(signed.len(), 1_000);
     assert_eq!(entry(site, &answer)["subject"], "1000 of 1000 signed: demo-sm2 1000");
-    let again = post(site.app(), Some("batch-thousand"), &items).expect(200);
+    let again = post(&app, Some("batch-thousand"), &items).expect(200);
     assert_eq!(again.header("idempotency-replayed"), "true");
     assert!(again.text() == answer.text(), "octet for octet");
 
@@ -218,7 +225,7 @@ fn a_batch_of_which_nothing_can_be_signed_now_is_refused_as_a_whole_and_its_key_
     for device in ["d8", "d9"] {
         operator.post(&format!("/v1/devices/{device}/resume"), &json!({"reason": "done"})).expect(200);
     }
-    tests::eventually("the group signs again", std::time::Duration::from_secs(30), || {
+    tests::eventually("the group signs again", Duration::from_secs(60), || {
         (post(site.app(), Some("batch-later"), &items).status == 200).then_some(())
     });
     let done = post(site.app(), Some("batch-later"), &items).expect(200);
@@ -235,12 +242,10 @@ fn an_app_without_the_scope_signs_no_batch() {
 
 #[test]
 fn a_batch_leaves_room_for_single_signatures() {
-    let site = patient();
+    let (app, other) = (patient_app(0), patient_app(1));
     let items: Vec<_> = (0..1_000).map(|number| sm2(&format!("busy {number}"))).collect();
     std::thread::scope(|scope| {
-        let batches: Vec<_> =
-            (0..3).map(|_| scope.spawn(|| post(site.app(), None, &items).expect(200))).collect();
-        let other = site.app_number(1);
+        let batches: Vec<_> = (0..3).map(|_| scope.spawn(|| post(&app, None, &items).expect(200))).collect();
         let mut signed = 0;
         while !batches.iter().all(std::thread::ScopedJoinHandle::is_finished) {
             other.post("/v1/signatures", &sm2("between")).expect(201);
