@@ -79,7 +79,7 @@ impl Held {
             if back {
                 return;
             }
-            assert!(started.elapsed() < Duration::from_secs(20), "{now:?}, before: {before:?}");
+            assert!(started.elapsed() < BOUND, "{now:?}, before: {before:?}");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }

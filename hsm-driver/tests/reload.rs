@@ -46,7 +46,7 @@ impl Load {
     /// Waits until so many more requests were answered.
     async fn goes_on(&self, more: usize) {
         let wanted = self.done.load(Ordering::Relaxed) + more;
-        for _ in 0..2_000 {
+        for _ in 0..9_000 {
             if self.done.load(Ordering::Relaxed) >= wanted {
                 return;
             }
@@ -103,7 +103,7 @@ async fn devices_keys_and_limits_change_under_load_and_no_request_fails() {
     load.goes_on(100).await;
     // The workers of those that are gone end.
     for pid in &pids[..2] {
-        for _ in 0..1_000 {
+        for _ in 0..9_000 {
             if !std::path::Path::new(&format!("/proc/{pid}/stat")).exists() {
                 break;
             }

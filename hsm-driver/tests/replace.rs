@@ -92,9 +92,8 @@ async fn replaced_under_load(workshop: Workshop, devices: &[config::Device], ids
     let again = fleet.take_in(&d1, &secrets(), WRAPPING).await.unwrap();
     assert!(again.iter().all(|spread| spread.from.is_none() && spread.error.is_none()), "{again:#?}");
     let derive = Order::Derive { cka_id: b"sys-mac".to_vec(), text: "x".to_owned() };
-    let limit = std::time::Duration::from_secs(5);
-    let one = fleet.order(&d1, derive.clone(), limit).await.unwrap();
-    assert_eq!(one, fleet.order(&d3, derive, limit).await.unwrap());
+    let one = fleet.order(&d1, derive.clone(), LIMIT).await.unwrap();
+    assert_eq!(one, fleet.order(&d3, derive, LIMIT).await.unwrap());
     assert!(matches!(one, Answer::Octets(_)));
 
     stop.store(true, Ordering::Relaxed);

@@ -85,7 +85,7 @@ impl Bureau {
     async fn holders(&self, cka_id: &str) -> usize {
         let mut holders = 0;
         for device in &self.devices {
-            let limit = std::time::Duration::from_secs(10);
+            let limit = std::time::Duration::from_secs(60);
             let Ok(Answer::Objects(objects)) = self.fleet.order(&device.id, Order::Inventory, limit).await
             else {
                 panic!("no inventory of {}", device.id)

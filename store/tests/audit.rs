@@ -84,7 +84,7 @@ async fn an_append_reads_as_little_of_a_long_log_as_of_a_short_one() {
                 SELECT sum(idx_tup_read)::text FROM pg_stat_user_indexes WHERE relname LIKE 'audit_%'
                 UNION ALL SELECT sum(n_tup_ins)::text FROM pg_stat_user_tables WHERE relname = 'audit_entries'";
     // A session's counts are added up when it ends, which the server notices in its own time.
-    for _ in 0..1000 {
+    for _ in 0..6_000 {
         let figures: Vec<u64> = raw.texts(read).await.iter().map(|figure| figure.parse().unwrap()).collect();
         if figures[2] == APPENDS {
             assert!(

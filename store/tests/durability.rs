@@ -116,7 +116,7 @@ async fn the_server_syncs_its_write_ahead_log_for_every_append() {
     let status = appender(&database, "1", &APPENDS.to_string()).stdout(Stdio::null()).status().unwrap();
     assert!(status.success(), "{status}");
     // A session's counts are added up when it ends, which the server notices in its own time.
-    for _ in 0..1000 {
+    for _ in 0..6_000 {
         if syncs() >= before + APPENDS {
             return;
         }

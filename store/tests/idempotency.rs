@@ -265,7 +265,7 @@ async fn begun(store: &Store, claims: impl IntoIterator<Item = Claim>) -> Vec<Cl
 
 /// Claims this key as soon as it is free.
 async fn becomes_ours(store: &Store, claim: &Claim) {
-    let until = std::time::Instant::now() + Duration::from_secs(30);
+    let until = std::time::Instant::now() + Duration::from_secs(60);
     while store.claim_idempotency(claim, AT).await.unwrap() != Claimed::Ours {
         assert!(std::time::Instant::now() < until, "the key was not given back");
         tokio::time::sleep(Duration::from_millis(5)).await;

@@ -24,7 +24,7 @@ on_both_databases! {
 
 const AT: OffsetDateTime = datetime!(2024-05-06 07:08:09 UTC);
 /// More than any test machine needs for a notification.
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
 fn device(id: &str) -> DeviceId {
     DeviceId::parse(id).unwrap()

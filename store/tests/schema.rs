@@ -171,7 +171,7 @@ async fn a_server_that_loses_what_it_confirms_is_refused() {
     };
     // A reload takes effect a moment later.
     let mut reason = refused().await;
-    for _ in 0..1000 {
+    for _ in 0..12_000 {
         if reason.is_some() {
             break;
         }

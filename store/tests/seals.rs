@@ -191,7 +191,7 @@ async fn a_change_whose_record_was_not_answered_is_found_where_it_was_made(datab
     }
     assert_eq!(store.seal_change_on_record(&makes).await.unwrap(), None);
     raw.release().await;
-    let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
     let index = loop {
         if let Some(index) = store.seal_change_on_record(&makes).await.unwrap() {
             break index;

@@ -79,7 +79,7 @@ fn an_act_at_the_socket_is_recorded_with_the_user_who_did_it() {
     assert_eq!(entries[index], *drained[1], "the answer names the outcome's place");
 
     run(&site, &["device", "resume", "d2", "--reason", "done"], 0);
-    eventually("d2 is back", Duration::from_secs(30), || (site.device_state("d2") == "ready").then_some(()));
+    eventually("d2 is back", Duration::from_secs(60), || (site.device_state("d2") == "ready").then_some(()));
     let maintained = run_json(&site, &["device", "maintain", "d3", "--reason", "cable"]);
     assert_eq!(maintained["state"], "maintenance");
 }
@@ -179,10 +179,10 @@ fn a_lying_device_comes_back_by_its_release_only_and_only_if_it_passes() {
     assert!(stderr(&refused).contains("self_test_failed"), "{}", stderr(&refused));
     assert_eq!(site.device_state("d8"), "quarantined");
     site.mend("d8");
-    eventually("the mended device passes and is released", Duration::from_secs(30), || {
+    eventually("the mended device passes and is released", Duration::from_secs(60), || {
         site.command(&["device", "release", "d8", "--reason", "mended"]).status.success().then_some(())
     });
-    eventually("d8 is back", Duration::from_secs(30), || (site.device_state("d8") == "ready").then_some(()));
+    eventually("d8 is back", Duration::from_secs(60), || (site.device_state("d8") == "ready").then_some(()));
     let twice = run(&site, &["device", "release", "d8", "--reason", "again"], 1);
     assert!(stderr(&twice).contains("not_quarantined"), "{}", stderr(&twice));
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tests::{Answer, Caller, Folder, Postgres, Scratch, Site, base64, eventually, gateway, repository};
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
 fn sign(app: &Caller) -> Value {
     let body = json!({"key": "demo-sm2", "algorithm": "sm2-sm3", "input": {"data": base64(b"recorded")}});

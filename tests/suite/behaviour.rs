@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tests::{Folder, Site, eventually};
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
 fn alarms(site: &Site) -> Vec<Value> {
     site.audit().into_iter().filter(|entry| entry["action"] == "behaviour.alarm").collect()

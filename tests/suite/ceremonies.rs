@@ -91,7 +91,7 @@ impl Ceremonies {
 
     /// Signs and has the signature verified under the certificate that came with it; answers the certificate.
     fn sign_and_verify(&self, key: &str) -> String {
-        let signed = eventually("the key signs", Duration::from_secs(30), || {
+        let signed = eventually("the key signs", Duration::from_secs(60), || {
             let answer = self.sign(key);
             (answer.status == 201).then_some(answer)
         });
@@ -166,7 +166,7 @@ fn a_key_lives_from_its_ceremony_to_its_end_and_every_step_is_recorded() {
     grant(json!(["site-kek"])).expect(422);
     grant(json!(["demo-sm2", "license-sm2"])).expect(200);
     let first = ceremonies.sign_and_verify("license-sm2");
-    eventually("all seven devices hold it", Duration::from_secs(30), || {
+    eventually("all seven devices hold it", Duration::from_secs(60), || {
         let held = ceremonies.key("license-sm2")["versions"][0]["copies"][0]["held_by"].clone();
         (held.as_array().unwrap().len() == 7).then_some(())
     });
@@ -243,7 +243,7 @@ fn two_different_custodians_with_their_own_secrets_are_needed_in_time() {
     brief["valid_seconds"] = json!(1);
     let brief = ceremonies.open(&brief);
     let shown = || ceremonies.operator.get(&format!("/v1/admin/ceremonies/{brief}")).expect(200).json();
-    eventually("its time passes", Duration::from_secs(30), || (shown()["state"] == "expired").then_some(()));
+    eventually("its time passes", Duration::from_secs(60), || (shown()["state"] == "expired").then_some(()));
     let late = ceremonies.confirm(brief, 0).expect(409).json();
     assert_eq!(late["code"], "ceremony_expired");
 

@@ -55,7 +55,7 @@ fn two_thousand_signatures_name_all_nine_devices_each_in_its_group() {
 fn the_device_list_shows_nine_ready_devices_in_two_groups() {
     let app = shared().site.app_number(2);
     // On a busy machine a device may miss an attempt's time and be degraded for a moment.
-    let list = eventually("all devices are ready", Duration::from_secs(30), || {
+    let list = eventually("all devices are ready", Duration::from_secs(60), || {
         let list = app.get("/v1/devices").expect(200).json();
         list["items"].as_array().unwrap().iter().all(|item| item["state"] == "ready").then_some(list)
     });
@@ -113,7 +113,7 @@ fn with_the_portal_unreachable_the_bureau_signs_on_and_the_portal_answers_503_at
         site.fault(device, "unreachable = true\n");
     }
     let app = site.app();
-    eventually("the list says that the portal is gone", Duration::from_secs(30), || {
+    eventually("the list says that the portal is gone", Duration::from_secs(60), || {
         sign(app, "portal-sm2"); // the fleet learns from work that fails, too
         PORTAL.iter().all(|device| site.device_state(device) == "down").then_some(())
     });
@@ -153,19 +153,19 @@ fn a_killed_worker_loses_no_signature_and_comes_back() {
                 }
             });
         }
-        eventually("the load is under way", Duration::from_secs(30), || {
+        eventually("the load is under way", Duration::from_secs(60), || {
             (done.load(Ordering::Relaxed) > 200).then_some(())
         });
         signal(victim.pid, "KILL");
     });
     assert_eq!(done.load(Ordering::Relaxed), 1_000);
 
-    eventually("nine workers, one of them new", Duration::from_secs(30), || {
+    eventually("nine workers, one of them new", Duration::from_secs(60), || {
         let pids: BTreeSet<u32> = site.workers().iter().map(|worker| worker.pid).collect();
         (pids.len() == 9 && !pids.contains(&victim.pid)).then_some(())
     });
-    eventually("d3 is ready", Duration::from_secs(30), || (site.device_state("d3") == "ready").then_some(()));
-    eventually("d3 signs", Duration::from_secs(30), || {
+    eventually("d3 is ready", Duration::from_secs(60), || (site.device_state("d3") == "ready").then_some(()));
+    eventually("d3 signs", Duration::from_secs(60), || {
         (sign(site.app(), "demo-sm2").expect(201).json()["device"] == "d3").then_some(())
     });
     assert!(!alive(victim.pid));
@@ -187,7 +187,7 @@ fn a_hung_device_fails_nobody_and_comes_back_when_it_is_mended() {
     site.fault("d4", "latency_ms = 600000.0\n");
     let named = sign_many(&site, "demo-sm2", 8, 400);
     assert_eq!(named.values().sum::<usize>(), 400);
-    eventually("the list says that d4 does not answer", Duration::from_secs(30), || {
+    eventually("the list says that d4 does not answer", Duration::from_secs(60), || {
         sign(site.app(), "demo-sm2").expect(201);
         (site.device_state("d4") != "ready").then_some(())
     });
@@ -224,15 +224,15 @@ fn a_drained_device_rests_on_record_until_it_is_resumed() {
 
     let drained = operations.post("/v1/devices/d2/drain", &reason).expect(200).json();
     assert!(drained["audit_index"].is_u64(), "{drained}");
-    eventually("d2 rests", Duration::from_secs(10), || {
+    eventually("d2 rests", Duration::from_secs(60), || {
         (site.device_state("d2") == "maintenance").then_some(())
     });
     let named = sign_many(&site, "demo-sm2", 4, 200);
     assert!(!named.contains_key("d2"), "{named:?}");
 
     operations.post("/v1/devices/d2/resume", &reason).expect(200);
-    eventually("d2 is back", Duration::from_secs(30), || (site.device_state("d2") == "ready").then_some(()));
-    eventually("d2 signs", Duration::from_secs(30), || {
+    eventually("d2 is back", Duration::from_secs(60), || (site.device_state("d2") == "ready").then_some(()));
+    eventually("d2 signs", Duration::from_secs(60), || {
         (sign(site.app(), "demo-sm2").expect(201).json()["device"] == "d2").then_some(())
     });
 }

@@ -41,7 +41,7 @@ fn a_device_in_service_is_examined_and_goes_on_serving() {
     assert!(report["device"].as_str().unwrap().contains("serial = \"SIM000001\""), "{report}");
     assert!(!ran.text.contains(std::fs::read_to_string(&pin).unwrap().trim()), "the PIN is shown");
     sign(&site);
-    eventually("d1 is ready", Duration::from_secs(20), || (site.device_state("d1") == "ready").then_some(()));
+    eventually("d1 is ready", Duration::from_secs(60), || (site.device_state("d1") == "ready").then_some(()));
 }
 
 #[test]

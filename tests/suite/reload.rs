@@ -47,7 +47,7 @@ fn a_limit_changes_for_connections_that_are_open_by_command_by_signal_and_over_h
 
     site.configure(&[("body_limit = 4096", "body_limit = 40960")]);
     signal(site.pid(), "HUP");
-    eventually("the signal reloads", Duration::from_secs(30), || {
+    eventually("the signal reloads", Duration::from_secs(60), || {
         (sign(&app, &large).status == 201).then_some(())
     });
 
@@ -190,11 +190,11 @@ fn devices_come_go_and_change_without_a_restart() {
     for change in ["device d1 changed: lanes", "device d9 removed"] {
         assert!(said.contains(change), "{said}");
     }
-    eventually("eight workers, d9's is gone", Duration::from_secs(30), || {
+    eventually("eight workers, d9's is gone", Duration::from_secs(60), || {
         let workers = site.workers();
         (workers.len() == 8 && !workers.iter().any(|worker| worker.serves("d9"))).then_some(())
     });
-    eventually("d1 works with two lanes", Duration::from_secs(30), || {
+    eventually("d1 works with two lanes", Duration::from_secs(60), || {
         let device = site.app_number(2).get("/v1/devices/d1").expect(200).json();
         (device["lanes"] == 2 && device["state"] == "ready").then_some(())
     });
@@ -202,7 +202,7 @@ fn devices_come_go_and_change_without_a_restart() {
 
     std::fs::write(site.config(), text).unwrap();
     reload_well(&site);
-    eventually("d9 is ready", Duration::from_secs(30), || (site.device_state("d9") == "ready").then_some(()));
+    eventually("d9 is ready", Duration::from_secs(60), || (site.device_state("d9") == "ready").then_some(()));
 }
 
 /// Ends the load, also when a check fails.

@@ -69,7 +69,7 @@ fn sigterm_under_load_answers_what_is_recorded() {
                 }
             });
         }
-        eventually("the load is under way", Duration::from_secs(30), || {
+        eventually("the load is under way", Duration::from_secs(60), || {
             (indexes.lock().unwrap().len() > 200).then_some(())
         });
         let stopped = site.stop();

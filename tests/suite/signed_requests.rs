@@ -418,7 +418,7 @@ fn guesses_in_an_apps_name_are_slowed_down_and_recorded() {
         let counts = entries.map(|entry| entry["subject"].as_str().unwrap().split(' ').next().unwrap());
         counts.map(|count| count.parse::<u32>().unwrap()).sum()
     };
-    eventually("all guesses are on record", Duration::from_secs(30), || {
+    eventually("all guesses are on record", Duration::from_secs(60), || {
         ((refused("client_signature_invalid"), refused("too_many_attempts")) == (10, 5)).then_some(())
     });
     // The app itself, behind the same address, is served: a stranger's failures are the stranger's.

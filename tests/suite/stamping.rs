@@ -117,7 +117,7 @@ fn a_stamp_is_on_record_and_whoever_has_its_code_sees_that_it_is() {
     let site = &shared().site;
     let answer = stamped(site, &order(&contract(), "demo-sm2"));
     let code = answer["check_code"].as_str().unwrap();
-    let found = eventually("the proof", Duration::from_secs(30), || {
+    let found = eventually("the proof", Duration::from_secs(60), || {
         Some(checked(site, code)).filter(|found| !found["proof"].is_null())
     });
     assert_eq!(found["stamp_id"], answer["stamp_id"]);

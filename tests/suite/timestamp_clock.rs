@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tests::{Folder, Scratch, Site, TimeServer, eventually};
 
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(60);
 
 /// A site that asks these servers ten times a second.
 /// What it was told grows old after `max_age`.

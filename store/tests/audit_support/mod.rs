@@ -136,7 +136,7 @@ impl Kept {
     pub(crate) async fn until_signed(&self, size: u64) {
         let mut signed = self.signed.clone();
         let wait = signed.wait_for(|signed| signed.size >= size);
-        tokio::time::timeout(Duration::from_secs(30), wait).await.expect("a checkpoint in time").unwrap();
+        tokio::time::timeout(Duration::from_secs(60), wait).await.expect("a checkpoint in time").unwrap();
     }
 
     /// Waits until it is said why the log is not signed any more because it was altered.
@@ -144,7 +144,7 @@ impl Kept {
         let mut signed = self.signed.clone();
         let altered = |signed: &Signed| signed.unsigned.as_ref().is_some_and(|unsigned| unsigned.altered);
         let wait = signed.wait_for(altered);
-        let found = tokio::time::timeout(Duration::from_secs(30), wait).await.expect("in time").unwrap();
+        let found = tokio::time::timeout(Duration::from_secs(60), wait).await.expect("in time").unwrap();
         found.unsigned.clone().unwrap().reason
     }
 

@@ -86,7 +86,7 @@ impl Database {
                 let names =
                     || std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().file_name());
                 let is_closing = || names().any(|name| name.to_string_lossy().ends_with("-wal"));
-                for _ in 0..1000 {
+                for _ in 0..12_000 {
                     if !is_closing() {
                         break;
                     }
