@@ -226,7 +226,7 @@ async fn mode_15_a_module_that_crashes_takes_its_own_worker_and_nothing_else() {
 #[tokio::test(flavor = "multi_thread")]
 async fn mode_16_a_slow_device_gets_little_work() {
     let pair = Pair::new().await;
-    pair.break_d1("latency_ms = 30.0\n");
+    pair.break_d1("latency_ms = 200.0\n");
     pair.sign(20).await;
     let before = pair.d1().signed;
     pair.sign(200).await;
