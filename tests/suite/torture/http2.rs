@@ -3,9 +3,9 @@
 use std::process::Command;
 
 use serde_json::Value;
-use tests::{Ran, Site, repository};
+use tests::{Ran, Site, eventually, repository};
 
-use super::{ended, expect_served, impatient, resident};
+use super::{BOUND, ended, expect_served, impatient, resident};
 
 /// Mistreats the gateway; what it did about it.
 fn mistreat(site: &Site, shape: &str) -> Value {
@@ -40,7 +40,7 @@ fn who_opens_no_window_or_never_ends_a_head_is_ended() {
     let before = resident(&site);
     let seen = mistreat(&site, "unread");
     assert!(seen["closed"] == true, "{seen}");
-    assert!(ended(&site, "slow_reader") >= 1.0);
+    eventually("it is counted", BOUND, || (ended(&site, "slow_reader") >= 1.0).then_some(()));
     let seen = mistreat(&site, "silent_head");
     assert!(seen["closed"] == true, "{seen}");
     let grown = resident(&site).saturating_sub(before);
