@@ -10,13 +10,14 @@ use signing::Signer;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 
+use crate::admission::{Admission, Place};
 use crate::problem::Problem;
 
 /// Batches read and judged at once; one more is answered 503.
 const MOST_BATCHES: usize = 64;
 
 /// Documents read and judged at once: each may be held twice over, as text and as octets, and once more while its
-/// digest is made.
+/// digest is made. No app has all of their places.
 const MOST_DOCUMENTS: usize = 8;
 
 /// What signers that were read may take together, octets.
@@ -43,8 +44,16 @@ pub(crate) async fn beside<T: Send + 'static>(
 pub(crate) struct Judging {
     cores: Arc<Semaphore>,
     batches: Arc<Semaphore>,
-    documents: Arc<Semaphore>,
+    documents: Arc<Admission>,
+    /// The place of jobs' documents that no request takes.
+    of_jobs: Arc<Semaphore>,
     signers: Mutex<Signers>,
+}
+
+/// A place for a document of a job, for as long as somebody has it.
+pub(crate) enum Spare {
+    Shared(#[allow(dead_code, reason = "it is held, not read")] Place),
+    Own(#[allow(dead_code, reason = "it is held, not read")] OwnedSemaphorePermit),
 }
 
 /// Signers by their PEM text. What a certificate is worth is not kept here: that is the trust store's to remember.
@@ -60,7 +69,8 @@ impl Judging {
         Self {
             cores: Arc::new(Semaphore::new(cores)),
             batches: Arc::new(Semaphore::new(MOST_BATCHES)),
-            documents: Arc::new(Semaphore::new(MOST_DOCUMENTS)),
+            documents: Arc::default(),
+            of_jobs: Arc::new(Semaphore::new(1)),
             signers: Mutex::new(Signers { known, bytes: 0 }),
         }
     }
@@ -71,14 +81,17 @@ impl Judging {
     }
 
     /// A place for one document; there may be none left.
-    pub(crate) fn admit_document(&self) -> Result<OwnedSemaphorePermit, Problem> {
-        Arc::clone(&self.documents).try_acquire_owned().map_err(|_| Problem::overloaded())
+    pub(crate) fn admit_document(&self) -> Result<Place, Problem> {
+        self.documents.arrive(MOST_DOCUMENTS, None).ok_or_else(Problem::overloaded)
     }
 
-    /// A place for a document that nobody waits for; at least half of them are for those that somebody does.
-    pub(crate) fn spare_document(&self) -> Option<OwnedSemaphorePermit> {
-        let is_spare = self.documents.available_permits() > MOST_DOCUMENTS / 2;
-        is_spare.then(|| Arc::clone(&self.documents).try_acquire_owned().ok()).flatten()
+    /// A place for a document that nobody waits for; at least half of them are for those that somebody does, and one in
+    /// any case for jobs.
+    pub(crate) fn spare_document(&self) -> Option<Spare> {
+        let is_spare = self.documents.count() < MOST_DOCUMENTS / 2;
+        let spare = is_spare.then(|| self.documents.arrive(MOST_DOCUMENTS, None)).flatten();
+        let own = || Arc::clone(&self.of_jobs).try_acquire_owned().ok().map(Spare::Own);
+        spare.map(Spare::Shared).or_else(own)
     }
 
     /// Runs work that computes, as soon as a core is free for it. Batches take turns, part by part.
@@ -152,6 +165,20 @@ mod tests {
 MFkwEwYHKoZIzj0CAQYIKoEcz1UBgi0DQgAEgYMYKd3q39mgP9klOQap6rPkB2OH
 wFtuoI4UHncwjyZV9vgHAii3ZjSuQ7B1MbIPFt7Bm3eYxJttid9onktbHQ==
 -----END PUBLIC KEY-----";
+
+    #[test]
+    fn no_app_has_all_places_for_documents_and_jobs_have_one_in_any_case() {
+        let judging = Judging::new(1);
+        let app = |name| config::AppId::parse(name).unwrap();
+        let take = |name| judging.admit_document().ok().filter(|place| place.claim(&app(name)));
+        let slow: Vec<_> = (0..).map_while(|_| take("slow")).collect();
+        assert_eq!(slow.len(), MOST_DOCUMENTS - 1);
+        assert!(take("quick").is_some());
+        let of_jobs = judging.spare_document().unwrap();
+        assert!(matches!(of_jobs, Spare::Own(_)) && judging.spare_document().is_none());
+        drop(slow);
+        assert!(matches!(judging.spare_document(), Some(Spare::Shared(_))));
+    }
 
     #[test]
     fn signers_are_kept_up_to_so_many_octets() {

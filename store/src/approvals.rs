@@ -245,7 +245,8 @@ impl Store {
         Ok(finished.approval)
     }
 
-    /// Ends the changes that nobody decided about in time, keeps the remainder of their contents, and answers them.
+    /// Ends the changes that nobody decided about in time, keeps the remainder of their contents, and answers them: those
+    /// that were ended before the database failed, too.
     pub async fn expire_approvals(
         &self,
         at: OffsetDateTime,
@@ -260,29 +261,42 @@ impl Store {
             .await?;
         let mut expired = Vec::with_capacity(due.len());
         for row in &due {
-            let mut transaction = self.begin_write().await?;
-            let id: String = row.try_get("id")?;
-            let row = match find(&mut transaction, self.protection(), &id).await {
-                Ok(row) => row,
+            match self.expire_approval(row.try_get("id")?, at, remainder).await {
+                Ok(approval) => expired.extend(approval),
+                Err(error) if expired.is_empty() => return Err(error),
                 Err(error) => {
-                    unusable(error)?;
-                    continue;
+                    tracing::warn!(%error, "the rest of the changes that wait for approval is looked at later");
+                    break;
                 }
-            };
-            if row.approval.state != ApprovalState::Pending {
-                continue; // another gateway was faster
             }
-            query("UPDATE approvals SET state = 'expired', finished_at = $2 WHERE id = $1")
-                .bind(&id)
-                .bind(at.unix_timestamp())
-                .execute(&mut *transaction)
-                .await?;
-            leave(&mut transaction, self.protection(), &row.approval, remainder).await?;
-            code(&mut transaction, self.protection(), &id).await?;
-            expired.push(find(&mut transaction, self.protection(), &id).await?.approval);
-            transaction.commit().await?;
         }
         Ok(expired)
+    }
+
+    async fn expire_approval(
+        &self,
+        id: &str,
+        at: OffsetDateTime,
+        remainder: Remainder,
+    ) -> Result<Option<Approval>, StoreError> {
+        let mut transaction = self.begin_write().await?;
+        let row = match find(&mut transaction, self.protection(), id).await {
+            Ok(row) => row,
+            Err(error) => return unusable(error).map(|()| None),
+        };
+        if row.approval.state != ApprovalState::Pending {
+            return Ok(None); // another gateway was faster
+        }
+        query("UPDATE approvals SET state = 'expired', finished_at = $2 WHERE id = $1")
+            .bind(id)
+            .bind(at.unix_timestamp())
+            .execute(&mut *transaction)
+            .await?;
+        leave(&mut transaction, self.protection(), &row.approval, remainder).await?;
+        code(&mut transaction, self.protection(), id).await?;
+        let expired = find(&mut transaction, self.protection(), id).await?.approval;
+        transaction.commit().await?;
+        Ok(Some(expired))
     }
 
     /// Takes over the changes that were approved and that a gateway which is no more had begun to carry out, for this

@@ -78,7 +78,7 @@ pub use library::{
 };
 pub use mandates::{
     Grantor, Mandate, MandateChange, MandateEvent, MandateFormat, MandateOrder, MandatePage, MandateQuery,
-    MandateRefusal, MandateState, MandateTerms, MandateUse, NewMandate, TakenOfMandate,
+    MandateRefusal, MandateState, MandateTerms, MandateUse, MandateVersion, NewMandate, TakenOfMandate,
 };
 pub use nonces::{NonceSpace, NonceWriter, Nonces};
 pub use policies::{AppPolicy, NewPolicy, PolicyVersion};

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::AssertSqlSafe;
 use time::{Duration, OffsetDateTime};
 
-pub use change::{MandateChange, NewMandate};
+pub use change::{MandateChange, MandateVersion, NewMandate};
 pub(crate) use uses::MandateWork;
 pub use uses::{MandateUse, TakenOfMandate};
 

@@ -94,7 +94,8 @@ impl Store {
     /// [`StoreError::Altered`] of what the log does not vouch for, and of a snapshot that was not sealed for this place;
     /// [`StoreError::Locked`] without a data key.
     pub async fn kept_snapshot(&self, id: &str) -> Result<Option<KeptSnapshot>, StoreError> {
-        let row = query("SELECT * FROM query_certificates WHERE id = $1").bind(id);
+        let possible = if id.contains('\0') { "" } else { id }; // no number is empty
+        let row = query("SELECT * FROM query_certificates WHERE id = $1").bind(possible);
         let Some(row) = row.fetch_optional(self.readers()).await? else { return Ok(None) };
         let (kept, entry) = self.read_snapshot(&row)?;
         let leaf = match self.audit_leaf(kept.log, kept.audit_index).await {

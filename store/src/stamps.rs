@@ -150,7 +150,8 @@ impl Store {
     /// # Errors
     /// [`StoreError::Altered`] of a row that the log does not vouch for; the database fails.
     pub async fn stamp(&self, id: &str) -> Result<Option<RecordedStamp>, StoreError> {
-        let row = query("SELECT * FROM stamps WHERE id = $1").bind(id).fetch_optional(self.readers()).await?;
+        let row = query("SELECT * FROM stamps WHERE id = $1").bind(possible(id));
+        let row = row.fetch_optional(self.readers()).await?;
         self.vouched(row).await
     }
 
@@ -159,7 +160,7 @@ impl Store {
     /// # Errors
     /// As of [`Store::stamp`].
     pub async fn stamp_of_code(&self, code: &str) -> Result<Option<RecordedStamp>, StoreError> {
-        let found = query("SELECT * FROM stamps WHERE check_code = $1").bind(code);
+        let found = query("SELECT * FROM stamps WHERE check_code = $1").bind(possible(code));
         let row = found.fetch_optional(self.readers()).await?;
         self.vouched(row).await
     }
@@ -178,6 +179,11 @@ impl Store {
         }
         Err(StoreError::Altered { what: STAMP, id: stored.recorded.stamp.id })
     }
+}
+
+/// What no database can hold names nothing; nothing is named by an empty text either.
+fn possible(id: &str) -> &str {
+    if id.contains('\0') { "" } else { id }
 }
 
 /// Puts a stamp beside its entry, within the entry's transaction.

@@ -50,7 +50,7 @@ impl From<OffsetDateTime> for Terms {
 
 impl Terms {
     /// Only if nothing was changed since this revision: of an app, of the register of apps; of an account, its own;
-    /// of a seal, its version.
+    /// of a seal and a mandate, its version.
     #[must_use]
     pub fn since(self, revision: Option<i64>) -> Self {
         Self { since: revision, ..self }

@@ -22,6 +22,7 @@ on_both_databases! {
     what_is_shown_goes_on_to_count_under_another_data_key,
     nothing_is_done_in_a_session_that_has_ended_meanwhile,
     of_tokens_that_are_made_together_no_more_are_made_than_there_is_room_for,
+    sign_ins_that_wait_for_a_code_do_not_pile_up,
     of_many_gateways_one_turns_an_unused_account_off,
     whoever_comes_back_in_time_is_not_turned_off,
     an_account_is_turned_off_with_its_entry_or_not_at_all,
@@ -94,6 +95,23 @@ async fn of_tokens_that_are_made_together_no_more_are_made_than_there_is_room_fo
     assert_eq!(made, 3);
     let held = store.sessions(&name("wang.lei")).await.unwrap();
     assert_eq!(held.iter().filter(|held| held.kind == SessionKind::Token).count(), 3);
+}
+
+async fn sign_ins_that_wait_for_a_code_do_not_pile_up(database: &Database) {
+    let store = with_factor(database).await;
+    let proofs = &proofs(&store, PASSWORD).await;
+    for number in 0..20 {
+        let pending = session(&format!("pending-{number:02}"), SessionKind::Pending);
+        let at = AT + Duration::SECOND * number;
+        store.begin_session(&pending, Grounds::Shown { proofs, factor: None }, at).await.unwrap();
+    }
+    let mut left = Vec::new();
+    for number in 0..20 {
+        if store.session(&digest(&format!("pending-{number:02}"))).await.unwrap().is_some() {
+            left.push(number);
+        }
+    }
+    assert_eq!(left, (4..20).collect::<Vec<_>>());
 }
 
 /// A request was let through as of a session; then an administrator ended it, say by resetting the password, because

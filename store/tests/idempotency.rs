@@ -26,6 +26,7 @@ on_both_databases! {
     a_run_that_is_over_holds_no_key,
     an_answer_is_kept_with_its_entry_or_neither_is,
     an_answer_that_is_kept_with_its_entry_is_sealed_and_says_where_the_entry_stands,
+    a_fingerprint_is_kept_under_a_code_and_known_under_any_data_key,
     claims_that_wait_together_are_written_together,
     who_goes_away_before_it_has_its_key_leaves_it_free,
     a_claim_whose_answer_was_lost_is_its_own,
@@ -203,6 +204,25 @@ async fn an_answer_is_kept_with_its_entry_or_neither_is(database: &Database) {
     let stored = log.entries(0, 10).await.unwrap();
     assert!(stored.iter().all(|stored| !String::from_utf8_lossy(&stored.entry).contains("lost")));
     writer.finish().await;
+}
+
+async fn a_fingerprint_is_kept_under_a_code_and_known_under_any_data_key(database: &Database) {
+    let store = database.create().await;
+    let keys = |newest| DataKeys::new((1..=newest).map(|n| DataKey::new(n, &[7; 32])).collect()).unwrap();
+    let held = |claimed| assert_eq!(claimed, Claimed::Running);
+    // From before there was a data key.
+    assert_eq!(store.claim_idempotency(&claim("old", "1"), AT).await.unwrap(), Claimed::Ours);
+    store.protection().unlock(keys(1));
+    held(store.claim_idempotency(&claim("old", "2"), AT).await.unwrap());
+    assert_eq!(store.claim_idempotency(&claim("new", "3"), AT).await.unwrap(), Claimed::Ours);
+    let mut raw = database.raw().await;
+    let hex = if database.is_sqlite() { "hex(fingerprint)" } else { "encode(fingerprint, 'hex')" };
+    let kept = raw.texts(&format!("SELECT {hex} FROM idempotency_keys ORDER BY key")).await;
+    assert_eq!(kept.iter().map(|kept| *kept == "07".repeat(32)).collect::<Vec<_>>(), [false, true]);
+    store.protection().unlock(keys(2));
+    held(store.claim_idempotency(&claim("new", "4"), AT).await.unwrap());
+    let other = Claim { fingerprint: [8; 32], ..claim("new", "5") };
+    assert_eq!(store.claim_idempotency(&other, AT).await.unwrap(), Claimed::Mismatch);
 }
 
 async fn an_answer_that_is_kept_with_its_entry_is_sealed_and_says_where_the_entry_stands(

@@ -12,7 +12,7 @@ use formats::{Certificate, Uscc};
 use store::{
     AuditEntry, AuditLog, AuditWriter, DataKey, DataKeys, Grantor, Mandate, MandateFormat, MandateOrder,
     MandateQuery, MandateRefusal, MandateState, MandateTerms, MandateUse, NewMandate, Store, StoreError,
-    WrappedKey, WrappingKey,
+    Terms, WrappedKey, WrappingKey,
 };
 use support::{Database, on_both_databases};
 use time::macros::datetime;
@@ -219,7 +219,15 @@ async fn of_two_changes_of_one_mandate_one_is_made_and_recorded(database: &Datab
     let prepare = |to| register.store.change_mandate(&mandate.id, to, "person:b", "because", AT);
     let (first, second) =
         (prepare(MandateState::Suspended).await.unwrap(), prepare(MandateState::Ended).await.unwrap());
-    register.log.append_mandate(entry("mandate.suspend"), first).await.unwrap();
+    let made = first.makes();
+    assert_eq!(register.store.mandate_change_on_record(&made).await.unwrap(), None);
+    let index = register.log.append_mandate(entry("mandate.suspend"), first).await.unwrap();
+    assert_eq!(register.store.mandate_change_on_record(&made).await.unwrap(), Some(index));
+    // Nor is one made that was decided on before.
+    let decided = Terms::from(AT).since(Some(mandate.version.into()));
+    let stale =
+        register.store.change_mandate(&mandate.id, MandateState::Ended, "person:b", "because", decided);
+    assert!(matches!(stale.await.unwrap_err(), StoreError::Changed { .. }));
     let late = register.log.append_mandate(entry("mandate.end"), second).await.unwrap_err();
     assert!(matches!(late, StoreError::NotAllowed { state: "changed", .. }), "{late:?}");
     assert_eq!(register.recorded().await, before + 1);

@@ -342,10 +342,10 @@ impl Change {
                 let revision = view.get("version").and_then(Value::as_i64);
                 Ok(Standing { view, revision, changed_at: None })
             }
-            // Likewise.
             Target::Mandate(mandate) => {
                 let view = mandates::view::view(gateway, mandate).await?;
-                Ok(Standing { view, revision: None, changed_at: None })
+                let revision = view.get("version").and_then(Value::as_i64);
+                Ok(Standing { view, revision, changed_at: None })
             }
         }
     }
@@ -521,7 +521,7 @@ impl Change {
             }
             Self::Mandate { mandate, step } => {
                 let act = MandateAct::Step { mandate: mandate.clone(), step: *step };
-                let order = MandateActOrder { act, reason, actor, request_id };
+                let order = MandateActOrder { act, reason, actor, request_id, since };
                 return mandates::act::carry_out(gateway, order).await.map(drop);
             }
             Self::CreateApp { app } => AppAct::Create((**app).clone()),

@@ -2,6 +2,7 @@
 
 mod anchor;
 mod archiving;
+mod doubt;
 mod proving;
 pub(crate) mod routes;
 mod witnessing;
@@ -24,6 +25,7 @@ use crate::trust::Fetcher;
 use archiving::Archiving;
 use witnessing::Witnessing;
 
+pub(crate) use doubt::look_for;
 pub(crate) use routes::{
     InclusionResponse, get_checkpoint, get_consistency, get_inclusion, list_entries, proof_of,
 };

@@ -198,6 +198,11 @@ impl Authenticated {
         }
     }
 
+    /// The app that asks, or what stands for a person or a user.
+    pub(crate) fn app_id(&self) -> &config::AppId {
+        &self.app.id
+    }
+
     /// Whether it is a user of this machine at the admin socket.
     pub(crate) fn is_local_user(&self) -> bool {
         matches!(self.who, Who::User(_))

@@ -7,12 +7,13 @@ use config::MandateNumber;
 use formats::chain::validate;
 use formats::{Certificate, Usage, Verdict, subject};
 use serde::{Deserialize, Serialize};
-use store::{AuditEntry, Mandate, MandateState, NewMandate, StoreError};
+use store::{AuditEntry, Mandate, MandateState, NewMandate, StoreError, Terms};
 use time::OffsetDateTime;
 use tracing::Instrument;
 
 use super::form::MandateDraft;
 use crate::apps::sm3_hex;
+use crate::audit;
 use crate::body::Faults;
 use crate::problem::Problem;
 use crate::protection::Devices;
@@ -111,6 +112,8 @@ pub(crate) struct MandateActOrder {
     /// As the audit log names people and apps.
     pub(crate) actor: String,
     pub(crate) request_id: String,
+    /// The version that was looked at last: only if nothing has changed since.
+    pub(crate) since: Option<i64>,
 }
 
 /// What came of it.
@@ -135,10 +138,17 @@ pub(crate) async fn carry_out(gateway: &Gateway, order: MandateActOrder) -> Resu
         let said = Said::default();
         record(&gateway, entry(&order, "intended", &said, OffsetDateTime::now_utc())).await?;
         let done = perform(&gateway, &order).await;
-        if let Err(problem) = &done {
+        // Of one whose record is in doubt nobody says that it was not done.
+        if let Err(problem) = done.as_ref()
+            && !problem.is_about_the_record()
+        {
             record(&gateway, entry(&order, problem.code(), &said, OffsetDateTime::now_utc())).await?;
         }
-        done
+        let (csr, audit_index) = done?;
+        // What was done stays done if it cannot be shown now.
+        let mandate = gateway.store.mandate(order.act.mandate()).await;
+        let mandate = mandate.map_err(|error| Problem::from_mandates(&error))?;
+        Ok(CarriedOut { mandate, csr, audit_index })
     };
     tokio::spawn(act.in_current_span()).await.map_err(|_| Problem::panicked())?
 }
@@ -152,9 +162,10 @@ struct Said {
     result: Option<String>,
 }
 
-async fn perform(gateway: &Gateway, order: &MandateActOrder) -> Result<CarriedOut, Problem> {
+/// Answers the certification request, PEM, where one was made, and where the act stands in the log.
+async fn perform(gateway: &Gateway, order: &MandateActOrder) -> Result<(Option<String>, u64), Problem> {
     let (store, at) = (&gateway.store, OffsetDateTime::now_utc());
-    let MandateActOrder { actor, reason, .. } = order;
+    let MandateActOrder { actor, reason, since, .. } = order;
     let refused = |error: StoreError| Problem::from_mandates(&error);
     let number = order.act.mandate();
     let (change, said) = match &order.act {
@@ -177,12 +188,19 @@ async fn perform(gateway: &Gateway, order: &MandateActOrder) -> Result<CarriedOu
                 judge_certificate(gateway, &mandate, &mandate.certificates, at).await?;
             }
             let said = Said { key: Some(mandate.key.to_string()), ..Said::default() };
-            (store.change_mandate(number, step.state(), actor, reason, at).await, said)
+            let terms = Terms::from(at).since(*since);
+            (store.change_mandate(number, step.state(), actor, reason, terms).await, said)
         }
     };
-    let entry = entry(order, "ok", &said, at);
-    let audit_index = gateway.audit.append_mandate(entry, change.map_err(refused)?).await.map_err(refused)?;
-    Ok(CarriedOut { mandate: store.mandate(number).await.map_err(refused)?, csr: None, audit_index })
+    let (entry, change) = (entry(order, "ok", &said, at), change.map_err(refused)?);
+    let makes = change.makes();
+    let audit_index = match gateway.audit.append_mandate(entry, change).await {
+        Err(StoreError::AuditUnavailable) => {
+            audit::look_for(|| store.mandate_change_on_record(&makes)).await?
+        }
+        recorded => recorded.map_err(refused)?,
+    };
+    Ok((None, audit_index))
 }
 
 /// Has a device make the key, if the number is free.
@@ -220,7 +238,7 @@ async fn request(
     order: &MandateActOrder,
     number: &MandateNumber,
     at: OffsetDateTime,
-) -> Result<CarriedOut, Problem> {
+) -> Result<(Option<String>, u64), Problem> {
     let mandate = gateway.store.mandate(number).await.map_err(|error| Problem::from_mandates(&error))?;
     draft(&mandate)?;
     let (name, uscc) = (escaped(&mandate.name), &mandate.enterprise);
@@ -233,7 +251,7 @@ async fn request(
         result: Some(made.sm3),
     };
     let audit_index = record(gateway, entry(order, "ok", &said, at)).await?;
-    Ok(CarriedOut { mandate, csr: Some(made.pem), audit_index })
+    Ok((Some(made.pem), audit_index))
 }
 
 /// Whether it is still a draft.

@@ -547,7 +547,8 @@ async fn done(
 }
 
 fn ordered(caller: &Authenticated, act: MandateAct, reason: String) -> MandateActOrder {
-    MandateActOrder { act, reason, actor: caller.actor(), request_id: crate::request_id::current() }
+    let request_id = crate::request_id::current();
+    MandateActOrder { act, reason, actor: caller.actor(), request_id, since: None }
 }
 
 /// The mandate, as the register has it now; what cannot be a number is the number of no mandate.

@@ -45,6 +45,7 @@ impl Problem {
             StoreError::NotAllowed { what: "mandate", .. } => {
                 Self::new(StatusCode::CONFLICT, "mandate_state", "Not in this state", error.to_string())
             }
+            StoreError::Changed { .. } => Self::changed_meanwhile(),
             StoreError::AuditUnavailable | StoreError::AuditTime => Self::record_unavailable(error),
             other => Self::database(other),
         }

@@ -2,22 +2,18 @@
 //! approval, comes before [`carry_out`].
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use config::SealNumber;
 use serde::{Deserialize, Serialize};
-use store::{AuditEntry, NewSeal, RegisteredSeal, SealState, SealVersion, StoreError, Terms};
+use store::{AuditEntry, NewSeal, RegisteredSeal, SealState, StoreError, Terms};
 use time::OffsetDateTime;
 use tracing::Instrument;
 
 use super::form::{SealBody, SealDraft};
 use crate::apps::sm3_hex;
+use crate::audit;
 use crate::problem::Problem;
 use crate::state::Gateway;
-
-/// How often, and how many times, it is looked for a change whose record did not answer: the log gives a batch ten seconds.
-const LOOK: Duration = Duration::from_millis(500);
-const LOOKS: u32 = 12;
 
 /// One act on a seal.
 #[derive(Clone, Serialize, Deserialize)]
@@ -143,25 +139,13 @@ async fn perform(gateway: &Gateway, order: &SealActOrder) -> Result<(SealNumber,
     let entry = entry(order, "ok", &made, at);
     let makes = change.makes();
     let audit_index = match gateway.audit.append_seal(entry, change).await {
-        Err(StoreError::AuditUnavailable) => in_doubt(gateway, makes).await?,
+        Err(StoreError::AuditUnavailable) => match &makes {
+            Some(makes) => audit::look_for(|| store.seal_change_on_record(makes)).await?,
+            None => return Err(Problem::record_unavailable(&StoreError::AuditUnavailable)),
+        },
         recorded => recorded.map_err(refused)?,
     };
     Ok((shown.clone(), audit_index))
-}
-
-/// Looks for a change whose record did not answer in time: it may have been made, or be made yet.
-async fn in_doubt(gateway: &Gateway, makes: Option<SealVersion>) -> Result<u64, Problem> {
-    let mut looks = tokio::time::interval(LOOK);
-    for _ in 0..LOOKS {
-        looks.tick().await;
-        let Some(makes) = &makes else { break };
-        match gateway.store.seal_change_on_record(makes).await {
-            Ok(Some(audit_index)) => return Ok(audit_index),
-            Ok(None) => {}
-            Err(error) => tracing::warn!(%error, "whether a seal was changed is not known yet"),
-        }
-    }
-    Err(Problem::record_unavailable(&StoreError::AuditUnavailable))
 }
 
 /// The seal as it is to be, read where there is time for it: a picture is decoded.

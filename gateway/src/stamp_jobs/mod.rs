@@ -8,19 +8,21 @@ pub(crate) mod uploads;
 pub(crate) mod view;
 mod work;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use store::{AuditEntry, Blobs, DocumentCounts, StampJob};
 use time::OffsetDateTime;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 
+use crate::admission::Admission;
 use crate::auth::{Authenticated, Scope};
 use crate::problem::Problem;
 use crate::state::Gateway;
 pub(crate) use sweep::sweep;
 pub(crate) use work::work;
 
-/// Uploads that are received at a time; one more is answered 503.
+/// Uploads that are received at a time, no app's all of them; one more is answered 503.
 const MOST_UPLOADING: usize = 32;
 
 /// What outlives reloads of the configuration.
@@ -28,7 +30,7 @@ pub(crate) struct StampJobs {
     pub(crate) blobs: Blobs,
     /// There is something to do.
     ordered: Notify,
-    uploading: Semaphore,
+    uploading: Arc<Admission>,
     pub(crate) figures: Figures,
 }
 
@@ -45,12 +47,7 @@ pub(crate) struct Figures {
 
 impl StampJobs {
     pub(crate) fn new(blobs: Blobs) -> Self {
-        Self {
-            blobs,
-            ordered: Notify::new(),
-            uploading: Semaphore::new(MOST_UPLOADING),
-            figures: Figures::default(),
-        }
+        Self { blobs, ordered: Notify::new(), uploading: Arc::default(), figures: Figures::default() }
     }
 }
 

@@ -29,8 +29,10 @@ use crate::state::Gateway;
 const WRITERS: usize = 8;
 /// Characters of a document's name.
 const LONGEST_NAME: usize = 200;
-/// Longer texts of defaults, such as pictures, are not read again with every document before its turn comes.
-const LONGEST_READ: usize = 1_000;
+/// Octets of the defaults as JSON, pictures apart: they are read anew with each document.
+const MOST_DEFAULTS: usize = 64 << 10;
+/// Octets of what one document's order says as JSON, the document itself apart: it may have a picture of its own.
+const MOST_ORDER: usize = 12 << 20;
 
 /// Up to 1,000 documents to be stamped.
 #[derive(Deserialize, ToSchema)]
@@ -142,6 +144,10 @@ impl StampJobRequest {
             return Err(Problem::faults(vec![Fault::new("documents", "batch_size", detail)]));
         }
         let slim = slim(&defaults);
+        if json_octets(&slim) > MOST_DEFAULTS {
+            let detail = format!("must have at most {MOST_DEFAULTS} octets as JSON beside pictures");
+            return Err(Problem::faults(vec![Fault::new("defaults", "invalid_value", detail)]));
+        }
         let read = documents.into_iter().zip(1..).map(|(document, n)| Read::of(&slim, document, n));
         Ok((read.collect(), defaults))
     }
@@ -226,6 +232,10 @@ impl Read {
             (Some(_), None) => return Err(not_text("document")),
             (None, Some(_)) => return Err(not_text("upload")),
         };
+        if json_octets(&order) > MOST_ORDER {
+            let detail = format!("must have at most {MOST_ORDER} octets as JSON beside its document");
+            return Err(fault("(document)", "invalid_value", detail));
+        }
         self.request = Some(parsed(merged(defaults, order.clone()))?);
         self.order = order;
         Ok(())
@@ -258,17 +268,19 @@ pub(super) fn request(
     })
 }
 
-/// Without texts that are long.
+/// Without pictures, which are not read again with every document before its turn comes.
 fn slim(defaults: &Map<String, Value>) -> Map<String, Value> {
-    fn value(of: &Value) -> Value {
-        match of {
-            Value::String(text) if text.len() > LONGEST_READ => Value::String(String::new()),
-            Value::Array(items) => items.iter().map(value).collect(),
-            Value::Object(members) => Value::Object(slim(members)),
-            other => other.clone(),
-        }
+    let mut slim = defaults.clone();
+    if let Some(Value::Object(appearance)) = slim.get_mut("appearance")
+        && let Some(Value::String(picture)) = appearance.get_mut("picture")
+    {
+        picture.clear();
     }
-    defaults.iter().map(|(name, member)| (name.clone(), value(member))).collect()
+    slim
+}
+
+fn json_octets(members: &Map<String, Value>) -> usize {
+    serde_json::to_vec(members).map_or(usize::MAX, |json| json.len())
 }
 
 /// Keeps what is to be stamped until it is.

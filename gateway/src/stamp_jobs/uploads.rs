@@ -14,7 +14,7 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
-use super::asking;
+use super::{MOST_UPLOADING, asking};
 use crate::auth::Authenticated;
 use crate::body::Patience;
 use crate::problem::{Problem, ProblemDocument};
@@ -67,7 +67,10 @@ pub(crate) async fn put_upload(
     if !MEDIA_TYPES.iter().any(|known| essence.eq_ignore_ascii_case(known)) {
         return Err(Problem::upload_media_type());
     }
-    let _place = gateway.stamp_jobs.uploading.try_acquire().map_err(|_| Problem::overloaded())?;
+    let place = gateway.stamp_jobs.uploading.arrive(MOST_UPLOADING, None).ok_or_else(Problem::overloaded)?;
+    if !place.claim(&app) {
+        return Err(Problem::share_exceeded());
+    }
     let room = room(&gateway);
     let used = gateway.store.upload_use(&app).await.map_err(|error| Problem::from_stamp_jobs(&error))?;
     let left = room.octets.saturating_sub(used.0);

@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
+use crate::admission::Place;
+use crate::auth::Authenticated;
+use crate::body::{self, Faults, Patience};
+use crate::judging::Spare;
+use crate::problem::Problem;
+use crate::state::Gateway;
 use axum::extract::{FromRequest, Request};
 use axum::http::Extensions;
 use formats::opened::{Kind, open};
 use serde::de::DeserializeOwned;
-use tokio::sync::OwnedSemaphorePermit;
-
-use crate::body::{self, Faults, Patience};
-use crate::problem::Problem;
-use crate::state::Gateway;
 
 /// Octets of a document that comes in a body.
 pub(crate) const MOST_OCTETS: usize = 16 << 20;
@@ -33,17 +34,24 @@ pub(crate) fn is_document(route: &str) -> bool {
 
 /// A document's place among those that are worked on, for as long as somebody has it.
 #[derive(Clone)]
-pub(crate) struct DocumentPlace(
-    #[allow(dead_code, reason = "it is held, not read")] Arc<OwnedSemaphorePermit>,
-);
+pub(crate) struct DocumentPlace(#[allow(dead_code, reason = "it is held, not read")] Arc<Held>);
+
+enum Held {
+    ByRequest(#[allow(dead_code, reason = "it is held, not read")] Place),
+    ByJob(#[allow(dead_code, reason = "it is held, not read")] Spare),
+}
 
 impl DocumentPlace {
-    /// The place that a request has, or a new one; there may be none left.
+    /// The place that a request has, or a new one; there may be none left, or none for its app.
     pub(crate) fn of(extensions: &mut Extensions, gateway: &Gateway) -> Result<Self, Problem> {
         if let Some(place) = extensions.get::<Self>() {
             return Ok(place.clone());
         }
-        let place = Self(Arc::new(gateway.judging.admit_document()?));
+        let place = gateway.judging.admit_document()?;
+        if extensions.get::<Authenticated>().is_some_and(|caller| !place.claim(caller.app_id())) {
+            return Err(Problem::share_exceeded());
+        }
+        let place = Self(Arc::new(Held::ByRequest(place)));
         extensions.insert(place.clone());
         Ok(place)
     }
@@ -52,7 +60,7 @@ impl DocumentPlace {
 impl DocumentPlace {
     /// A place that no request needs now.
     pub(crate) fn spare(gateway: &Gateway) -> Option<Self> {
-        gateway.judging.spare_document().map(|permit| Self(Arc::new(permit)))
+        gateway.judging.spare_document().map(|spare| Self(Arc::new(Held::ByJob(spare))))
     }
 }
 

@@ -20,6 +20,8 @@ use crate::{Store, StoreError, Terms};
 const SESSION: &str = "session";
 /// When a person was here last is written at most so often.
 const SEEN_EVERY: Duration = Duration::HOUR;
+/// Sign-ins of an account that wait for the second factor at a time.
+const MOST_PENDING: i64 = 16;
 
 words! {
     /// What a session is good for.
@@ -138,6 +140,9 @@ impl Store {
             let held = held.bind(name.as_str()).bind(session.kind.as_str()).bind(at.unix_timestamp());
             let held = counted(&held.fetch_one(&mut *transaction).await?)?;
             room.admit(SESSION, held, held)?;
+        }
+        if session.kind == SessionKind::Pending {
+            forget_pending(&mut transaction, name, at).await?;
         }
         SessionRow::new(session, at).insert(&mut transaction, protection).await?;
         transaction.commit().await?;
@@ -268,6 +273,25 @@ impl Store {
             .await?;
         Ok(removed.rows_affected())
     }
+}
+
+/// Leaves room for one more sign-in that waits for its second factor: whoever has the password alone fills nothing.
+async fn forget_pending(
+    connection: &mut Connection<'_>,
+    account: &AccountName,
+    at: OffsetDateTime,
+) -> Result<(), StoreError> {
+    query(
+        "DELETE FROM account_sessions WHERE account = $1 AND kind = 'pending' AND (expires_at <= $2 OR id NOT IN
+             (SELECT id FROM account_sessions WHERE account = $1 AND kind = 'pending'
+              ORDER BY created_at DESC, id LIMIT $3))",
+    )
+    .bind(account.as_str())
+    .bind(at.unix_timestamp())
+    .bind(MOST_PENDING - 1)
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// Within a transaction: the session that something is done in has not ended meanwhile. Nothing is judged of what is done
@@ -401,7 +425,9 @@ impl SessionRow {
         id: &str,
     ) -> Result<Self, StoreError> {
         let select = format!("SELECT {COLUMNS} FROM account_sessions WHERE account = $1 AND id = $2");
-        let row = query(AssertSqlSafe(select)).bind(account.as_str()).bind(id).fetch_optional(connection);
+        let possible = if id.contains('\0') { "" } else { id }; // no id is empty
+        let row =
+            query(AssertSqlSafe(select)).bind(account.as_str()).bind(possible).fetch_optional(connection);
         match row.await? {
             Some(row) => Self::judged(&row, protection),
             None => Err(StoreError::NotFound { what: SESSION, id: id.to_owned() }),

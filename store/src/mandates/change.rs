@@ -8,10 +8,12 @@ use formats::{Certificate, Uscc};
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
-use super::{Grantor, MANDATE, Mandate, MandateRow, MandateState, MandateTerms, find, grantor_of};
+use super::{
+    Grantor, MANDATE, Mandate, MandateEvent, MandateRow, MandateState, MandateTerms, find, grantor_of,
+};
 use crate::audit::LogId;
 use crate::database::{Connection, query};
-use crate::{Store, StoreError, WrappedKey, WrappingKey, wrapped_keys};
+use crate::{Store, StoreError, Terms, WrappedKey, WrappingKey, wrapped_keys};
 
 /// A mandate that is to be entered, with its key.
 #[derive(Debug, Clone)]
@@ -109,7 +111,7 @@ impl Store {
         reason: &str,
         at: OffsetDateTime,
     ) -> Result<MandateChange, StoreError> {
-        self.mandate_changed(id, (actor, reason, at), |mandate| {
+        self.mandate_changed(id, (actor, reason, at.into()), |mandate| {
             if mandate.state != MandateState::Draft {
                 return Err(StoreError::NotAllowed {
                     what: MANDATE,
@@ -127,16 +129,17 @@ impl Store {
     /// Prepares another state of a mandate. Ending it destroys its key.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`]; [`StoreError::NotAllowed`] as of [`Mandate::may_become`]; [`StoreError::Altered`].
+    /// [`StoreError::NotFound`]; [`StoreError::NotAllowed`] as of [`Mandate::may_become`]; [`StoreError::Changed`] when its
+    /// version is not the one that was decided on; [`StoreError::Altered`].
     pub async fn change_mandate(
         &self,
         id: &MandateNumber,
         to: MandateState,
         actor: &str,
         reason: &str,
-        at: OffsetDateTime,
+        terms: impl Into<Terms>,
     ) -> Result<MandateChange, StoreError> {
-        self.mandate_changed(id, (actor, reason, at), |mandate| {
+        self.mandate_changed(id, (actor, reason, terms.into()), |mandate| {
             mandate.may_become(to)?;
             mandate.state = to;
             Ok(())
@@ -147,12 +150,13 @@ impl Store {
     async fn mandate_changed(
         &self,
         id: &MandateNumber,
-        (actor, reason, at): (&str, &str, OffsetDateTime),
+        (actor, reason, terms): (&str, &str, Terms),
         change: impl FnOnce(&mut Mandate) -> Result<(), StoreError>,
     ) -> Result<MandateChange, StoreError> {
         let mut row = find(&mut *self.begin_read().await?, self.protection(), id).await?;
+        terms.hold_at(row.mandate.version.into(), MANDATE, id.as_str())?;
         change(&mut row.mandate)?;
-        let expected = row.revision;
+        let (expected, at) = (row.revision, terms.at);
         row.revision += 1;
         row.mandate.version += 1;
         reason.clone_into(&mut row.mandate.reason);
@@ -161,13 +165,51 @@ impl Store {
         Ok(MandateChange { row: self.mandate_coded(row)?, does: Does::Change(expected) })
     }
 
+    /// Where a change stands in the audit log; nothing as long as it is not made.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn mandate_change_on_record(&self, made: &MandateVersion) -> Result<Option<u64>, StoreError> {
+        let events = self.mandate_events(&made.id).await?;
+        let same = |event: &&MandateEvent| {
+            event.version == made.version
+                && event.actor == made.actor
+                && event.reason == made.reason
+                && event.at == made.at
+        };
+        Ok(events.iter().find(same).map(|event| event.audit_index))
+    }
+
     fn mandate_coded(&self, mut row: MandateRow) -> Result<MandateRow, StoreError> {
         row.code = self.protection().code(&row.image())?;
         Ok(row)
     }
 }
 
+/// One version of a mandate, by which it is told later whether a change was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MandateVersion {
+    id: MandateNumber,
+    version: u32,
+    actor: String,
+    reason: String,
+    at: OffsetDateTime,
+}
+
 impl MandateChange {
+    /// The version that it makes.
+    #[must_use]
+    pub fn makes(&self) -> MandateVersion {
+        let Mandate { id, version, actor, reason, changed_at, .. } = &self.row.mandate;
+        MandateVersion {
+            id: id.clone(),
+            version: *version,
+            actor: actor.clone(),
+            reason: reason.clone(),
+            at: *changed_at,
+        }
+    }
+
     /// What is said to whoever came too late with it.
     pub(crate) fn refused(&self) -> StoreError {
         let id = self.row.mandate.id.to_string();

@@ -149,28 +149,13 @@ impl Store {
         let was_lost = document.try_get::<&str, _>("state")? == "working";
         let lost = document.try_get::<i64, _>("lost")? + i64::from(was_lost);
         let app = found.app;
-        let opened =
-            self.protection().open(defaults_of(&format!("{job} {app}")), &sealed).and_then(|defaults| {
-                Ok((defaults, open_order(self.protection(), &job, n, &app, document.try_get("body")?)?))
-            });
         let failure = |code: &str, detail: &str| Failure { code: code.to_owned(), detail: detail.to_owned() };
-        let (defaults, order) = match opened {
-            Ok(_) if lost >= MOST_LOST => {
-                let detail = "a gateway was lost each time it was tried; nothing is on record as its stamp";
-                self.give_up(&mut transaction, &job, n, &failure("abandoned", detail)).await?;
-                transaction.commit().await?;
-                return Ok(None);
-            }
-            Ok(opened) => opened,
-            Err(StoreError::Altered { .. } | StoreError::Corrupt { .. }) => {
-                tracing::error!(job, n, "an order was altered outside the gateway; it is not carried out");
-                let failure = failure("data_altered", "what was ordered was altered outside the gateway");
-                self.give_up(&mut transaction, &job, n, &failure).await?;
-                transaction.commit().await?;
-                return Ok(None);
-            }
-            Err(error) => return Err(error),
-        };
+        if lost >= MOST_LOST {
+            let detail = "a gateway was lost each time it was tried; nothing is on record as its stamp";
+            self.give_up(&mut transaction, &job, n, &failure("abandoned", detail)).await?;
+            transaction.commit().await?;
+            return Ok(None);
+        }
         let claimed = query(
             "UPDATE stamp_job_documents SET state = 'working', holder = $3, due_at = $4, attempts = $5, lost = $6
              WHERE job = $1 AND n = $2 AND attempts = $5 - 1 AND state IN ('waiting', 'working')",
@@ -191,6 +176,23 @@ impl Store {
             .execute(&mut *transaction)
             .await?;
         transaction.commit().await?;
+        // Pictures in defaults are large: nobody who writes waits while they are opened.
+        let opened = self.protection().open(defaults_of(&format!("{job} {app}")), &sealed);
+        let opened = opened.and_then(|defaults| {
+            Ok((defaults, open_order(self.protection(), &job, n, &app, document.try_get("body")?)?))
+        });
+        let (defaults, order) = match opened {
+            Ok(opened) => opened,
+            Err(StoreError::Altered { .. } | StoreError::Corrupt { .. }) => {
+                tracing::error!(job, n, "an order was altered outside the gateway; it is not carried out");
+                let failure = failure("data_altered", "what was ordered was altered outside the gateway");
+                let mut transaction = self.begin_write().await?;
+                self.give_up(&mut transaction, &job, n, &failure).await?;
+                transaction.commit().await?;
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
         let narrow = |number: i64| u32::try_from(number).unwrap_or(u32::MAX);
         Ok(Some(ClaimedDocument {
             job,
