@@ -115,6 +115,21 @@ fn a_timestamp_in_a_field_that_is_seen_is_what_a_signature_there_is() {
             false => assert_objected(&report, "change_not_permitted"),
         }
     }
+    // What it looks like is what the signer saw: neither another look nor the same one drawn anew.
+    let shape = "/Type /XObject /Subtype /Form /BBox [0 0 595 842]";
+    let look = format!("{SOMEWHERE} /AP << /N 43 0 R >>");
+    let document = {
+        let first = base().stream(43, shape, b"(good)").table(ROOT);
+        let update = placeholder(Maker::update(&first), 30, &[30, 40], "", "");
+        by.fill(update.object(40, empty(&look)).table(ROOT))
+    };
+    let evil = |number, look: &str| {
+        let update = Maker::update(&document).object(40, empty(&format!("{look} /V 41 0 R")));
+        let update = update.object(41, value("/SubFilter /ETSI.RFC3161"));
+        by.judge(&by.fill(update.stream(number, shape, b"(evil)").table(ROOT)))
+    };
+    assert_objected(&evil(44, &look.replace("43", "44")), "field_changed");
+    assert_objected(&evil(43, &look), "content_changed");
     // Its widget may stand by itself.
     for (rectangle, permitted) in [(NOWHERE, true), (SOMEWHERE, false)] {
         let first =
@@ -137,29 +152,43 @@ fn new_widgets_of_an_empty_field_count_as_what_they_show() {
     let by = Signatory::p256();
     let first = base().table(ROOT);
     let field = |more: &str| format!("<< /T (second) /FT /Sig {more} >>");
-    for (level, rectangle, permitted) in [
-        (None, SOMEWHERE, true),
-        (Some(2), NOWHERE, true),
-        (Some(2), SOMEWHERE, false),
+    for (level, rectangle, unsigned, signed) in [
+        (None, SOMEWHERE, "field_added", ""),
+        (None, "/Rect [0 0 595 842] /F 2", "", ""),
+        (None, "/Rect [0 0 595 842] /F 2 /AP << /N 22 0 R >>", "field_added", ""),
+        (Some(2), NOWHERE, "", ""),
+        (Some(2), SOMEWHERE, "field_added", "change_not_permitted"),
         // What cannot be read as a rectangle may be one to others.
-        (Some(2), "/Rect [0 0 595]", false),
-        (Some(2), "/Rect 63 0 R", false),
-        (Some(3), SOMEWHERE, false),
+        (Some(2), "/Rect [0 0 595]", "field_added", "change_not_permitted"),
+        (Some(2), "/Rect 63 0 R", "field_added", "change_not_permitted"),
+        (Some(3), SOMEWHERE, "field_added", "change_not_permitted"),
     ] {
         let of_value = level.map(certified).unwrap_or_default();
         let update = placeholder(Maker::update(&first), 30, &[30, 40], &of_value, "");
         let update = update.object(3, page_object(" 30 0 R")).object(40, field(""));
         let document = by.fill(update.object(63, "[0 0 595 842]").table(ROOT));
         let widget = format!("<< /Type /Annot /Subtype /Widget /Parent 40 0 R /P 3 0 R {rectangle} >>");
-        let update = Maker::update(&document).object(40, field("/Kids [42 0 R]")).object(42, widget);
-        let report = by.judge(&update.object(3, page_object(" 30 0 R 42 0 R")).table(ROOT));
-        match permitted {
-            true => {
-                let changes = &report.signatures[0].changes;
-                assert!(changes.iter().all(|change| change.permitted), "{changes:?}");
-                assert_eq!(report.signatures[0].judgement.verdict, Verdict::Valid, "{report:#?}");
+        let update = |more: &str| {
+            let update = Maker::update(&document).object(40, field(&format!("/Kids [42 0 R] {more}")));
+            update.object(42, &widget).object(3, page_object(" 30 0 R 42 0 R"))
+        };
+        let with_value = update("/V 41 0 R").object(41, value("/SubFilter /ETSI.CAdES.detached"));
+        let stamped = update("/V 41 0 R").object(41, value("/SubFilter /ETSI.RFC3161"));
+        let stamped = by.judge(&by.fill(stamped.table(ROOT)));
+        if rectangle == SOMEWHERE {
+            assert_objected(&stamped, "field_added");
+        }
+        for (octets, objection) in
+            [(update("").table(ROOT), unsigned), (by.fill(with_value.table(ROOT)), signed)]
+        {
+            let report = by.judge(&octets);
+            if !objection.is_empty() {
+                assert_objected(&report, objection);
+                continue;
             }
-            false => assert_objected(&report, "change_not_permitted"),
+            let changes = &report.signatures[0].changes;
+            assert!(changes.iter().all(|change| change.permitted), "{changes:?}");
+            assert_eq!(report.signatures[0].judgement.verdict, Verdict::Valid, "{report:#?}");
         }
     }
 }

@@ -4,12 +4,12 @@
 
 use formats::cms::{Content, Family, SignedDataPlan, prepare};
 use formats::pdf::{Limits, PdfInput, PdfReport, verify};
-use formats::{Algorithm, Certificate, TrustStore};
+use formats::{Algorithm, Certificate, TrustStore, Verdict};
 use time::OffsetDateTime;
 use time::macros::datetime;
 
-use crate::pdf::{Maker, ROOT, fill, placeholder};
-use crate::pki::{Authority, Key, NOW, Plan, SIGNER_ID};
+use crate::pdf::{Maker, ROOT, base, fill, placeholder};
+use crate::pki::{Authority, Key, NOW, Plan, SIGNER_ID, codes};
 
 /// Who signs.
 pub(crate) struct Signatory {
@@ -68,4 +68,48 @@ impl Signatory {
 
 pub(crate) fn judge_at(pdf: &[u8], trust: &TrustStore, at: OffsetDateTime) -> PdfReport {
     verify(&PdfInput { pdf, limits: Limits::default(), signer_id: SIGNER_ID, trust, at })
+}
+
+/// A document with one good signature in field 30.
+pub(crate) struct Signed {
+    pub(crate) by: Signatory,
+    pub(crate) octets: Vec<u8>,
+}
+
+impl Signed {
+    pub(crate) fn new() -> Self {
+        Self::with("", "")
+    }
+
+    pub(crate) fn with(of_value: &str, of_field: &str) -> Self {
+        let by = Signatory::p256();
+        let first = base().table(ROOT);
+        let octets = by.fill(placeholder(Maker::update(&first), 30, &[30], of_value, of_field).table(ROOT));
+        let this = Self { by, octets };
+        let report = this.by.judge(&this.octets);
+        assert_eq!(report.judgement.verdict, Verdict::Valid, "{report:#?}");
+        this
+    }
+
+    pub(crate) fn update(&self) -> Maker {
+        Maker::update(&self.octets)
+    }
+
+    #[track_caller]
+    pub(crate) fn found(&self, octets: &[u8], code: &str) -> PdfReport {
+        let report = self.by.judge(octets);
+        assert_eq!(report.judgement.verdict, Verdict::Invalid, "{code}: {report:#?}");
+        assert!(report.judgement.has(code), "{code}: {:?}", codes(&report.judgement));
+        report
+    }
+
+    #[track_caller]
+    pub(crate) fn permitted(&self, octets: &[u8], change: &str) {
+        let report = self.by.judge(octets);
+        assert_eq!(report.judgement.verdict, Verdict::Valid, "{report:#?}");
+        let changes = &report.signatures[0].changes;
+        assert!(changes.iter().any(|found| found.code == change && found.permitted), "{changes:?}");
+        assert!(report.judgement.has("later_changes_permitted"));
+        assert!(!report.signatures[0].coverage.unwrap().whole_document);
+    }
 }

@@ -145,7 +145,8 @@ pub struct Claims {
 /// | note | `later_changes_permitted` `active_content` `validation_data_unreadable` |
 ///
 /// Later revisions may bring validation data, document timestamps and metadata to any document, fill in forms and add
-/// signatures unless it is certified otherwise or fields are locked (to a certified document only invisible ones), and change annotations where it is certified so.
+/// signatures unless it is certified otherwise or fields are locked (to a certified document only invisible ones), and
+/// change annotations where it is certified so. A new field that is seen must have a signature that is no timestamp.
 pub fn verify(input: &PdfInput<'_>) -> PdfReport {
     let mut report =
         PdfReport { judgement: Judgement::new(), readable: true, revisions: 0, signatures: Vec::new() };
