@@ -409,6 +409,12 @@ impl<'d, 'a> View<'d, 'a> {
         self.document.member(id, self.section())
     }
 
+    /// The object streams that any section up to here has members of.
+    pub(super) fn containers(&self) -> BTreeSet<u32> {
+        let sections = &self.document.sections[..=self.section()];
+        sections.iter().flat_map(|section| section.containers.iter().copied()).collect()
+    }
+
     /// The generation and place of an object number as the sections say, without reading it; none where it is free.
     pub(super) fn entry(&self, number: u32) -> Option<Entry> {
         self.document

@@ -2,7 +2,7 @@
 //!
 //! Nothing is repaired. A reader that repairs sees another document than one that does not.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Range;
 
 use lopdf::{Dictionary, Object, Stream};
@@ -32,6 +32,8 @@ pub(super) struct Section {
     pub(super) entries: BTreeMap<u32, Entry>,
     pub(super) trailer: Dictionary,
     pub(super) previous: Option<usize>,
+    /// Object streams that it has members of.
+    pub(super) containers: BTreeSet<u32>,
     /// The octets that it stands in, and those of a hybrid file's stream.
     pub(super) extents: Vec<Range<usize>>,
     pub(super) is_stream: bool,
@@ -110,7 +112,8 @@ impl SectionReader<'_> {
             if !seen.insert(offset) {
                 return Err(PdfError::malformed(TABLE, "the sections go round in a circle"));
             }
-            let section = self.section(offset)?;
+            let mut section = self.section(offset)?;
+            section.containers = containers(&section.entries);
             entries += section.entries.len();
             if entries > self.limits.objects {
                 return Err(PdfError::TooLarge { what: "objects", limit: self.limits.objects });
@@ -178,6 +181,7 @@ impl SectionReader<'_> {
             entries,
             previous: offset_in(&trailer, b"Prev")?,
             trailer,
+            containers: BTreeSet::new(),
             extents: std::iter::once(offset..end).collect(),
             is_stream: false,
             is_hybrid: false,
@@ -238,11 +242,20 @@ impl SectionReader<'_> {
             entries,
             trailer: stream.dict,
             previous: None,
+            containers: BTreeSet::new(),
             extents: vec![extent],
             is_stream: true,
             is_hybrid: false,
         })
     }
+}
+
+fn containers(entries: &BTreeMap<u32, Entry>) -> BTreeSet<u32> {
+    let containers = entries.values().filter_map(|entry| match entry {
+        Entry::Within { container, .. } => Some(*container),
+        Entry::Free | Entry::At { .. } => None,
+    });
+    containers.collect()
 }
 
 /// `nnnnnnnnnn ggggg n` or `f`.

@@ -281,7 +281,11 @@ impl Step<'_, '_> {
     /// Changed objects that nothing has explained: harmless only if nothing that must stay needs them. So are new ones,
     /// which the revision before may have referred to without having them.
     fn rest(&mut self, listed: &BTreeSet<u32>) -> Result<(), PdfError> {
-        let unexplained = |number: &&u32| self.changed.contains(*number) && !self.explained.contains(*number);
+        let containers = self.old.containers();
+        let unexplained = |number: &&u32| {
+            self.changed.contains(*number)
+                && (!self.explained.contains(*number) || containers.contains(*number))
+        };
         let left: Vec<u32> = listed.iter().filter(unexplained).copied().collect();
         let new = |number: &&u32| self.old.entry(**number).is_none() && self.new.entry(**number).is_some();
         let new: Vec<u32> = listed.iter().filter(new).copied().collect();
@@ -289,22 +293,24 @@ impl Step<'_, '_> {
             return Ok(());
         }
         let root = self.old.trailer().get(b"Root").unwrap_or(&Object::Null).clone();
-        let needed = closure(&self.old, &root, &self.skipped)?;
+        let mut needed = closure(&self.old, &root, &self.skipped)?;
+        // What is in an object stream is another as soon as the stream is, or what its Length is.
+        let containers = containers.into_iter().filter_map(|number| self.old.id(number));
+        let containers = Object::Array(containers.map(Object::Reference).collect());
+        needed.extend(closure(&self.old, &containers, &HashMap::new())?);
         for number in new.into_iter().filter(|number| needed.contains(number)) {
             let detail = format!("object {number}, which was referred to and not there");
             self.found("document_changed", Needs::Never, Some(number), detail);
         }
         for number in left {
-            if !needed.contains(&number) {
+            if !needed.contains(&number) && !self.is_container(number)? {
                 if let Some((code, needs, field)) = self.wholesale.get(&number).cloned() {
                     let detail = field.clone().unwrap_or_else(|| format!("object {number}"));
                     self.found_in(field.as_deref(), code, needs, Some(number), detail);
                     continue;
                 }
-                if !self.is_container(number)? {
-                    // Nothing showed it, and nothing does until something else changes.
-                    continue;
-                }
+                // Nothing showed it, and nothing does until something else changes.
+                continue;
             }
             let (code, what) = self.name(number)?;
             self.found(code, Needs::Never, Some(number), format!("{what} {number}"));
