@@ -34,6 +34,8 @@ pub struct Document<'a> {
     depth: Cell<u8>,
     /// What each object that was asked for refers to, by its entry and the section that has it.
     references: RefCell<References>,
+    /// Where objects begin that are known to end in the first revision that has them.
+    known_to_end: RefCell<HashSet<usize>>,
 }
 
 /// What objects refer to, by their entries and the sections that have them.
@@ -109,6 +111,7 @@ impl<'a> Document<'a> {
             containers: RefCell::default(),
             depth: Cell::new(0),
             references: RefCell::default(),
+            known_to_end: RefCell::default(),
         };
         if document.sections.iter().any(|section| section.trailer.has(b"Encrypt")) {
             return Err(PdfError::Encrypted);
@@ -148,15 +151,47 @@ impl<'a> Document<'a> {
         sections.iter().flat_map(|section| section.entries.keys().copied()).collect()
     }
 
-    /// An object that a revision or one before it says to stand behind the revision's end: whoever saved it could not
-    /// have known.
-    pub(super) fn beyond(&self, revision: usize) -> Option<u32> {
-        self.revisions[..=revision].iter().find_map(|revision| {
-            self.sections[revision.sections.clone()].iter().find_map(|section| {
-                let beyond = |entry: &Entry| matches!(entry, Entry::At { offset, .. } if *offset >= revision.octets.end);
-                section.entries.iter().find(|(_, entry)| beyond(entry)).map(|(number, _)| *number)
-            })
-        })
+    /// What a revision, or one before it, says to stand behind that one's end, or to reach behind it: whoever saved it
+    /// could not have known.
+    pub(super) fn beyond(&self, revision: usize) -> Result<Option<String>, PdfError> {
+        for (number, revision) in self.revisions[..=revision].iter().enumerate() {
+            let end = revision.octets.end;
+            if self.section_extents(number).any(|extent| extent.end > end) {
+                return Ok(Some(format!("the cross-reference section of revision {}", number + 1)));
+            }
+            for section in revision.sections.clone() {
+                for (object, entry) in &self.sections[section].entries {
+                    let Entry::At { offset, .. } = *entry else { continue };
+                    if offset >= end || !self.ends_in(revision, offset)? {
+                        return Ok(Some(format!("object {object}")));
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Does the object at this offset of a revision end in it?
+    fn ends_in(&self, revision: &Revision, offset: usize) -> Result<bool, PdfError> {
+        // Nothing comes behind the last one.
+        if self.revisions.last() == Some(revision) || self.known_to_end.borrow().contains(&offset) {
+            return Ok(true);
+        }
+        let octets = &self.octets[..revision.octets.end];
+        let lengths = |id| self.lengths(id, revision.sections.end - 1);
+        let ends = xref::ends_within(octets, offset, &self.limits, &self.budget, lengths)?;
+        if ends {
+            self.known_to_end.borrow_mut().insert(offset);
+        }
+        Ok(ends)
+    }
+
+    /// What the sections from this one on say a Length is.
+    fn lengths(&self, id: ObjectId, section: usize) -> Result<Vec<usize>, PdfError> {
+        self.budget.walk(self.sections.len() - section)?;
+        let later = (section + 1..self.sections.len())
+            .filter(|later| self.sections[*later].entries.contains_key(&id.0));
+        Ok(std::iter::once(section).chain(later).filter_map(|section| self.length(id, section)).collect())
     }
 
     /// The octets of a revision's sections.
@@ -174,6 +209,14 @@ impl<'a> Document<'a> {
         &self.limits
     }
 
+    /// What there is of the file as far as the object at `offset`, which `section` speaks of, may reach: to the end of
+    /// the section's revision. One that stands behind that is [`beyond`](Self::beyond) it.
+    fn octets_of(&self, section: usize, offset: usize) -> &'a [u8] {
+        let revision = self.revisions.iter().find(|revision| revision.sections.contains(&section));
+        let end = revision.map(|revision| revision.octets.end).filter(|end| offset < *end);
+        &self.octets[..end.unwrap_or(self.octets.len())]
+    }
+
     /// The entry of an object as the sections up to `section` have it, and the section that has it.
     fn entry(&self, number: u32, section: usize) -> Option<(usize, Entry)> {
         (0..=section).rev().find_map(|index| Some((index, *self.sections[index].entries.get(&number)?)))
@@ -184,11 +227,12 @@ impl<'a> Document<'a> {
         match self.entry(id.0, section) {
             None | Some((_, Entry::Free)) => Ok(None),
             Some((_, Entry::At { generation, .. })) if generation != id.1 => Ok(None),
-            Some((_, Entry::At { offset, generation })) => {
+            Some((defined, Entry::At { offset, generation })) => {
+                let octets = self.octets_of(defined, offset);
                 let expected = Some((id.0, generation));
                 let length = |id| self.length(id, section);
                 let (object, extent) =
-                    xref::indirect(self.octets, offset, expected, &self.limits, &self.budget, length)?;
+                    xref::indirect(octets, offset, expected, &self.limits, &self.budget, length)?;
                 Ok(Some((object, Place::File(extent))))
             }
             Some((_, Entry::Within { .. })) if id.1 != 0 => Ok(None),
@@ -241,14 +285,15 @@ impl<'a> Document<'a> {
         }
         let wrong =
             |reason: &str| PdfError::malformed("object stream", format!("object {container}: {reason}"));
-        let (_, Entry::At { offset, generation }) =
+        let (defined, Entry::At { offset, generation }) =
             self.entry(container, section).ok_or_else(|| wrong("it is missing"))?
         else {
             return Err(wrong("it is not in the file itself"));
         };
         let expected = Some((container, generation));
         let length = |id| self.length(id, section);
-        let (object, _) = xref::indirect(self.octets, offset, expected, &self.limits, &self.budget, length)?;
+        let octets = self.octets_of(defined, offset);
+        let (object, _) = xref::indirect(octets, offset, expected, &self.limits, &self.budget, length)?;
         let Object::Stream(stream) = object else { return Err(wrong("it is no stream")) };
         let members = Rc::new(self.read_members(&stream).map_err(|error| match error {
             PdfError::Malformed { reason, .. } => wrong(&reason),

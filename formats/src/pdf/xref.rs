@@ -359,13 +359,63 @@ pub(super) fn indirect(
     };
     let length = length.ok_or_else(|| wrong("its stream has no Length"))?;
     let end = data.checked_add(length).filter(|end| *end <= octets.len());
-    let end = end.ok_or_else(|| wrong("its stream reaches over the end of the file"))?;
+    let end = end.ok_or_else(|| wrong("its stream reaches over the end of its revision"))?;
     let mut lexer = Lexer::new(octets, end);
     let closed = lexer.keyword(b"endstream").and_then(|()| lexer.keyword(b"endobj"));
     closed.ok_or_else(|| wrong("its stream does not end where its Length says"))?;
     budget.copy(lexer.position - data)?;
     let extent = offset..lexer.position;
     Ok((Object::Stream(Stream::new(dictionary, octets[data..end].to_vec())), extent))
+}
+
+/// Does the indirect object at an offset end within `octets`, in the eyes of readers too that look for the end of a
+/// stream where its Length is wrong? What is no object ends nowhere else.
+pub(super) fn ends_within(
+    octets: &[u8],
+    offset: usize,
+    limits: &Limits,
+    budget: &Budget,
+    lengths: impl FnOnce((u32, u16)) -> Result<Vec<usize>, PdfError>,
+) -> Result<bool, PdfError> {
+    let mut lexer = Lexer::new(octets, offset);
+    let is_object = lexer.number().is_some() && lexer.number().is_some() && lexer.keyword(b"obj").is_some();
+    let start = lexer.position;
+    if !is_object {
+        budget.scan(start.saturating_sub(offset))?;
+        return Ok(true);
+    }
+    let found = lexer.value(&[b"endobj", b"stream"], limits.nesting);
+    budget.scan(lexer.position.saturating_sub(offset))?;
+    let Some((end, keyword)) = found else { return Ok(false) };
+    if keyword == b"endobj" {
+        return Ok(true);
+    }
+    let data = lexer.position;
+    budget.parse(end - start)?;
+    let lengths = match lexical::value(&octets[start..end]) {
+        Ok(Object::Dictionary(dictionary)) => match dictionary.get(b"Length") {
+            Ok(Object::Reference(id)) => lengths(*id)?,
+            Ok(value) => {
+                value.as_i64().ok().and_then(|length| usize::try_from(length).ok()).into_iter().collect()
+            }
+            Err(_) => Vec::new(),
+        },
+        _ => Vec::new(),
+    };
+    let data = match octets.get(data..) {
+        Some([b'\r', b'\n', ..]) => data + 2,
+        Some([b'\n', ..]) => data + 1,
+        _ => data,
+    };
+    if lengths.iter().any(|length| *length > octets.len() - data) {
+        return Ok(false);
+    }
+    let closes = |length: &usize| Lexer::new(octets, data + length).keyword(b"endstream").is_some();
+    if !lengths.is_empty() && lengths.iter().all(closes) {
+        return Ok(true);
+    }
+    budget.copy(octets.len() - data)?;
+    Ok(octets[data..].windows(9).any(|word| word == b"endstream"))
 }
 
 /// A stream's data without its filters.

@@ -326,11 +326,18 @@ impl Judge<'_, '_, '_> {
             judgement.invalid("signature_misplaced", detail);
             return false;
         }
-        if let Some(number) = self.document.beyond(revision) {
-            let detail = format!("object {number} of a signed revision stands behind it");
-            judgement.invalid("object_misplaced", detail);
+        match self.document.beyond(revision) {
+            Ok(None) => true,
+            Ok(Some(what)) => {
+                let detail = format!("{what} of a signed revision stands or reaches behind it");
+                judgement.invalid("object_misplaced", detail);
+                false
+            }
+            Err(error) => {
+                object(judgement, &error);
+                false
+            }
         }
-        true
     }
 
     /// Judges a signature whose place is known.
