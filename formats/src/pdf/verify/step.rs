@@ -240,7 +240,11 @@ impl Step<'_, '_> {
     }
 
     fn annotation_lists(&mut self, page: ObjectId, old: &[Object], new: &[Object]) -> Result<(), PdfError> {
-        for value in old.iter().filter(|value| !new.contains(value)) {
+        // Those that are no objects of their own are told apart by their order.
+        let same = direct_in(old).zip(direct_in(new)).take_while(|(old, new)| old == new).count();
+        let (before, now) = (references_in(old), references_in(new));
+        let gone = old.iter().filter(|value| value.as_reference().is_ok_and(|id| !now.contains(&id)));
+        for value in gone.chain(direct_in(old).skip(same)) {
             let widget =
                 matches!(self.old.resolve(value)?, Object::Dictionary(annotation) if is_widget(&annotation));
             let (code, needs) = match widget {
@@ -249,7 +253,8 @@ impl Step<'_, '_> {
             };
             self.found(code, needs, Some(page.0), "an annotation was taken from a page");
         }
-        for value in new.iter().filter(|value| !old.contains(value)) {
+        let come = new.iter().filter(|value| value.as_reference().is_ok_and(|id| !before.contains(&id)));
+        for value in come.chain(direct_in(new).skip(same)) {
             let id = value.as_reference().ok();
             if id.is_some_and(|id| self.added_widgets.contains(&id)) {
                 continue;
@@ -370,6 +375,14 @@ pub(super) fn changed_keys(old: &Dictionary, new: &Dictionary) -> Vec<Vec<u8>> {
         old.iter().filter(|(key, value)| new.get(key).ok() != Some(*value)).map(|(key, _)| key.clone());
     let come = new.iter().filter(|(key, _)| !old.has(key)).map(|(key, _)| key.clone());
     gone.chain(come).collect()
+}
+
+fn references_in(array: &[Object]) -> HashSet<ObjectId> {
+    array.iter().filter_map(|value| value.as_reference().ok()).collect()
+}
+
+fn direct_in(array: &[Object]) -> impl Iterator<Item = &Object> {
+    array.iter().filter(|value| value.as_reference().is_err())
 }
 
 fn is_widget(annotation: &Dictionary) -> bool {
