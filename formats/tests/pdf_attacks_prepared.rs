@@ -88,3 +88,112 @@ fn the_length_of_an_object_stream() {
     let update = signed.update().object(201, short.to_string()).xref_stream(204, ROOT);
     signed.found(&update, "document_changed");
 }
+
+/// What a signed document is prepared as: its last object is a content stream whose Length leads over the signature and
+/// the end of the revision to where the update has the end of a stream.
+fn reaching(length: impl Fn(usize) -> String, more: impl Fn(Maker) -> Maker) -> (Signed, Vec<u8>, usize) {
+    // Where the update will have its hidden octets.
+    let end = 60_000;
+    let mut start = 0;
+    let mut signed = None;
+    for _ in 0..2 {
+        let by = Signatory::p256();
+        let document = more(placeholder(Maker::update(&base().table(ROOT)), 30, &[30], "", ""));
+        let offset = document.octets.len();
+        let head = format!("4 0 obj\n<< /Length {} >>\nstream\n", length(end - start));
+        start = offset + head.len();
+        let content = format!("{head}BT /F1 24 Tf 72 720 Td (Hello) Tj ET\n");
+        let document = document.raw(content.as_bytes()).entry(4, Entry::At(offset)).table(ROOT);
+        signed = Some(Signed { octets: by.fill(document), by });
+    }
+    let signed = signed.unwrap();
+    let hidden = b"(Evil) Tj\nendstream\nendobj\n".to_vec();
+    let place = end - b"(Evil) Tj".len();
+    (signed, hidden, place)
+}
+
+#[test]
+fn a_stream_of_the_signed_revision_that_reaches_into_the_update() {
+    let reach = |signed: &Signed, hidden: &[u8], place: usize, number: u32, text: &dyn Fn(&str) -> String| {
+        // A string whose octets hold what ends the stream: to the section it is one object.
+        let update = signed.update();
+        let (before, after) = text("\0").split_once('\0').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+        let offset = update.octets.len();
+        let head = format!("{number} 0 obj\n{before}(");
+        let padding = vec![b' '; place - offset - head.len()];
+        let octets = [head.as_bytes(), &padding, hidden, format!("){after}\nendobj\n").as_bytes()].concat();
+        update.raw(&octets).entry(number, Entry::At(offset)).table(ROOT)
+    };
+    let filled = |value: &str| text_field(value);
+    let unused = |value: &str| value.to_owned();
+    for text in [&filled as &dyn Fn(&str) -> String, &unused] {
+        let number = if text("(x)").contains("town") { 21 } else { 90 };
+        let plain: &dyn Fn(Maker) -> Maker = &|maker| maker;
+        let behind: &dyn Fn(Maker) -> Maker = &|maker| maker.object(25, "54321");
+        let direct: &dyn Fn(usize) -> String = &|length| format!("{length:05}");
+        for (length, more) in [(direct, plain), (&|_| "25 0 R".to_owned(), behind)] {
+            let (signed, hidden, place) = reaching(length, more);
+            let update = reach(&signed, &hidden, place, number, text);
+            let report = signed.by.judge(&update);
+            assert_eq!(report.judgement.verdict, Verdict::Invalid, "{report:#?}");
+            assert!(report.judgement.has("object_misplaced"), "{report:#?}");
+        }
+    }
+}
+
+#[test]
+fn a_stream_without_an_end_in_the_signed_revision() {
+    // Readers that find no end where the Length says look for the next one.
+    let (signed, ..) = reaching(|_| "00012".to_owned(), |maker| maker);
+    let value = "(Evil) Tj\nendstream\nendobj\n";
+    let filled = signed.update().object(21, text_field(&format!("({value})")));
+    signed.found(&filled.table(ROOT), "object_misplaced");
+}
+
+#[test]
+fn a_hybrid_table_whose_stream_stands_in_the_update() {
+    let by = Signatory::p256();
+    let place = 60_000;
+    let document = placeholder(Maker::update(&base().table(ROOT)), 30, &[30], "", "");
+    let document = by.fill(document.table(&format!("/XRefStm {place} {ROOT}")));
+    // Readers that know no streams see the page as it is, others another one.
+    let update = Maker::update(&document);
+    let padding = vec![b' '; place - update.octets.len()];
+    let evil = update.octets.len() + padding.len();
+    let rows = [&[1][..], &u32::try_from(0).unwrap().to_be_bytes(), &[0, 0]].concat();
+    let stream = "/Type /XRef /W [1 4 2] /Index [80 1] /Size 100";
+    let update = update.raw(&padding).stream(90, stream, &rows);
+    assert_eq!(evil, place);
+    let report = by.judge(&update.table(ROOT));
+    assert_eq!(report.judgement.verdict, Verdict::Invalid, "{report:#?}");
+    assert!(report.judgement.has("object_misplaced"), "{report:#?}");
+}
+
+#[test]
+fn what_an_honest_document_has_wrong_is_no_reach() {
+    // A stream with a wrong Length that nothing needs, and an entry at which no object stands.
+    let by = Signatory::p256();
+    let document = placeholder(Maker::update(&base().table(ROOT)), 30, &[30], "", "");
+    let offset = document.octets.len();
+    let document = document.raw(b"70 0 obj\n<< /Length 3 >>\nstream\n(unused)\nendstream\nendobj\n");
+    let document = document.entry(70, Entry::At(offset)).entry(71, Entry::At(offset + 40));
+    let signed = Signed { octets: by.fill(document.table(ROOT)), by };
+    signed.permitted(&signed.update().object(21, text_field("(Shanghai)")).table(ROOT), "form_filled");
+}
+
+#[test]
+fn annotations_that_are_no_objects_of_their_own() {
+    let note = |text: &str| format!("<< /Type /Annot /Subtype /Text /Rect [0 0 9 9] /Contents ({text}) >>");
+    let page = |more: &str| page_object(&format!(" {} {more} 30 0 R", note("one")));
+    let by = Signatory::p256();
+    let document = placeholder(Maker::update(&base().table(ROOT)), 30, &[30], "", "");
+    let signed = Signed { octets: by.fill(document.object(3, page(&note("two"))).table(ROOT)), by };
+    let with = |page: String| {
+        let update = placeholder(signed.update(), 40, &[30, 40], "", "").object(3, page);
+        signed.by.fill(update.table(ROOT))
+    };
+    signed.permitted(&with(page(&note("two")).replace("30 0 R]", "30 0 R 40 0 R]")), "signature_added");
+    for evil in [note("three"), String::new(), note("two") + &note("three")] {
+        signed.found(&with(page(&evil).replace("30 0 R]", "30 0 R 40 0 R]")), "change_not_permitted");
+    }
+}
