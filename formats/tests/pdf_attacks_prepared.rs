@@ -9,7 +9,7 @@ mod pki;
 mod signed;
 
 use formats::Verdict;
-use pdf::{Entry, Maker, ROOT, base, form, page_object, placeholder, text_field};
+use pdf::{Entry, Maker, ROOT, base, field, form, page_object, placeholder, text_field};
 use signed::{Signatory, Signed};
 
 const SHAPE: &str = "/Type /XObject /Subtype /Form /BBox [0 0 595 842]";
@@ -196,4 +196,94 @@ fn annotations_that_are_no_objects_of_their_own() {
     for evil in [note("three"), String::new(), note("two") + &note("three")] {
         signed.found(&with(page(&evil).replace("30 0 R]", "30 0 R 40 0 R]")), "change_not_permitted");
     }
+}
+
+/// A document in whose form is what the page draws.
+fn form_of(fields: &str, page: &str, more: impl Fn(Maker) -> Maker) -> Signed {
+    let by = Signatory::p256();
+    let document = placeholder(Maker::update(&base().table(ROOT)), 30, &[30], "", "");
+    let document = document.object(20, format!("<< /Fields {fields} /SigFlags 3 >>")).object(3, page);
+    let document = more(document.stream(60, SHAPE, b"(Good) Tj"));
+    let signed = Signed { octets: by.fill(document.table(ROOT)), by };
+    assert_eq!(signed.by.judge(&signed.octets).judgement.verdict, Verdict::Valid);
+    signed
+}
+
+#[test]
+fn fields_forms_and_catalogs_that_the_page_draws() {
+    let page =
+        |number: u32| page_object(" 30 0 R").replace("/Font <<", &format!("/XObject {number} 0 R /Font <<"));
+    let all = "[21 0 R 30 0 R 9 0 R]";
+    for (what, key) in [
+        ("", "V"),
+        ("/FT /Tx /T (a)", "V"),
+        ("/FT /Tx /T (a)", "AP"),
+        ("/FT /Ch /T (a)", "DA"),
+        ("/FT /Tx /T (a)", "I"),
+        ("/FT /Btn /T (a)", "V"),
+    ] {
+        let resources = |number: u32| format!("<< {what} /{key} {number} 0 R >>");
+        let signed = form_of(all, &page(9), |maker| maker.object(9, resources(60)));
+        let update = signed.update().stream(61, SHAPE, b"(Evil) Tj").object(9, resources(61));
+        let report = signed.by.judge(&update.table(ROOT));
+        assert_eq!(report.judgement.verdict, Verdict::Invalid, "{what} {key}: {report:#?}");
+        // The same object, and what it names drawn anew.
+        let update = signed.update().stream(60, SHAPE, b"(Evil) Tj").table(ROOT);
+        signed.found(&update, "content_changed");
+    }
+    // A widget of a field, and an annotation that a certification lets change.
+    let kid = |number: u32| format!("<< /Type /Annot /Subtype /Widget /Parent 8 0 R /AP {number} 0 R >>");
+    let signed = form_of("[21 0 R 30 0 R 8 0 R]", &page(9), |maker| {
+        maker.object(8, "<< /FT /Tx /T (a) /Kids [9 0 R] >>").object(9, kid(60))
+    });
+    let update = signed.update().stream(61, SHAPE, b"(Evil) Tj").object(9, kid(61)).table(ROOT);
+    signed.found(&update, "document_changed");
+    // The form and the catalog.
+    let form = |number: u32| format!("<< /Fields [21 0 R 30 0 R] /SigFlags 3 /DA {number} 0 R >>");
+    let signed = form_of("[]", &page(20), |maker| maker.object(20, form(60)));
+    let update = signed.update().stream(61, SHAPE, b"(Evil) Tj").object(20, form(61)).table(ROOT);
+    signed.found(&update, "document_changed");
+    let catalog =
+        |number: u32| format!("<< /Type /Catalog /Pages 2 0 R /AcroForm 20 0 R /Version {number} 0 R >>");
+    let signed = form_of("[21 0 R 30 0 R]", &page(1), |maker| maker.object(1, catalog(60)));
+    let update = signed.update().stream(61, SHAPE, b"(Evil) Tj").object(1, catalog(61)).table(ROOT);
+    signed.found(&update, "document_changed");
+}
+
+#[test]
+fn an_annotation_that_the_page_draws() {
+    let by = Signatory::p256();
+    let level = "/Reference [ << /TransformMethod /DocMDP /TransformParams << /P 3 >> >> ]";
+    let page = page_object(" 30 0 R").replace("/Font <<", "/XObject 23 0 R /Font <<");
+    let link = |number: u32| format!("<< /Type /Annot /Subtype /Link /Rect [0 0 9 9] /X {number} 0 R >>");
+    let document = placeholder(Maker::update(&base().table(ROOT)), 30, &[30], level, "").object(3, page);
+    let document = document.stream(60, SHAPE, b"(Good) Tj").object(23, link(60));
+    let signed = Signed { octets: by.fill(document.table(ROOT)), by };
+    let update = signed.update().stream(61, SHAPE, b"(Evil) Tj").object(23, link(61)).table(ROOT);
+    signed.found(&update, "document_changed");
+}
+
+#[test]
+fn a_list_of_fields_that_is_a_list_of_pages() {
+    let by = Signatory::p256();
+    let document = placeholder(Maker::update(&base().table(ROOT)), 30, &[30], "", "");
+    let document = document.object(2, "<< /Type /Pages /Kids 50 0 R /Count 1 >>").object(50, "[3 0 R]");
+    let document = document.object(20, "<< /Fields 51 0 R /SigFlags 3 >>").object(51, "[30 0 R 3 0 R]");
+    let signed = Signed { octets: by.fill(document.table(ROOT)), by };
+    // The lists are two, and the page is a field.
+    let renamed = page_object(" 30 0 R").replace("/Type /Page", "/Type /Template");
+    signed.found(&signed.update().object(3, renamed).table(ROOT), "field_changed");
+    // They are one, and a new field is a page.
+    let by = Signatory::p256();
+    let field = field(30, "").replace("/Subtype", "/MediaBox [0 0 595 842] /Subtype");
+    let document = placeholder(Maker::update(&base().table(ROOT)), 30, &[30], "", "").object(30, field);
+    let document =
+        document.object(2, "<< /Type /Pages /Kids 50 0 R /Count 2 >>").object(50, "[3 0 R 30 0 R]");
+    let document = document.object(20, "<< /Fields 50 0 R /SigFlags 3 >>");
+    let signed = Signed { octets: by.fill(document.table(ROOT)), by };
+    assert_eq!(signed.by.judge(&signed.octets).judgement.verdict, Verdict::Valid);
+    let update = signed.update().stream(60, "", b"BT (Evil) Tj ET");
+    let page = "<< /FT /Sig /T (x) /Contents 60 0 R /MediaBox [0 0 595 842] >>";
+    let update = update.object(90, page).object(50, "[3 0 R 30 0 R 90 0 R]").table(ROOT);
+    signed.found(&update, "document_changed");
 }

@@ -4,6 +4,8 @@
 //! the sections (about 50 octets each), the object streams that were asked for (up to [`Limits::streams`]), and the
 //! one object at hand; to judge signatures also what each object refers to.
 
+mod references;
+
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Range;
@@ -15,6 +17,9 @@ use super::PdfError;
 use super::lexical::{self, Lexer, is_white_space};
 use super::limits::{Budget, Limits};
 use super::xref::{self, Entry, Section, SectionReader};
+use references::Shown;
+
+pub(super) use references::references;
 
 /// Streams whose Length is in an object stream whose Length is…: files have one such level.
 const DEEPEST_LENGTH: u8 = 4;
@@ -34,6 +39,8 @@ pub struct Document<'a> {
     depth: Cell<u8>,
     /// What each object that was asked for refers to, by its entry and the section that has it.
     references: RefCell<References>,
+    /// What pages, their annotations and the lists of these show, likewise.
+    shown: RefCell<HashMap<(Entry, usize, bool), Rc<Shown>>>,
     /// Where objects begin that are known to end in the first revision that has them.
     known_to_end: RefCell<HashSet<usize>>,
 }
@@ -111,6 +118,7 @@ impl<'a> Document<'a> {
             containers: RefCell::default(),
             depth: Cell::new(0),
             references: RefCell::default(),
+            shown: RefCell::default(),
             known_to_end: RefCell::default(),
         };
         if document.sections.iter().any(|section| section.trailer.has(b"Encrypt")) {
@@ -483,21 +491,6 @@ impl<'d, 'a> View<'d, 'a> {
         Err(PdfError::malformed("PDF object", "references refer to references"))
     }
 
-    /// What an object refers to itself. It is read once however many revisions have it.
-    pub(super) fn references(&self, id: ObjectId) -> Result<Rc<[ObjectId]>, PdfError> {
-        let document = self.document;
-        document.budget.walk(self.section() + 1)?;
-        let Some((section, entry)) = document.entry(id.0, self.section()) else { return Ok(Rc::default()) };
-        if let Some(known) = document.references.borrow().get(&(entry, section)) {
-            return Ok(Rc::clone(known));
-        }
-        let mut found = Vec::new();
-        references(&self.object(id)?, &[], &mut found);
-        let found: Rc<[ObjectId]> = found.into();
-        document.references.borrow_mut().insert((entry, section), Rc::clone(&found));
-        Ok(found)
-    }
-
     /// What a dictionary has under `key`; none where that is absent or null.
     ///
     /// # Errors
@@ -622,22 +615,6 @@ pub(super) fn value_of(object: &[u8], nesting: usize) -> Option<&[u8]> {
     let start = lexer.position;
     let (end, _) = lexer.value(&[b"endobj", b"stream"], nesting)?;
     Some(&object[start..end])
-}
-
-/// What a value refers to itself, some keys of its dictionary apart.
-pub(super) fn references(value: &Object, skipped: &[&[u8]], found: &mut Vec<ObjectId>) {
-    let members = |dictionary: &Dictionary, found: &mut Vec<ObjectId>| {
-        for (_, value) in dictionary.iter().filter(|(key, _)| !skipped.contains(&key.as_slice())) {
-            references(value, &[], found);
-        }
-    };
-    match value {
-        Object::Reference(id) => found.push(*id),
-        Object::Array(array) => array.iter().for_each(|value| references(value, &[], found)),
-        Object::Dictionary(dictionary) => members(dictionary, found),
-        Object::Stream(stream) => members(&stream.dict, found),
-        _ => {}
-    }
 }
 
 /// Nothing but white space.

@@ -3,6 +3,7 @@
 use lopdf::{Dictionary, Object, decode_text_string};
 
 use super::super::PdfError;
+use super::super::document::references;
 use super::change::Needs;
 use super::step::{Step, changed_keys, text};
 
@@ -22,7 +23,7 @@ enum Kind {
     Text,
     /// A check box or radio button: what it looks like in each of its states is settled.
     Check,
-    /// It has fields below it, or is a button that has no value.
+    /// It has fields below it, is a button that has no value, or is no field of any known type.
     Fixed,
 }
 
@@ -62,6 +63,8 @@ impl Step<'_, '_> {
                 self.explain(&fields.clone());
             }
         }
+        // Fonts that readers draw the values of fields with.
+        references(old.get(b"DR").unwrap_or(&Object::Null), &[], &mut self.drawn_from);
         for key in changed_keys(&old, &new) {
             let detail = format!("the form's {}", text(&key));
             match &*key {
@@ -159,7 +162,8 @@ impl Step<'_, '_> {
             _ if has_fields => Kind::Fixed,
             (Some(b"Btn"), _) if self.is_push_button(&old)? => Kind::Fixed,
             (Some(b"Btn"), _) => Kind::Check,
-            _ => Kind::Text,
+            (Some(b"Tx" | b"Ch"), _) => Kind::Text,
+            _ => Kind::Fixed,
         };
         self.explain(value);
         let filled = self.filling(kind, &new)?;
