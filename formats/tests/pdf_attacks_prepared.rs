@@ -287,3 +287,34 @@ fn a_list_of_fields_that_is_a_list_of_pages() {
     let update = update.object(90, page).object(50, "[3 0 R 30 0 R 90 0 R]").table(ROOT);
     signed.found(&update, "document_changed");
 }
+
+#[test]
+fn an_object_stream_whose_filter_is_said_elsewhere() {
+    // Read raw it is one page, without its filter another.
+    let page = page_object(" 30 0 R");
+    let content = format!("3 0 {page}");
+    let hex = hex::encode(content.replace("/Contents 4 0 R", "/Contents 60 0 R")) + ">";
+    let members = "/Type /ObjStm /N 1 /First 4";
+    for (filter, data, readable) in [
+        ("", content.as_str(), true),
+        ("/Filter null /DecodeParms [null]", &content, true),
+        ("/Filter /ASCIIHexDecode", &hex, true),
+        ("/Filter [/ASCIIHexDecode] /DecodeParms [null]", &hex, true),
+        ("/Filter 61 0 R", &content, false),
+        ("/Filter [61 0 R]", &content, false),
+        ("/Filter (ASCIIHexDecode)", &content, false),
+        ("/Filter /ASCIIHexDecode /DecodeParms 62 0 R", &hex, false),
+        ("/Filter /ASCIIHexDecode /DecodeParms << /Predictor 62 0 R >>", &hex, false),
+    ] {
+        let document = base().object(61, "/ASCIIHexDecode").object(62, "null").stream(60, "", b"(Evil) Tj");
+        let document = document.stream(70, &format!("{members} {filter}"), data.as_bytes());
+        let octets = document.entry(3, Entry::Within(70, 0)).xref_stream(71, ROOT);
+        let opened = formats::pdf::Document::open(&octets).unwrap();
+        assert_eq!(opened.latest().object((3, 0)).is_ok(), readable, "{filter}");
+    }
+    // Other streams may say it elsewhere.
+    let octets = base().object(61, "/ASCIIHexDecode").stream(60, "/Filter 61 0 R", b"4142>").table(ROOT);
+    let opened = formats::pdf::Document::open(&octets).unwrap();
+    let stream = opened.latest().object((60, 0)).unwrap();
+    assert_eq!(opened.latest().content(stream.as_stream().unwrap()).unwrap(), b"AB");
+}

@@ -529,7 +529,38 @@ impl<'d, 'a> View<'d, 'a> {
     /// # Errors
     /// The filters cannot be undone, or within the limits not.
     pub fn content(&self, stream: &Stream) -> Result<Vec<u8>, PdfError> {
-        xref::inflate(stream, &self.document.limits, &self.document.budget)
+        let Document { limits, budget, .. } = self.document;
+        let mut settled = None;
+        for key in [b"Filter".as_slice(), b"DecodeParms"] {
+            let Ok(value) = stream.dict.get(key) else { continue };
+            let mut found = Vec::new();
+            references(value, &[], &mut found);
+            if !found.is_empty() {
+                let value = self.settled(value, 0)?;
+                settled.get_or_insert_with(|| stream.clone()).dict.set(key, value);
+            }
+        }
+        xref::inflate(settled.as_ref().unwrap_or(stream), limits, budget)
+    }
+
+    /// The value with what it refers to in place of references, as far as filters and their parameters go.
+    fn settled(&self, value: &Object, depth: u8) -> Result<Object, PdfError> {
+        const DEEPEST: u8 = 2; // an array of dictionaries of values
+        Ok(match self.resolve(value)? {
+            Object::Array(values) if depth < DEEPEST => {
+                let values: Result<_, _> =
+                    values.iter().map(|value| self.settled(value, depth + 1)).collect();
+                Object::Array(values?)
+            }
+            Object::Dictionary(mut values) if depth < DEEPEST => {
+                for (_, value) in values.iter_mut() {
+                    *value = self.settled(value, depth + 1)?;
+                }
+                Object::Dictionary(values)
+            }
+            Object::Stream(_) => Object::Null,
+            other => other,
+        })
     }
 
     /// The id of the catalog (7.7.2).

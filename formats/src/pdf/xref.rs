@@ -418,8 +418,25 @@ pub(super) fn ends_within(
     Ok(octets[data..].windows(9).any(|word| word == b"endstream"))
 }
 
-/// A stream's data without its filters.
+/// A stream's data without its filters, which must be said in the stream itself: what they refer to is not followed here.
 pub(super) fn inflate(stream: &Stream, limits: &Limits, budget: &Budget) -> Result<Vec<u8>, PdfError> {
+    let each = |key: &[u8], may: fn(&Object) -> bool| match stream.dict.get(key) {
+        Ok(Object::Array(values)) => values.iter().all(may),
+        Ok(Object::Null) | Err(_) => true,
+        Ok(value) => may(value),
+    };
+    let is_name = |value: &Object| matches!(value, Object::Name(_));
+    // Those of images may refer to a stream, which no filter that is undone here takes.
+    let are_parameters = |value: &Object| match value {
+        Object::Null => true,
+        Object::Dictionary(parameters) => parameters
+            .iter()
+            .all(|(key, value)| key == b"JBIG2Globals" || !matches!(value, Object::Reference(_))),
+        _ => false,
+    };
+    if !each(b"Filter", is_name) || !each(b"DecodeParms", are_parameters) {
+        return Err(PdfError::malformed("PDF stream", "its filters are not said in it"));
+    }
     let limit = limits.stream.min(budget.inflatable());
     let content = stream.get_plain_content_with_limit(limit).map_err(|error| match error {
         lopdf::Error::Decompress(lopdf::DecompressError::MemoryLimitExceeded { .. }) => {
