@@ -40,7 +40,7 @@ use time::{OffsetDateTime, UtcOffset};
 use super::{Document, SignatureField};
 use crate::scheme::HashAlgorithm;
 use field::{add_field, change_form, enlist, fill_field, flag, new_name};
-use permission::{Allowed, allowed, is_locked, seed_value};
+use permission::{Allowed, Permitted, is_seen, seed_value};
 use source::Source;
 use update::Update;
 
@@ -294,26 +294,39 @@ fn permit(source: &Source<'_>, fields: &[SignatureField], plan: &SignaturePlan) 
         }
         seed_value(source, field, plan)?;
     }
+    let permitted = Permitted::read(source, fields)?;
     if plan.sub_filter == SubFilter::Timestamp {
-        return Ok(()); // always allowed (ISO 32000-2, 12.8.2.2.2)
+        // Always allowed (ISO 32000-2, 12.8.2.2.2), if it shows nothing.
+        return match &plan.field {
+            FieldPlan::Existing(name) if permitted.changes == Allowed::Nothing => {
+                let field = fields.iter().find(|field| field.name == *name);
+                match field.is_some_and(|field| is_seen(source, field)) {
+                    true => {
+                        Err(SignError::NotPermitted("the field is seen, and the document permits no changes"))
+                    }
+                    false => Ok(()),
+                }
+            }
+            _ => Ok(()),
+        };
     }
-    let allowed = allowed(source, fields)?;
-    if allowed == Allowed::Nothing {
+    if permitted.changes == Allowed::Nothing {
         return Err(SignError::NotPermitted("the document is certified against every change"));
     }
     let (name, is_visible) = match &plan.field {
-        FieldPlan::New { name, places } => {
-            (name.as_deref().unwrap_or_default(), !places.is_empty() || !plan.beside.is_empty())
-        }
-        FieldPlan::Existing(name) => (name.as_str(), false),
+        FieldPlan::New { name, places } => (
+            new_name(&source.field_names()?, name.as_deref())?,
+            !places.is_empty() || !plan.beside.is_empty(),
+        ),
+        FieldPlan::Existing(name) => (name.clone(), false),
     };
     // Verifiers that compare revisions take no new visible field after a certification of any level.
-    if is_visible && allowed != Allowed::Everything {
+    if is_visible && permitted.changes != Allowed::Everything {
         return Err(SignError::NotPermitted(
             "the document is certified against new things on its pages; a field that it has can be signed",
         ));
     }
-    if is_locked(source, fields, name) {
+    if permitted.locks(&name) {
         return Err(SignError::NotPermitted("an earlier signer locked the field"));
     }
     Ok(())

@@ -48,6 +48,10 @@ impl<'d> Source<'d> {
         self.view.document().octets()
     }
 
+    pub(super) fn view(&self) -> &View<'d, 'd> {
+        &self.view
+    }
+
     pub(super) fn next_number(&self) -> u32 {
         self.view.next_number()
     }

@@ -327,7 +327,7 @@ impl Step<'_, '_> {
 }
 
 /// A widget's rectangle has an area.
-fn is_visible(widget: &Dictionary) -> bool {
+pub(in crate::pdf) fn is_visible(widget: &Dictionary) -> bool {
     let corners = widget.get(b"Rect").and_then(Object::as_array).ok();
     let corners: Option<Vec<f32>> =
         corners.map(|corners| corners.iter().filter_map(|c| c.as_float().ok()).collect());

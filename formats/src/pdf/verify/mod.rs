@@ -13,7 +13,7 @@ use lopdf::{Dictionary, Object, decode_text_string};
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use self::change::{Change, Permissions};
+use self::change::Change;
 use self::range::Covered;
 use super::document::{Document, Place, View, is_blank};
 use super::fields::{SignatureField, SignatureValue};
@@ -25,6 +25,8 @@ use crate::tsp::{self, TokenInfo, TokenInput};
 use crate::verdict::{Judgement, Verdict};
 
 pub use change::ChangeReport;
+pub(in crate::pdf) use change::{Needs, Permissions};
+pub(in crate::pdf) use form::is_visible;
 
 /// Changes after a signature that are told one by one; as many more may be told that are not permitted.
 const MOST_TOLD: usize = 200;
@@ -513,9 +515,9 @@ impl Judge<'_, '_, '_> {
     }
 
     /// Whether the revision certifies the document, and what it permits by that.
-    fn certified(&self, revision: usize) -> Result<(bool, change::Needs), PdfError> {
+    fn certified(&self, revision: usize) -> Result<(bool, Needs), PdfError> {
         let view = self.document.view(revision);
-        let mut most = change::Needs::Annotations;
+        let mut most = Needs::Annotations;
         let mut certified = false;
         for field in view.signature_fields()? {
             let Some(value) = &field.value else { continue };
@@ -526,7 +528,7 @@ impl Judge<'_, '_, '_> {
                 most = most.min(permissions.most);
             }
         }
-        Ok((certified, if certified { most } else { change::Needs::FormFilling }))
+        Ok((certified, if certified { most } else { Needs::FormFilling }))
     }
 
     fn step(&mut self, revision: usize) -> Result<&[Change], PdfError> {
