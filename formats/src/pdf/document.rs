@@ -202,6 +202,11 @@ impl<'a> Document<'a> {
         Ok(std::iter::once(section).chain(later).filter_map(|section| self.length(id, section)).collect())
     }
 
+    /// How many cross-reference sections there are.
+    pub(super) fn sections(&self) -> usize {
+        self.sections.len()
+    }
+
     /// The octets of a revision's sections.
     pub(super) fn section_extents(&self, revision: usize) -> impl Iterator<Item = Range<usize>> + '_ {
         let sections = &self.sections[self.revisions[revision].sections.clone()];
