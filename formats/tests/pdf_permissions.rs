@@ -9,6 +9,8 @@ mod signed;
 
 use formats::Verdict;
 use formats::pdf::PdfReport;
+use formats::pdf::sign::{FieldPlan, SignaturePlan, SubFilter, prepare};
+use formats::scheme::HashAlgorithm;
 use pdf::{Maker, ROOT, base, page_object, placeholder, text_field, value};
 use signed::Signatory;
 
@@ -189,6 +191,110 @@ fn new_widgets_of_an_empty_field_count_as_what_they_show() {
             let changes = &report.signatures[0].changes;
             assert!(changes.iter().all(|change| change.permitted), "{changes:?}");
             assert_eq!(report.signatures[0].judgement.verdict, Verdict::Valid, "{report:#?}");
+        }
+    }
+}
+
+/// An invisible signature in a new field, which gets this name if it gets one.
+fn invisible(name: Option<&str>) -> SignaturePlan {
+    let field = FieldPlan::New { name: name.map(str::to_owned), places: Vec::new() };
+    SignaturePlan { field, ..SignaturePlan::new(SubFilter::Cades, HashAlgorithm::Sha256) }
+}
+
+#[test]
+fn what_the_judge_objects_to_is_not_signed() {
+    let by = Signatory::p256();
+    let parameters = |rule: &str, method: &str| {
+        format!("/Reference [ << /TransformMethod /{method} /TransformParams << {rule} >> >> ]")
+    };
+    let include = |name: &str| format!("/Action /Include /Fields [({name})]");
+    let second = SignaturePlan {
+        field: FieldPlan::Existing("second".to_owned()),
+        ..SignaturePlan::new(SubFilter::Cades, HashAlgorithm::Sha256)
+    };
+    for (of_value, of_field, plan, permitted) in [
+        // The catalog says nothing of a certification, the signature does.
+        (certified(1), String::new(), invisible(None), false),
+        (certified(0), String::new(), invisible(None), false),
+        (certified(9), String::new(), invisible(None), false),
+        (parameters("/P (2)", "DocMDP"), String::new(), invisible(None), false),
+        (parameters("", "DocMDP"), String::new(), invisible(None), true),
+        (certified(2), String::new(), invisible(None), true),
+        (certified(2), "/Lock << /Action /Include /Fields [] /P 1 >>".to_owned(), invisible(None), false),
+        // The signature says nothing of a lock, its field does.
+        (String::new(), "/Lock << /Action /All >>".to_owned(), invisible(None), false),
+        (String::new(), format!("/Lock << {} >>", include("second")), second.clone(), false),
+        (String::new(), format!("/Lock << {} >>", include("first")), second.clone(), true),
+        (String::new(), format!("/Lock << {} >>", include("mine")), invisible(Some("mine")), false),
+        (String::new(), format!("/Lock << {} >>", include("Signature1")), invisible(None), false),
+        (parameters(&include("second"), "FieldMDP"), String::new(), second.clone(), false),
+        (parameters(&include("town"), "FieldMDP"), String::new(), second, true),
+    ] {
+        let document = signed(&by, &of_value, &of_field, NOWHERE);
+        match by.stamp(&document, &plan) {
+            Ok(stamped) => {
+                assert!(permitted, "{of_value} {of_field}");
+                let report = by.judge(&stamped);
+                assert_eq!(report.judgement.verdict, Verdict::Valid, "{of_value} {of_field}: {report:#?}");
+            }
+            Err(error) => {
+                assert_eq!((error.code(), permitted), ("not_permitted", false), "{of_value} {of_field}");
+            }
+        }
+    }
+    for (rectangle, permitted) in [(NOWHERE, true), (SOMEWHERE, false)] {
+        let document = signed(&by, &certified(1), "", rectangle);
+        let plan = SignaturePlan {
+            field: FieldPlan::Existing("second".to_owned()),
+            ..SignaturePlan::new(SubFilter::Timestamp, HashAlgorithm::Sha256)
+        };
+        assert_eq!(prepare(&document, &plan).is_ok(), permitted, "{rectangle}");
+    }
+}
+
+#[test]
+fn a_page_that_has_a_key_twice_is_signed_and_has_it_once() {
+    let by = Signatory::p256();
+    for more in ["/Rotate 0 /Rotate 0", "/Group << /S /Transparency /S /Transparency >>"] {
+        let page = page_object("").replace("/Type /Page ", &format!("/Type /Page {more} "));
+        let stamped = by.stamp(&base().object(3, page).table(ROOT), &invisible(None)).unwrap();
+        let twice = by.stamp(&stamped, &invisible(None)).unwrap();
+        let report = by.judge(&twice);
+        assert_eq!(report.judgement.verdict, Verdict::Valid, "{more}: {report:#?}");
+    }
+}
+
+#[test]
+fn a_document_at_the_limits_takes_no_more() {
+    let by = Signatory::p256();
+    let timestamp = SignaturePlan::new(SubFilter::Timestamp, HashAlgorithm::Sha256);
+    let code =
+        |document: &[u8], plan: &SignaturePlan| prepare(document, plan).map_err(|error| error.code()).err();
+    // Fields that have a value are signatures, whatever it is.
+    for (signatures, invisibly, stamped) in
+        [(98, None, None), (99, Some("too_large"), None), (100, Some("too_large"), Some("too_large"))]
+    {
+        let numbers: Vec<u32> = (100..100 + signatures).collect();
+        let mut document = base().object(20, pdf::form(&numbers));
+        for number in numbers {
+            document = document.object(number, format!("<< /FT /Sig /T (s{number}) /V << /Type /Sig >> >>"));
+        }
+        let document = document.table(ROOT);
+        assert_eq!(code(&document, &invisible(None)), invisibly, "{signatures}");
+        assert_eq!(code(&document, &timestamp), stamped, "{signatures}");
+    }
+    for (updates, invisibly, stamped) in
+        [(252, None, None), (253, Some("too_large"), None), (255, Some("too_large"), Some("too_large"))]
+    {
+        let mut document = base().table(ROOT);
+        for _ in 0..updates {
+            document = Maker::update(&document).object(90, "(more)").table(ROOT);
+        }
+        assert_eq!(code(&document, &invisible(None)), invisibly, "{updates}");
+        assert_eq!(code(&document, &timestamp), stamped, "{updates}");
+        if invisibly.is_none() {
+            let signed = by.stamp(&document, &invisible(None)).unwrap();
+            assert_eq!(by.judge(&signed).judgement.verdict, Verdict::Valid);
         }
     }
 }

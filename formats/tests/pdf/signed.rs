@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // a helper that fails fails its test
 
 use formats::cms::{Content, Family, SignedDataPlan, prepare};
+use formats::pdf::sign::{SignError, SignaturePlan};
 use formats::pdf::{Limits, PdfInput, PdfReport, verify};
 use formats::{Algorithm, Certificate, TrustStore, Verdict};
 use time::OffsetDateTime;
@@ -37,10 +38,14 @@ impl Signatory {
     }
 
     pub(crate) fn cms(&self, content: &[u8]) -> Vec<u8> {
+        self.cms_over(Content::Bytes(content.to_vec()))
+    }
+
+    fn cms_over(&self, content: Content) -> Vec<u8> {
         let plan = SignedDataPlan {
             family: self.family,
             algorithm: self.algorithm,
-            content: Content::Bytes(content.to_vec()),
+            content,
             detached: true,
             chain: vec![self.certificate.clone()],
             signing_time: Some(datetime!(2026-05-31 9:30:15 UTC)),
@@ -49,6 +54,13 @@ impl Signatory {
         let pending = prepare(plan).unwrap();
         let signature = self.key.sign_with(self.algorithm.into(), pending.to_be_signed());
         pending.finish(&signature).unwrap()
+    }
+
+    /// Signs as whoever stamps documents does.
+    pub(crate) fn stamp(&self, document: &[u8], plan: &SignaturePlan) -> Result<Vec<u8>, SignError> {
+        let prepared = formats::pdf::sign::prepare(document, plan)?;
+        let cms = self.cms_over(Content::Digest(prepared.digest().try_into().unwrap()));
+        Ok([document, &prepared.finish(&cms)?].concat())
     }
 
     /// Signs where the last placeholder stands.
