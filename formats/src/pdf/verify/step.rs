@@ -243,7 +243,8 @@ impl Step<'_, '_> {
         }
         let names = self.old.dictionary(&catalog, b"Names")?.unwrap_or_default();
         references(names.get(b"EmbeddedFiles").unwrap_or(&Object::Null), &[], &mut next);
-        let (mut seen, mut annotations, mut listed) = (HashSet::new(), Vec::new(), HashSet::new());
+        let (mut seen, mut listed) = (HashSet::new(), HashSet::new());
+        let mut annotations: Vec<ObjectId> = Vec::new();
         for page in pages.iter() {
             annotations.extend(self.old.shown(*page, true)?.annotations.iter());
         }
