@@ -316,3 +316,15 @@ fn an_object_stream_whose_filter_is_said_elsewhere() {
     let stream = opened.latest().object((60, 0)).unwrap();
     assert_eq!(opened.latest().content(stream.as_stream().unwrap()).unwrap(), b"AB");
 }
+
+#[test]
+fn references_with_another_generation_hide_nothing() {
+    // To readers `9 5 R` is null; what `9 0 R` refers to is drawn all the same.
+    for (first, last) in [("", " /Other 9 5 R"), (" /Other 9 5 R", "")] {
+        let page = page_object(" 30 0 R").replace("/Font <<", "/XObject 9 0 R /Font <<");
+        let page = page.replacen("/Type /Page", &format!("/Type /Page{first}"), 1);
+        let page = format!("{}{last} >>", page.strip_suffix(" >>").unwrap());
+        let signed = form_of("[21 0 R 30 0 R]", &page, |maker| maker.object(9, "<< /X 60 0 R >>"));
+        signed.found(&signed.update().stream(60, SHAPE, b"(Evil) Tj").table(ROOT), "content_changed");
+    }
+}

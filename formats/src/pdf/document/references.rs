@@ -46,7 +46,8 @@ impl Shown {
 }
 
 impl View<'_, '_> {
-    /// What an object refers to itself.
+    /// What an object refers to itself. A reference with another generation leads to nothing, but must not make it seem
+    /// that the object refers to nothing.
     pub(in crate::pdf) fn references(&self, id: ObjectId) -> Result<Rc<[ObjectId]>, PdfError> {
         let document = self.document;
         document.budget.walk(self.section() + 1)?;
@@ -55,7 +56,7 @@ impl View<'_, '_> {
             return Ok(Rc::clone(known));
         }
         let mut found = Vec::new();
-        references(&self.object(id)?, &[], &mut found);
+        references(&self.object(self.id(id.0).unwrap_or(id))?, &[], &mut found);
         let found: Rc<[ObjectId]> = found.into();
         document.references.borrow_mut().insert((entry, section), Rc::clone(&found));
         Ok(found)
@@ -70,7 +71,7 @@ impl View<'_, '_> {
             return Ok(Rc::clone(known));
         }
         let mut shown = Shown::default();
-        match self.object(id)? {
+        match self.object(self.id(id.0).unwrap_or(id))? {
             Object::Dictionary(page) if is_page => shown = Shown::of_page(&page),
             Object::Dictionary(annotation) => shown.look_of(&annotation),
             Object::Reference(other) => shown.annotations.push(other),

@@ -235,7 +235,7 @@ impl Step<'_, '_> {
     /// may not be any of it, or the page would change with it.
     fn drawn(&mut self) -> Result<HashSet<u32>, PdfError> {
         let pages = self.old_pages()?;
-        let is_page: HashSet<ObjectId> = pages.iter().copied().collect();
+        let is_page: HashSet<u32> = pages.iter().map(|page| page.0).collect();
         let catalog = self.old.catalog()?;
         let mut next = std::mem::take(&mut self.drawn_from);
         for key in [b"Pages".as_slice(), b"OCProperties", b"AF"] {
@@ -250,7 +250,7 @@ impl Step<'_, '_> {
         }
         while let Some(id) = annotations.pop() {
             let may_change = self.skipped.get(&id.0).is_some_and(|keys| keys.contains(&b"AP".as_slice()));
-            if !may_change && !is_page.contains(&id) && listed.insert(id) {
+            if !may_change && !is_page.contains(&id.0) && listed.insert(id.0) {
                 let shown = self.old.shown(id, false)?;
                 next.extend(shown.drawn.iter());
                 annotations.extend(shown.annotations.iter());
@@ -260,7 +260,7 @@ impl Step<'_, '_> {
             if !seen.insert(id.0) {
                 continue;
             }
-            match is_page.contains(&id) {
+            match is_page.contains(&id.0) {
                 true => next.extend(self.old.shown(id, true)?.drawn.iter()),
                 false => next.extend(self.old.references(id)?.iter()),
             }
@@ -430,7 +430,9 @@ fn closure(
             continue;
         }
         match skipped.get(&id.0) {
-            Some(keys) if !keys.is_empty() => references(&view.object(id)?, keys, &mut next),
+            Some(keys) if !keys.is_empty() => {
+                references(&view.object(view.id(id.0).unwrap_or(id))?, keys, &mut next);
+            }
             _ => next.extend(view.references(id)?.iter()),
         }
     }
