@@ -13,6 +13,7 @@ use formats::edition::{Attached, PublicEdition};
 use formats::font::Font;
 use formats::license_file::{EditionData, FileForm, LicenseFileInput, LicenseFileReport, judge};
 use formats::ofd::{OfdSigner, Placement};
+use lopdf::{Object, dictionary};
 
 use crate::packaging::{Parts, plan, sign};
 use crate::pki::{NOW, codes};
@@ -138,6 +139,36 @@ fn a_pdf_that_shows_something_else_than_its_data_is_found() {
     assert_eq!(shown(&report), ["shown_text_differs"]);
     let finding = report.judgement.findings.iter().find(|finding| finding.code == "shown_text_differs");
     assert_eq!(finding.unwrap().detail, "住所", "the label, and no value");
+}
+
+#[test]
+fn a_field_for_a_signature_that_nobody_made_is_no_seal() {
+    let site = Site::sm2();
+    let pdf = with_data().to_pdf(Font::built_in(), NOW).unwrap();
+    let found = |value: Option<&str>, place: [i64; 4]| {
+        let mut document = lopdf::Document::load_mem(&pdf).unwrap();
+        let mut widget = dictionary! {
+            "Type" => "Annot",
+            "Subtype" => "Widget",
+            "FT" => "Sig",
+            "Rect" => place.map(Object::from).to_vec(),
+        };
+        if let Some(form) = value {
+            widget.set("V", dictionary! { "SubFilter" => form });
+        }
+        let widget = document.add_object(widget);
+        let page = document.page_iter().next().unwrap();
+        let page = document.get_dictionary_mut(page).unwrap();
+        page.set("Annots", vec![widget.into()]);
+        let mut octets = Vec::new();
+        document.save_to(&mut octets).unwrap();
+        shown(&judge_file(&site, &octets, FileForm::Pdf))
+    };
+    let page = [0, 0, 595, 842];
+    assert_eq!(found(Some("GM.sm2seal"), page), [""; 0]);
+    assert_eq!(found(Some("ETSI.RFC3161"), [0; 4]), [""; 0]);
+    assert_eq!(found(None, page), ["shown_text_not_compared"]);
+    assert_eq!(found(Some("ETSI.RFC3161"), page), ["shown_text_not_compared"]);
 }
 
 #[test]

@@ -8,61 +8,16 @@ mod pki;
 mod signed;
 
 use formats::Verdict;
-use formats::pdf::PdfReport;
 use pdf::{
     Entry, Maker, RANGE, ROOT, base, empty_contents, field, fill, form, page_object, placeholder, text_field,
     value,
 };
 use pki::codes;
-use signed::Signatory;
+use signed::{Signatory, Signed};
 
 fn replaced(octets: &[u8], from: &str, to: &str) -> Vec<u8> {
     let place = octets.windows(from.len()).rposition(|found| found == from.as_bytes()).unwrap();
     [&octets[..place], to.as_bytes(), &octets[place + from.len()..]].concat()
-}
-
-/// A document with one good signature in field 30.
-struct Signed {
-    by: Signatory,
-    octets: Vec<u8>,
-}
-
-impl Signed {
-    fn new() -> Self {
-        Self::with("", "")
-    }
-
-    fn with(of_value: &str, of_field: &str) -> Self {
-        let by = Signatory::p256();
-        let first = base().table(ROOT);
-        let octets = by.fill(placeholder(Maker::update(&first), 30, &[30], of_value, of_field).table(ROOT));
-        let this = Self { by, octets };
-        let report = this.by.judge(&this.octets);
-        assert_eq!(report.judgement.verdict, Verdict::Valid, "{report:#?}");
-        this
-    }
-
-    fn update(&self) -> Maker {
-        Maker::update(&self.octets)
-    }
-
-    #[track_caller]
-    fn found(&self, octets: &[u8], code: &str) -> PdfReport {
-        let report = self.by.judge(octets);
-        assert_eq!(report.judgement.verdict, Verdict::Invalid, "{code}: {report:#?}");
-        assert!(report.judgement.has(code), "{code}: {:?}", codes(&report.judgement));
-        report
-    }
-
-    #[track_caller]
-    fn permitted(&self, octets: &[u8], change: &str) {
-        let report = self.by.judge(octets);
-        assert_eq!(report.judgement.verdict, Verdict::Valid, "{report:#?}");
-        let changes = &report.signatures[0].changes;
-        assert!(changes.iter().any(|found| found.code == change && found.permitted), "{changes:?}");
-        assert!(report.judgement.has("later_changes_permitted"));
-        assert!(!report.signatures[0].coverage.unwrap().whole_document);
-    }
 }
 
 /// The document whose signature was made over the range that is written in place of the right one.

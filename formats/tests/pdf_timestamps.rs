@@ -66,9 +66,16 @@ fn token(authority: &Signer, content: &[u8], time: &str) -> Vec<u8> {
     pieces.build(authority)
 }
 
+/// Timestamps are not seen: what nobody signed is to show nothing.
+const NOWHERE: &str = "/Rect [0 0 0 0]";
+
 fn stamp(site: &Site, document: &[u8], number: u32, fields: &[u32], time: &str) -> Vec<u8> {
+    stamp_at(NOWHERE, site, document, number, fields, time)
+}
+
+fn stamp_at(place: &str, site: &Site, document: &[u8], number: u32, fields: &[u32], time: &str) -> Vec<u8> {
     let form = "/SubFilter /ETSI.RFC3161";
-    let prepared = placeholder(Maker::update(document), number, fields, form, "").table(ROOT);
+    let prepared = placeholder(Maker::update(document), number, fields, form, place).table(ROOT);
     fill(prepared, |content| token(&site.authority, content, time))
 }
 
@@ -125,12 +132,14 @@ fn a_document_that_permits_no_changes_may_be_stamped_all_the_same() {
     let certified = "/Reference [ << /TransformMethod /DocMDP /TransformParams << /P 1 >> >> ]";
     let first = base().table(ROOT);
     let one = site.by.fill(placeholder(Maker::update(&first), 30, &[30], certified, "").table(ROOT));
-    // A visible timestamp field could show anything; without a rectangle it shows nothing.
-    let visible = stamp(&site, &one, 40, &[30, 40], "20260601100000Z");
-    assert!(judge_at(&visible, &site.by.trust(), NOW).judgement.has("change_not_permitted"));
-    let nowhere = "/Rect [0 0 0 0]";
-    let prepared = placeholder(Maker::update(&one), 40, &[30, 40], "/SubFilter /ETSI.RFC3161", nowhere);
-    let invisible = fill(prepared.table(ROOT), |content| token(&site.authority, content, "20260601100000Z"));
+    // A visible timestamp field could show anything, whether the document is certified or not; without a rectangle it
+    // shows nothing.
+    let seen = "/Rect [0 0 595 842]";
+    for document in [&one, &site.by.sign(&first, 30, &[30])] {
+        let visible = stamp_at(seen, &site, document, 40, &[30, 40], "20260601100000Z");
+        assert!(judge_at(&visible, &site.by.trust(), NOW).signatures[0].judgement.has("field_added"));
+    }
+    let invisible = stamp(&site, &one, 40, &[30, 40], "20260601100000Z");
     let report = judge_at(&invisible, &site.by.trust(), NOW);
     assert_eq!(report.judgement.verdict, Verdict::Valid, "{report:#?}");
     assert_eq!(report.signatures[0].certification, Some(1));

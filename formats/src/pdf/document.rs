@@ -4,6 +4,8 @@
 //! the sections (about 50 octets each), the object streams that were asked for (up to [`Limits::streams`]), and the
 //! one object at hand; to judge signatures also what each object refers to.
 
+mod references;
+
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Range;
@@ -15,6 +17,9 @@ use super::PdfError;
 use super::lexical::{self, Lexer, is_white_space};
 use super::limits::{Budget, Limits};
 use super::xref::{self, Entry, Section, SectionReader};
+use references::Shown;
+
+pub(super) use references::references;
 
 /// Streams whose Length is in an object stream whose Length is…: files have one such level.
 const DEEPEST_LENGTH: u8 = 4;
@@ -34,6 +39,10 @@ pub struct Document<'a> {
     depth: Cell<u8>,
     /// What each object that was asked for refers to, by its entry and the section that has it.
     references: RefCell<References>,
+    /// What pages, their annotations and the lists of these show, likewise.
+    shown: RefCell<HashMap<(Entry, usize, bool), Rc<Shown>>>,
+    /// Where objects begin that are known to end in the first revision that has them.
+    known_to_end: RefCell<HashSet<usize>>,
 }
 
 /// What objects refer to, by their entries and the sections that have them.
@@ -109,6 +118,8 @@ impl<'a> Document<'a> {
             containers: RefCell::default(),
             depth: Cell::new(0),
             references: RefCell::default(),
+            shown: RefCell::default(),
+            known_to_end: RefCell::default(),
         };
         if document.sections.iter().any(|section| section.trailer.has(b"Encrypt")) {
             return Err(PdfError::Encrypted);
@@ -148,15 +159,52 @@ impl<'a> Document<'a> {
         sections.iter().flat_map(|section| section.entries.keys().copied()).collect()
     }
 
-    /// An object that a revision or one before it says to stand behind the revision's end: whoever saved it could not
-    /// have known.
-    pub(super) fn beyond(&self, revision: usize) -> Option<u32> {
-        self.revisions[..=revision].iter().find_map(|revision| {
-            self.sections[revision.sections.clone()].iter().find_map(|section| {
-                let beyond = |entry: &Entry| matches!(entry, Entry::At { offset, .. } if *offset >= revision.octets.end);
-                section.entries.iter().find(|(_, entry)| beyond(entry)).map(|(number, _)| *number)
-            })
-        })
+    /// What a revision, or one before it, says to stand behind that one's end, or to reach behind it: whoever saved it
+    /// could not have known.
+    pub(super) fn beyond(&self, revision: usize) -> Result<Option<String>, PdfError> {
+        for (number, revision) in self.revisions[..=revision].iter().enumerate() {
+            let end = revision.octets.end;
+            if self.section_extents(number).any(|extent| extent.end > end) {
+                return Ok(Some(format!("the cross-reference section of revision {}", number + 1)));
+            }
+            for section in revision.sections.clone() {
+                for (object, entry) in &self.sections[section].entries {
+                    let Entry::At { offset, .. } = *entry else { continue };
+                    if offset >= end || !self.ends_in(revision, offset)? {
+                        return Ok(Some(format!("object {object}")));
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Does the object at this offset of a revision end in it?
+    fn ends_in(&self, revision: &Revision, offset: usize) -> Result<bool, PdfError> {
+        // Nothing comes behind the last one.
+        if self.revisions.last() == Some(revision) || self.known_to_end.borrow().contains(&offset) {
+            return Ok(true);
+        }
+        let octets = &self.octets[..revision.octets.end];
+        let lengths = |id| self.lengths(id, revision.sections.end - 1);
+        let ends = xref::ends_within(octets, offset, &self.limits, &self.budget, lengths)?;
+        if ends {
+            self.known_to_end.borrow_mut().insert(offset);
+        }
+        Ok(ends)
+    }
+
+    /// What the sections from this one on say a Length is.
+    fn lengths(&self, id: ObjectId, section: usize) -> Result<Vec<usize>, PdfError> {
+        self.budget.walk(self.sections.len() - section)?;
+        let later = (section + 1..self.sections.len())
+            .filter(|later| self.sections[*later].entries.contains_key(&id.0));
+        Ok(std::iter::once(section).chain(later).filter_map(|section| self.length(id, section)).collect())
+    }
+
+    /// How many cross-reference sections there are.
+    pub(super) fn sections(&self) -> usize {
+        self.sections.len()
     }
 
     /// The octets of a revision's sections.
@@ -174,6 +222,14 @@ impl<'a> Document<'a> {
         &self.limits
     }
 
+    /// What there is of the file as far as the object at `offset`, which `section` speaks of, may reach: to the end of
+    /// the section's revision. One that stands behind that is [`beyond`](Self::beyond) it.
+    fn octets_of(&self, section: usize, offset: usize) -> &'a [u8] {
+        let revision = self.revisions.iter().find(|revision| revision.sections.contains(&section));
+        let end = revision.map(|revision| revision.octets.end).filter(|end| offset < *end);
+        &self.octets[..end.unwrap_or(self.octets.len())]
+    }
+
     /// The entry of an object as the sections up to `section` have it, and the section that has it.
     fn entry(&self, number: u32, section: usize) -> Option<(usize, Entry)> {
         (0..=section).rev().find_map(|index| Some((index, *self.sections[index].entries.get(&number)?)))
@@ -184,11 +240,12 @@ impl<'a> Document<'a> {
         match self.entry(id.0, section) {
             None | Some((_, Entry::Free)) => Ok(None),
             Some((_, Entry::At { generation, .. })) if generation != id.1 => Ok(None),
-            Some((_, Entry::At { offset, generation })) => {
+            Some((defined, Entry::At { offset, generation })) => {
+                let octets = self.octets_of(defined, offset);
                 let expected = Some((id.0, generation));
                 let length = |id| self.length(id, section);
                 let (object, extent) =
-                    xref::indirect(self.octets, offset, expected, &self.limits, &self.budget, length)?;
+                    xref::indirect(octets, offset, expected, &self.limits, &self.budget, length)?;
                 Ok(Some((object, Place::File(extent))))
             }
             Some((_, Entry::Within { .. })) if id.1 != 0 => Ok(None),
@@ -241,14 +298,15 @@ impl<'a> Document<'a> {
         }
         let wrong =
             |reason: &str| PdfError::malformed("object stream", format!("object {container}: {reason}"));
-        let (_, Entry::At { offset, generation }) =
+        let (defined, Entry::At { offset, generation }) =
             self.entry(container, section).ok_or_else(|| wrong("it is missing"))?
         else {
             return Err(wrong("it is not in the file itself"));
         };
         let expected = Some((container, generation));
         let length = |id| self.length(id, section);
-        let (object, _) = xref::indirect(self.octets, offset, expected, &self.limits, &self.budget, length)?;
+        let octets = self.octets_of(defined, offset);
+        let (object, _) = xref::indirect(octets, offset, expected, &self.limits, &self.budget, length)?;
         let Object::Stream(stream) = object else { return Err(wrong("it is no stream")) };
         let members = Rc::new(self.read_members(&stream).map_err(|error| match error {
             PdfError::Malformed { reason, .. } => wrong(&reason),
@@ -409,6 +467,12 @@ impl<'d, 'a> View<'d, 'a> {
         self.document.member(id, self.section())
     }
 
+    /// The object streams that any section up to here has members of.
+    pub(super) fn containers(&self) -> BTreeSet<u32> {
+        let sections = &self.document.sections[..=self.section()];
+        sections.iter().flat_map(|section| section.containers.iter().copied()).collect()
+    }
+
     /// The generation and place of an object number as the sections say, without reading it; none where it is free.
     pub(super) fn entry(&self, number: u32) -> Option<Entry> {
         self.document
@@ -430,21 +494,6 @@ impl<'d, 'a> View<'d, 'a> {
             }
         }
         Err(PdfError::malformed("PDF object", "references refer to references"))
-    }
-
-    /// What an object refers to itself. It is read once however many revisions have it.
-    pub(super) fn references(&self, id: ObjectId) -> Result<Rc<[ObjectId]>, PdfError> {
-        let document = self.document;
-        document.budget.walk(self.section() + 1)?;
-        let Some((section, entry)) = document.entry(id.0, self.section()) else { return Ok(Rc::default()) };
-        if let Some(known) = document.references.borrow().get(&(entry, section)) {
-            return Ok(Rc::clone(known));
-        }
-        let mut found = Vec::new();
-        references(&self.object(id)?, &[], &mut found);
-        let found: Rc<[ObjectId]> = found.into();
-        document.references.borrow_mut().insert((entry, section), Rc::clone(&found));
-        Ok(found)
     }
 
     /// What a dictionary has under `key`; none where that is absent or null.
@@ -485,7 +534,38 @@ impl<'d, 'a> View<'d, 'a> {
     /// # Errors
     /// The filters cannot be undone, or within the limits not.
     pub fn content(&self, stream: &Stream) -> Result<Vec<u8>, PdfError> {
-        xref::inflate(stream, &self.document.limits, &self.document.budget)
+        let Document { limits, budget, .. } = self.document;
+        let mut settled = None;
+        for key in [b"Filter".as_slice(), b"DecodeParms"] {
+            let Ok(value) = stream.dict.get(key) else { continue };
+            let mut found = Vec::new();
+            references(value, &[], &mut found);
+            if !found.is_empty() {
+                let value = self.settled(value, 0)?;
+                settled.get_or_insert_with(|| stream.clone()).dict.set(key, value);
+            }
+        }
+        xref::inflate(settled.as_ref().unwrap_or(stream), limits, budget)
+    }
+
+    /// The value with what it refers to in place of references, as far as filters and their parameters go.
+    fn settled(&self, value: &Object, depth: u8) -> Result<Object, PdfError> {
+        const DEEPEST: u8 = 2; // an array of dictionaries of values
+        Ok(match self.resolve(value)? {
+            Object::Array(values) if depth < DEEPEST => {
+                let values: Result<_, _> =
+                    values.iter().map(|value| self.settled(value, depth + 1)).collect();
+                Object::Array(values?)
+            }
+            Object::Dictionary(mut values) if depth < DEEPEST => {
+                for (_, value) in values.iter_mut() {
+                    *value = self.settled(value, depth + 1)?;
+                }
+                Object::Dictionary(values)
+            }
+            Object::Stream(_) => Object::Null,
+            other => other,
+        })
     }
 
     /// The id of the catalog (7.7.2).
@@ -571,22 +651,6 @@ pub(super) fn value_of(object: &[u8], nesting: usize) -> Option<&[u8]> {
     let start = lexer.position;
     let (end, _) = lexer.value(&[b"endobj", b"stream"], nesting)?;
     Some(&object[start..end])
-}
-
-/// What a value refers to itself, some keys of its dictionary apart.
-pub(super) fn references(value: &Object, skipped: &[&[u8]], found: &mut Vec<ObjectId>) {
-    let members = |dictionary: &Dictionary, found: &mut Vec<ObjectId>| {
-        for (_, value) in dictionary.iter().filter(|(key, _)| !skipped.contains(&key.as_slice())) {
-            references(value, &[], found);
-        }
-    };
-    match value {
-        Object::Reference(id) => found.push(*id),
-        Object::Array(array) => array.iter().for_each(|value| references(value, &[], found)),
-        Object::Dictionary(dictionary) => members(dictionary, found),
-        Object::Stream(stream) => members(&stream.dict, found),
-        _ => {}
-    }
 }
 
 /// Nothing but white space.

@@ -59,8 +59,8 @@ impl Budget {
     pub(super) fn new(limits: &Limits, octets: usize) -> Self {
         Self {
             parsed: Allowance::new("octets of values", octets.saturating_mul(4).min(24 << 20) + (8 << 20)),
-            // Tables do not overlap, so each octet belongs to one at most.
-            scanned: Allowance::new("octets of tables", octets.saturating_mul(2).saturating_add(1 << 20)),
+            // Tables and objects do not overlap, so each octet belongs to one at most.
+            scanned: Allowance::new("octets of tables", octets.saturating_mul(3).saturating_add(1 << 20)),
             copied: Allowance::new("octets of streams", octets.saturating_mul(16).saturating_add(64 << 20)),
             inflated: Allowance::new("decompressed octets", limits.streams),
             walked: Allowance::new("objects of revisions to be compared", 100_000_000),
@@ -72,7 +72,7 @@ impl Budget {
         self.parsed.spend(octets)
     }
 
-    /// For entries of cross-reference tables, and for blanks and comments around sections.
+    /// For entries of cross-reference tables, for blanks and comments around sections, and to see where objects end.
     pub(super) fn scan(&self, octets: usize) -> Result<(), PdfError> {
         self.scanned.spend(octets)
     }

@@ -2,7 +2,7 @@
 //!
 //! Nothing is repaired. A reader that repairs sees another document than one that does not.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Range;
 
 use lopdf::{Dictionary, Object, Stream};
@@ -32,6 +32,8 @@ pub(super) struct Section {
     pub(super) entries: BTreeMap<u32, Entry>,
     pub(super) trailer: Dictionary,
     pub(super) previous: Option<usize>,
+    /// Object streams that it has members of.
+    pub(super) containers: BTreeSet<u32>,
     /// The octets that it stands in, and those of a hybrid file's stream.
     pub(super) extents: Vec<Range<usize>>,
     pub(super) is_stream: bool,
@@ -110,7 +112,8 @@ impl SectionReader<'_> {
             if !seen.insert(offset) {
                 return Err(PdfError::malformed(TABLE, "the sections go round in a circle"));
             }
-            let section = self.section(offset)?;
+            let mut section = self.section(offset)?;
+            section.containers = containers(&section.entries);
             entries += section.entries.len();
             if entries > self.limits.objects {
                 return Err(PdfError::TooLarge { what: "objects", limit: self.limits.objects });
@@ -178,6 +181,7 @@ impl SectionReader<'_> {
             entries,
             previous: offset_in(&trailer, b"Prev")?,
             trailer,
+            containers: BTreeSet::new(),
             extents: std::iter::once(offset..end).collect(),
             is_stream: false,
             is_hybrid: false,
@@ -238,11 +242,20 @@ impl SectionReader<'_> {
             entries,
             trailer: stream.dict,
             previous: None,
+            containers: BTreeSet::new(),
             extents: vec![extent],
             is_stream: true,
             is_hybrid: false,
         })
     }
+}
+
+fn containers(entries: &BTreeMap<u32, Entry>) -> BTreeSet<u32> {
+    let containers = entries.values().filter_map(|entry| match entry {
+        Entry::Within { container, .. } => Some(*container),
+        Entry::Free | Entry::At { .. } => None,
+    });
+    containers.collect()
 }
 
 /// `nnnnnnnnnn ggggg n` or `f`.
@@ -346,7 +359,7 @@ pub(super) fn indirect(
     };
     let length = length.ok_or_else(|| wrong("its stream has no Length"))?;
     let end = data.checked_add(length).filter(|end| *end <= octets.len());
-    let end = end.ok_or_else(|| wrong("its stream reaches over the end of the file"))?;
+    let end = end.ok_or_else(|| wrong("its stream reaches over the end of its revision"))?;
     let mut lexer = Lexer::new(octets, end);
     let closed = lexer.keyword(b"endstream").and_then(|()| lexer.keyword(b"endobj"));
     closed.ok_or_else(|| wrong("its stream does not end where its Length says"))?;
@@ -355,8 +368,75 @@ pub(super) fn indirect(
     Ok((Object::Stream(Stream::new(dictionary, octets[data..end].to_vec())), extent))
 }
 
-/// A stream's data without its filters.
+/// Does the indirect object at an offset end within `octets`, in the eyes of readers too that look for the end of a
+/// stream where its Length is wrong? What is no object ends nowhere else.
+pub(super) fn ends_within(
+    octets: &[u8],
+    offset: usize,
+    limits: &Limits,
+    budget: &Budget,
+    lengths: impl FnOnce((u32, u16)) -> Result<Vec<usize>, PdfError>,
+) -> Result<bool, PdfError> {
+    let mut lexer = Lexer::new(octets, offset);
+    let is_object = lexer.number().is_some() && lexer.number().is_some() && lexer.keyword(b"obj").is_some();
+    let start = lexer.position;
+    if !is_object {
+        budget.scan(start.saturating_sub(offset))?;
+        return Ok(true);
+    }
+    let found = lexer.value(&[b"endobj", b"stream"], limits.nesting);
+    budget.scan(lexer.position.saturating_sub(offset))?;
+    let Some((end, keyword)) = found else { return Ok(false) };
+    if keyword == b"endobj" {
+        return Ok(true);
+    }
+    let data = lexer.position;
+    budget.parse(end - start)?;
+    let lengths = match lexical::value(&octets[start..end]) {
+        Ok(Object::Dictionary(dictionary)) => match dictionary.get(b"Length") {
+            Ok(Object::Reference(id)) => lengths(*id)?,
+            Ok(value) => {
+                value.as_i64().ok().and_then(|length| usize::try_from(length).ok()).into_iter().collect()
+            }
+            Err(_) => Vec::new(),
+        },
+        _ => Vec::new(),
+    };
+    let data = match octets.get(data..) {
+        Some([b'\r', b'\n', ..]) => data + 2,
+        Some([b'\n', ..]) => data + 1,
+        _ => data,
+    };
+    if lengths.iter().any(|length| *length > octets.len() - data) {
+        return Ok(false);
+    }
+    let closes = |length: &usize| Lexer::new(octets, data + length).keyword(b"endstream").is_some();
+    if !lengths.is_empty() && lengths.iter().all(closes) {
+        return Ok(true);
+    }
+    budget.copy(octets.len() - data)?;
+    Ok(octets[data..].windows(9).any(|word| word == b"endstream"))
+}
+
+/// A stream's data without its filters, which must be said in the stream itself: what they refer to is not followed here.
 pub(super) fn inflate(stream: &Stream, limits: &Limits, budget: &Budget) -> Result<Vec<u8>, PdfError> {
+    let each = |key: &[u8], may: fn(&Object) -> bool| match stream.dict.get(key) {
+        Ok(Object::Array(values)) => values.iter().all(may),
+        Ok(Object::Null) | Err(_) => true,
+        Ok(value) => may(value),
+    };
+    let is_name = |value: &Object| matches!(value, Object::Name(_));
+    // Those of images may refer to a stream, which no filter that is undone here takes.
+    let are_parameters = |value: &Object| match value {
+        Object::Null => true,
+        Object::Dictionary(parameters) => parameters
+            .iter()
+            .all(|(key, value)| key == b"JBIG2Globals" || !matches!(value, Object::Reference(_))),
+        _ => false,
+    };
+    if !each(b"Filter", is_name) || !each(b"DecodeParms", are_parameters) {
+        return Err(PdfError::malformed("PDF stream", "its filters are not said in it"));
+    }
     let limit = limits.stream.min(budget.inflatable());
     let content = stream.get_plain_content_with_limit(limit).map_err(|error| match error {
         lopdf::Error::Decompress(lopdf::DecompressError::MemoryLimitExceeded { .. }) => {

@@ -6,17 +6,19 @@
 //! measured by rule of thumb, so a place can be off by half a character.
 
 mod font;
+mod operations;
 
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
-use lopdf::content::{Content, Operation};
+use lopdf::content::Operation;
 use lopdf::{Dictionary, Object, ObjectId};
 
 use super::error::SignError;
 use super::page::{Page, PageRect, inherited};
 use super::source::Source;
 use font::Font;
+use operations::Operations;
 
 /// Octets of one page's content, and what is done for one page.
 const MAX_CONTENT: usize = 16 << 20;
@@ -93,7 +95,8 @@ impl<'s> Reader<'s> {
         let Some(resources) = resources.and_then(|resources| resources.as_dict().ok()) else {
             return Ok(Drawn::default()); // no font, so no text
         };
-        let mut walk = Walk { reader: self, drawn: Drawn::default(), path: Vec::new(), operations: 0 };
+        let mut walk =
+            Walk { reader: self, drawn: Drawn::default(), path: Vec::new(), operations: 0, shown: 0 };
         walk.content(&content, resources, Matrix::ONE, 0)?;
         Ok(walk.drawn)
     }
@@ -185,6 +188,8 @@ struct Walk<'r, 's> {
     /// The points of the path that is built, in user space.
     path: Vec<(f32, f32)>,
     operations: usize,
+    /// Codes that were shown, and characters that they mean, white space too.
+    shown: usize,
 }
 
 impl<'s> Walk<'_, 's> {
@@ -195,11 +200,6 @@ impl<'s> Walk<'_, 's> {
         to_page: Matrix,
         depth: usize,
     ) -> Result<(), SignError> {
-        // A page that cannot be read has no text; readers show what comes before the fault at most.
-        let Ok(content) = Content::decode(content) else {
-            self.odd("content that cannot be read");
-            return Ok(());
-        };
         let mut state = State {
             to_page,
             font: None,
@@ -214,11 +214,17 @@ impl<'s> Walk<'_, 's> {
         };
         let mut saved = Vec::new();
         let (mut line, mut text) = (Matrix::ONE, Matrix::ONE);
-        for operation in &content.operations {
+        for operation in Operations::of(content) {
             self.operations += 1;
-            if self.operations > MAX_OPERATIONS || self.drawn.characters.len() > MAX_CHARACTERS {
+            if self.operations > MAX_OPERATIONS {
                 return Err(SignError::TooLarge("operations on a page"));
             }
+            let Some(operation) = operation? else {
+                // Some readers show what comes before it, others what comes behind it too.
+                self.odd("content that cannot be read");
+                continue;
+            };
+            let operation = &operation;
             let numbers: Vec<f32> = operation.operands.iter().filter_map(|o| o.as_float().ok()).collect();
             let number = numbers.first().copied().unwrap_or(0.0);
             let mut next_line = |x: f32, y: f32, text: &mut Matrix| {
@@ -259,24 +265,24 @@ impl<'s> Walk<'_, 's> {
                     }
                 }
                 "T*" => next_line(0.0, -state.leading, &mut text),
-                "Tj" => self.show(&state, &mut text, operation.operands.first()),
+                "Tj" => self.show(&state, &mut text, operation.operands.first())?,
                 "'" => {
                     next_line(0.0, -state.leading, &mut text);
-                    self.show(&state, &mut text, operation.operands.first());
+                    self.show(&state, &mut text, operation.operands.first())?;
                 }
                 "\"" => {
                     if let [word, character] = numbers[..] {
                         (state.word_space, state.character_space) = (word, character);
                     }
                     next_line(0.0, -state.leading, &mut text);
-                    self.show(&state, &mut text, operation.operands.last());
+                    self.show(&state, &mut text, operation.operands.last())?;
                 }
                 "TJ" => {
                     let parts = operation.operands.first().and_then(|parts| parts.as_array().ok());
                     for part in parts.into_iter().flatten() {
                         match part.as_float() {
                             Ok(back) => advance(&state, &mut text, -back / 1000.0 * state.size),
-                            Err(_) => self.show(&state, &mut text, Some(part)),
+                            Err(_) => self.show(&state, &mut text, Some(part))?,
                         }
                     }
                 }
@@ -389,10 +395,11 @@ impl<'s> Walk<'_, 's> {
         self.content(&content, own, to_page, depth + 1)
     }
 
-    fn show(&mut self, state: &State, text: &mut Matrix, string: Option<&Object>) {
-        let Some(octets) = string.and_then(|string| string.as_str().ok()) else { return };
+    fn show(&mut self, state: &State, text: &mut Matrix, string: Option<&Object>) -> Result<(), SignError> {
+        let Some(octets) = string.and_then(|string| string.as_str().ok()) else { return Ok(()) };
         let Some(font) = &state.font else {
-            return self.odd("text in no font");
+            self.odd("text in no font");
+            return Ok(());
         };
         if font.is_vertical || state.mode > 3.0 {
             self.odd("text in another direction or mode");
@@ -410,6 +417,11 @@ impl<'s> Walk<'_, 's> {
             };
             let corners = [corner(left, low), corner(right, low), corner(right, high), corner(left, high)];
             let meaning = font.meaning(code);
+            // One string may have millions of codes, and one code may mean thousands of characters.
+            self.shown += meaning.chars().count().max(1);
+            if self.shown > MAX_CHARACTERS {
+                return Err(SignError::TooLarge("characters on a page"));
+            }
             let visible = meaning.chars().filter(|character| !character.is_whitespace());
             let hidden = state.is_pale || state.mode == 3.0;
             self.drawn.characters.extend(visible.map(|character| Character { character, corners, hidden }));
@@ -418,6 +430,7 @@ impl<'s> Walk<'_, 's> {
             let step = if font.is_vertical { -state.size + space } else { width * state.size + space };
             advance(state, text, step);
         }
+        Ok(())
     }
 }
 

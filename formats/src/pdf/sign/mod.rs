@@ -37,10 +37,11 @@ use lopdf::{Dictionary, Object, dictionary, text_string};
 use time::macros::format_description;
 use time::{OffsetDateTime, UtcOffset};
 
+use super::verify::MAX_SIGNATURES;
 use super::{Document, SignatureField};
 use crate::scheme::HashAlgorithm;
 use field::{add_field, change_form, enlist, fill_field, flag, new_name};
-use permission::{Allowed, allowed, is_locked, seed_value};
+use permission::{Allowed, Permitted, is_seen, seed_value};
 use source::Source;
 use update::Update;
 
@@ -58,6 +59,11 @@ pub const USUAL_ROOM: usize = 24 << 10;
 pub const SEAL_ROOM: usize = 256 << 10;
 const MAX_ROOM: usize = 1 << 20;
 const MAX_TEXT: usize = 1_000;
+
+/// What the highest level makes of a signature: itself, validation data, and a document timestamp, which is a signature
+/// too. So much is left below the limits of those who judge.
+const UPDATES: usize = 3;
+const SIGNATURES: usize = 2;
 
 /// What /Contents holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -269,6 +275,9 @@ pub fn prepare(document: &[u8], plan: &SignaturePlan) -> Result<Prepared, SignEr
     update.set_signature(signature, dictionary, plan.room);
     let written = update.write(&source)?;
     source.sound()?;
+    if document.len() + written.octets.len() > opened.limits().octets {
+        return Err(SignError::TooLarge("octets"));
+    }
     let parts = [document, &written.octets[..written.gap.start], &written.octets[written.gap.end..]];
     Ok(Prepared {
         digest: plan.hash.digest_parts(&parts),
@@ -282,7 +291,18 @@ pub fn prepare(document: &[u8], plan: &SignaturePlan) -> Result<Prepared, SignEr
 
 /// What earlier signatures and the field itself say to the plan.
 fn permit(source: &Source<'_>, fields: &[SignatureField], plan: &SignaturePlan) -> Result<(), SignError> {
-    let is_signed = fields.iter().any(|field| field.value.is_some());
+    let signed = fields.iter().filter(|field| field.value.is_some()).count();
+    let (updates, signatures) = match plan.sub_filter {
+        SubFilter::Timestamp => (1, 1),
+        _ => (UPDATES, SIGNATURES),
+    };
+    if signed + signatures > MAX_SIGNATURES {
+        return Err(SignError::TooLarge("signatures"));
+    }
+    if !source.has_room_for(updates) {
+        return Err(SignError::TooLarge("updates"));
+    }
+    let is_signed = signed > 0;
     if plan.certification.is_some() && is_signed {
         return Err(SignError::NotPermitted("only the first signature can certify a document"));
     }
@@ -294,26 +314,39 @@ fn permit(source: &Source<'_>, fields: &[SignatureField], plan: &SignaturePlan) 
         }
         seed_value(source, field, plan)?;
     }
+    let permitted = Permitted::read(source, fields)?;
     if plan.sub_filter == SubFilter::Timestamp {
-        return Ok(()); // always allowed (ISO 32000-2, 12.8.2.2.2)
+        // Always allowed (ISO 32000-2, 12.8.2.2.2), if it shows nothing.
+        return match &plan.field {
+            FieldPlan::Existing(name) if permitted.changes == Allowed::Nothing => {
+                let field = fields.iter().find(|field| field.name == *name);
+                match field.is_some_and(|field| is_seen(source, field)) {
+                    true => {
+                        Err(SignError::NotPermitted("the field is seen, and the document permits no changes"))
+                    }
+                    false => Ok(()),
+                }
+            }
+            _ => Ok(()),
+        };
     }
-    let allowed = allowed(source, fields)?;
-    if allowed == Allowed::Nothing {
+    if permitted.changes == Allowed::Nothing {
         return Err(SignError::NotPermitted("the document is certified against every change"));
     }
     let (name, is_visible) = match &plan.field {
-        FieldPlan::New { name, places } => {
-            (name.as_deref().unwrap_or_default(), !places.is_empty() || !plan.beside.is_empty())
-        }
-        FieldPlan::Existing(name) => (name.as_str(), false),
+        FieldPlan::New { name, places } => (
+            new_name(&source.field_names()?, name.as_deref())?,
+            !places.is_empty() || !plan.beside.is_empty(),
+        ),
+        FieldPlan::Existing(name) => (name.clone(), false),
     };
     // Verifiers that compare revisions take no new visible field after a certification of any level.
-    if is_visible && allowed != Allowed::Everything {
+    if is_visible && permitted.changes != Allowed::Everything {
         return Err(SignError::NotPermitted(
             "the document is certified against new things on its pages; a field that it has can be signed",
         ));
     }
-    if is_locked(source, fields, name) {
+    if permitted.locks(&name) {
         return Err(SignError::NotPermitted("an earlier signer locked the field"));
     }
     Ok(())

@@ -6,12 +6,13 @@ use super::SignaturePlan;
 use super::error::SignError;
 use super::source::Source;
 use crate::pdf::SignatureField;
+use crate::pdf::verify::{Needs, Permissions, is_visible};
 use crate::scheme::HashAlgorithm;
 
 /// What earlier signatures leave to later ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Allowed {
-    /// DocMDP level 1: validation data and document timestamps alone (ISO 32000-2, 12.8.2.2.2).
+    /// DocMDP level 1, or one that the standard does not know: validation data and document timestamps alone (ISO 32000-2, 12.8.2.2.2).
     Nothing,
     /// Level 2: filling in the form and signing in fields.
     FormFilling,
@@ -21,64 +22,56 @@ pub(super) enum Allowed {
     Everything,
 }
 
-impl Allowed {
-    fn of_level(level: Option<i64>) -> Self {
-        match level {
-            Some(1) => Self::Nothing,
-            Some(3) => Self::Annotations,
-            _ => Self::FormFilling, // the default (ISO 32000-1, table 254)
+impl From<Needs> for Allowed {
+    fn from(most: Needs) -> Self {
+        match most {
+            Needs::Nothing => Self::Nothing,
+            Needs::FormFilling => Self::FormFilling,
+            Needs::Annotations | Needs::Never => Self::Annotations,
         }
     }
 }
 
-/// What the certification and the locks of all signatures together allow.
-pub(super) fn allowed(source: &Source<'_>, fields: &[SignatureField]) -> Result<Allowed, SignError> {
-    let (_, catalog) = source.catalog()?;
-    let mut allowed = Allowed::Everything;
-    if let Some(certification) =
-        source.dictionary(catalog, b"Perms").and_then(|permissions| source.dictionary(permissions, b"DocMDP"))
-    {
-        allowed = transform(source, certification, b"DocMDP")
-            .map_or(Allowed::FormFilling, |parameters| Allowed::of_level(source.integer(parameters, b"P")));
-    }
-    for field in fields.iter().filter(|field| field.value.is_some()) {
-        // ISO 32000-2, table 236: a lock may lower the level.
-        let lock = source.dictionary(&field.dictionary, b"Lock");
-        if let Some(level) = lock.and_then(|lock| source.integer(lock, b"P")) {
-            allowed = allowed.min(Allowed::of_level(Some(level)));
-        }
-    }
-    Ok(allowed)
+/// What the certifications and the locks of all signatures together allow, as whoever verifies them reads them.
+pub(super) struct Permitted {
+    pub(super) changes: Allowed,
+    signatures: Vec<Permissions>,
 }
 
-/// Has an earlier signature locked the field of this name (FieldMDP)?
-pub(super) fn is_locked(source: &Source<'_>, fields: &[SignatureField], name: &str) -> bool {
-    let signatures = fields.iter().filter_map(|field| field.value.as_ref());
-    signatures.filter_map(|value| transform(source, &value.dictionary, b"FieldMDP")).any(|parameters| {
-        let listed = || {
-            let names = source.array(parameters, b"Fields").unwrap_or_default();
-            names.iter().filter_map(|name| lopdf::decode_text_string(source.follow(name)).ok()).any(
-                |listed| {
-                    // A name stands for all under it as well.
-                    name == listed || name.strip_prefix(&listed).is_some_and(|rest| rest.starts_with('.'))
-                },
-            )
-        };
-        match source.name(parameters, b"Action") {
-            Some(b"Include") => listed(),
-            Some(b"Exclude") => !listed(),
-            _ => true, // All, or what is not known
+impl Permitted {
+    pub(super) fn read(source: &Source<'_>, fields: &[SignatureField]) -> Result<Self, SignError> {
+        let mut permitted = Self { changes: Allowed::Everything, signatures: Vec::new() };
+        let (_, catalog) = source.catalog()?;
+        // Other programs look for the certification here, which may be that of no field.
+        let named = source.dictionary(catalog, b"Perms");
+        if let Some(certification) = named.and_then(|named| source.dictionary(named, b"DocMDP")) {
+            let (permissions, level) = Permissions::read(source.view(), certification, &Dictionary::new())?;
+            permitted.changes = level.map_or(Allowed::FormFilling, |_| permissions.most.into());
         }
-    })
+        for field in fields {
+            let Some(value) = &field.value else { continue };
+            let (permissions, level) =
+                Permissions::read(source.view(), &value.dictionary, &field.dictionary)?;
+            // ISO 32000-2, table 236: a lock may lower the level.
+            if level.is_some() || permissions.most < Needs::Annotations {
+                permitted.changes = permitted.changes.min(permissions.most.into());
+            }
+            permitted.signatures.push(permissions);
+        }
+        Ok(permitted)
+    }
+
+    /// Has an earlier signature locked the field of this name?
+    pub(super) fn locks(&self, name: &str) -> bool {
+        self.signatures.iter().any(|signature| signature.locks.iter().any(|lock| lock.covers(name)))
+    }
 }
 
-/// The parameters of a signature's reference with this transform method.
-fn transform<'s>(source: &'s Source<'_>, signature: &'s Dictionary, method: &[u8]) -> Option<&'s Dictionary> {
-    let references = source.array(signature, b"Reference")?;
-    let references = references.iter().filter_map(|reference| source.follow(reference).as_dict().ok());
-    let mut of_method =
-        references.filter(|reference| source.name(reference, b"TransformMethod") == Some(method));
-    source.dictionary(of_method.next()?, b"TransformParams")
+/// Is the field, or a widget of it, seen on a page?
+pub(super) fn is_seen(source: &Source<'_>, field: &SignatureField) -> bool {
+    let kids = source.array(&field.dictionary, b"Kids").unwrap_or_default();
+    let mut kids = kids.iter().filter_map(|kid| source.follow(kid).as_dict().ok());
+    is_visible(&field.dictionary) || kids.any(is_visible)
 }
 
 /// The requirements of a seed value (ISO 32000-1, table 234) that are not met; wishes are not asked for.

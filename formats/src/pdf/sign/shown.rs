@@ -71,12 +71,27 @@ fn page(source: &Source<'_>, shown: &mut ShownPage) -> Result<(), SignError> {
     Ok(())
 }
 
+/// Somebody signed in the widget's field, or it is a timestamp's and has no place.
 fn is_signature(source: &Source<'_>, annotation: &Dictionary) -> bool {
-    let kind = source.name(annotation, b"FT").or_else(|| {
-        let parent = source.dictionary(annotation, b"Parent")?;
-        source.name(parent, b"FT")
-    });
-    source.name(annotation, b"Subtype") == Some(b"Widget") && kind == Some(b"Sig")
+    // A widget with a name is a field of its own, and what its parent was signed with is not its value.
+    let parent = source.dictionary(annotation, b"Parent").filter(|_| !annotation.has(b"T"));
+    let kind = source
+        .name(annotation, b"FT")
+        .or_else(|| source.name(source.dictionary(annotation, b"Parent")?, b"FT"));
+    let value = source.dictionary(annotation, b"V").or_else(|| source.dictionary(parent?, b"V"));
+    let Some(value) = value else { return false };
+    let is_timestamp = source.name(value, b"SubFilter") == Some(b"ETSI.RFC3161");
+    source.name(annotation, b"Subtype") == Some(b"Widget")
+        && kind == Some(b"Sig")
+        && (!is_timestamp || is_nowhere(source, annotation))
+}
+
+/// The widget's rectangle has no area.
+fn is_nowhere(source: &Source<'_>, annotation: &Dictionary) -> bool {
+    let corners = source.array(annotation, b"Rect").unwrap_or_default();
+    let corners: Vec<f32> =
+        corners.iter().filter_map(|corner| source.follow(corner).as_float().ok()).collect();
+    matches!(corners[..], [left, bottom, right, top] if left == right || bottom == top)
 }
 
 /// The embedded files that the catalog names (ISO 32000-2, 7.11.4).

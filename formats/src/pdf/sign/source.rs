@@ -48,6 +48,16 @@ impl<'d> Source<'d> {
         self.view.document().octets()
     }
 
+    pub(super) fn view(&self) -> &View<'d, 'd> {
+        &self.view
+    }
+
+    /// Is there room for as many further updates in a document that is to be judged?
+    pub(super) fn has_room_for(&self, updates: usize) -> bool {
+        let document = self.view.document();
+        document.sections() + updates <= document.limits().sections
+    }
+
     pub(super) fn next_number(&self) -> u32 {
         self.view.next_number()
     }

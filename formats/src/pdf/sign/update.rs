@@ -9,7 +9,7 @@ use lopdf::{Dictionary, Object, ObjectId, Stream, StringFormat, Writer, dictiona
 
 use super::error::SignError;
 use super::source::Source;
-use crate::pdf::lexical::{Lexer, Token};
+use crate::pdf::lexical::{self, Lexer, Token};
 use crate::scheme::HashAlgorithm;
 
 /// Room for the three numbers of /ByteRange that are not known yet: files have 10 digits of octets at most.
@@ -194,6 +194,10 @@ fn unchanged(raw: &[u8], old: &Dictionary, new: &Dictionary) -> Option<Vec<u8>> 
         lexer.skip_space();
         let start = lexer.position;
         match lexer.next()? {
+            // Of a key that comes twice one value stays, and readers need not agree on which: it is written anew.
+            Token::Close if lexical::has_duplicate_keys(&raw[..lexer.position], &old.clone().into()) => {
+                return None;
+            }
             Token::Close => return Some(kept),
             Token::Other if raw[start] == b'/' => {}
             _ => return None,

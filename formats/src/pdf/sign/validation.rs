@@ -44,6 +44,9 @@ pub fn add_validation_data(
     }
     let document = Document::open(document)?;
     let source = Source::of(&document)?;
+    if !source.has_room_for(1) {
+        return Err(SignError::TooLarge("updates"));
+    }
     let (root, catalog) = source.catalog()?;
     let fields = source.signature_fields()?;
     let present = source.dictionary(catalog, b"DSS");

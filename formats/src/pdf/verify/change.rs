@@ -10,7 +10,7 @@ use super::super::document::View;
 
 /// The first permission of a certified document that lets a change pass (ISO 32000-2, table 257).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Needs {
+pub(in crate::pdf) enum Needs {
     /// Nothing: what keeps signatures verifiable.
     Nothing,
     /// Filling in forms and signing.
@@ -54,16 +54,16 @@ pub struct ChangeReport {
 
 /// What a signature lets later revisions do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Permissions {
-    pub(super) most: Needs,
+pub(in crate::pdf) struct Permissions {
+    pub(in crate::pdf) most: Needs,
     /// The document is certified.
     pub(super) certified: bool,
-    pub(super) locks: Vec<Lock>,
+    pub(in crate::pdf) locks: Vec<Lock>,
 }
 
 /// Fields that must stay as they are (ISO 32000-2, table 259).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Lock {
+pub(in crate::pdf) enum Lock {
     All,
     Only(BTreeSet<String>),
     AllBut(BTreeSet<String>),
@@ -87,7 +87,7 @@ impl Lock {
         })
     }
 
-    fn covers(&self, field: &str) -> bool {
+    pub(in crate::pdf) fn covers(&self, field: &str) -> bool {
         // A name stands for the fields below it too.
         let named = |names: &BTreeSet<String>| {
             names.iter().any(|name| {
@@ -104,7 +104,7 @@ impl Lock {
 
 impl Permissions {
     /// What the references of a signature dictionary and the lock of its field say, and the level that it certifies.
-    pub(super) fn read(
+    pub(in crate::pdf) fn read(
         view: &View<'_, '_>,
         signature: &Dictionary,
         field: &Dictionary,

@@ -3,6 +3,7 @@
 use lopdf::{Dictionary, Object, decode_text_string};
 
 use super::super::PdfError;
+use super::super::document::references;
 use super::change::Needs;
 use super::step::{Step, changed_keys, text};
 
@@ -16,11 +17,13 @@ enum Kind {
     Signed,
     /// It is for a signature.
     Empty,
+    /// It is for a signature, is seen, and a timestamp was put into it.
+    Stamped,
     /// Text or choice.
     Text,
     /// A check box or radio button: what it looks like in each of its states is settled.
     Check,
-    /// It has fields below it, or is a button that has no value.
+    /// It has fields below it, is a button that has no value, or is no field of any known type.
     Fixed,
 }
 
@@ -34,6 +37,8 @@ impl Kind {
             Self::Empty => {
                 matches!(key, b"V" | b"AP" | b"AS" | b"DA" | b"F" | b"M" | b"MK" | b"NM" | b"Type")
             }
+            // Anybody has documents timestamped: what the field shows stays as the signer saw it.
+            Self::Stamped => matches!(key, b"V" | b"M" | b"NM" | b"Type"),
             Self::Signed | Self::Fixed => false,
         }
     }
@@ -58,6 +63,8 @@ impl Step<'_, '_> {
                 self.explain(&fields.clone());
             }
         }
+        // Fonts that readers draw the values of fields with.
+        references(old.get(b"DR").unwrap_or(&Object::Null), &[], &mut self.drawn_from);
         for key in changed_keys(&old, &new) {
             let detail = format!("the form's {}", text(&key));
             match &*key {
@@ -155,15 +162,22 @@ impl Step<'_, '_> {
             _ if has_fields => Kind::Fixed,
             (Some(b"Btn"), _) if self.is_push_button(&old)? => Kind::Fixed,
             (Some(b"Btn"), _) => Kind::Check,
-            _ => Kind::Text,
+            (Some(b"Tx" | b"Ch"), _) => Kind::Text,
+            _ => Kind::Fixed,
         };
         self.explain(value);
         let filled = self.filling(kind, &new)?;
+        let kind = match filled {
+            Some(("timestamp_added", Needs::FormFilling)) => Kind::Stamped,
+            _ => kind,
+        };
         self.keys(kind, filled, &name, number, &old, &new)?;
         if has_fields {
             return self.fields(&old_kids, &new_kids, &name, field_type, depth + 1);
         }
-        if !new_kids.starts_with(&old_kids) || new_kids.len() > old_kids.len() && kind != Kind::Empty {
+        if !new_kids.starts_with(&old_kids)
+            || new_kids.len() > old_kids.len() && !matches!(kind, Kind::Empty | Kind::Stamped)
+        {
             let detail = format!("the widgets of {name}");
             self.found_in(Some(&name), "field_changed", Needs::Never, number, detail);
             return Ok(());
@@ -178,8 +192,11 @@ impl Step<'_, '_> {
             self.keys(kind, filled, &name, kid.as_reference().ok().map(|id| id.0), &old, &new)?;
         }
         for kid in &new_kids[old_kids.len()..] {
-            if matches!(self.new.resolve(kid)?, Object::Dictionary(kid) if is_visible(&kid)) {
-                let detail = format!("a widget of {name}");
+            let Object::Dictionary(kid) = self.new.resolve(kid)? else { continue };
+            let detail = format!("a widget of {name}");
+            if !matches!(filled, Some(("signature_added", _))) && shows_unsigned(&kid, filled.is_some()) {
+                self.found_in(Some(&name), "field_added", Needs::Never, number, detail);
+            } else if is_visible(&kid) {
                 self.found_in(Some(&name), "signature_added", Needs::FormFilling, number, detail);
                 if let Some(change) = self.changes.last_mut() {
                     change.shows = true;
@@ -201,7 +218,7 @@ impl Step<'_, '_> {
     /// Which change it is to fill such a field in; none where it may not be.
     fn filling(&self, kind: Kind, new: &Dictionary) -> Result<Option<(&'static str, Needs)>, PdfError> {
         Ok(match kind {
-            Kind::Signed | Kind::Fixed => None,
+            Kind::Signed | Kind::Fixed | Kind::Stamped => None,
             Kind::Text | Kind::Check => Some(("form_filled", Needs::FormFilling)),
             Kind::Empty => match self.new.get(new, b"V")? {
                 Some(Object::Dictionary(value)) => {
@@ -235,6 +252,7 @@ impl Step<'_, '_> {
             let own: &'static [&'static [u8]] = match kind {
                 Kind::Text => &[b"AP", b"V"],
                 Kind::Check => &[b"V"],
+                Kind::Stamped => &[],
                 Kind::Empty | Kind::Signed | Kind::Fixed => &[b"AP"],
             };
             self.skipped.insert(number, own);
@@ -284,15 +302,23 @@ impl Step<'_, '_> {
         let kids = self.new.array(&field, b"Kids")?;
         self.added_widgets.extend(id);
         self.added_widgets.extend(kids.iter().filter_map(|kid| kid.as_reference().ok()));
-        let (code, needs) = match self.new.get(&field, b"V")? {
-            Some(Object::Dictionary(value)) => signing(&value),
-            _ => ("signature_field_added", Needs::FormFilling),
+        let filled = match self.new.get(&field, b"V")? {
+            Some(Object::Dictionary(value)) => Some(signing(&value)),
+            _ => None,
         };
-        self.found_in(Some(&name), code, needs, number, name.as_str());
-        let mut shows = is_visible(&field);
+        let (mut shows, mut unsigned) = (is_visible(&field), shows_unsigned(&field, filled.is_some()));
         for kid in kids {
-            shows |= matches!(self.new.resolve(&kid)?, Object::Dictionary(kid) if is_visible(&kid));
+            let Object::Dictionary(kid) = self.new.resolve(&kid)? else { continue };
+            shows |= is_visible(&kid);
+            unsigned |= shows_unsigned(&kid, filled.is_some());
         }
+        if unsigned && !matches!(filled, Some(("signature_added", _))) {
+            // Nobody signed what it shows, so nobody answers for it.
+            self.found_in(Some(&name), "field_added", Needs::Never, number, format!("the field {name}"));
+            return Ok(());
+        }
+        let (code, needs) = filled.unwrap_or(("signature_field_added", Needs::FormFilling));
+        self.found_in(Some(&name), code, needs, number, name.as_str());
         if let Some(change) = self.changes.last_mut() {
             change.shows |= shows;
         }
@@ -301,7 +327,7 @@ impl Step<'_, '_> {
 }
 
 /// A widget's rectangle has an area.
-fn is_visible(widget: &Dictionary) -> bool {
+pub(in crate::pdf) fn is_visible(widget: &Dictionary) -> bool {
     let corners = widget.get(b"Rect").and_then(Object::as_array).ok();
     let corners: Option<Vec<f32>> =
         corners.map(|corners| corners.iter().filter_map(|c| c.as_float().ok()).collect());
@@ -311,6 +337,14 @@ fn is_visible(widget: &Dictionary) -> bool {
         Some(_) => true,
         None => widget.has(b"Rect"),
     }
+}
+
+/// A widget of a field that nobody signed shows something. An empty field that is hidden and looks like nothing may
+/// have a place: it is shown when somebody signs in it.
+fn shows_unsigned(widget: &Dictionary, is_filled: bool) -> bool {
+    const HIDDEN: i64 = 1 << 1; // ISO 32000-2, table 167
+    let is_hidden = widget.get(b"F").and_then(Object::as_i64).is_ok_and(|flags| flags & HIDDEN != 0);
+    is_visible(widget) && (is_filled || !is_hidden || widget.has(b"AP"))
 }
 
 /// Document timestamps keep signatures verifiable, others sign (ISO 32000-2, table 257).

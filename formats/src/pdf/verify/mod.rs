@@ -13,7 +13,7 @@ use lopdf::{Dictionary, Object, decode_text_string};
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use self::change::{Change, Permissions};
+use self::change::Change;
 use self::range::Covered;
 use super::document::{Document, Place, View, is_blank};
 use super::fields::{SignatureField, SignatureValue};
@@ -25,6 +25,8 @@ use crate::tsp::{self, TokenInfo, TokenInput};
 use crate::verdict::{Judgement, Verdict};
 
 pub use change::ChangeReport;
+pub(in crate::pdf) use change::{Needs, Permissions};
+pub(in crate::pdf) use form::is_visible;
 
 /// Changes after a signature that are told one by one; as many more may be told that are not permitted.
 const MOST_TOLD: usize = 200;
@@ -145,7 +147,8 @@ pub struct Claims {
 /// | note | `later_changes_permitted` `active_content` `validation_data_unreadable` |
 ///
 /// Later revisions may bring validation data, document timestamps and metadata to any document, fill in forms and add
-/// signatures unless it is certified otherwise or fields are locked (to a certified document only invisible ones), and change annotations where it is certified so.
+/// signatures unless it is certified otherwise or fields are locked (to a certified document only invisible ones), and
+/// change annotations where it is certified so. A new field that is seen must have a signature that is no timestamp.
 pub fn verify(input: &PdfInput<'_>) -> PdfReport {
     let mut report =
         PdfReport { judgement: Judgement::new(), readable: true, revisions: 0, signatures: Vec::new() };
@@ -325,11 +328,18 @@ impl Judge<'_, '_, '_> {
             judgement.invalid("signature_misplaced", detail);
             return false;
         }
-        if let Some(number) = self.document.beyond(revision) {
-            let detail = format!("object {number} of a signed revision stands behind it");
-            judgement.invalid("object_misplaced", detail);
+        match self.document.beyond(revision) {
+            Ok(None) => true,
+            Ok(Some(what)) => {
+                let detail = format!("{what} of a signed revision stands or reaches behind it");
+                judgement.invalid("object_misplaced", detail);
+                false
+            }
+            Err(error) => {
+                object(judgement, &error);
+                false
+            }
         }
-        true
     }
 
     /// Judges a signature whose place is known.
@@ -505,9 +515,9 @@ impl Judge<'_, '_, '_> {
     }
 
     /// Whether the revision certifies the document, and what it permits by that.
-    fn certified(&self, revision: usize) -> Result<(bool, change::Needs), PdfError> {
+    fn certified(&self, revision: usize) -> Result<(bool, Needs), PdfError> {
         let view = self.document.view(revision);
-        let mut most = change::Needs::Annotations;
+        let mut most = Needs::Annotations;
         let mut certified = false;
         for field in view.signature_fields()? {
             let Some(value) = &field.value else { continue };
@@ -518,7 +528,7 @@ impl Judge<'_, '_, '_> {
                 most = most.min(permissions.most);
             }
         }
-        Ok((certified, if certified { most } else { change::Needs::FormFilling }))
+        Ok((certified, if certified { most } else { Needs::FormFilling }))
     }
 
     fn step(&mut self, revision: usize) -> Result<&[Change], PdfError> {

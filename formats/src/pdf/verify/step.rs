@@ -2,6 +2,7 @@
 //! not known to be harmless taken for harm.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::rc::Rc;
 
 use lopdf::{Dictionary, Object, ObjectId};
 
@@ -19,6 +20,8 @@ pub(super) fn changes(document: &Document<'_>, revision: usize) -> Result<Vec<Ch
         explained: HashSet::new(),
         wholesale: HashMap::new(),
         skipped: HashMap::new(),
+        drawn_from: Vec::new(),
+        pages: None,
         added_widgets: HashSet::new(),
         changes: Vec::new(),
     };
@@ -51,6 +54,10 @@ pub(super) struct Step<'d, 'a> {
     pub(super) wholesale: HashMap<u32, (&'static str, Needs, Option<String>)>,
     /// Keys by object through which an object does not need others.
     pub(super) skipped: HashMap<u32, &'static [&'static [u8]]>,
+    /// What is drawn beside the pages.
+    pub(super) drawn_from: Vec<ObjectId>,
+    /// The pages of the revision before, once they are known.
+    pages: Option<Rc<[ObjectId]>>,
     /// Widgets that a new signature field brought.
     pub(super) added_widgets: HashSet<ObjectId>,
     pub(super) changes: Vec<Change>,
@@ -179,7 +186,7 @@ impl Step<'_, '_> {
         needs: Needs,
         field: Option<&str>,
     ) -> Result<(), PdfError> {
-        for number in closure(&self.old, value, &HashMap::new())? {
+        for number in closure(&self.old, value, &HashMap::new(), HashSet::new())? {
             self.wholesale.entry(number).or_insert_with(|| (code, needs, field.map(str::to_owned)));
         }
         Ok(())
@@ -189,7 +196,7 @@ impl Step<'_, '_> {
         if self.changed.iter().all(|number| self.explained.contains(number)) {
             return Ok(());
         }
-        for id in self.old.pages()? {
+        for id in self.old_pages()?.iter().copied() {
             let Object::Dictionary(old) = self.old.object(id)? else { continue };
             let annotations = self.old.array(&old, b"Annots")?;
             self.annotations(id, &annotations)?;
@@ -213,6 +220,52 @@ impl Step<'_, '_> {
             self.annotation_lists(id, &annotations, &self.new.array(&new, b"Annots")?)?;
         }
         Ok(())
+    }
+
+    fn old_pages(&mut self) -> Result<Rc<[ObjectId]>, PdfError> {
+        let pages = match self.pages.take() {
+            Some(pages) => pages,
+            None => self.old.pages()?.into(),
+        };
+        self.pages = Some(Rc::clone(&pages));
+        Ok(pages)
+    }
+
+    /// All that the revision before draws, or hands out as a file: what may change as a field, a form or an annotation
+    /// may not be any of it, or the page would change with it.
+    fn drawn(&mut self) -> Result<HashSet<u32>, PdfError> {
+        let pages = self.old_pages()?;
+        let is_page: HashSet<u32> = pages.iter().map(|page| page.0).collect();
+        let catalog = self.old.catalog()?;
+        let mut next = std::mem::take(&mut self.drawn_from);
+        for key in [b"Pages".as_slice(), b"OCProperties", b"AF"] {
+            references(catalog.get(key).unwrap_or(&Object::Null), &[], &mut next);
+        }
+        let names = self.old.dictionary(&catalog, b"Names")?.unwrap_or_default();
+        references(names.get(b"EmbeddedFiles").unwrap_or(&Object::Null), &[], &mut next);
+        let (mut seen, mut listed) = (HashSet::new(), HashSet::new());
+        let mut annotations: Vec<ObjectId> = Vec::new();
+        for page in pages.iter() {
+            annotations.extend(self.old.shown(*page, true)?.annotations.iter());
+        }
+        while let Some(id) = annotations.pop() {
+            let may_change = self.skipped.get(&id.0).is_some_and(|keys| keys.contains(&b"AP".as_slice()));
+            if !may_change && !is_page.contains(&id.0) && listed.insert(id.0) {
+                let shown = self.old.shown(id, false)?;
+                next.extend(shown.drawn.iter());
+                annotations.extend(shown.annotations.iter());
+            }
+        }
+        while let Some(id) = next.pop() {
+            if !seen.insert(id.0) {
+                continue;
+            }
+            match is_page.contains(&id.0) {
+                true => next.extend(self.old.shown(id, true)?.drawn.iter()),
+                false => next.extend(self.old.references(id)?.iter()),
+            }
+        }
+        Ok(seen)
     }
 
     /// Annotations that are no form fields may change where annotations may.
@@ -240,7 +293,11 @@ impl Step<'_, '_> {
     }
 
     fn annotation_lists(&mut self, page: ObjectId, old: &[Object], new: &[Object]) -> Result<(), PdfError> {
-        for value in old.iter().filter(|value| !new.contains(value)) {
+        // Those that are no objects of their own are told apart by their order.
+        let same = direct_in(old).zip(direct_in(new)).take_while(|(old, new)| old == new).count();
+        let (before, now) = (references_in(old), references_in(new));
+        let gone = old.iter().filter(|value| value.as_reference().is_ok_and(|id| !now.contains(&id)));
+        for value in gone.chain(direct_in(old).skip(same)) {
             let widget =
                 matches!(self.old.resolve(value)?, Object::Dictionary(annotation) if is_widget(&annotation));
             let (code, needs) = match widget {
@@ -249,7 +306,8 @@ impl Step<'_, '_> {
             };
             self.found(code, needs, Some(page.0), "an annotation was taken from a page");
         }
-        for value in new.iter().filter(|value| !old.contains(value)) {
+        let come = new.iter().filter(|value| value.as_reference().is_ok_and(|id| !before.contains(&id)));
+        for value in come.chain(direct_in(new).skip(same)) {
             let id = value.as_reference().ok();
             if id.is_some_and(|id| self.added_widgets.contains(&id)) {
                 continue;
@@ -281,30 +339,51 @@ impl Step<'_, '_> {
     /// Changed objects that nothing has explained: harmless only if nothing that must stay needs them. So are new ones,
     /// which the revision before may have referred to without having them.
     fn rest(&mut self, listed: &BTreeSet<u32>) -> Result<(), PdfError> {
-        let unexplained = |number: &&u32| self.changed.contains(*number) && !self.explained.contains(*number);
+        let containers = self.old.containers();
+        let unexplained = |number: &&u32| {
+            self.changed.contains(*number)
+                && (!self.explained.contains(*number) || containers.contains(*number))
+        };
         let left: Vec<u32> = listed.iter().filter(unexplained).copied().collect();
         let new = |number: &&u32| self.old.entry(**number).is_none() && self.new.entry(**number).is_some();
         let new: Vec<u32> = listed.iter().filter(new).copied().collect();
-        if left.is_empty() && new.is_empty() {
+        let explained = |number: &&u32| self.changed.contains(*number) && self.explained.contains(*number);
+        let mut explained: Vec<u32> = listed.iter().filter(explained).copied().collect();
+        if left.is_empty() && new.is_empty() && explained.is_empty() {
             return Ok(());
         }
+        let drawn = self.drawn()?;
+        let pages = self.old_pages()?;
+        let pages: HashSet<u32> = pages.iter().map(|page| page.0).collect();
+        // A page's own change was looked at, unless it passed for a field.
+        let is_page = |number: &u32| pages.contains(number) && !self.skipped.contains_key(number);
+        explained.retain(|number| drawn.contains(number) && !is_page(number));
+        for number in explained {
+            let (code, what) = self.name(number)?;
+            let detail = format!("{what} {number}, which is drawn as well");
+            self.found(code, Needs::Never, Some(number), detail);
+        }
         let root = self.old.trailer().get(b"Root").unwrap_or(&Object::Null).clone();
-        let needed = closure(&self.old, &root, &self.skipped)?;
+        // What pages refer to beside what they draw is yet to be gone through.
+        let seen = drawn.into_iter().filter(|number| !pages.contains(number)).collect();
+        let needed = closure(&self.old, &root, &self.skipped, seen)?;
+        // What is in an object stream is another as soon as the stream is, or what its Length is.
+        let containers = containers.into_iter().filter_map(|number| self.old.id(number));
+        let containers = Object::Array(containers.map(Object::Reference).collect());
+        let needed = closure(&self.old, &containers, &HashMap::new(), needed)?;
         for number in new.into_iter().filter(|number| needed.contains(number)) {
             let detail = format!("object {number}, which was referred to and not there");
             self.found("document_changed", Needs::Never, Some(number), detail);
         }
         for number in left {
-            if !needed.contains(&number) {
+            if !needed.contains(&number) && !self.is_container(number)? {
                 if let Some((code, needs, field)) = self.wholesale.get(&number).cloned() {
                     let detail = field.clone().unwrap_or_else(|| format!("object {number}"));
                     self.found_in(field.as_deref(), code, needs, Some(number), detail);
                     continue;
                 }
-                if !self.is_container(number)? {
-                    // Nothing showed it, and nothing does until something else changes.
-                    continue;
-                }
+                // Nothing showed it, and nothing does until something else changes.
+                continue;
             }
             let (code, what) = self.name(number)?;
             self.found(code, Needs::Never, Some(number), format!("{what} {number}"));
@@ -337,13 +416,13 @@ impl Step<'_, '_> {
 }
 
 /// The numbers of all objects that a value refers to, directly or over others; `skipped` are keys by object that lead
-/// nowhere.
+/// nowhere, `seen` what was gone through before.
 fn closure(
     view: &View<'_, '_>,
     value: &Object,
     skipped: &HashMap<u32, &'static [&'static [u8]]>,
+    mut seen: HashSet<u32>,
 ) -> Result<HashSet<u32>, PdfError> {
-    let mut seen = HashSet::new();
     let mut next = Vec::new();
     references(value, &[], &mut next);
     while let Some(id) = next.pop() {
@@ -351,7 +430,9 @@ fn closure(
             continue;
         }
         match skipped.get(&id.0) {
-            Some(keys) if !keys.is_empty() => references(&view.object(id)?, keys, &mut next),
+            Some(keys) if !keys.is_empty() => {
+                references(&view.object(view.id(id.0).unwrap_or(id))?, keys, &mut next);
+            }
             _ => next.extend(view.references(id)?.iter()),
         }
     }
@@ -364,6 +445,14 @@ pub(super) fn changed_keys(old: &Dictionary, new: &Dictionary) -> Vec<Vec<u8>> {
         old.iter().filter(|(key, value)| new.get(key).ok() != Some(*value)).map(|(key, _)| key.clone());
     let come = new.iter().filter(|(key, _)| !old.has(key)).map(|(key, _)| key.clone());
     gone.chain(come).collect()
+}
+
+fn references_in(array: &[Object]) -> HashSet<ObjectId> {
+    array.iter().filter_map(|value| value.as_reference().ok()).collect()
+}
+
+fn direct_in(array: &[Object]) -> impl Iterator<Item = &Object> {
+    array.iter().filter(|value| value.as_reference().is_err())
 }
 
 fn is_widget(annotation: &Dictionary) -> bool {
