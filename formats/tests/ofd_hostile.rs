@@ -13,7 +13,7 @@ use formats::ofd::{MAX_ENTRIES, Package};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
-use crate::packaging::{Parts, judge, sealed};
+use crate::packaging::{Parts, judge, plan, sealed, sealed_by, sign};
 use crate::sealing::Site;
 
 /// Judges it, and gives the code of what was found.
@@ -170,6 +170,29 @@ fn parts_that_are_no_honest_xml_are_refused() {
         let mut parts = good.clone();
         parts.replace(part, from, to);
         assert_eq!(refused(&parts.zip()), "malformed", "{part}: {to}");
+    }
+}
+
+#[test]
+fn names_that_every_element_would_repeat_and_locations_without_end_are_refused() {
+    let mut parts = Parts::plain(1);
+    let long = format!("xmlns=\"{}\"><ofd:DocBody>{}", "n".repeat(3 << 20), "<b/>".repeat(150_000));
+    parts.replace("OFD.xml", "><ofd:DocBody>", &format!(" {long}"));
+    assert_eq!(refused(&parts.zip()), "malformed");
+
+    // Two steps each time: where a location leads is not found out at any price, and not passed over.
+    let site = Site::sm2();
+    const RES: &str = "Doc_0/DocumentRes.xml";
+    for (from, to) in [
+        (">logo.png<", format!(">{}logo.png<", "./".repeat(1 << 20))),
+        ("BaseLoc=\"Res\"", format!("BaseLoc=\"{}Res\"", "./".repeat(1 << 20))),
+    ] {
+        let mut parts = Parts::plain(1);
+        parts.replace(RES, from, &to);
+        let unsigned = parts.zip();
+        let report = judge(&site, &sign(&site, plan(&site, &unsigned, sealed_by(&site))));
+        assert_eq!(report.judgement.verdict, Verdict::Indeterminate, "{:?}", report.judgement);
+        assert!(report.judgement.has("ofd_part_unreadable"));
     }
 }
 

@@ -6,7 +6,7 @@ use encoding_rs::UTF_8;
 
 use super::document::{Deviations, ROOT};
 use super::error::OfdError;
-use super::package::{Package, resolve};
+use super::package::{MAX_LOCATION, Package, resolve};
 use super::xml::{self, Step};
 
 /// The parts that must be covered by every signature, and those in which places could not be looked for.
@@ -64,33 +64,36 @@ fn places(
     let mut found = BTreeSet::new();
     let mut base: Option<String> = None;
     let (mut depth, mut text) = (0usize, String::new());
-    let mut look = |location: &str, base: Option<&str>| {
+    let mut look = |location: &str, base: Option<&str>| -> Result<(), String> {
         if !location.rsplit('/').next().is_some_and(|last| files.contains(last)) {
-            return;
+            return Ok(());
         }
+        bounded(location)?;
         let below = base.and_then(|base| resolve(&format!("{base}/x"), location));
         for candidate in [resolve(part, location), resolve(ROOT, location), below].into_iter().flatten() {
             if package.has(&candidate) {
                 found.insert(candidate);
             }
         }
+        Ok(())
     };
     let encoding = xml::walk(part, octets, |step| {
         match step {
             Step::Open { attributes, .. } => {
                 for (name, value) in &attributes {
                     if depth == 0 && name == "BaseLoc" {
+                        bounded(value)?;
                         base = resolve(part, value);
                     }
-                    look(value.trim(), base.as_deref());
+                    look(value.trim(), base.as_deref())?;
                 }
-                look(text.trim(), base.as_deref());
+                look(text.trim(), base.as_deref())?;
                 text.clear();
                 depth += 1;
             }
             Step::Text(piece) => text.push_str(piece),
             Step::Close => {
-                look(text.trim(), base.as_deref());
+                look(text.trim(), base.as_deref())?;
                 text.clear();
                 depth = depth.saturating_sub(1);
             }
@@ -103,4 +106,12 @@ fn places(
     }
     deviations.add_encoding(encoding);
     Ok(found)
+}
+
+/// Where one that is not followed would lead is not known, and so the part that has it counts as not read.
+fn bounded(location: &str) -> Result<(), String> {
+    match location.len() > MAX_LOCATION {
+        true => Err(format!("a location has more than {MAX_LOCATION} octets")),
+        false => Ok(()),
+    }
 }
