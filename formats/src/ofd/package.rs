@@ -101,6 +101,11 @@ impl<'a> Package<'a> {
         self.names.iter().map(String::as_str)
     }
 
+    /// How many entries it has, folders too.
+    pub(super) fn entries(&self) -> usize {
+        self.archive.len()
+    }
+
     /// Is there such a file?
     pub fn has(&self, name: &str) -> bool {
         self.places.contains_key(name)
