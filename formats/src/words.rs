@@ -271,6 +271,11 @@ pub const FINDINGS: &[(&str, Words)] = &[
         Words::new("验证数据部分无法读取", "some of the document's validation data cannot be read"),
     ),
     // Seals.
+    (
+        "seal_maker_not_trusted",
+        Words::new("印章的制章人不在认可之列", "the seal's maker is none of those that count"),
+    ),
+    ("seal_maker_not_checked", Words::new("未核对制章人", "nobody says who may make seals")),
     ("seal_forged", Words::new("印章的制章签名无效", "the seal maker's signature is invalid")),
     ("seal_not_yet_valid", Words::new("印章尚未生效", "the seal is not yet valid")),
     ("seal_expired", Words::new("印章已过期", "the seal has expired")),
