@@ -62,6 +62,8 @@ pub struct Sandbox {
     pub negatives: Vec<NegativeCertificate>,
     /// A seal, and what was sealed with it.
     pub sealed: Sealed,
+    /// Certificates of those whose seals count, DER: the makers of the seals here, and the gateway's own.
+    pub seal_makers: Vec<Vec<u8>>,
     /// Public editions of the first license, as OFD and PDF: a good one and one with each defect.
     pub license_files: Vec<LicenseFile>,
 }
@@ -108,8 +110,14 @@ pub fn generate(options: &Options) -> Result<Sandbox, CertsTestError> {
 
     let sealed = seal::sealed(&sm2, &services, seed, at)?;
     let earlier = license::earlier(&license, seed, at)?;
+    let mut seal_makers = vec![sealed.maker.clone()];
+    seal_makers.extend(services.iter().filter(|one| one.id == "sys-seal").map(|one| one.chain[0].clone()));
     let license_files = match licenses.first() {
-        Some(first) => license_file::license_files(&sm2, first, &earlier, seed, at)?,
+        Some(first) => {
+            let (files, maker) = license_file::license_files(&sm2, first, &earlier, seed, at)?;
+            seal_makers.push(maker);
+            files
+        }
         None => Vec::new(),
     };
 
@@ -117,5 +125,14 @@ pub fn generate(options: &Options) -> Result<Sandbox, CertsTestError> {
         .into_iter()
         .map(|issuer| issuer.close(at))
         .collect::<Result<_, _>>()?;
-    Ok(Sandbox { authorities, services, tls: identity, licenses, negatives, sealed, license_files })
+    Ok(Sandbox {
+        authorities,
+        services,
+        tls: identity,
+        licenses,
+        negatives,
+        sealed,
+        seal_makers,
+        license_files,
+    })
 }

@@ -105,6 +105,8 @@ impl LicenseFile {
 
 /// Somebody who seals.
 struct Sealer {
+    /// The certificate of the seal's maker.
+    maker: Vec<u8>,
     certificate: Certificate,
     key: SoftwareKey,
     seal: Seal,
@@ -113,13 +115,15 @@ struct Sealer {
 }
 
 /// Makes them for a license, and for one that the same enterprise had before.
+///
+/// With them comes the certificate of the maker of the good ones' seal, DER.
 pub(crate) fn license_files(
     issuer: &Issuer,
     current: &SampleLicense,
     earlier: &[u8],
     seed: &Seed,
     at: OffsetDateTime,
-) -> Result<Vec<LicenseFile>, CertsTestError> {
+) -> Result<(Vec<LicenseFile>, Vec<u8>), CertsTestError> {
     let certificate = Certificate::from_der(&current.der).map_err(sealing)?;
     let (face, _) = license::face(&certificate).map_err(sealing)?;
     let authority = face.registration_authority.clone().unwrap_or_default();
@@ -145,7 +149,7 @@ pub(crate) fn license_files(
         add(Some(LicenseFileDefect::Certificate), sealer.sealed(&other, form)?);
         add(Some(LicenseFileDefect::Register), sealer.sealed(&edition(earlier)?, form)?);
     }
-    Ok(files)
+    Ok((files, sealer.maker))
 }
 
 fn edition(der: &[u8]) -> Result<PublicEdition, CertsTestError> {
@@ -208,6 +212,7 @@ impl Sealer {
             Ok((certificate, SoftwareKey::derive(KeyKind::Sm2, seed, id)?))
         };
         let (maker, maker_key) = signer(maker_id)?;
+        let maker_der = maker.der().to_vec();
         let (certificate, key) = signer(id)?;
         let design = SealDesign::Round {
             name: authority.to_owned(),
@@ -234,7 +239,7 @@ impl Sealer {
         .map_err(sealing)?;
         let signature = maker_key.sign(pending.to_be_signed())?;
         let seal = pending.finish(&signature).map_err(sealing)?;
-        Ok(Self { certificate, key, seal, picture, at })
+        Ok(Self { maker: maker_der, certificate, key, seal, picture, at })
     }
 
     fn sealed(&self, edition: &PublicEdition, form: FileForm) -> Result<Vec<u8>, CertsTestError> {

@@ -22,6 +22,8 @@ const AGENCY: &str = "测试市市场监督管理局";
 pub struct Sealed {
     /// The agency's seal (`SESeal`, GB/T 38540), which `demo-sm2` may use.
     pub seal: Vec<u8>,
+    /// The certificate of the seal's maker, DER.
+    pub maker: Vec<u8>,
     /// How it looks, PNG.
     pub picture: Vec<u8>,
     /// A public edition of a license as OFD, sealed.
@@ -91,7 +93,8 @@ pub(crate) fn sealed(
     .map_err(sealing)?;
     let signature = holder_key.sign(pending.to_be_signed())?;
     let edition = pending.finish(&signature, None).map_err(sealing)?;
-    Ok(Sealed { seal: seal.der().to_vec(), picture: picture.octets, edition })
+    let maker = maker.chain.into_iter().next().unwrap_or_default();
+    Ok(Sealed { seal: seal.der().to_vec(), maker, picture: picture.octets, edition })
 }
 
 /// What a license of an enterprise that does not exist would show.

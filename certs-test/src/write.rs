@@ -95,6 +95,7 @@ impl Sandbox {
             files.public(name, pem::certificates([&negative.der])?)?;
         }
         files.public("seals/agency.esl", &self.sealed.seal)?;
+        files.public("seals/makers.pem", pem::certificates(&self.seal_makers)?)?;
         files.public("seals/agency.png", &self.sealed.picture)?;
         files.public("documents/edition.ofd", &self.sealed.edition)?;
         for file in &self.license_files {

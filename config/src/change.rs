@@ -199,6 +199,7 @@ impl Changes {
             anchors,
             license_anchors,
             intermediates,
+            seal_makers,
             crls,
             poll,
             documents,
@@ -210,6 +211,7 @@ impl Changes {
         self.field(Effect::Live, "trust.anchors", anchors, &after.anchors);
         self.field(Effect::Live, "trust.license_anchors", license_anchors, &after.license_anchors);
         self.field(Effect::Live, "trust.intermediates", intermediates, &after.intermediates);
+        self.field(Effect::Live, "trust.seal_makers", seal_makers, &after.seal_makers);
         self.field(Effect::Live, "trust.crls", crls, &after.crls);
         self.field(Effect::Live, "trust.poll_ms", poll, &after.poll);
         self.trust_rules("trust.documents", documents, &after.documents);

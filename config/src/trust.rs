@@ -16,6 +16,9 @@ pub struct Trust {
     pub license_anchors: Vec<PathBuf>,
     /// Issuing certificates that callers need not send.
     pub intermediates: Vec<PathBuf>,
+    /// Whose electronic seals count: makers, each by its certificate, and authorities, for whom they have certified;
+    /// empty: every certificate for signing documents is a maker's.
+    pub seal_makers: Vec<PathBuf>,
     /// Certificate revocation lists.
     pub crls: Vec<PathBuf>,
     /// How often these files are looked at for changes. Default 5 s; none: only at a reload.
@@ -219,6 +222,7 @@ impl Trust {
             anchors: section.files("anchors"),
             license_anchors: section.files("license_anchors"),
             intermediates: section.files("intermediates"),
+            seal_makers: section.files("seal_makers"),
             crls: section.files("crls"),
             poll: Some(poll).filter(|time| !time.is_zero()),
             documents,

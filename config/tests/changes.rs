@@ -50,6 +50,7 @@ fn limits_devices_and_trust_change_live() {
     assert_eq!(after("[database]", "[trust]\nanchors = [\"a.pem\"]\n[database]"), live("trust.anchors"));
     for (text, field) in [
         ("[trust]\npoll_ms = 0", "trust.poll_ms"),
+        ("[trust]\nseal_makers = [\"makers\"]", "trust.seal_makers"),
         ("[trust.documents]\nrevocation = \"off\"", "trust.documents.revocation"),
         ("[trust.licenses]\ngrace_ms = 5", "trust.licenses.grace_ms"),
         ("[trust.licenses]\nmax_age_ms = 5", "trust.licenses.max_age_ms"),

@@ -271,6 +271,11 @@ pub const FINDINGS: &[(&str, Words)] = &[
         Words::new("验证数据部分无法读取", "some of the document's validation data cannot be read"),
     ),
     // Seals.
+    (
+        "seal_maker_not_trusted",
+        Words::new("印章的制章人不在认可之列", "the seal's maker is none of those that count"),
+    ),
+    ("seal_maker_not_checked", Words::new("未核对制章人", "nobody says who may make seals")),
     ("seal_forged", Words::new("印章的制章签名无效", "the seal maker's signature is invalid")),
     ("seal_not_yet_valid", Words::new("印章尚未生效", "the seal is not yet valid")),
     ("seal_expired", Words::new("印章已过期", "the seal has expired")),
@@ -296,6 +301,13 @@ pub const FINDINGS: &[(&str, Words)] = &[
     ("ofd_part_altered", Words::new("受保护的文件已被改动", "a protected part was altered")),
     ("ofd_part_uncovered", Words::new("有内容未受签名保护", "a part that is shown is not protected")),
     ("ofd_part_unreferenced", Words::new("包内有未被引用的文件", "parts that nothing refers to")),
+    (
+        "ofd_part_ambiguous",
+        Words::new(
+            "引用与文件名写法不一的未保护文件",
+            "an unprotected part that is named in another spelling",
+        ),
+    ),
     ("ofd_part_unreadable", Words::new("有文件无法解析", "a part cannot be parsed")),
     ("ofd_stamp_page_unknown", Words::new("签章所在页不存在", "a stamp is for a page that is not there")),
     ("ofd_form_tolerated", Words::new("写法与标准略有出入", "written otherwise than the standard has it")),

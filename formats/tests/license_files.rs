@@ -6,18 +6,23 @@ mod packaging;
 mod pieces;
 mod pki;
 mod sealing;
+mod signed_pdf;
 
-use formats::TrustStore;
-use formats::Verdict;
 use formats::edition::{Attached, PublicEdition};
 use formats::font::Font;
 use formats::license_file::{EditionData, FileForm, LicenseFileInput, LicenseFileReport, judge};
-use formats::ofd::{OfdSigner, Placement};
+use formats::ofd::{OfdSigner, Placement, Rect};
+use formats::pdf::sign::{
+    FieldPlan, Look, PageRect, Pages, Place, Sealing, SignaturePlan, SubFilter, prepare,
+};
+use formats::scheme::HashAlgorithm;
+use formats::seal::SealPlan;
+use formats::{TrustStore, Verdict, oid};
 use lopdf::{Object, dictionary};
 
 use crate::packaging::{Parts, plan, sign};
-use crate::pki::{NOW, codes};
-use crate::sealing::Site;
+use crate::pki::{Key, NOW, Plan, SIGNER_ID, codes};
+use crate::sealing::{SIGNED_AT, Site};
 
 const PAGE: &str = "Doc_0/Pages/Page_0/Content.xml";
 
@@ -205,6 +210,169 @@ fn data_that_are_none_or_come_twice_are_refused() {
     parts.set("Doc_0/Attachs/face.json", &" ".repeat(65 << 10));
     let report = judge_file(&site, &sealed(&site, &parts.zip()), FileForm::Ofd);
     assert_eq!(shown(&report), ["shown_text_not_compared"], "{report:#?}");
+}
+
+/// With the certificate of a license that says what it shows.
+fn proven(site: &Site) -> PublicEdition {
+    let mut edition = edition();
+    let mut plan = Plan { serial: 77, ..Plan::leaf("CN=License") };
+    let face = [(13, 0), (18, 1), (29, 2), (39, 3)].map(|(number, fact)| (number, &*edition.facts[fact].1));
+    let foot = [(42, &*edition.authority), (43, &*edition.date)];
+    for (number, text) in face.into_iter().chain(foot) {
+        let id = oid::LICENSE_FACE_ARC.push_arc(number).unwrap();
+        plan.extensions.push((id, false, text.as_bytes().to_vec()));
+    }
+    let certificate = site.root.issue(&plan, &Key::sm2(50)).der().to_vec();
+    edition.attached = Some(Attached { data: edition.data(), certificate });
+    edition
+}
+
+/// With the seal of a name, shown where the enterprise's name stands.
+fn sealed_over_the_name(site: &Site, document: &[u8], form: FileForm, seal: &str) -> Vec<u8> {
+    let seal = site.make(SealPlan { name: seal.to_owned(), ..site.seal_plan() });
+    let (left, top, width, height) = (55.0, 40.0, 200.0, 20.0);
+    match form {
+        FileForm::Ofd => {
+            let boundary = Rect { x: left, y: top, width, height };
+            let signer = OfdSigner::Seal {
+                seal: Box::new(seal),
+                certificate: Box::new(site.signer.clone()),
+                stamps: vec![Placement { page: 0, boundary, clip: None }],
+            };
+            sign(site, plan(site, document, signer))
+        }
+        FileForm::Pdf => {
+            let [left, top, width, height] = [left, top, width, height].map(|number| number as f32);
+            let rect = PageRect { left, top, width, height };
+            let plan = SignaturePlan {
+                look: Some(Look::of_picture(signed_pdf::seal())),
+                field: FieldPlan::New { name: None, places: vec![Place::Rect { pages: Pages::All, rect }] },
+                time: Some(SIGNED_AT),
+                ..SignaturePlan::new(SubFilter::Sm2Seal, HashAlgorithm::Sm3)
+            };
+            let signer = site.signer.clone();
+            let sealing = Sealing { seal, signer, signed_at: SIGNED_AT, signer_id: SIGNER_ID.to_vec() };
+            let prepared = prepare(document, &plan).unwrap().seal(sealing).unwrap();
+            let signature = site.key.sign(prepared.to_be_signed());
+            [document, &prepared.finish(&signature, None).unwrap()].concat()
+        }
+    }
+}
+
+const AUTHORITY: &str = "测试市市场监督管理局";
+
+#[test]
+fn a_file_is_the_authoritys_only_if_each_of_its_seals_is() {
+    let site = Site::sm2();
+    let files = [
+        (proven(&site).to_ofd(Font::built_in(), NOW).unwrap(), FileForm::Ofd),
+        (proven(&site).to_pdf(Font::built_in(), NOW).unwrap(), FileForm::Pdf),
+    ];
+    for (plain, form) in files {
+        let judged = |octets: &[u8]| {
+            let report = judge_file(&site, octets, form);
+            let codes: Vec<_> = codes(&report.judgement);
+            let known = ["revocation_not_checked", "later_changes_permitted"];
+            let telling = codes.into_iter().filter(|code| !known.contains(code)).collect::<Vec<_>>();
+            (report.judgement.verdict, telling, report.sealed_by)
+        };
+        let seal = |document: &[u8], name: &str| sealed_over_the_name(&site, document, form, name);
+        let own = seal(&plain, &format!("{AUTHORITY}营业执照专用章（1）"));
+        assert!(
+            matches!(judged(&own), (Verdict::Valid, found, by) if by.len() == 1 && found.is_empty()),
+            "{form:?} {:?}",
+            judged(&own)
+        );
+        let twice = seal(&own, AUTHORITY);
+        assert_eq!(judged(&twice).0, Verdict::Valid, "{form:?}");
+        for other in
+            ["某某贸易有限公司", "测试市市场监督管理局机关服务中心", "测试市市场监督管理局机关服务中心公章"]
+        {
+            // Beside the authority's, and alone.
+            for (document, count) in [(&own, 2), (&plain, 1)] {
+                let (verdict, found, by) = judged(&seal(document, other));
+                assert_eq!(verdict, Verdict::Indeterminate, "{form:?} {other}: {found:?}");
+                assert_eq!((found, by.len()), (vec!["seal_not_of_authority"], count), "{form:?} {other}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_signature_without_a_seal_is_the_authoritys_by_its_certificate() {
+    let mut site = Site::sm2();
+    let plain = proven(&site).to_ofd(Font::built_in(), NOW).unwrap();
+    for (number, subject, is_authority) in [
+        (0, "CN=测试市市场监督管理局", true),
+        (1, "CN=张某,O=测试市市场监督管理局", true),
+        (2, "CN=测试市市场监督管理局机关服务中心", false),
+        (3, "CN=某某贸易有限公司,OU=测试市市场监督管理局", false),
+    ] {
+        site.signer = site.root.issue(&Plan { serial: 60 + number, ..Plan::leaf(subject) }, &site.key);
+        let signer = OfdSigner::Sign { chain: vec![site.signer.clone()] };
+        let report = judge_file(&site, &sign(&site, plan(&site, &plain, signer)), FileForm::Ofd);
+        assert_eq!(report.judgement.has("seal_not_of_authority"), !is_authority, "{subject}: {report:#?}");
+        assert_eq!(report.judgement.verdict == Verdict::Valid, is_authority, "{subject}: {report:#?}");
+    }
+}
+
+#[test]
+fn who_tells_the_time_needs_not_be_the_authority_as_long_as_nothing_is_shown() {
+    let site = Site::sm2();
+    let plain = proven(&site).to_pdf(Font::built_in(), NOW).unwrap();
+    let own = sealed_over_the_name(&site, &plain, FileForm::Pdf, AUTHORITY);
+    let of_time = signed_pdf::Site::with(Key::p256());
+    let documents = TrustStore::new(
+        vec![site.root.certificate.clone(), of_time.root.certificate.clone()],
+        Vec::new(),
+        Vec::new(),
+    );
+    let judged = |octets: &[u8]| {
+        let licenses = &TrustStore::default();
+        let at = time::OffsetDateTime::now_utc();
+        let input = LicenseFileInput {
+            octets,
+            form: FileForm::Pdf,
+            documents: &documents,
+            licenses,
+            at,
+            sandbox: false,
+        };
+        judge(&input)
+    };
+    let report = judged(&of_time.stamp(&own));
+    assert!(!report.judgement.has("seal_not_of_authority"), "{report:#?}");
+    assert_eq!(report.sealed_by, [AUTHORITY, "CN=Test TSA"]);
+    let known = ["revocation_not_checked", "seal_maker_not_checked", "later_changes_permitted"];
+    assert!(codes(&report.judgement).iter().all(|code| known.contains(code)), "{report:#?}");
+    // Seen, it shows what whoever asked for the time wants. We write none such, so its field gets an area afterwards.
+    let prepared = prepare(&own, &SignaturePlan::new(SubFilter::Timestamp, HashAlgorithm::Sha256)).unwrap();
+    let room = of_time.token(prepared.digest());
+    let mut seen = [&own[..], &prepared.finish(&room).unwrap()].concat();
+    let rect = own.len() + place_of(&seen[own.len()..], b"/Rect");
+    let corners = rect + place_of(&seen[rect..], b"0 0 0 0");
+    seen[corners..corners + 7].copy_from_slice(b"0 0 9 9");
+    let start = own.len() + place_of(&seen[own.len()..], b"/ByteRange");
+    let numbers: Vec<usize> = seen[start..]
+        .split(|octet| *octet == b']')
+        .next()
+        .map(|range| String::from_utf8_lossy(range).into_owned())
+        .unwrap()
+        .split(|c: char| !c.is_ascii_digit())
+        .filter_map(|number| number.parse().ok())
+        .collect();
+    let [0, gap, behind, _] = numbers[..] else { panic!("{numbers:?}") };
+    let covered = [&seen[..gap], &seen[behind..]].concat();
+    let token = hex::encode(of_time.token(&HashAlgorithm::Sha256.digest(&covered)));
+    seen[gap + 1..behind - 1].fill(b'0');
+    seen[gap + 1..gap + 1 + token.len()].copy_from_slice(token.as_bytes());
+    let report = judged(&seen);
+    assert!(report.judgement.has("seal_not_of_authority"), "{report:#?}");
+    assert_ne!(report.judgement.verdict, Verdict::Valid);
+}
+
+fn place_of(octets: &[u8], text: &[u8]) -> usize {
+    octets.windows(text.len()).position(|window| window == text).unwrap()
 }
 
 #[test]

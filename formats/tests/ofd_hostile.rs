@@ -13,7 +13,7 @@ use formats::ofd::{MAX_ENTRIES, Package};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
-use crate::packaging::{Parts, judge, sealed};
+use crate::packaging::{Parts, judge, plan, sealed, sealed_by, sign};
 use crate::sealing::Site;
 
 /// Judges it, and gives the code of what was found.
@@ -174,6 +174,29 @@ fn parts_that_are_no_honest_xml_are_refused() {
 }
 
 #[test]
+fn names_that_every_element_would_repeat_and_locations_without_end_are_refused() {
+    let mut parts = Parts::plain(1);
+    let long = format!("xmlns=\"{}\"><ofd:DocBody>{}", "n".repeat(3 << 20), "<b/>".repeat(150_000));
+    parts.replace("OFD.xml", "><ofd:DocBody>", &format!(" {long}"));
+    assert_eq!(refused(&parts.zip()), "malformed");
+
+    // Two steps each time: where a location leads is not found out at any price, and not passed over.
+    let site = Site::sm2();
+    const RES: &str = "Doc_0/DocumentRes.xml";
+    for (from, to) in [
+        (">logo.png<", format!(">{}logo.png<", "./".repeat(1 << 20))),
+        ("BaseLoc=\"Res\"", format!("BaseLoc=\"{}Res\"", "./".repeat(1 << 20))),
+    ] {
+        let mut parts = Parts::plain(1);
+        parts.replace(RES, from, &to);
+        let unsigned = parts.zip();
+        let report = judge(&site, &sign(&site, plan(&site, &unsigned, sealed_by(&site))));
+        assert_eq!(report.judgement.verdict, Verdict::Indeterminate, "{:?}", report.judgement);
+        assert!(report.judgement.has("ofd_part_unreadable"));
+    }
+}
+
+#[test]
 fn pages_and_documents_that_stand_there_again_and_again_are_refused_before_they_are_read() {
     const PAGE: &str = "<ofd:Page ID=\"10\" BaseLoc=\"Pages/Page_0/Content.xml\"/>";
     for again in ["Pages/Page_0/Content.xml", "./Pages/Page_0/../Page_0/Content.xml"] {
@@ -211,4 +234,63 @@ fn no_package_cut_short_or_with_an_octet_altered_is_valid() {
         }
     }
     assert!(valid < ofd.len() / 12, "{valid}");
+}
+
+#[test]
+fn an_unprotected_part_that_only_some_readers_find_leaves_it_undecided() {
+    let site = Site::sm2();
+    // What was signed names a picture that is not there; the one that comes later has its name to some systems.
+    for (named, later) in [
+        ("missing.png", "Doc_0/Res/MISSING.PNG"),
+        ("Missing.PNG", "Doc_0/res/missing.png"),
+        ("sub\\missing.png", "Doc_0/Res/sub/missing.png"),
+        ("\\Doc_0\\Res\\missing.png", "Doc_0/Res/missing.png"),
+        ("missing.png.", "Doc_0/Res/missing.png"),
+        ("missing.png", "Doc_0/Res/missing.png."),
+        ("../../../Doc_0/Res/missing.png", "Doc_0/Res/missing.png"),
+    ] {
+        let mut parts = Parts::plain(1);
+        let image = format!("<ofd:MediaFile>logo.png</ofd:MediaFile><ofd:MediaFile>{named}</ofd:MediaFile>");
+        parts.replace("Doc_0/DocumentRes.xml", "<ofd:MediaFile>logo.png</ofd:MediaFile>", &image);
+        let unsigned = parts.zip();
+        let signed = sign(&site, plan(&site, &unsigned, sealed_by(&site)));
+        assert_eq!(judge(&site, &signed).judgement.verdict, Verdict::Valid, "{named}");
+        let mut parts = Parts::of(&signed);
+        parts.set(later, "a picture");
+        let report = judge(&site, &parts.zip());
+        assert_eq!(
+            report.judgement.verdict,
+            Verdict::Indeterminate,
+            "{named} {later}: {:?}",
+            report.judgement
+        );
+        assert!(report.judgement.has("ofd_part_ambiguous"), "{named} {later}: {:?}", report.judgement);
+        // Protected it is what was signed, whoever finds it.
+        let unsigned = {
+            let mut parts = Parts::of(&unsigned);
+            parts.set(later, "a picture");
+            parts.zip()
+        };
+        let report = judge(&site, &sign(&site, plan(&site, &unsigned, sealed_by(&site))));
+        assert_eq!(report.judgement.verdict, Verdict::Valid, "{named} {later}: {:?}", report.judgement);
+    }
+}
+
+#[test]
+fn what_a_part_leads_to_that_only_some_readers_find_counts_too() {
+    let site = Site::sm2();
+    let mut parts = Parts::plain(1);
+    parts.replace("Doc_0/Document.xml", ">DocumentRes.xml<", ">documentres.xml<");
+    let without_picture = {
+        let mut parts = parts.clone();
+        parts.remove("Doc_0/Res/logo.png");
+        parts.zip()
+    };
+    let signed = sign(&site, plan(&site, &without_picture, sealed_by(&site)));
+    assert_eq!(judge(&site, &signed).judgement.verdict, Verdict::Valid);
+    let mut parts = Parts::of(&signed);
+    parts.set("Doc_0/Res/logo.png", "a picture");
+    let report = judge(&site, &parts.zip());
+    assert!(report.judgement.has("ofd_part_ambiguous"), "{:?}", report.judgement);
+    assert_eq!(report.judgement.verdict, Verdict::Indeterminate);
 }

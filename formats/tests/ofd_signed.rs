@@ -6,7 +6,9 @@ mod pieces;
 mod pki;
 mod sealing;
 
-use formats::ofd::{Edge, OfdError, OfdSigner, Placement, SignatureKind, across, on_every_page, pages};
+use formats::ofd::{
+    Edge, MAX_ENTRIES, OfdError, OfdSigner, Placement, SignatureKind, across, on_every_page, pages,
+};
 use formats::opened::{Kind, open};
 use formats::seal::{Seal, SealPlan};
 use formats::{Algorithm, Judgement, Verdict};
@@ -402,6 +404,34 @@ fn plans_that_cannot_be_carried_out_are_refused() {
     // A wrong signature never gets in.
     let pending = plan(&site, &ofd, sealed_by(&site)).prepare().unwrap();
     assert!(matches!(pending.finish(&Key::sm2(99).sign(b"x"), None), Err(OfdError::Format(_))));
+}
+
+#[test]
+fn no_signature_is_added_that_makes_a_package_too_large_to_be_judged() {
+    let site = Site::sm2();
+    let filled = |count: usize| {
+        let mut parts = Parts::plain(1);
+        (parts.0.len()..count).for_each(|number| parts.0.push((format!("Doc_0/Res/{number}"), vec![])));
+        parts.zip()
+    };
+    // A seal adds its description, its value, itself and here the list.
+    let most = filled(MAX_ENTRIES - 4);
+    let signed = sign(&site, plan(&site, &most, sealed_by(&site)));
+    assert_eq!(judge(&site, &signed).judgement.verdict, Verdict::Valid);
+    let full = filled(MAX_ENTRIES - 3);
+    for ofd in [&signed, &full] {
+        let refused = plan(&site, ofd, sealed_by(&site)).prepare();
+        assert!(matches!(&refused, Err(OfdError::Plan(reason)) if reason.contains("entries")));
+    }
+    // Without a seal there is one less.
+    let signer = || OfdSigner::Sign { chain: vec![site.signer.clone()] };
+    assert!(plan(&site, &full, signer()).prepare().is_ok());
+    // Names that grow when they are written as XML: what is described could not be read again.
+    let mut long = Parts::plain(1);
+    (0..6_600).for_each(|number| long.0.push((format!("{number:04}{}", "&".repeat(1_020)), vec![])));
+    let long = long.zip();
+    let refused = plan(&site, &long, signer()).prepare();
+    assert!(matches!(&refused, Err(OfdError::Plan(reason)) if reason.contains("octets")));
 }
 
 #[test]

@@ -6,8 +6,10 @@ mod pki;
 mod sealing;
 
 use formats::opened::{Kind, open};
-use formats::seal::{Holders, Seal, SealSignature, SealVersion};
-use formats::{Algorithm, FormatError, Verdict};
+use formats::seal::{
+    Holders, Seal, SealPlan, SealSignature, SealSignatureInput, SealVersion, verify_signature,
+};
+use formats::{Algorithm, Certificate, FormatError, TrustStore, Verdict};
 use time::Duration;
 use time::macros::datetime;
 
@@ -129,6 +131,54 @@ fn a_seal_of_a_maker_nobody_trusts_does_not_count() {
     let seal = site.make(formats::seal::SealPlan { maker, ..site.seal_plan() });
     let judged = site.judge(&site.sign(site.plan(seal, CONTENT)), CONTENT).judgement;
     assert_eq!((judged.verdict, telling(&judged)), (Verdict::Indeterminate, vec!["no_path"]));
+}
+
+#[test]
+fn a_seal_that_a_signer_made_for_himself_does_not_count_where_makers_are_named() {
+    let site = Site::sm2();
+    // An enterprise with an ordinary certificate is maker and holder of a seal in the name of the police.
+    let own = SealPlan { name: "某市公安局".to_owned(), maker: site.signer.clone(), ..site.seal_plan() };
+    let pending = own.prepare().unwrap();
+    let seal = pending.clone().finish(&site.key.sign(pending.to_be_signed())).unwrap();
+    let by_itself = site.sign(site.plan(seal, CONTENT));
+    let good = site.sign(site.plan(site.seal(), CONTENT));
+    let judged = |signature: &[u8], trust: &TrustStore| {
+        let protected = Some(formats::cms::Content::Bytes(CONTENT.to_vec()));
+        let (signer_id, at) = (pki::SIGNER_ID, NOW);
+        let input = SealSignatureInput { signature, protected, signer_id, trust, at };
+        let judged = verify_signature(&input).judgement;
+        (judged.verdict, telling(&judged))
+    };
+    let not_trusted = || (Verdict::Indeterminate, vec!["seal_maker_not_trusted"]);
+    assert_eq!(judged(&by_itself, &site.trust()), not_trusted());
+    assert_eq!(judged(&good, &site.trust()), (Verdict::Valid, vec![]));
+    // Nobody's count; by an authority; by certificates that are no authority's, or another's of its name.
+    assert_eq!(judged(&good, &site.trust_in(Vec::new())), not_trusted());
+    let authority = Plan::authority("CN=Makers").root(Key::sm2(70));
+    let impostor = Plan::authority("CN=Makers").root(Key::sm2(71));
+    let certified = authority.issue(&Plan { serial: 31, ..Plan::leaf("CN=Seal maker") }, &site.maker_key);
+    let seal = site.make(SealPlan { maker: certified.clone(), ..site.seal_plan() });
+    let by_certified = site.sign(site.plan(seal, CONTENT));
+    let anchors = || vec![site.root.certificate.clone(), authority.certificate.clone()];
+    let with = |makers: Vec<Certificate>| {
+        TrustStore::new(anchors(), Vec::new(), Vec::new()).with_seal_makers(makers)
+    };
+    let makers = with(vec![site.maker.clone(), authority.certificate.clone()]);
+    assert_eq!(judged(&by_certified, &makers), (Verdict::Valid, vec![]));
+    assert_eq!(judged(&good, &makers), (Verdict::Valid, vec![]));
+    assert_eq!(judged(&by_itself, &makers), not_trusted());
+    let leaf = Plan::leaf("CN=Makers").issue(&authority.key, &authority.key, "CN=Makers");
+    for other in [impostor.certificate.clone(), leaf, site.signer.clone()] {
+        assert_eq!(judged(&by_certified, &with(vec![other])), not_trusted());
+    }
+    // Where nobody asks it is said.
+    let unasked = TrustStore::new(anchors(), Vec::new(), Vec::new());
+    assert_eq!(judged(&by_itself, &unasked), (Verdict::Valid, vec!["seal_maker_not_checked"]));
+    assert_ne!(unasked.generation(), unasked.clone().with_seal_makers(Vec::new()).generation());
+    assert_ne!(unasked.generation(), unasked.clone().with_seal_makers(vec![certified]).generation());
+    // What is brought along with a document leaves the list as it is.
+    let more = with(Vec::new()).with_more(vec![site.maker.clone()], Vec::new(), Vec::new());
+    assert_eq!(judged(&good, &more), not_trusted());
 }
 
 #[test]

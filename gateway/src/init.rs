@@ -263,6 +263,7 @@ fn configuration(options: &SandboxOptions) -> std::io::Result<String> {
          [trust]\nanchors = [\"pki/roots/sm2.pem\", \"pki/roots/p256.pem\", \"pki/roots/rsa.pem\", \"pki/roots/license.pem\"]\n\
          license_anchors = [\"pki/roots/license.pem\"]\n\
          intermediates = [\"pki/issuing/sm2.pem\", \"pki/issuing/p256.pem\", \"pki/issuing/rsa.pem\", \"pki/issuing/license.pem\"]\n\
+         seal_makers = [\"pki/seals/makers.pem\"]\n\
          crls = [\"pki/crls/sm2.pem\", \"pki/crls/p256.pem\", \"pki/crls/rsa.pem\", \"pki/crls/license.pem\"]\n\n\
          [callers]\nissuer = \"https://{}\"\n\n\
          [query_certificates]\nkey = \"demo-p256\"\nagency = \"沙箱市场监督管理局\"\n\n\

@@ -286,6 +286,9 @@ fn warn_of(config: &Config) {
     if !config.administration.two_person {
         let _ = writeln!(std::io::stderr(), "warning: {}", serve::ONE_PERSON); // nowhere else to say it
     }
+    if serve::takes_any_maker(config) {
+        let _ = writeln!(std::io::stderr(), "warning: {}", serve::ANY_MAKER); // the same
+    }
 }
 
 /// Says on standard error what went wrong: for a configuration every mistake, as `FILE:LINE: message`.

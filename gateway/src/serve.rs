@@ -40,8 +40,16 @@ use crate::{approvals, database, history, people, protection, query_certificates
 /// What is said where one person changes the site.
 pub(crate) const ONE_PERSON: &str = "administration.two_person is off: ONE PERSON ALONE CHANGES what apps, keys and \
     people may do";
+/// What is said where whoever may sign documents may make seals.
+pub(crate) const ANY_MAKER: &str = "trust.seal_makers is not set: WHOEVER MAY SIGN DOCUMENTS can make an electronic seal \
+    of any name";
 /// How long the last counts, the last checkpoint and its anchoring may take at a stop, at least.
 const CLOSING: Duration = Duration::from_secs(20);
+
+/// Is a site in earnest without the list of those whose seals count?
+pub(crate) fn takes_any_maker(config: &Config) -> bool {
+    !config.site.sandbox && config.trust.seal_makers.is_empty()
+}
 
 /// What the command line says beside the configuration.
 #[derive(Debug, Clone, Copy)]
@@ -104,6 +112,9 @@ pub(crate) async fn serve(
     registers.look().await?; // before anything is done by what they say
     if !config.administration.two_person {
         tracing::warn!("{ONE_PERSON}");
+    }
+    if takes_any_maker(&config) {
+        tracing::warn!("{ANY_MAKER}");
     }
     let archive = audit::archive(&config)?;
     let (nonces, nonce_writer) = Nonces::start(&store).await?;

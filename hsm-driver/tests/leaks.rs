@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use config::KeyId;
 use hsm_driver::{Algorithm, Fleet, State};
-use support::{Workshop, import, spec, start, until, until_ready};
+use support::{BOUND, Workshop, import, spec, start, until, until_ready};
 
 const DEVICES: usize = 9;
 const FAULTS: usize = 1_000;

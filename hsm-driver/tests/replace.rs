@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use config::{DeviceId, KeyId};
 use hsm_driver::provision::{ImportKey, KeyParts};
 use hsm_driver::{Algorithm, Answer, Fleet, HsmError, KeyState, Order, SecretKind, SecretSpec, State};
-use support::{Workshop, import, spec, start, state, until, until_ready};
+use support::{LIMIT, Workshop, import, spec, start, state, until, until_ready};
 
 const WRAPPING: &[u8] = b"sys-kek";
 

@@ -71,6 +71,20 @@ fn what_is_no_toml_is_reported_with_its_line() {
 }
 
 #[test]
+fn a_site_in_earnest_without_makers_of_seals_is_warned() {
+    let examples = repository().join("config/examples");
+    let site = std::fs::read_to_string(examples.join("site.toml")).unwrap();
+    let scratch = Scratch::new();
+    for (makers, warned) in [("seal_makers = [\"trust/seal-makers\"]\n", false), ("", true)] {
+        let text = site.replace("seal_makers = [\"trust/seal-makers\"]\n", makers);
+        let file = scratch.write("site.toml", text);
+        let ran = Ran::of(Command::new(gateway()).arg("check-config").arg(&file));
+        assert!(ran.ok, "{}", ran.text);
+        assert_eq!(ran.text.contains("trust.seal_makers"), warned, "{}", ran.text);
+    }
+}
+
+#[test]
 fn a_file_that_is_not_there_is_named() {
     let ran = Ran::of(Command::new(gateway()).args(["check-config", "/nowhere/gateway.toml"]));
     assert!(!ran.ok);

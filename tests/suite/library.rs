@@ -97,12 +97,14 @@ fn bad_rows_are_told_by_line_and_field_and_kept_out_and_the_rest_is_in() {
         String::new(),
         two_faults.to_string(),
         row(CODES[0], "安邦又一次").to_string(),
+        row(CODES[3], "丁有限公司").to_string().replacen('{', "{\"status\":3,", 1),
+        row(CODES[3], "丁\u{200b}有限公司").to_string(),
         row(CODES[2], "丙有限公司").to_string(), // no end of line
     ];
     let file = desk.files.write("rows.jsonl", text.join("\n"));
     let (answer, said) = desk.import(&file, 1);
-    assert!(said.contains("4 rows were kept out"), "{said}");
-    assert_eq!((&answer["added"], &answer["refused"]), (&json!(2), &json!(4)), "{answer}");
+    assert!(said.contains("6 rows were kept out"), "{said}");
+    assert_eq!((&answer["added"], &answer["refused"]), (&json!(2), &json!(6)), "{answer}");
     let mut found = problems(&file);
     found.sort();
     let wanted = [
@@ -112,6 +114,8 @@ fn bad_rows_are_told_by_line_and_field_and_kept_out_and_the_rest_is_in() {
         (5, "name", "invalid_value"),
         (5, "uscc", "uscc_invalid"),
         (6, "uscc", "repeated"),
+        (7, "status", "repeated_field"),
+        (8, "name", "invalid_value"),
     ];
     assert_eq!(found, told(&wanted));
     let report = std::fs::read_to_string(format!("{}.problems.jsonl", file.display())).unwrap();

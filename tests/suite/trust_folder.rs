@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tests::{Authority, Folder, Site, eventually};
+use tests::{Authority, Folder, Site, base64, eventually};
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -72,6 +72,30 @@ fn roots_and_lists_come_and_go_without_a_restart() {
     let taken: Vec<_> = entries.iter().filter(|entry| entry["action"] == "trust.reload").collect();
     let subjects: Vec<_> = taken.iter().map(|entry| entry["subject"].as_str().unwrap()).collect();
     assert_eq!(subjects, ["trust.anchors", "trust.crls", "trust.crls", "trust.anchors"]);
+}
+
+#[test]
+fn makers_of_seals_come_and_go_without_a_restart() {
+    let folder = Folder::init();
+    let makers = folder.data().join("makers");
+    std::fs::create_dir(&makers).unwrap();
+    folder.configure("[trust]\n", "[trust]\npoll_ms = 50\n");
+    folder.configure("seal_makers = [\"pki/seals/makers.pem\"]", "seal_makers = [\"makers\"]");
+    let site = folder.serve();
+    let ofd = std::fs::read(site.data().join("pki/documents/edition.ofd")).unwrap();
+    let body = json!({"document": base64(&ofd)});
+    let judged = |verdict: &str| {
+        eventually(verdict, SOON, || {
+            let answer = site.app().post("/v1/stamps:verify", &body).expect(200).json();
+            (answer["verdict"] == verdict).then_some(answer)
+        })
+    };
+    // An empty folder says that nobody's count.
+    assert!(judged("indeterminate").to_string().contains("seal_maker_not_trusted"));
+    std::fs::copy(site.data().join("pki/seals/makers.pem"), makers.join("all.pem")).unwrap();
+    assert!(!judged("valid").to_string().contains("seal_maker"));
+    std::fs::remove_file(makers.join("all.pem")).unwrap();
+    judged("indeterminate");
 }
 
 #[test]

@@ -30,4 +30,5 @@ pub(crate) fn trust() -> TrustStore {
             .map(|der| Crl::from_der(der).unwrap())
             .collect(),
     )
+    .with_seal_makers(made().seal_makers.iter().map(certificate).collect())
 }

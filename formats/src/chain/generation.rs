@@ -7,7 +7,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 use super::{RevocationMode, TrustStore};
 
 /// Names the content of a [`TrustStore`]: SHA-256 over its anchors, intermediates, CRLs and OCSP responses in their
-/// order, its policies and its revocation policy.
+/// order, its policies, its revocation policy and the makers of seals.
 ///
 /// Two stores of one generation judge alike: the same certificate, extra intermediates, usage and time give the same
 /// judgement. So it is what a memory of judgements has to be keyed by, together with those four; whatever changes
@@ -19,7 +19,7 @@ pub struct Generation([u8; 32]);
 
 impl Generation {
     pub(super) fn of(store: &TrustStore) -> Self {
-        let TrustStore { anchors, intermediates, crls, ocsp, policies, revocation, .. } = store;
+        let TrustStore { anchors, intermediates, crls, ocsp, policies, revocation, seal_makers, .. } = store;
         let mut content = Content(Context::new(&SHA256));
         content.list(b'a', anchors.iter().map(|anchor| anchor.der()));
         content.list(b'i', intermediates.iter().map(|certificate| certificate.der()));
@@ -36,6 +36,9 @@ impl Generation {
         let grace = revocation.grace.whole_seconds().to_le_bytes();
         let max_age = max_age.as_ref().map_or(&[][..], |age| &age[..]);
         content.list(b'r', [&flags[..], &[mode], max_age, &grace].into_iter());
+        if let Some(makers) = seal_makers {
+            content.list(b'm', makers.iter().map(|maker| maker.der()));
+        }
         let mut digest = [0; 32];
         digest.copy_from_slice(content.0.finish().as_ref());
         Self(digest)

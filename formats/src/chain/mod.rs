@@ -49,6 +49,7 @@
 mod crl;
 mod evidence;
 mod generation;
+mod makers;
 mod memory;
 mod names;
 mod ocsp;
@@ -98,6 +99,8 @@ pub struct TrustStore {
     ocsp: Answers,
     policies: PolicyRequirements,
     revocation: RevocationPolicy,
+    /// Whose electronic seals count; none: that is not asked.
+    seal_makers: Option<Vec<Certificate>>,
     /// Shared by all that is judged: authorities' keys soon have their tables of multiples.
     verifier: Arc<Verifier>,
     /// Of what was judged against this store: one with anything else in it has another.

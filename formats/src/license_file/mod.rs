@@ -4,11 +4,13 @@
 //! data in it (`face.json`) equals that certificate's face, and what its page shows equals the data. Whether the register
 //! says the same is for those to compare who can ask it.
 
+mod authority;
 mod data;
 pub(crate) mod page;
 
 use time::OffsetDateTime;
 
+use authority::{Sealer, authority};
 pub use data::EditionData;
 use page::ShownPage;
 
@@ -16,7 +18,7 @@ use crate::DEFAULT_SIGNER_ID;
 use crate::chain::TrustStore;
 use crate::license::{self, LicenseReport};
 use crate::ofd::{self, OfdInput};
-use crate::pdf::{self, Limits, PdfInput};
+use crate::pdf::{self, Limits, PdfInput, PdfSignatureKind};
 use crate::verdict::{Judgement, Verdict};
 
 /// The attachment that holds [`EditionData`].
@@ -106,7 +108,7 @@ impl Content {
 /// | indeterminate | `license_certificate_absent` `face_data_absent` `shown_text_not_compared` `seal_not_of_authority` |
 /// | note | `face_fact_unproven` |
 pub fn judge(input: &LicenseFileInput<'_>) -> LicenseFileReport {
-    let mut report = sealed(input);
+    let (mut report, sealers) = sealed(input);
     if !report.readable {
         return report;
     }
@@ -118,43 +120,50 @@ pub fn judge(input: &LicenseFileInput<'_>) -> LicenseFileReport {
         FileForm::Pdf => pdf::sign::license_content(input.octets).map_err(|error| error.to_string()),
     };
     match content {
-        Ok(content) => contents(input, &content, &mut report),
+        Ok(content) => contents(input, &content, &sealers, &mut report),
         Err(reason) => report.judgement.indeterminate("shown_text_not_compared", reason),
     }
     report
 }
 
-/// What the document's own judge says of the signatures.
-fn sealed(input: &LicenseFileInput<'_>) -> LicenseFileReport {
+/// What the document's own judge says of the signatures, and who made those that people may see.
+fn sealed(input: &LicenseFileInput<'_>) -> (LicenseFileReport, Vec<Sealer>) {
     let LicenseFileInput { octets, form, documents: trust, at, .. } = *input;
     let signer_id = DEFAULT_SIGNER_ID;
-    // The seal's name, which its maker has signed; without a seal the signer's certificate.
-    let mut sealed_by = Vec::new();
-    let mut take = |seal: Option<String>, signers: &[crate::cms::SignerReport]| match seal {
-        Some(name) => sealed_by.push(name),
-        None => sealed_by.extend(signers.iter().filter_map(|signer| signer.subject.clone())),
-    };
+    let (mut sealed_by, mut sealers) = (Vec::new(), Vec::new());
     let (judgement, readable) = match form {
         FileForm::Ofd => {
             let report = ofd::verify(&OfdInput { ofd: octets, signer_id, trust, at });
-            for one in report.signatures {
-                take(one.seal.map(|seal| seal.name), &one.signers);
-            }
+            sealers.extend(report.signatures.into_iter().map(|one| Sealer::of(one.seal, one.signers)));
             (report.judgement, report.readable)
         }
         FileForm::Pdf => {
             let limits = Limits::default();
             let report = pdf::verify(&PdfInput { pdf: octets, limits, signer_id, trust, at });
+            let mut unseen = None;
             for one in report.signatures {
-                take(one.seal.map(|seal| seal.name), &one.signers);
+                let sealer = Sealer::of(one.seal, one.signers);
+                // Who tells the time says nothing of the license, as long as it shows nothing, too.
+                let is_unseen = one.kind == PdfSignatureKind::DocumentTimestamp
+                    && unseen.get_or_insert_with(|| authority::unseen_fields(octets)).contains(&one.field);
+                match is_unseen {
+                    true => sealed_by.extend(sealer.names()),
+                    false => sealers.push(sealer),
+                }
             }
             (report.judgement, report.readable)
         }
     };
-    LicenseFileReport { judgement, form, readable, data: None, license: None, sealed_by }
+    sealed_by.splice(0..0, sealers.iter().flat_map(Sealer::names));
+    (LicenseFileReport { judgement, form, readable, data: None, license: None, sealed_by }, sealers)
 }
 
-fn contents(input: &LicenseFileInput<'_>, content: &Content, report: &mut LicenseFileReport) {
+fn contents(
+    input: &LicenseFileInput<'_>,
+    content: &Content,
+    sealers: &[Sealer],
+    report: &mut LicenseFileReport,
+) {
     let judgement = &mut report.judgement;
     match &content.certificate {
         Some(der) => {
@@ -187,13 +196,14 @@ fn contents(input: &LicenseFileInput<'_>, content: &Content, report: &mut Licens
         let authorities = [&face.registration_authority, &face.supervising_authority];
         let known = authorities.iter().filter_map(|name| name.as_deref()).map(authority);
         let known: Vec<&str> = known.filter(|name| !name.is_empty()).collect();
+        // Each of them: what another shows can lie over what the authority has sealed.
+        let others: Vec<String> =
+            sealers.iter().filter(|sealer| !sealer.is_one_of(&known)).map(Sealer::to_string).collect();
         // An unsealed file has been told of.
-        let of_authority = |by: &String| known.iter().any(|name| by.contains(name));
-        if !report.sealed_by.is_empty() && !report.sealed_by.iter().any(of_authority) {
-            let detail = format!(
-                "{} is neither the registering nor the supervising authority",
-                report.sealed_by.join("; ")
-            );
+        if !report.sealed_by.is_empty() && (sealers.is_empty() || !others.is_empty()) {
+            let others = if sealers.is_empty() { report.sealed_by.clone() } else { others };
+            let detail =
+                format!("{} is neither the registering nor the supervising authority", others.join("; "));
             judgement.indeterminate("seal_not_of_authority", detail);
         }
     }
@@ -205,10 +215,4 @@ fn contents(input: &LicenseFileInput<'_>, content: &Content, report: &mut Licens
         judgement.indeterminate("shown_text_not_compared", content.page.odd.join("; "));
     }
     report.data = Some(data);
-}
-
-/// The authority without the word that says what it does with licenses.
-fn authority(name: &str) -> &str {
-    let name = name.trim();
-    name.strip_suffix("监制").unwrap_or(name).trim()
 }

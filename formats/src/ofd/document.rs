@@ -11,7 +11,7 @@ use super::xml::{self, Element, NAMESPACE};
 /// The part every package has.
 pub(super) const ROOT: &str = "OFD.xml";
 /// The most octets of a part that is read as a tree.
-const MAX_TREE: u64 = 32 << 20;
+pub(super) const MAX_TREE: u64 = 32 << 20;
 /// The most pages of a document.
 const MAX_PAGES: usize = 50_000;
 

@@ -24,6 +24,8 @@ pub const MAX_RATIO: u64 = 200;
 pub const RATIO_FROM: u64 = 4 << 20;
 /// The most octets of a name.
 const MAX_NAME: usize = 1_024;
+/// The most octets of a location: a name with steps that lead to it.
+pub(super) const MAX_LOCATION: usize = 4 * MAX_NAME;
 
 type Archive<'a> = ZipArchive<Cursor<&'a [u8]>>;
 
@@ -97,6 +99,11 @@ impl<'a> Package<'a> {
     /// The files in it, in the order of the archive.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.names.iter().map(String::as_str)
+    }
+
+    /// How many entries it has, folders too.
+    pub(super) fn entries(&self) -> usize {
+        self.archive.len()
     }
 
     /// Is there such a file?
@@ -212,9 +219,13 @@ fn name(raw: &[u8]) -> Result<String, OfdError> {
 }
 
 /// Where a location (GB/T 33190, 7.3: `ST_Loc`) in the part `from` points: from the root if it begins with a slash,
-/// from the folder of that part otherwise. None for what leads out of the package.
+/// from the folder of that part otherwise. None for what leads out of the package, and for what is longer than any
+/// location.
 pub fn resolve(from: &str, location: &str) -> Option<String> {
     let location = location.trim();
+    if location.len() > MAX_LOCATION {
+        return None;
+    }
     let mut parts: Vec<&str> = match location.strip_prefix('/') {
         Some(_) => Vec::new(),
         None => {
@@ -239,13 +250,16 @@ mod tests {
 
     #[test]
     fn locations_are_resolved_within_the_package() {
-        let resolved = |location| resolve("Doc_0/Signs/Sign_0/Signature.xml", location);
+        let resolved = |location: &str| resolve("Doc_0/Signs/Sign_0/Signature.xml", location);
         assert_eq!(resolved("/OFD.xml").as_deref(), Some("OFD.xml"));
         assert_eq!(resolved("Seal.esl").as_deref(), Some("Doc_0/Signs/Sign_0/Seal.esl"));
         assert_eq!(resolved("./Seal.esl").as_deref(), Some("Doc_0/Signs/Sign_0/Seal.esl"));
         assert_eq!(resolved("../../Document.xml").as_deref(), Some("Doc_0/Document.xml"));
         assert_eq!(resolved("../../../../etc/passwd"), None);
         assert_eq!(resolved("/../OFD.xml"), None);
+        let steps = |count: usize| resolved(&format!("{}Seal.esl", "./".repeat(count)));
+        assert_eq!(steps(2_000).as_deref(), Some("Doc_0/Signs/Sign_0/Seal.esl"));
+        assert_eq!(steps(3_000), None);
         assert_eq!(resolved(""), Some("Doc_0/Signs/Sign_0".to_owned()));
     }
 

@@ -11,9 +11,9 @@ use time::{OffsetDateTime, UtcOffset};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
-use super::document::{Body, Deviations, Listed, ROOT, bodies, listed, pages};
+use super::document::{Body, Deviations, Listed, MAX_TREE, ROOT, bodies, listed, pages};
 use super::error::OfdError;
-use super::package::{Package, resolve};
+use super::package::{MAX_ENTRIES, Package, resolve};
 use super::signature::Description;
 use super::splice::{append, places, prefix};
 use super::stamps::Placement;
@@ -174,8 +174,8 @@ impl OfdPlan<'_> {
     /// Settles what the signature describes: the digests of all parts, and where the seal is shown.
     ///
     /// # Errors
-    /// [`OfdError::Plan`] for a document or page that is not there, or a package in which an earlier signature protects
-    /// the list of signatures, so that none can be added; the rest for packages that cannot be read.
+    /// [`OfdError::Plan`] for a document or page that is not there, a package in which an earlier signature protects
+    /// the list of signatures, so that none can be added, or one that would have too much in it to be read; the rest for packages that cannot be read.
     pub fn prepare(&self) -> Result<PreparedOfd, OfdError> {
         let package = Package::open(self.ofd)?;
         let bodies = bodies(&package, &mut Deviations::default())?;
@@ -195,6 +195,12 @@ impl OfdPlan<'_> {
         };
         let site = Site::find(&package, body, self.document, &of_document)?;
         refuse_locked(&package, &earlier, &site)?;
+        // The description and the value, the seal, and a list where there is none.
+        let added = 2 + usize::from(self.seal.is_some()) + usize::from(!package.has(&site.list));
+        if package.entries() + added > MAX_ENTRIES {
+            let reason = format!("with the signature it would have more than {MAX_ENTRIES} entries");
+            return Err(OfdError::Plan(reason));
+        }
 
         let (kind, stamps) = match self.seal {
             Some((_, stamps)) => ("Seal", self.stamps(&package, body, stamps)?),
@@ -222,6 +228,10 @@ impl OfdPlan<'_> {
             escape(&signed_value),
         )
         .into_bytes();
+        // As it could not be read again.
+        if signature_xml.len() as u64 > MAX_TREE {
+            return Err(OfdError::Plan(format!("its signature would have more than {MAX_TREE} octets")));
+        }
 
         let mut parts = Vec::new();
         parts.extend(site.root.map(|octets| (ROOT.to_owned(), octets)));

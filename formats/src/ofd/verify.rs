@@ -83,7 +83,7 @@ pub struct OfdSignatureReport {
 /// | verdict | codes |
 /// |---|---|
 /// | invalid | `malformed` `ofd_duplicate_entry` `ofd_unsafe_path` `ofd_part_missing` `ofd_part_altered` `ofd_part_uncovered` `seal_differs` `algorithm_mismatch` |
-/// | indeterminate | `ofd_part_unreadable` `unsupported_algorithm` `raw_signature` `encrypted` `too_large` |
+/// | indeterminate | `ofd_part_unreadable` `ofd_part_ambiguous` `unsupported_algorithm` `raw_signature` `encrypted` `too_large` |
 /// | unsigned | `no_signatures` |
 /// | note | `ofd_form_tolerated` `ofd_part_unreferenced` `ofd_stamp_page_unknown` |
 pub fn verify(input: &OfdInput<'_>) -> OfdReport {
@@ -274,10 +274,16 @@ impl<'a, 'p> Judge<'a, 'p> {
             // What they lead to is not known, and so neither is whether that is protected.
             report.judgement.indeterminate("ofd_part_unreadable", named(&self.shown.unreadable));
         }
+        let leniently = self.shown.leniently.iter().filter(|part| !covered.contains(part));
+        let leniently: Vec<String> = leniently.cloned().collect();
+        if !leniently.is_empty() {
+            report.judgement.indeterminate("ofd_part_ambiguous", named(&leniently));
+        }
         let loose = |part: &&str| {
             let part = (*part).to_owned();
             !covered.contains(&part)
                 && !self.shown.parts.contains(&part)
+                && !self.shown.leniently.contains(&part)
                 && !self.of_signatures.contains(&part)
         };
         let loose: Vec<String> = self.package.names().filter(loose).map(str::to_owned).collect();

@@ -2,6 +2,7 @@
 //! here is never written again: digests are over the octets that came.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use encoding_rs::{Encoding, GB18030, GBK, UTF_8};
 use quick_xml::XmlVersion;
@@ -15,6 +16,10 @@ use super::error::OfdError;
 pub const MAX_DEPTH: usize = 64;
 /// The most elements of a part that is read as a tree.
 const MAX_ELEMENTS: usize = 200_000;
+/// The most attributes of an element; the objects of OFD have some twenty.
+const MAX_ATTRIBUTES: usize = 1_024;
+/// The most octets of a namespace: one that stands in the text once is that of every element below it.
+const MAX_NAMESPACE: usize = 256;
 
 /// The namespace of GB/T 33190-2016.
 pub const NAMESPACE: &str = "http://www.ofdspec.org/2016";
@@ -24,7 +29,7 @@ pub const NAMESPACE: &str = "http://www.ofdspec.org/2016";
 pub(super) struct Element {
     /// Without its prefix.
     pub(super) name: String,
-    pub(super) namespace: Option<String>,
+    pub(super) namespace: Option<Arc<str>>,
     /// Names without their prefixes.
     pub(super) attributes: Vec<(String, String)>,
     pub(super) children: Vec<Element>,
@@ -131,7 +136,10 @@ pub(super) fn walk(
     loop {
         let (resolved, event) = reader.read_resolved_event().map_err(|error| failed(error.to_string()))?;
         let namespace = match &resolved {
-            ResolveResult::Bound(namespace) => Some(namespace.as_ref().to_owned()),
+            ResolveResult::Bound(namespace) if namespace.as_ref().len() > MAX_NAMESPACE => {
+                return Err(failed(format!("a namespace has more than {MAX_NAMESPACE} octets")));
+            }
+            ResolveResult::Bound(namespace) => Some(namespace.as_ref()),
             ResolveResult::Unbound => None,
             ResolveResult::Unknown(_) => return Err(failed("a prefix has no namespace".to_owned())),
         };
@@ -145,8 +153,7 @@ pub(super) fn walk(
                 }
                 let name = start.local_name();
                 let attributes = attributes(start).map_err(&failed)?;
-                tell(Step::Open { name: name.as_ref(), namespace: namespace.as_deref(), attributes })
-                    .map_err(&failed)?;
+                tell(Step::Open { name: name.as_ref(), namespace, attributes }).map_err(&failed)?;
                 if matches!(event, Event::Empty(_)) {
                     tell(Step::Close)
                 } else {
@@ -199,6 +206,9 @@ fn attributes(start: &BytesStart<'_>) -> Result<Vec<(String, String)>, String> {
     let mut all = Vec::new();
     for attribute in start.attributes() {
         let attribute = attribute.map_err(|error| error.to_string())?;
+        if all.len() == MAX_ATTRIBUTES {
+            return Err(format!("an element has more than {MAX_ATTRIBUTES} attributes"));
+        }
         let name = attribute.key.as_ref();
         if name == "xmlns" || name.starts_with("xmlns:") {
             continue;
@@ -219,8 +229,13 @@ pub(super) fn tree(part: &str, octets: &[u8]) -> Result<(Element, &'static Encod
                 if count > MAX_ELEMENTS {
                     return Err("it has too many elements".to_owned());
                 }
-                let (name, namespace) = (name.to_owned(), namespace.map(str::to_owned));
-                open.push(Element { name, namespace, attributes, ..Element::default() });
+                // Most have the namespace of what they stand in, and share it.
+                let above = open.last().and_then(|above: &Element| above.namespace.clone());
+                let namespace = match (above, namespace) {
+                    (Some(above), Some(namespace)) if *above == *namespace => Some(above),
+                    (_, namespace) => namespace.map(Arc::from),
+                };
+                open.push(Element { name: name.to_owned(), namespace, attributes, ..Element::default() });
             }
             Step::Text(text) => {
                 if let Some(element) = open.last_mut() {
@@ -291,6 +306,28 @@ mod tests {
         assert_eq!(root.attribute("ID"), Some("1&2"));
         assert_eq!(root.text_of("B"), Ok(Some("x中<y")));
         assert_eq!(root.child("C").map(|c| c.map(|c| c.namespace.clone())), Ok(Some(None)));
+    }
+
+    #[test]
+    fn namespaces_and_attributes_that_would_be_copied_again_and_again_are_refused() {
+        // Three mebibytes that every element has: as copies some 30 GiB.
+        let long = "n".repeat(3 << 20);
+        let elements = "<b/>".repeat(10_000);
+        for bomb in [
+            format!("<a xmlns='{long}'>{elements}</a>"),
+            format!("<a xmlns:p='{long}'>{}</a>", "<p:b/>".repeat(10_000)),
+            format!("<a xmlns='{}'/>", "n".repeat(MAX_NAMESPACE + 1)),
+            format!("<a {}/>", (0..=MAX_ATTRIBUTES).map(|n| format!("a{n}='' ")).collect::<String>()),
+        ] {
+            assert!(read(&bomb).is_err(), "{}", &bomb[..40]);
+        }
+        let many: String = (0..MAX_ATTRIBUTES).map(|n| format!("a{n}='' ")).collect();
+        let at_most = format!("<a xmlns='{}' {many}><b/><b xmlns=''/></a>", "n".repeat(MAX_NAMESPACE));
+        let root = read(&at_most).unwrap_or_default();
+        assert_eq!((root.attributes.len(), root.children.len()), (MAX_ATTRIBUTES, 2));
+        let shared = |element: &Element| element.namespace.clone().map(|namespace| namespace.as_ptr());
+        assert_eq!(shared(&root.children[0]), shared(&root));
+        assert_eq!(root.children[1].namespace, None);
     }
 
     #[test]

@@ -138,8 +138,8 @@ pub struct SealSignatureReport {
 /// | verdict | codes |
 /// |---|---|
 /// | invalid | `malformed` `seal_forged` `seal_not_yet_valid` `seal_expired` `algorithm_mismatch` `unknown_critical_extension` `timestamp_invalid` |
-/// | indeterminate | `unsupported_algorithm` |
-/// | note | `seal_encoding_tolerated` `timestamp_indeterminate` |
+/// | indeterminate | `unsupported_algorithm` `seal_maker_not_trusted` |
+/// | note | `seal_encoding_tolerated` `timestamp_indeterminate` `seal_maker_not_checked` |
 pub fn verify_seal(input: &SealInput<'_>) -> SealReport {
     match Seal::from_der(input.seal) {
         Ok(seal) => {
@@ -172,6 +172,18 @@ fn judge_seal(seal: Seal, signer_id: &[u8], trust: &TrustStore, at: OffsetDateTi
             complain(&error, "seal_forged", "the seal maker's signature", &mut judgement);
         }
         judgement.merge(validate(maker, &[], trust, Usage::DocumentSigning, at));
+        // Whoever may sign documents could make himself a seal of any name.
+        match trust.is_seal_maker(maker) {
+            Some(true) => {}
+            Some(false) => {
+                let detail = format!("{} is none of those whose seals count", maker.subject());
+                judgement.indeterminate("seal_maker_not_trusted", detail);
+            }
+            None => {
+                let detail = "any certificate for signing documents counts as a seal maker's";
+                judgement.note("seal_maker_not_checked", detail);
+            }
+        }
     }
     let info = seal.info();
     if info.valid_until < info.valid_from {

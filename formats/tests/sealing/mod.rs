@@ -52,7 +52,12 @@ impl Site {
     }
 
     pub(crate) fn trust(&self) -> TrustStore {
-        TrustStore::new(vec![self.root.certificate.clone()], Vec::new(), Vec::new())
+        self.trust_in(vec![self.maker.clone()])
+    }
+
+    /// With these makers of seals.
+    pub(crate) fn trust_in(&self, makers: Vec<Certificate>) -> TrustStore {
+        TrustStore::new(vec![self.root.certificate.clone()], Vec::new(), Vec::new()).with_seal_makers(makers)
     }
 
     pub(crate) fn seal_plan(&self) -> SealPlan {

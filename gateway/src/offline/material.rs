@@ -37,6 +37,18 @@ pub(crate) fn trust(
     Ok(TrustStore::new(roots, issuing, lists))
 }
 
+/// With those whose electronic seals count, if any are named; each path is a file or a folder of files.
+pub(super) fn with_seal_makers(trust: TrustStore, paths: &[PathBuf]) -> Result<TrustStore, String> {
+    if paths.is_empty() {
+        return Ok(trust);
+    }
+    let mut makers = Vec::new();
+    for path in files(paths)? {
+        makers.extend(entries(&path)?.0);
+    }
+    Ok(trust.with_seal_makers(makers))
+}
+
 /// OCSP responses in DER.
 pub(super) fn ocsp(paths: &[PathBuf]) -> Result<Vec<OcspResponse>, String> {
     let read_one = |path: PathBuf| {

@@ -34,6 +34,10 @@ pub(crate) struct VerifyArguments {
     /// Certificates that help to build paths.
     #[arg(long, value_name = "FILE_OR_DIR")]
     intermediate: Vec<PathBuf>,
+    /// Whose electronic seals count: certificates of makers, and of authorities, for whom they have certified. If absent,
+    /// every certificate for signing documents is a maker's.
+    #[arg(long, value_name = "FILE_OR_DIR")]
+    seal_maker: Vec<PathBuf>,
     /// Certificate revocation lists.
     #[arg(long, value_name = "FILE_OR_DIR")]
     crl: Vec<PathBuf>,
@@ -140,6 +144,7 @@ pub(super) struct Judge<'a> {
 /// Judges the files one after the other.
 pub(crate) fn verify(arguments: VerifyArguments) -> ExitCode {
     let trust = material::trust(&arguments.trust, &arguments.intermediate, &arguments.crl);
+    let trust = trust.and_then(|trust| material::with_seal_makers(trust, &arguments.seal_maker));
     let trust = match trust.and_then(|trust| Ok(trust.with_ocsp(material::ocsp(&arguments.ocsp)?))) {
         Ok(trust) => trust,
         Err(reason) => return wrong_usage(&reason),

@@ -23,6 +23,8 @@ pub(crate) struct TrustFiles {
     pub(super) anchors: Vec<Certificate>,
     pub(super) license_anchors: Vec<Certificate>,
     pub(super) intermediates: Vec<Certificate>,
+    /// Whose seals count; none: that is not asked.
+    pub(super) seal_makers: Option<Vec<Certificate>>,
     pub(super) crls: Vec<Arc<Crl>>,
     /// Roots of the sources' HTTPS.
     pub(super) tls_anchors: Vec<Certificate>,
@@ -49,6 +51,9 @@ impl TrustFiles {
         let anchors = reader.certificates("trust.anchors", &trust.anchors);
         let license_anchors = reader.certificates("trust.license_anchors", &trust.license_anchors);
         let intermediates = reader.certificates("trust.intermediates", &trust.intermediates);
+        let seal_makers = reader.certificates("trust.seal_makers", &trust.seal_makers);
+        // A folder without a file in it still says that nobody else's do.
+        let seal_makers = Some(seal_makers).filter(|_| !trust.seal_makers.is_empty());
         let crls = reader.crls("trust.crls", &trust.crls);
         let tls_anchors = reader.tls_anchors(&trust.fetch.tls_anchors);
         let responders = trust.ocsp_sources.iter().filter_map(|source| {
@@ -58,7 +63,16 @@ impl TrustFiles {
         });
         let responders = responders.collect();
         let digests = reader.digests();
-        let files = Self { anchors, license_anchors, intermediates, crls, tls_anchors, responders, digests };
+        let files = Self {
+            anchors,
+            license_anchors,
+            intermediates,
+            seal_makers,
+            crls,
+            tls_anchors,
+            responders,
+            digests,
+        };
         if reader.unusable.is_empty() { Ok(files) } else { Err(reader.unusable) }
     }
 
@@ -238,8 +252,10 @@ pub(crate) struct Look(BTreeMap<PathBuf, Option<Stamp>>);
 impl Look {
     /// Looks at all files that the configuration names.
     pub(crate) fn at(trust: &Trust) -> Self {
-        let Trust { anchors, license_anchors, intermediates, crls, fetch, ocsp_sources, .. } = trust;
-        let lists = [anchors, license_anchors, intermediates, crls, &fetch.tls_anchors].into_iter().flatten();
+        let Trust { anchors, license_anchors, intermediates, seal_makers, crls, fetch, ocsp_sources, .. } =
+            trust;
+        let lists = [anchors, license_anchors, intermediates, seal_makers, crls, &fetch.tls_anchors];
+        let lists = lists.into_iter().flatten();
         let of_responders =
             ocsp_sources.iter().flat_map(|source| source.certificates.iter().chain([&source.issuer]));
         let mut seen = BTreeMap::new();

@@ -138,12 +138,15 @@ impl Shelf {
         let all = [&files.anchors[..], &files.license_anchors].concat();
         self.authorities.store(Arc::new(store(all)));
         let mut differs = false;
-        for (place, anchors, rules) in [
-            (&self.documents, &files.anchors, &trust.documents),
-            (&self.licenses, &files.license_anchors, &trust.licenses),
+        for (place, anchors, rules, makers) in [
+            (&self.documents, &files.anchors, &trust.documents, &files.seal_makers),
+            (&self.licenses, &files.license_anchors, &trust.licenses, &None),
         ] {
             let (policies, revocation) = asked(rules);
-            let store = store(anchors.clone()).with_policies(policies).with_revocation(revocation);
+            let mut store = store(anchors.clone()).with_policies(policies).with_revocation(revocation);
+            if let Some(makers) = makers {
+                store = store.with_seal_makers(makers.clone());
+            }
             // Made here, so that no request does.
             if store.generation() != place.current().generation() {
                 place.replace(store);

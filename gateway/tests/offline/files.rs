@@ -281,6 +281,12 @@ fn every_file_has_its_line_and_the_worst_decides_the_exit_code() {
     assert_eq!(verdicts, ["valid", "invalid", "invalid"]);
 }
 
+/// The first certificate of a chain in PEM.
+fn leaf_of(chain: &str) -> String {
+    const END: &str = "-----END CERTIFICATE-----\n";
+    chain[..chain.find(END).unwrap() + END.len()].to_owned()
+}
+
 #[test]
 fn seals_and_sealed_packages_are_judged() {
     let object = sandbox().verify("seals/agency.esl", &format!("--at {AT}")).expect(0, "valid", None);
@@ -294,6 +300,27 @@ fn seals_and_sealed_packages_are_judged() {
     assert_eq!((&signature["kind"], &signature["uncovered"]), (&json!("seal"), &json!([])));
     assert!(signature["stamps"][0]["boundary"]["width"].as_f64().unwrap() > 40.0, "{object}");
     assert!(object["signers"][0]["subject"].as_str().unwrap().contains("demo-sm2"), "{object}");
+
+    // By the list of somebody else's makers, and by none.
+    let folder = sandbox().path("");
+    let by = |makers: &str| {
+        let options = format!(
+            "verify --json --at {AT} --trust {0}/trust/bundle.pem --intermediate {0}/issuing --crl {0}/crls {makers}",
+            folder.display()
+        );
+        gateway(&options, &[sandbox().path("documents/edition.ofd").to_str().unwrap()])
+    };
+    let other = format!("--seal-maker {}", sandbox().path("services/demo-sm2/chain.pem").display());
+    let others = Scratch::new();
+    others.write(
+        "leaf.pem",
+        leaf_of(&std::fs::read_to_string(sandbox().path("services/demo-sm2/chain.pem")).unwrap()),
+    );
+    let only_leaf = format!("--seal-maker {}", others.path("leaf.pem").display());
+    by(&only_leaf).expect(1, "indeterminate", Some("seal_maker_not_trusted"));
+    // Its chain has the authority that certified the maker, too.
+    by(&other).expect(0, "valid", None);
+    by("").expect(0, "valid", Some("seal_maker_not_checked"));
 
     // After the seal's time; before it was set; with an octet of it altered; cut short.
     sandbox().verify("documents/edition.ofd", "--at 2036-06-02T00:00:00Z").expect(

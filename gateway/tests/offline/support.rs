@@ -95,7 +95,7 @@ impl Sandbox {
         let folder = self.folder.path().display();
         let arguments = format!(
             "verify --json --sandbox --trust {folder}/trust/bundle.pem --intermediate {folder}/issuing \
-             --crl {folder}/crls {options}"
+             --seal-maker {folder}/seals/makers.pem --crl {folder}/crls {options}"
         );
         gateway(&arguments, &[file.to_str().unwrap()])
     }

@@ -6,6 +6,8 @@ use store::EntityRecord;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::people::form::is_unseen;
+
 /// Fields of a face that a register states, as [`formats::license::Face`] names them.
 pub(super) const FACE: [&str; 19] = [
     "registration_number",
@@ -30,6 +32,8 @@ pub(super) const FACE: [&str; 19] = [
 ];
 /// Fields that can have several values: an enterprise may have more than one address (一照多址).
 pub(super) const LISTS: [&str; 1] = ["domicile"];
+/// Fields of several lines: addresses, and what an enterprise does.
+const OF_LINES: [&str; 4] = ["domicile", "foreign_domicile", "business_scope", "service_scope"];
 /// The members of a row.
 pub(super) const MEMBERS: [&str; 7] =
     ["uscc", "name", "entity_type", "status", "flags", "status_as_of", "face"];
@@ -128,7 +132,7 @@ fn uscc(row: &Map<String, Value>, terms: Terms, faults: &mut Vec<RowFault>) -> O
 fn line(row: &Map<String, Value>, field: &str, faults: &mut Vec<RowFault>) -> Option<String> {
     match row.get(field).and_then(Value::as_str) {
         None => faults.push(RowFault::new(field, "missing", "is not there, or is no text")),
-        Some(text) => match text_fault(text, LONGEST_LINE) {
+        Some(text) => match text_fault(text, LONGEST_LINE, false) {
             None if text.trim() == text && !text.is_empty() => return Some(text.to_owned()),
             None => faults.push(RowFault::new(field, "invalid_value", "is empty, or has blanks around it")),
             Some(fault) => faults.push(RowFault::new(field, "invalid_value", fault)),
@@ -137,9 +141,9 @@ fn line(row: &Map<String, Value>, field: &str, faults: &mut Vec<RowFault>) -> Op
     None
 }
 
-fn text_fault(text: &str, longest: usize) -> Option<String> {
-    if text.chars().any(|character| character.is_control() && character != '\n') {
-        return Some("has control characters".to_owned());
+fn text_fault(text: &str, longest: usize, of_lines: bool) -> Option<String> {
+    if text.chars().any(|character| is_unseen(character) && !(of_lines && character == '\n')) {
+        return Some("has characters that nobody sees, or that change how others are read".to_owned());
     }
     (text.chars().count() > longest).then(|| format!("has more than {longest} characters"))
 }
@@ -147,7 +151,7 @@ fn text_fault(text: &str, longest: usize) -> Option<String> {
 fn flags(row: &Map<String, Value>, faults: &mut Vec<RowFault>) -> Vec<String> {
     match row.get("flags") {
         None => Vec::new(),
-        Some(value) => texts(value, LONGEST_LINE).unwrap_or_else(|| {
+        Some(value) => texts(value, LONGEST_LINE, false).unwrap_or_else(|| {
             faults.push(RowFault::new("flags", "invalid_value", "is no list of texts"));
             Vec::new()
         }),
@@ -155,10 +159,11 @@ fn flags(row: &Map<String, Value>, faults: &mut Vec<RowFault>) -> Vec<String> {
 }
 
 /// A list of texts that can be taken.
-fn texts(value: &Value, longest: usize) -> Option<Vec<String>> {
+fn texts(value: &Value, longest: usize, of_lines: bool) -> Option<Vec<String>> {
     let items = value.as_array().filter(|items| items.len() <= MOST)?;
     let text = |item: &Value| {
-        let text = item.as_str().filter(|text| !text.is_empty() && text_fault(text, longest).is_none());
+        let is_good = |text: &&str| !text.is_empty() && text_fault(text, longest, of_lines).is_none();
+        let text = item.as_str().filter(is_good);
         text.map(str::to_owned)
     };
     items.iter().map(text).collect()
@@ -195,10 +200,13 @@ fn face(row: &Map<String, Value>, faults: &mut Vec<RowFault>) -> Map<String, Val
             faults.push(RowFault::new(place(), "unknown_field", "there is no such field"));
             continue;
         }
+        let of_lines = OF_LINES.contains(&field.as_str());
         let taken = match value {
-            Value::String(text) => text_fault(text, LONGEST_FIELD).is_none(),
+            Value::String(text) => text_fault(text, LONGEST_FIELD, of_lines).is_none(),
             Value::Array(items) => {
-                LISTS.contains(&field.as_str()) && !items.is_empty() && texts(value, LONGEST_FIELD).is_some()
+                LISTS.contains(&field.as_str())
+                    && !items.is_empty()
+                    && texts(value, LONGEST_FIELD, of_lines).is_some()
             }
             _ => false,
         };
@@ -212,8 +220,8 @@ fn face(row: &Map<String, Value>, faults: &mut Vec<RowFault>) -> Map<String, Val
 }
 
 /// A name that somebody gave, for a message.
-fn clipped(name: &str) -> String {
-    name.chars().filter(|character| !character.is_control()).take(40).collect()
+pub(super) fn clipped(name: &str) -> String {
+    name.chars().filter(|character| !is_unseen(*character)).take(40).collect()
 }
 
 #[cfg(test)]
@@ -273,6 +281,32 @@ mod tests {
             let found = faults(|row| *row.pointer_mut(pointer).unwrap() = value.clone());
             assert_eq!(found, [(field.to_owned(), code)], "{pointer} {value}");
         }
+        // What one line would make two of, and what makes one name look like another.
+        let unseen =
+            ["样例\n有限公司", "样例\u{200b}有限公司", "样例\u{202e}有限公司", "样例\u{ad}", "样\u{feff}例"];
+        for text in unseen {
+            for (pointer, field) in [
+                ("/name", "name"),
+                ("/entity_type", "entity_type"),
+                ("/flags/0", "flags"),
+                ("/face/legal_representative", "face.legal_representative"),
+            ] {
+                let found = faults(|row| *row.pointer_mut(pointer).unwrap() = json!(text));
+                assert_eq!(found, [(field.to_owned(), "invalid_value")], "{pointer} {text:?}");
+            }
+        }
+        for (text, is_good) in
+            [("西安市\n一号", true), ("西安市\u{200b}一号", false), ("西安市\r一号", false)]
+        {
+            for value in [json!(text), json!([text, "二号"])] {
+                assert_eq!(
+                    faults(|row| row["face"]["domicile"] = value.clone()).is_empty(),
+                    is_good,
+                    "{value}"
+                );
+            }
+        }
+        assert!(faults(|row| row["face"]["business_scope"] = json!("零售\n批发")).is_empty());
         let unknown = faults(|row| row["face"]["id_number"] = json!("1"));
         assert_eq!(unknown, [("face.id_number".to_owned(), "unknown_field")]);
         let unknown = faults(|row| row["phone"] = json!("1"));

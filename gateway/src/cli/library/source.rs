@@ -2,14 +2,16 @@
 //! read a row at a time, so that a file may be of any size; a row may not.
 
 use std::cell::Cell;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::rc::Rc;
 
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-use super::rows::{FACE, LISTS, MEMBERS, RowFault};
+use super::rows::{FACE, LISTS, MEMBERS, RowFault, clipped};
 
 /// Octets of a row at most.
 const LARGEST_ROW: usize = 256 * 1024;
@@ -136,14 +138,88 @@ impl Lines {
 }
 
 fn object(octets: &[u8]) -> Result<Map<String, Value>, RowFault> {
-    match serde_json::from_slice(octets) {
-        Ok(Value::Object(fields)) => Ok(fields),
-        Ok(_) => Err(RowFault::new("", "not_an_object", "the line is no JSON object")),
+    let repeated = Cell::new(None);
+    let mut reader = serde_json::Deserializer::from_slice(octets);
+    let read = Once { repeated: &repeated }.deserialize(&mut reader);
+    let read = read.and_then(|value| reader.end().map(|()| value));
+    match (read, repeated.take()) {
+        // Two readers of such a line may go by different values.
+        (_, Some(name)) => Err(RowFault::new(name, "repeated_field", "stands in the line twice")),
+        (Ok(Value::Object(fields)), None) => Ok(fields),
+        (Ok(_), None) => Err(RowFault::new("", "not_an_object", "the line is no JSON object")),
         // Of serde's words only the place: they can quote what stands there.
-        Err(error) => {
+        (Err(error), None) => {
             let detail = format!("the line is not JSON (character {})", error.column());
             Err(RowFault::new("", "not_json", detail))
         }
+    }
+}
+
+/// Reads a value in whose objects every name stands once, where [`Value`] itself takes the last of several.
+#[derive(Clone, Copy)]
+struct Once<'r> {
+    /// The first name that stands in an object again.
+    repeated: &'r Cell<Option<String>>,
+}
+
+impl<'de> DeserializeSeed<'de> for Once<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Once<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value of JSON")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut all = Vec::new();
+        while let Some(item) = items.next_element_seed(self)? {
+            all.push(item);
+        }
+        Ok(all.into())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
+        let mut all = Map::new();
+        while let Some(name) = members.next_key::<String>()? {
+            if all.contains_key(&name) {
+                self.repeated.set(Some(clipped(&name)));
+                return Err(A::Error::custom("a name that stands there twice"));
+            }
+            let value = members.next_value_seed(self)?;
+            all.insert(name, value);
+        }
+        Ok(all.into())
     }
 }
 
@@ -266,5 +342,29 @@ impl Read for Metered {
             None => return Err(invalid("a row is larger than any may be: is a quote not closed?")),
         }
         Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_with_a_name_that_stands_in_it_twice_is_no_row() {
+        for (line, name) in [
+            (r#"{"status":1,"name":"A","status":3}"#, "status"),
+            (r#"{"status":1,"st\u0061tus":1}"#, "status"),
+            (r#"{"face":{"domicile":"A","domicile":"B"}}"#, "domicile"),
+            (r#"{"face":[{"a":1},{"b":1,"b":2}]}"#, "b"),
+        ] {
+            let fault = object(line.as_bytes()).unwrap_err();
+            assert_eq!((&*fault.field, fault.code), (name, "repeated_field"), "{line}");
+        }
+        for (line, code) in [("[1]", "not_an_object"), ("{\"a\":", "not_json"), ("{} {}", "not_json")] {
+            assert_eq!(object(line.as_bytes()).unwrap_err().code, code, "{line}");
+        }
+        let line = r#"{"a":[{"b":1},{"b":-2.5}],"b":{"a":null,"b":true},"c":"样例"}"#;
+        let read: Value = serde_json::from_str(line).unwrap();
+        assert_eq!(Value::Object(object(line.as_bytes()).unwrap()), read);
     }
 }
