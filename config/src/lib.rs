@@ -38,6 +38,7 @@ pub use device::{Device, Fleet, Isolation, OutputCheck};
 pub use error::{ConfigError, Mistake};
 pub use names::{
     AccountName, AccountNameError, AppId, DeviceId, GroupId, KeyId, MandateNumber, NameError, SealNumber,
+    TemplateId,
 };
 pub use outbound::Outbound;
 pub use people::People;

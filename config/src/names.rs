@@ -105,6 +105,10 @@ name!(
     MandateNumber
 );
 name!(
+    /// A template that says what stamps look like and where they go, such as `contract-last-page`.
+    TemplateId
+);
+name!(
     /// A person who operates the gateway, by the name to sign in with: 2 to 48 of `a-z 0-9 . _ -`, beginning with a
     /// letter.
     AccountName,

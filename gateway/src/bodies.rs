@@ -46,6 +46,7 @@ use crate::signatures::SignatureRequest;
 use crate::stamp_jobs::order::StampJobRequest;
 use crate::stamps::form::{Setting, StampRequest};
 use crate::stamps::verify::StampVerifyRequest;
+use crate::templates::form::TemplateRequest;
 use crate::timestamps::order::TimestampRequestBody;
 use crate::timestamps::verify::TimestampVerificationRequest;
 use crate::verifications::{Judge, VerificationRequest};
@@ -85,7 +86,7 @@ pub enum Form {
 }
 
 /// All of them.
-pub const KINDS: [Kind; 37] = [
+pub const KINDS: [Kind; 38] = [
     object("signature", fields::<SignatureRequest>, |bodies, octets| {
         bodies.one(octets, SignatureRequest::check)
     }),
@@ -107,7 +108,9 @@ pub const KINDS: [Kind; 37] = [
             let (at, algorithm) = (OffsetDateTime::UNIX_EPOCH, Algorithm::Sm2Sm3);
             let (id, check_code, check_page, seal) =
                 ("number", "code", Some("https://site.example/verify/code"), None);
-            let ordered = request.check(&Setting { algorithm, at, id, check_code, check_page, seal })?;
+            let is_template = false;
+            let setting = Setting { algorithm, at, id, check_code, check_page, seal, is_template };
+            let ordered = request.check(&setting)?;
             ordered.prepared().map(|subject| matches!(subject, StampSubject::Pdf { .. }))
         })
     }),
@@ -182,6 +185,9 @@ pub const KINDS: [Kind; 37] = [
     }),
     object("a mandate's certificate", fields::<MandateCertificateRequest>, |bodies, octets| {
         bodies.one(octets, |request: MandateCertificateRequest| request.check().map(drop))
+    }),
+    object("a stamp template", fields::<TemplateRequest>, |bodies, octets| {
+        bodies.one(octets, |request: TemplateRequest| request.check().and_then(|_| request.judge()))
     }),
     object("an account", fields::<AccountRequest>, |bodies, octets| {
         bodies.one(octets, |request: AccountRequest| request.read(None))

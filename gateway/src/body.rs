@@ -300,6 +300,23 @@ impl Faults {
         }
     }
 
+    /// Forgets those of which this does not hold.
+    pub(crate) fn retain(&mut self, holds: impl FnMut(&Fault) -> bool) {
+        self.0.retain(holds);
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Takes over what is wrong with a part, whose fields are found at this path.
+    pub(crate) fn add_of(&mut self, path: &str, part: Self) {
+        for Fault { field, code, detail } in part.0 {
+            self.add(&format!("{path}.{field}"), code, detail);
+        }
+    }
+
     /// The value if nothing was wrong with any field.
     pub(crate) fn into_result<T>(self, value: Option<T>) -> Result<T, Problem> {
         match value {

@@ -66,6 +66,7 @@ mod stamp_jobs;
 mod stamps;
 mod state;
 mod tally;
+mod templates;
 mod timestamps;
 mod tls;
 mod tls_device;
@@ -167,6 +168,8 @@ enum Command {
     Seal(Box<cli::SealArguments>),
     /// See, enter, put to use and end standing mandates of enterprises at a running gateway.
     Mandate(Box<cli::MandateArguments>),
+    /// See and set what stamps look like and where they go, for orders that name a template, at a running gateway.
+    Template(Box<cli::TemplateArguments>),
     /// See what a query certificate (打印查询证明) certified, at a running gateway.
     QueryCertificate(cli::QueryCertificateArguments),
     /// Verify, export and show the audit log, with or without a running gateway.
@@ -213,6 +216,7 @@ pub fn run() -> ExitCode {
         Command::Policy(arguments) => return cli::policy(*arguments),
         Command::Seal(arguments) => return cli::seal(*arguments),
         Command::Mandate(arguments) => return cli::mandate(*arguments),
+        Command::Template(arguments) => return cli::template(*arguments),
         Command::QueryCertificate(arguments) => return cli::query_certificate(arguments),
         Command::Audit(arguments) => return cli::audit(arguments),
         Command::DataKey(arguments) => return cli::data_key(&arguments),

@@ -19,7 +19,7 @@ use crate::{
     approvals, apps, audit, ceremonies, configuration, custodians, data_key, devices, faults, history,
     idempotency, identifiers, key_register, keys, library, licenses, maintenance, mandates, operations,
     people, policies, problem, query_certificates, replace, seals, signature_batch, signatures, stamp_jobs,
-    stamps, timestamps, tokens, trust, verifications, webhooks,
+    stamps, templates, timestamps, tokens, trust, verifications, webhooks,
 };
 
 #[derive(OpenApi)]
@@ -125,6 +125,12 @@ use crate::{
         mandates::resume_mandate,
         mandates::end_mandate,
         mandates::list_own_mandates,
+        templates::list_stamp_templates,
+        templates::get_stamp_template,
+        templates::put_stamp_template,
+        templates::disable_stamp_template,
+        templates::enable_stamp_template,
+        templates::list_own_stamp_templates,
         ceremonies::open_ceremony,
         ceremonies::list_ceremonies,
         ceremonies::get_ceremony,

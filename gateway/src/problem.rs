@@ -10,6 +10,7 @@ mod query_certificates;
 mod record;
 mod seals;
 mod stamp_jobs;
+mod templates;
 mod timestamps;
 
 use axum::Json;
@@ -107,6 +108,11 @@ impl Problem {
     /// The stable code.
     pub(crate) fn code(&self) -> &'static str {
         self.code
+    }
+
+    /// What is wrong with which field.
+    pub(crate) fn into_faults(self) -> Vec<Fault> {
+        self.errors
     }
 
     /// Whether it is the gateway that cannot, rather than the caller that may not.

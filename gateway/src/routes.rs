@@ -13,7 +13,7 @@ use crate::{
     approvals, apps, audit, ceremonies, configuration, custodians, data_key, deadline, devices, edge, faults,
     history, idempotency, identifiers, key_register, keys, library, licenses, maintenance, mandates, openapi,
     operations, people, policies, query_certificates, replace, seals, signature_batch, signatures,
-    stamp_jobs, stamps, timestamps, tokens, trust, verifications, webhooks,
+    stamp_jobs, stamps, templates, timestamps, tokens, trust, verifications, webhooks,
 };
 
 /// By which door a request came in. A surface answers at its own doors; at any other there is nothing.
@@ -57,6 +57,7 @@ fn business() -> Router<Gateway> {
         .route("/v1/keys/{id}", get(keys::get_key))
         .route("/v1/seals/{id}", get(seals::get_seal))
         .route("/v1/mandates", get(mandates::list_own_mandates))
+        .route("/v1/stamp-templates", get(templates::list_own_stamp_templates))
         .route("/v1/timestamps", post(timestamps::order::post_timestamp))
         .route("/v1/timestamps:verify", post(timestamps::verify::post_timestamp_verify))
         .route("/v1/timestamps/clock", get(timestamps::clock::get_clock))
@@ -145,6 +146,13 @@ fn administration_acts() -> Router<Gateway> {
         .route("/v1/admin/mandates/{id}/suspend", post(mandates::suspend_mandate))
         .route("/v1/admin/mandates/{id}/resume", post(mandates::resume_mandate))
         .route("/v1/admin/mandates/{id}/end", post(mandates::end_mandate))
+        .route("/v1/admin/stamp-templates", get(templates::list_stamp_templates))
+        .route(
+            "/v1/admin/stamp-templates/{id}",
+            get(templates::get_stamp_template).put(templates::put_stamp_template),
+        )
+        .route("/v1/admin/stamp-templates/{id}/disable", post(templates::disable_stamp_template))
+        .route("/v1/admin/stamp-templates/{id}/enable", post(templates::enable_stamp_template))
         .route("/v1/admin/ceremonies", get(ceremonies::list_ceremonies).post(ceremonies::open_ceremony))
         .route("/v1/admin/ceremonies/{id}", get(ceremonies::get_ceremony))
         .route("/v1/admin/ceremonies/{id}/confirm", post(ceremonies::confirm_ceremony))

@@ -9,7 +9,9 @@ use formats::pdf::sign::{Prepared, SignError};
 use formats::seal::Seal;
 use formats::{Algorithm, Certificate};
 use sm3::{Digest, Sm3};
-use store::{AuditEntry, Claim, Keeping, Stamp, StampMandate, StampedDocument, UnplacedAnswer};
+use store::{
+    AuditEntry, Claim, Keeping, Stamp, StampMandate, StampTemplateUse, StampedDocument, UnplacedAnswer,
+};
 
 use crate::level::{Level, LevelDesk};
 use crate::{
@@ -34,6 +36,8 @@ pub struct StampOrder {
     pub level: Level,
     /// Where what a level beyond B-B takes comes from.
     pub sources: Option<LevelDesk>,
+    /// The template that the order was resolved by.
+    pub template: Option<StampTemplateUse>,
 }
 
 /// Who signs a stamp.
@@ -141,7 +145,8 @@ impl SigningDesk {
         tell: impl FnOnce(&StampReceipt) -> Result<T, SigningError> + Send + 'static,
         keep: Option<KeepStamp<T>>,
     ) -> Result<(T, StampReceipt, u64), SigningError> {
-        let StampOrder { id, check_code, signer, algorithm, family, subject, level, sources } = order;
+        let StampOrder { id, check_code, signer, algorithm, family, subject, level, sources, template } =
+            order;
         let (input_digest, input, format) = subject.to_sign(family)?;
         let (action, kind) = subject.names();
         let signing = SignOrder {
@@ -207,6 +212,7 @@ impl SigningDesk {
             result_digest: digest,
             octets: document.len() as u64,
             mandate: signer.named(),
+            template,
         };
         let receipt = StampReceipt { document, device, certificate, field, digest };
         let telling = move || {

@@ -1,6 +1,6 @@
 //! All SQL of the gateway, over SQLite or PostgreSQL: people and their accounts, apps, their credentials and signing
 //! policies, changes that wait for approval, nonces, keys and their life, key ceremonies, wrapped keys, what devices did,
-//! electronic seals, standing mandates, the license library, what is on its way to apps and the audit log.
+//! electronic seals, standing mandates, stamp templates, the license library, what is on its way to apps and the audit log.
 //!
 //! Invariants: what a call answered is on disk; no other crate speaks SQL; an API key is stored as its
 //! digest only, a custodian's secret and a person's password as hashes; errors name rows by id and never carry their content.
@@ -37,6 +37,7 @@ mod replicas;
 mod seals;
 mod stamp_jobs;
 mod stamps;
+mod templates;
 mod terms;
 mod timestamps;
 mod webhooks;
@@ -97,7 +98,8 @@ pub use stamp_jobs::{
     ClaimedDocument, DocumentCounts, DocumentEnd, DocumentOrder, DocumentState, Failure, JobDocument,
     NewDocument, NewStampJob, Source, StampJob, StampJobState, StampedDocument, Upload, UploadRoom,
 };
-pub use stamps::{RecordedStamp, Stamp, StampMandate};
+pub use stamps::{RecordedStamp, Stamp, StampMandate, StampTemplateUse};
+pub use templates::{NewStampTemplate, StampTemplate, TemplateState, TemplateVersion};
 pub use terms::{Room, Terms};
 pub use timestamps::TimestampBlock;
 pub use webhooks::{NewWebhook, Webhook};

@@ -5,7 +5,7 @@
 //! entry, whose hash the log keeps for good: a row that somebody changed or put there is found out, also when the entry's
 //! own time is over.
 
-use config::{AppId, KeyId};
+use config::{AppId, KeyId, TemplateId};
 use serde::{Deserialize, Serialize};
 use sm3::{Digest, Sm3};
 use time::OffsetDateTime;
@@ -45,6 +45,23 @@ pub struct Stamp {
     pub octets: u64,
     /// Under which mandate it was made in an enterprise's name.
     pub mandate: Option<StampMandate>,
+    /// By which template.
+    pub template: Option<StampTemplateUse>,
+}
+
+/// The template that said what a stamp looks like and where it goes. The members stand in the order of their names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StampTemplateUse {
+    /// Its id.
+    pub id: TemplateId,
+    /// Which of its versions.
+    pub version: u32,
+}
+
+impl StampTemplateUse {
+    fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("a text and a number are JSON")
+    }
 }
 
 /// In whose name a stamp was made, and by what right. The members stand in the order of their names.
@@ -84,6 +101,9 @@ struct Image<'a> {
     octets: u64,
     result_digest: String,
     stamped_at: i64,
+    // Likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    template: Option<&'a StampTemplateUse>,
 }
 
 impl Stamp {
@@ -104,6 +124,7 @@ impl Stamp {
             octets: self.octets,
             result_digest: hex::encode(self.result_digest),
             stamped_at: self.at.unix_timestamp(),
+            template: self.template.as_ref(),
         };
         Sm3::digest(serde_json::to_vec(&image).expect("texts and numbers are JSON")).into()
     }
@@ -195,8 +216,8 @@ pub(crate) async fn insert(
 ) -> Result<(), sqlx::Error> {
     query(
         "INSERT INTO stamps (id, check_code, format, level, app, key, stamped_at, certificate, field, input_digest,
-             result_digest, octets, log, idx, entry, mandate)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
+             result_digest, octets, log, idx, entry, mandate, template)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
     )
     .bind(&stamp.id)
     .bind(&stamp.check_code)
@@ -214,6 +235,7 @@ pub(crate) async fn insert(
     .bind(index)
     .bind(entry)
     .bind(stamp.mandate.as_ref().map(StampMandate::to_json))
+    .bind(stamp.template.as_ref().map(StampTemplateUse::to_json))
     .execute(connection)
     .await?;
     Ok(())
@@ -231,8 +253,11 @@ fn read(row: &Row) -> Result<Stored, StoreError> {
     };
     let mandate: Option<String> = row.try_get("mandate")?;
     let mandate = mandate.map(|mandate| serde_json::from_str(&mandate)).transpose();
+    let template: Option<String> = row.try_get("template")?;
+    let template = template.map(|template| serde_json::from_str(&template)).transpose();
     let stamp = Stamp {
         mandate: mandate.map_err(|_| corrupt("mandate"))?,
+        template: template.map_err(|_| corrupt("template"))?,
         check_code: row.try_get("check_code")?,
         format: row.try_get("format")?,
         level: row.try_get("level")?,

@@ -104,6 +104,7 @@ async fn record(log: &AuditLog, stamp: &str, document: StampedDocument) -> Resul
         result_digest: [2; 32],
         octets: 10,
         mandate: None,
+        template: None,
     };
     log.append_job_stamp(entry, stamp, document).await
 }

@@ -4,8 +4,8 @@
 
 mod support;
 
-use config::{AppId, KeyId};
-use store::{AuditEntry, AuditLog, Stamp, Store, StoreError};
+use config::{AppId, KeyId, TemplateId};
+use store::{AuditEntry, AuditLog, Stamp, StampTemplateUse, Store, StoreError};
 use support::{Database, on_both_databases};
 use time::OffsetDateTime;
 use time::macros::datetime;
@@ -32,6 +32,7 @@ fn stamp(id: &str) -> Stamp {
         result_digest: [2; 32],
         octets: 4_096,
         mandate: None,
+        template: Some(StampTemplateUse { id: TemplateId::parse("contract").unwrap(), version: 2 }),
     }
 }
 
@@ -91,6 +92,8 @@ async fn a_row_changed_in_any_column_is_found_out(database: &Database) {
         ("input_digest", "result_digest"),
         ("result_digest", "input_digest"),
         ("octets", "4097"),
+        ("template", "NULL"),
+        ("template", r#"'{"id":"contract","version":1}'"#),
         ("idx", "0"),
         ("entry", "x'7b7d'"),
     ] {

@@ -58,6 +58,7 @@ mod soak;
 mod stamp_jobs;
 mod stamping;
 mod stamps;
+mod templates;
 mod timestamp_clock;
 mod timestamps;
 mod tls;

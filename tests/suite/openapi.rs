@@ -4,7 +4,7 @@ use serde_json::Value;
 use tests::{Answer, Caller, repository, shared, update_snapshots};
 
 /// Every call of the HTTP contract, built or not, with a value for each parameter.
-const CONTRACT: [(&str, &str, &str); 139] = [
+const CONTRACT: [(&str, &str, &str); 145] = [
     ("POST", "/v1/signatures", "/v1/signatures"),
     ("POST", "/v1/signatures:batch", "/v1/signatures:batch"),
     ("POST", "/v1/verifications", "/v1/verifications"),
@@ -101,6 +101,12 @@ const CONTRACT: [(&str, &str, &str); 139] = [
     ("POST", "/v1/admin/mandates/{id}/resume", "/v1/admin/mandates/none/resume"),
     ("POST", "/v1/admin/mandates/{id}/end", "/v1/admin/mandates/none/end"),
     ("GET", "/v1/mandates", "/v1/mandates"),
+    ("GET", "/v1/admin/stamp-templates", "/v1/admin/stamp-templates"),
+    ("GET", "/v1/admin/stamp-templates/{id}", "/v1/admin/stamp-templates/none"),
+    ("PUT", "/v1/admin/stamp-templates/{id}", "/v1/admin/stamp-templates/none"),
+    ("POST", "/v1/admin/stamp-templates/{id}/disable", "/v1/admin/stamp-templates/none/disable"),
+    ("POST", "/v1/admin/stamp-templates/{id}/enable", "/v1/admin/stamp-templates/none/enable"),
+    ("GET", "/v1/stamp-templates", "/v1/stamp-templates"),
     ("GET", "/v1/admin/seals", "/v1/admin/seals"),
     ("POST", "/v1/admin/seals", "/v1/admin/seals"),
     ("GET", "/v1/admin/seals/{id}", "/v1/admin/seals/none"),

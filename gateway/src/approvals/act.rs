@@ -191,7 +191,7 @@ fn asks(approval: &Approval) -> Scope {
     match approval.action.split_once('.') {
         Some(("account", _)) => Scope::Accounts,
         Some(("policy", _)) => Scope::Policies,
-        Some(("seal" | "mandate", _)) => Scope::Seals,
+        Some(("seal" | "mandate" | "stamp_template", _)) => Scope::Seals,
         _ => Scope::Apps,
     }
 }

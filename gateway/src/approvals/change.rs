@@ -29,6 +29,8 @@ use crate::policies::{self, KnownPolicy, PolicyOrder};
 use crate::problem::Problem;
 use crate::seals::act::{self as seals, SealAct, SealActOrder};
 use crate::state::Gateway;
+use crate::templates;
+use crate::templates::act::{TemplateAct, TemplateOrder};
 
 /// How things stand, field by field.
 pub(super) type View = Map<String, Value>;
@@ -71,6 +73,8 @@ pub(crate) enum Change {
     Seal { act: SealAct },
     /// Put a mandate to use, or let it be used again.
     Mandate { mandate: MandateNumber, step: MandateStep },
+    /// Have a stamp template say something else, or let it be used again.
+    StampTemplate { act: TemplateAct },
 }
 
 /// A change, and the one-time password that it gives.
@@ -148,6 +152,7 @@ enum Target<'c> {
     Account(&'c AccountName),
     Seal(&'c SealAct),
     Mandate(&'c MandateNumber),
+    StampTemplate(&'c TemplateAct),
 }
 
 /// How things stand where a change would be made.
@@ -208,6 +213,7 @@ impl Change {
             Self::ResetSecondFactor { .. } => "account.reset_second_factor",
             Self::Seal { act } => act.name(),
             Self::Mandate { step, .. } => step.name(),
+            Self::StampTemplate { act } => act.name(),
         }
     }
 
@@ -226,6 +232,7 @@ impl Change {
             | Self::ResetSecondFactor { account } => Target::Account(account),
             Self::Seal { act } => Target::Seal(act),
             Self::Mandate { mandate, .. } => Target::Mandate(mandate),
+            Self::StampTemplate { act } => Target::StampTemplate(act),
         }
     }
 
@@ -236,6 +243,7 @@ impl Change {
             Target::Account(account) => account.to_string(),
             Target::Seal(act) => act.seal().to_string(),
             Target::Mandate(mandate) => mandate.to_string(),
+            Target::StampTemplate(act) => act.template().to_string(),
         }
     }
 
@@ -246,10 +254,12 @@ impl Change {
 
     /// Whether it enters what must not be there yet.
     pub(super) fn creates(&self) -> bool {
-        matches!(
-            self,
-            Self::CreateApp { .. } | Self::CreateAccount { .. } | Self::Seal { act: SealAct::Make { .. } }
-        )
+        match self {
+            Self::CreateApp { .. } | Self::CreateAccount { .. } => true,
+            Self::Seal { act } => matches!(act, SealAct::Make { .. }),
+            Self::StampTemplate { act } => act.creates(),
+            _ => false,
+        }
     }
 
     /// What is said of something that is there and must not be, or the other way round.
@@ -267,6 +277,8 @@ impl Change {
             (Target::Seal(act), true) => Problem::seal_exists(act.seal().as_str()),
             (Target::Seal(act), false) => Problem::unknown_seal(act.seal().as_str()),
             (Target::Mandate(mandate), _) => Problem::unknown_mandate(mandate.as_str()),
+            (Target::StampTemplate(_), true) => Problem::template_changed(),
+            (Target::StampTemplate(act), false) => Problem::unknown_template(act.template().as_str()),
         }
     }
 
@@ -346,6 +358,14 @@ impl Change {
                 let view = mandates::view::view(gateway, mandate).await?;
                 let revision = view.get("version").and_then(Value::as_i64);
                 Ok(Standing { view, revision, changed_at: None })
+            }
+            Target::StampTemplate(act) => {
+                let found = act.standing(gateway).await?;
+                Ok(Standing {
+                    view: templates::view::view(found.as_ref()),
+                    revision: found.as_ref().map(|found| found.revision),
+                    changed_at: found.as_ref().map(|found| found.changed_at),
+                })
             }
         }
     }
@@ -452,6 +472,7 @@ impl Change {
             }
             Self::Seal { act } => act.change(&mut after),
             Self::Mandate { step, .. } => step.change(&mut after),
+            Self::StampTemplate { act } => act.change(&mut after),
         }
         after
     }
@@ -523,6 +544,10 @@ impl Change {
                 let act = MandateAct::Step { mandate: mandate.clone(), step: *step };
                 let order = MandateActOrder { act, reason, actor, request_id, since };
                 return mandates::act::carry_out(gateway, order).await.map(drop);
+            }
+            Self::StampTemplate { act } => {
+                let order = TemplateOrder { act: act.clone(), reason, actor, request_id, since };
+                return templates::act::carry_out(gateway, order).await.map(drop);
             }
             Self::CreateApp { app } => AppAct::Create((**app).clone()),
             Self::ChangeApp { app } => AppAct::Change((**app).clone()),

@@ -24,7 +24,7 @@ pub(crate) enum Scope {
     /// To decide about what others ask for.
     Approvals,
     Timestamps,
-    /// Seals, standing mandates, and who may use them.
+    /// Seals, standing mandates, and who may use them; stamp templates.
     Seals,
     /// To have the agency certify what the library says.
     QueryCertificates,
@@ -183,6 +183,10 @@ const TABLE: &[(&str, &[(&str, Needed)])] = &[
     ("/v1/admin/seals/{id}/resume", &[("POST", SEALS)]),
     ("/v1/admin/seals/{id}/revoke", &[("POST", SEALS)]),
     ("/v1/admin/seals/{id}/suspend", &[("POST", SEALS)]),
+    ("/v1/admin/stamp-templates", &[("GET", SEALS)]),
+    ("/v1/admin/stamp-templates/{id}", &[("GET", SEALS), ("PUT", SEALS)]),
+    ("/v1/admin/stamp-templates/{id}/disable", &[("POST", SEALS)]),
+    ("/v1/admin/stamp-templates/{id}/enable", &[("POST", SEALS)]),
     ("/v1/audit/checkpoint", &[("GET", AUDIT)]),
     ("/v1/audit/entries", &[("GET", AUDIT)]),
     // Of an entry of its own any caller has the proof; of others it takes the scope.
@@ -224,6 +228,7 @@ const TABLE: &[(&str, &[(&str, Needed)])] = &[
     ("/v1/stamp-jobs/{id}", &[("GET", Needed::Caller)]),
     ("/v1/stamp-jobs/{id}/cancel", &[("POST", Needed::Caller)]),
     ("/v1/stamp-jobs/{id}/documents/{n}/content", &[("GET", SIGNATURES)]),
+    ("/v1/stamp-templates", &[("GET", SIGNATURES)]),
     ("/v1/stamps", &[("POST", SIGNATURES)]),
     // Of a stamp of its own an app that signs has the record; of others it takes the scope of auditors.
     ("/v1/stamps/{id}", &[("GET", Needed::Caller)]),

@@ -16,6 +16,7 @@ mod query_certificates;
 mod seals;
 mod stamp_jobs;
 mod table;
+mod templates;
 mod trust;
 mod webhooks;
 
@@ -41,6 +42,7 @@ pub(crate) use policies::PolicyArguments;
 pub(crate) use query_certificates::QueryCertificateArguments;
 pub(crate) use seals::SealArguments;
 pub(crate) use stamp_jobs::StampJobArguments;
+pub(crate) use templates::TemplateArguments;
 pub(crate) use trust::trust;
 pub(crate) use webhooks::DeliveryArguments;
 
@@ -170,6 +172,12 @@ pub(crate) fn seal(arguments: SealArguments) -> ExitCode {
 
 /// `license-gateway mandate …`
 pub(crate) fn mandate(arguments: MandateArguments) -> ExitCode {
+    let json = arguments.wants_json();
+    finish(block_on(arguments.run()), json)
+}
+
+/// `license-gateway template …`
+pub(crate) fn template(arguments: TemplateArguments) -> ExitCode {
     let json = arguments.wants_json();
     finish(block_on(arguments.run()), json)
 }

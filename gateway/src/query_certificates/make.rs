@@ -180,6 +180,7 @@ async fn signed(
         subject,
         level,
         sources,
+        template: None,
     };
     let told =
         |receipt: &StampReceipt| Ok((STANDARD.encode(&receipt.document), receipt.certificate.to_pem()));

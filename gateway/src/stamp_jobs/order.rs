@@ -24,6 +24,7 @@ use crate::problem::{Fault, Problem, ProblemDocument};
 use crate::stamps::document::{DocumentBody, MOST_OCTETS};
 use crate::stamps::form::StampRequest;
 use crate::state::Gateway;
+use crate::templates::Templates;
 
 /// Documents that are written at a time.
 const WRITERS: usize = 8;
@@ -99,10 +100,18 @@ async fn take(
 ) -> Result<StampJobTaken, Problem> {
     let reading = gateway.judging.run(move || request.read()).await?;
     let (mut read, defaults) = reading.await.map_err(|_| Problem::panicked())??;
+    let mut templates = Templates::default();
     for document in &mut read {
-        if let Some(request) = document.request.take() {
-            document.refused = request.signer(gateway, app).await.err();
-        }
+        let Some(request) = document.request.take() else { continue };
+        document.refused = match templates.resolved(gateway, app, request).await {
+            Ok((request, used)) => {
+                // The version of now, also for those whose turn comes when another one is in force.
+                let version = used.map(|used| ("template_version".to_owned(), used.version.into()));
+                document.order.extend(version);
+                request.signer(gateway, app).await.err()
+            }
+            Err(refused) => Some(refused),
+        };
     }
     if read.iter().all(|read| read.refused.is_some()) {
         // Nothing of it can be carried out: that is said at once, and of the first.
@@ -245,6 +254,9 @@ impl Read {
 /// An order: the defaults, with what a document has in their place.
 fn merged(defaults: &Map<String, Value>, order: Map<String, Value>) -> Map<String, Value> {
     let mut merged = defaults.clone();
+    if order.contains_key("template") {
+        merged.remove("template_version"); // of another template
+    }
     merged.extend(order);
     merged
 }

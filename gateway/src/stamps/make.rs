@@ -15,7 +15,8 @@ use signing::{
     StampReceipt, StampSigner, StampSubject,
 };
 use store::{
-    App, Claim, KeptAnswer, RecordedStamp, StampMandate, StampedDocument, StoreError, UnplacedAnswer,
+    App, Claim, KeptAnswer, RecordedStamp, StampMandate, StampTemplateUse, StampedDocument, StoreError,
+    UnplacedAnswer,
 };
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -30,6 +31,7 @@ use crate::body::Segment;
 use crate::idempotency::{self, Held, Kept};
 use crate::problem::{Problem, ProblemDocument};
 use crate::state::Gateway;
+use crate::templates::Templates;
 use crate::{policies, timestamps};
 
 /// Letters and digits that are not taken for one another (Crockford's base 32).
@@ -73,6 +75,13 @@ pub(crate) struct StampResponse {
     /// How it signed.
     #[schema(value_type = String)]
     algorithm: formats::Algorithm,
+    /// The template that said what it looks like and where it goes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    template: Option<config::TemplateId>,
+    /// Which of its versions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    template_version: Option<u32>,
     /// The device that signed.
     device: String,
     /// The key's certificate, PEM.
@@ -122,6 +131,13 @@ pub(crate) struct StampItem {
     /// Under which mandate, if it was made in an enterprise's name.
     #[serde(skip_serializing_if = "Option::is_none")]
     mandate: Option<StampMandateItem>,
+    /// The template that said what it looks like and where it goes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    template: Option<config::TemplateId>,
+    /// Which of its versions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    template_version: Option<u32>,
     /// Where it stands in the audit log.
     audit_index: u64,
 }
@@ -240,6 +256,7 @@ async fn carry_out<T: Send + 'static>(
     tell: impl FnOnce(Answer, &StampReceipt) -> Result<T, SigningError> + Send + 'static,
     keep: Option<KeepStamp<T>>,
 ) -> Result<Made<T>, Problem> {
+    let (request, template) = Templates::default().resolved(gateway, app, request).await?;
     let signer = request.signer(gateway, app).await?;
     let at = caller.at;
     let sealed = request.seal.clone();
@@ -263,6 +280,7 @@ async fn carry_out<T: Send + 'static>(
             check_code: &names.1,
             check_page: page.as_deref(),
             seal: seal.as_ref(),
+            is_template: false,
         };
         let ordered = request.check(&setting)?;
         drop(request); // its text is a third larger than the document
@@ -299,11 +317,13 @@ async fn carry_out<T: Send + 'static>(
         subject,
         level,
         sources,
+        template: template.clone(),
     };
     let audit_log = gateway.audit.record().origin.clone();
     let mandated = is_mandated.then(|| Arc::clone(&gateway.metrics));
     let request_id = caller.request_id.clone();
-    let answer = Answer { id, check_code, key, algorithm, level, is_document, audit_log, request_id };
+    let answer =
+        Answer { id, check_code, key, algorithm, level, template, is_document, audit_log, request_id };
     // In a task of its own: a caller that hangs up does not keep what its key did off the record.
     let desk = gateway.desk.clone();
     let work = async move {
@@ -361,6 +381,7 @@ pub(crate) async fn get_stamp(
     let is_digest = stamp.format == "digest";
     let of_document = |text: String| (!is_digest).then_some(text);
     let of_digest = |text: String| is_digest.then_some(text);
+    let (template, template_version) = stamp.template.map(|template| (template.id, template.version)).unzip();
     Ok(Json(StampItem {
         check_code: grouped(&stamp.check_code),
         format: stamp.format,
@@ -376,6 +397,8 @@ pub(crate) async fn get_stamp(
         signature_sm3: of_digest(result),
         octets: stamp.octets,
         mandate: stamp.mandate.map(StampMandateItem::new),
+        template,
+        template_version,
         audit_index,
         stamp_id: stamp.id,
     }))
@@ -388,6 +411,7 @@ struct Answer {
     key: config::KeyId,
     algorithm: formats::Algorithm,
     level: Level,
+    template: Option<StampTemplateUse>,
     is_document: bool,
     audit_log: String,
     request_id: String,
@@ -402,6 +426,8 @@ impl Answer {
         };
         let (document, document_sm3) = of_document.unzip();
         let (signature, signature_sm3) = of_digest.unzip();
+        let (template, template_version) =
+            self.template.map(|template| (template.id, template.version)).unzip();
         let response = StampResponse {
             audit_index: 0,
             stamp_id: self.id,
@@ -414,6 +440,8 @@ impl Answer {
             level: self.level.name(),
             key: self.key,
             algorithm: self.algorithm,
+            template,
+            template_version,
             device: receipt.device.to_string(),
             certificate: receipt.certificate.to_pem(),
             audit_log: self.audit_log,
@@ -495,6 +523,8 @@ mod tests {
             level: "B-B",
             key: config::KeyId::parse("demo-p256").expect("a name"),
             algorithm: formats::Algorithm::EcdsaP256Sha256,
+            template: None,
+            template_version: None,
             device: "b1".to_owned(),
             certificate: String::new(),
             audit_log: String::new(),

@@ -18,7 +18,7 @@ use crate::state::Gateway;
 use crate::{mandates, request_id, seals};
 
 /// Who signs a document.
-#[derive(Deserialize, ToSchema)]
+#[derive(Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SignerBody {
     /// A service key of the site; `GET /v1/keys` lists those the app may use.
@@ -94,7 +94,10 @@ impl StampRequest {
             let detail = "the mandate is another enterprise's";
             faults.add("signer.enterprise", "mandate_of_another_enterprise", detail);
         }
-        let format = faults.word("format", Some(&self.format), MandateFormat::NAMES, MandateFormat::Pdf);
+        if self.format.is_none() {
+            faults.add("format", "missing_field", "is required");
+        }
+        let format = faults.word("format", self.format.as_deref(), MandateFormat::NAMES, MandateFormat::Pdf);
         let algorithm = match &self.algorithm {
             Some(text) => crate::input::algorithm(&mut faults, text),
             None => None,

@@ -232,6 +232,7 @@ impl Store {
         rows += crate::apps::code_all(&mut transaction, &fresh).await?;
         rows += crate::policies::code_all(&mut transaction, &fresh).await?;
         rows += crate::seals::code_all(&mut transaction, &fresh).await?;
+        rows += crate::templates::code_all(&mut transaction, &fresh).await?;
         transaction.commit().await.map_err(StoreError::from)?;
         self.protection().unlock(keys);
         Ok(Some(rows))

@@ -17,8 +17,8 @@ use crate::database::query;
 use crate::{DEFAULT_REPLICA, Store, StoreError};
 
 /// Tables with rows that stay for good, and by what their codes name the rows. Of signing policies the app's row names the
-/// version in force; sessions and webhooks go, and approvals come and end by the thousand.
-const WATCHED: [(&str, &str); 7] = [
+/// version in force, of stamp templates the template's; sessions and webhooks go, and approvals come and end by the thousand.
+const WATCHED: [(&str, &str); 8] = [
     ("keys", "id"),
     ("custodians", "name"),
     ("apps", "id"),
@@ -26,6 +26,7 @@ const WATCHED: [(&str, &str); 7] = [
     ("accounts", "name"),
     ("seals", "id"),
     ("mandates", "id"),
+    ("stamp_templates", "id"),
 ];
 
 /// Revisions by table and id.

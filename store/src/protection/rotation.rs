@@ -26,10 +26,12 @@ enum Protected {
     Policies,
     Approvals,
     Seals,
+    Templates,
+    TemplateVersions,
     Webhooks,
 }
 
-const PROTECTED: [Protected; 11] = [
+const PROTECTED: [Protected; 13] = [
     Protected::Keys,
     Protected::Mandates,
     Protected::Custodians,
@@ -40,6 +42,8 @@ const PROTECTED: [Protected; 11] = [
     Protected::Policies,
     Protected::Approvals,
     Protected::Seals,
+    Protected::Templates,
+    Protected::TemplateVersions,
     Protected::Webhooks,
 ];
 
@@ -56,6 +60,8 @@ impl Protected {
             Self::Policies => "signing_policies",
             Self::Approvals => "approvals",
             Self::Seals => "seals",
+            Self::Templates => "stamp_templates",
+            Self::TemplateVersions => "stamp_template_versions",
             Self::Webhooks => "webhooks",
         }
     }
@@ -134,6 +140,10 @@ impl Store {
                 Protected::Policies => crate::policies::renew(&mut transaction, protection).await?,
                 Protected::Approvals => crate::approvals::renew(&mut transaction, protection).await?,
                 Protected::Seals => crate::seals::renew(&mut transaction, protection).await?,
+                Protected::Templates => crate::templates::renew(&mut transaction, protection).await?,
+                Protected::TemplateVersions => {
+                    crate::templates::renew_versions(&mut transaction, protection).await?
+                }
                 Protected::Webhooks => crate::webhooks::renew(&mut transaction, protection).await?,
             };
             transaction.commit().await?;

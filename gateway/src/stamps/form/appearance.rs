@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 
 use super::Setting;
 use super::place::PlaceBody;
+use super::template::{fill, fill_list};
 use crate::body::{Faults, Object};
 
 /// Places of an appearance that may be told; each may stand for many pages.
@@ -19,7 +20,7 @@ const MOST_LINES: usize = 20;
 const CODE: f32 = 25.0;
 
 /// How a stamp is seen.
-#[derive(Deserialize, ToSchema)]
+#[derive(Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct AppearanceBody {
     /// PNG, whose transparency stays, or JPEG: base64, at most 8 MiB. Not with a seal, which has its own.
@@ -41,7 +42,7 @@ pub(crate) struct AppearanceBody {
 }
 
 /// Where a QR code stands.
-#[derive(Deserialize, ToSchema)]
+#[derive(Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CodeBody {
     /// Of the kinds `rect` and `keyword`: 25 mm wide and high if they do not say.
@@ -64,10 +65,11 @@ impl AppearanceBody {
             [("right", TextPlace::Right), ("below", TextPlace::Below), ("over", TextPlace::Over)];
         let picture = self.picture(faults, setting.seal);
         let has_look = self.picture.is_some() || setting.seal.is_some() || !self.text.is_empty();
-        if !has_look && self.qr.is_none() {
+        let is_seen = has_look || setting.is_template;
+        if !is_seen && self.qr.is_none() {
             faults.add("appearance", "missing_field", "a picture or text is needed");
         }
-        if !has_look && !self.places.is_empty() {
+        if !is_seen && !self.places.is_empty() {
             faults.add("appearance.places", "not_applicable", "a QR code has places of its own");
         }
         if self.text.len() > MOST_LINES {
@@ -90,8 +92,19 @@ impl AppearanceBody {
         Seen { look: has_look.then_some(look), places, beside: beside.into_iter().collect() }
     }
 
+    /// What a template says goes in; what both say is at fault.
+    pub(super) fn filled(&mut self, template: &Self, faults: &mut Faults) {
+        let Self { picture, text, text_place, text_size, places, qr } = template;
+        fill(faults, "appearance.picture", &mut self.picture, picture.as_ref());
+        fill(faults, "appearance.text_place", &mut self.text_place, text_place.as_ref());
+        fill(faults, "appearance.text_size", &mut self.text_size, text_size.as_ref());
+        fill(faults, "appearance.qr", &mut self.qr, qr.as_ref());
+        fill_list(faults, "appearance.text", &mut self.text, text);
+        fill_list(faults, "appearance.places", &mut self.places, places);
+    }
+
     /// The places alone, where nothing but the seal can be seen.
-    pub(super) fn of_seal(&self, faults: &mut Faults, seal: &RegisteredSeal) -> Vec<Place> {
+    pub(super) fn of_seal(&self, faults: &mut Faults, seal: Option<&RegisteredSeal>) -> Vec<Place> {
         for (field, given) in [
             ("appearance.picture", self.picture.is_some()),
             ("appearance.text", !self.text.is_empty()),
@@ -103,7 +116,7 @@ impl AppearanceBody {
                 faults.add(field, "not_applicable", "in an OFD package only the seal is seen");
             }
         }
-        places(&self.places, faults, "appearance.places", Some(size(seal)))
+        places(&self.places, faults, "appearance.places", seal.map(size))
     }
 
     fn picture(&self, faults: &mut Faults, seal: Option<&RegisteredSeal>) -> Option<Picture> {

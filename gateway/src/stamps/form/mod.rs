@@ -1,11 +1,12 @@
 //! What an order for a stamp says, turned into a plan: the order (here), how and where a stamp is seen (`appearance`,
-//! `place`), and what is particular to a kind of document (`pdf`, `ofd`, `digest`).
+//! `place`), what is particular to a kind of document (`pdf`, `ofd`, `digest`), and what a template says of it (`template`).
 
 mod appearance;
 mod digest;
 mod ofd;
 mod pdf;
 mod place;
+mod template;
 
 use std::sync::Arc;
 
@@ -22,17 +23,26 @@ use utoipa::ToSchema;
 
 use appearance::AppearanceBody;
 
+pub(crate) use template::open_members;
+
 use super::document;
 use super::signer::SignerBody;
 use crate::body::{Faults, Object};
 use crate::problem::Problem;
 
 /// An order for a stamp.
-#[derive(Deserialize, ToSchema)]
+#[derive(Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct StampRequest {
-    /// `pdf`, `ofd`, or `digest` of whatever the caller has: the answer is a detached CMS over it.
-    pub(super) format: String,
+    /// `pdf`, `ofd`, or `digest` of whatever the caller has: the answer is a detached CMS over it. Required unless the
+    /// template says it.
+    pub(super) format: Option<String>,
+    /// The template that says what the stamp looks like and where it goes; `GET /v1/stamp-templates` lists those that the app
+    /// may use. What it says the order must not say.
+    #[schema(example = "contract-last-page")]
+    pub(crate) template: Option<String>,
+    /// Which of its versions; the one in force if it is absent.
+    pub(crate) template_version: Option<u32>,
     /// The document, base64; up to 16 MiB of it.
     document: Option<String>,
     /// The document, where it does not come in the order.
@@ -90,6 +100,8 @@ pub(crate) struct Setting<'a> {
     pub(crate) check_page: Option<&'a str>,
     /// The seal that the order names, which is in force.
     pub(crate) seal: Option<&'a RegisteredSeal>,
+    /// It is a template that is read: what it does not say an order will.
+    pub(crate) is_template: bool,
 }
 
 /// An order, read.
@@ -122,13 +134,21 @@ impl StampRequest {
 
     /// Turns words into types, reporting every fault at once.
     pub(crate) fn check(&self, setting: &Setting<'_>) -> Result<Ordered, Problem> {
+        let mut faults = Faults::default();
+        let ordered = self.read(&mut faults, setting);
+        faults.into_result(ordered)
+    }
+
+    fn read(&self, faults: &mut Faults, setting: &Setting<'_>) -> Option<Ordered> {
         const FORMATS: [(&str, Format); 3] =
             [("pdf", Format::Pdf), ("ofd", Format::Ofd), ("digest", Format::Digest)];
         const PROFILES: [(&str, SubFilter); 3] =
             [("pades", SubFilter::Cades), ("pkcs7", SubFilter::Pkcs7), ("gm-seal", SubFilter::Sm2Seal)];
         const FAMILIES: [(&str, Family); 2] = [("rfc5652", Family::Rfc5652), ("gbt35275", Family::Gbt35275)];
-        let mut faults = Faults::default();
-        let format = faults.word("format", Some(&self.format), &FORMATS, Format::Pdf);
+        if self.format.is_none() {
+            faults.add("format", "missing_field", "is required");
+        }
+        let format = faults.word("format", self.format.as_deref(), &FORMATS, Format::Pdf);
         let level = faults.word("level", self.level.as_deref(), &Level::NAMES, Level::B);
         let is_sm2 = setting.algorithm == Algorithm::Sm2Sm3;
         let usual = if is_sm2 { SubFilter::Pkcs7 } else { SubFilter::Cades };
@@ -155,12 +175,11 @@ impl StampRequest {
             faults.add("level", "not_applicable", detail);
         }
         let what = match format {
-            Some(Format::Digest) => self.digest(&mut faults, level).map(What::Digest),
-            Some(Format::Ofd) => self.ofd(&mut faults, setting),
-            _ => self.pdf(&mut faults, setting, profile),
+            Some(Format::Digest) => self.digest(faults, level).map(What::Digest),
+            Some(Format::Ofd) => self.ofd(faults, setting),
+            _ => self.pdf(faults, setting, profile),
         };
-        let ordered = (|| Some(Ordered { family: family?, level: level?, what: what? }))();
-        faults.into_result(ordered)
+        Some(Ordered { family: family?, level: level?, what: what? })
     }
 }
 

@@ -34,7 +34,11 @@ impl StampRequest {
         ];
         Self::without(faults, &fields, "an OFD package");
         let places = match (&self.appearance, setting.seal) {
-            (Some(Object(appearance)), Some(seal)) => {
+            (Some(_), None) if !setting.is_template => {
+                faults.add("appearance", "not_applicable", "only a seal is seen in an OFD package");
+                Vec::new()
+            }
+            (Some(Object(appearance)), seal) => {
                 let places = appearance.of_seal(faults, seal);
                 if places.is_empty() {
                     faults.add(PLACES, "missing_field", "one place is needed at least");
@@ -43,10 +47,6 @@ impl StampRequest {
             }
             (None, Some(_)) => {
                 faults.add("appearance", "missing_field", "a seal is to be seen somewhere");
-                Vec::new()
-            }
-            (Some(_), None) => {
-                faults.add("appearance", "not_applicable", "only a seal is seen in an OFD package");
                 Vec::new()
             }
             (None, None) => Vec::new(),

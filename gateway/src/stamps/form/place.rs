@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use crate::body::Faults;
 
 /// Where a stamp is seen. All measures are millimetres on the page as it is shown.
-#[derive(Deserialize, ToSchema)]
+#[derive(Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PlaceBody {
     /// `rect`, `keyword` or `seam` (骑缝章).
@@ -111,10 +111,12 @@ impl PlaceBody {
                 Some(Place::Rect { pages: pages?, rect })
             }
             "keyword" => {
-                let keyword =
-                    self.keyword.clone().filter(|keyword| (1..=200).contains(&keyword.chars().count()));
+                // White space is not looked at where a keyword is looked for.
+                let seen = |keyword: &String| keyword.chars().filter(|of| !of.is_whitespace()).count();
+                let keyword = self.keyword.clone().filter(|keyword| (1..=128).contains(&seen(keyword)));
                 if keyword.is_none() {
-                    faults.add(&field("keyword"), "invalid_value", "must be 1 to 200 characters");
+                    let detail = "must be 1 to 128 characters, white space apart";
+                    faults.add(&field("keyword"), "invalid_value", detail);
                 }
                 let occurrence = faults.word(
                     &field("occurrence"),
@@ -156,7 +158,8 @@ impl PlaceBody {
             "last" => Some(Pages::Last),
             text => match text.split_once('-') {
                 Some((first, last)) => {
-                    number(first).zip(number(last)).map(|(first, last)| Pages::Range(first, last))
+                    let range = number(first).zip(number(last)).filter(|(first, last)| first <= last);
+                    range.map(|(first, last)| Pages::Range(first, last))
                 }
                 None => text.split(',').map(number).collect::<Option<Vec<_>>>().map(Pages::These),
             },

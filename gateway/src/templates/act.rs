@@ -1,0 +1,135 @@
+//! What can be done to stamp templates, and the one place where it is done: whatever has to come before, such as a second
+//! person's approval, comes before [`carry_out`].
+
+use std::sync::Arc;
+
+use config::TemplateId;
+use serde::{Deserialize, Serialize};
+use store::{AuditEntry, NewStampTemplate, Room, TemplateState, Terms};
+use time::OffsetDateTime;
+use tracing::Instrument;
+
+use super::form::{TemplateBody, TemplateDraft};
+use crate::apps::sm3_hex;
+use crate::problem::Problem;
+use crate::state::Gateway;
+
+/// Most templates of a site.
+const MOST_TEMPLATES: usize = 200;
+
+/// One act on a template.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(tag = "act", rename_all = "snake_case")]
+pub(crate) enum TemplateAct {
+    /// Have it say this from now on, in the place of the version that it has; 0: enter it.
+    Set { id: TemplateId, template: Box<TemplateBody>, replaces: u32 },
+    /// Let nobody stamp by it for now.
+    Disable { id: TemplateId },
+    /// Let it be used again.
+    Enable { id: TemplateId },
+}
+
+/// An act, by whom and why.
+pub(crate) struct TemplateOrder {
+    pub(crate) act: TemplateAct,
+    /// 1 to 500 characters.
+    pub(crate) reason: String,
+    /// As the audit log names people and apps.
+    pub(crate) actor: String,
+    pub(crate) request_id: String,
+    /// The revision of the template that it was decided on, if it matters.
+    pub(crate) since: Option<i64>,
+}
+
+impl TemplateAct {
+    pub(crate) fn template(&self) -> &TemplateId {
+        match self {
+            Self::Set { id, .. } | Self::Disable { id } | Self::Enable { id } => id,
+        }
+    }
+
+    /// As the audit log names it.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Set { .. } => "stamp_template.set",
+            Self::Disable { .. } => "stamp_template.disable",
+            Self::Enable { .. } => "stamp_template.enable",
+        }
+    }
+
+    /// Whether it enters a template.
+    pub(crate) fn creates(&self) -> bool {
+        matches!(self, Self::Set { replaces: 0, .. })
+    }
+}
+
+/// Carries an act out, whether or not the caller waits for it: on record as intended before, with its outcome after.
+/// Answers where it stands in the audit log.
+///
+/// # Errors
+/// What was not done was not done at all.
+pub(crate) async fn carry_out(gateway: &Gateway, order: TemplateOrder) -> Result<u64, Problem> {
+    let gateway = gateway.clone();
+    // In a task of its own: a caller that hangs up leaves no act without outcome.
+    let act = async move {
+        let draft = match &order.act {
+            TemplateAct::Set { template, .. } => Some(template.draft(&gateway).await?),
+            TemplateAct::Disable { .. } | TemplateAct::Enable { .. } => None,
+        };
+        let order = Arc::new(order);
+        record(&gateway, &order, draft.as_ref(), "intended", None).await?;
+        let done = perform(&gateway, &order, draft.as_ref()).await;
+        let outcome = done.as_ref().map_or_else(Problem::code, |_| "ok");
+        let version = done.as_ref().ok().copied().flatten();
+        let audit_index = record(&gateway, &order, draft.as_ref(), outcome, version).await?;
+        done.map(|_| audit_index)
+    };
+    tokio::spawn(act.in_current_span()).await.map_err(|_| Problem::panicked())?
+}
+
+/// Answers the version that was set.
+async fn perform(
+    gateway: &Gateway,
+    order: &TemplateOrder,
+    draft: Option<&TemplateDraft>,
+) -> Result<Option<u32>, Problem> {
+    let TemplateOrder { act, reason, actor, since, .. } = order;
+    let terms = Terms::from(OffsetDateTime::now_utc()).since(*since).within(Room::of(MOST_TEMPLATES));
+    let to_state = async |id: &TemplateId, to: TemplateState| {
+        gateway.store.set_stamp_template_state(id, to, reason, actor, terms).await.map(|()| None)
+    };
+    let done = match (act, draft) {
+        (TemplateAct::Set { id, replaces, .. }, Some(TemplateDraft { description, apps, stamp, .. })) => {
+            let (apps, replaces) = (apps.as_ref(), *replaces);
+            let new = NewStampTemplate { id, description, apps, stamp, reason, actor, replaces };
+            gateway.store.set_stamp_template(&new, terms).await.map(Some)
+        }
+        (TemplateAct::Set { .. }, None) => return Err(Problem::panicked()), // it was read before
+        (TemplateAct::Disable { id }, _) => to_state(id, TemplateState::Disabled).await,
+        (TemplateAct::Enable { id }, _) => to_state(id, TemplateState::Enabled).await,
+    };
+    done.map_err(|error| Problem::from_templates(&error))
+}
+
+async fn record(
+    gateway: &Gateway,
+    order: &TemplateOrder,
+    draft: Option<&TemplateDraft>,
+    outcome: &str,
+    version: Option<u32>,
+) -> Result<u64, Problem> {
+    let version = version.map_or_else(String::new, |version| format!(" version {version}:"));
+    let entry = AuditEntry {
+        action: order.act.name().to_owned(),
+        actor: order.actor.clone(),
+        at: OffsetDateTime::now_utc(),
+        device: None,
+        input_digest: draft.map(|draft| sm3_hex(draft.stamp.as_bytes())),
+        key: None,
+        outcome: outcome.to_owned(),
+        request_id: order.request_id.clone(),
+        result_digest: None,
+        subject: Some(format!("{}:{version} {}", order.act.template(), order.reason)),
+    };
+    gateway.audit.append(entry).await.map_err(|error| Problem::record_unavailable(&error))
+}
