@@ -7,7 +7,8 @@ mod sealing;
 
 use formats::opened::{Kind, open};
 use formats::seal::{
-    Holders, Seal, SealPlan, SealSignature, SealSignatureInput, SealVersion, verify_signature,
+    Holders, Seal, SealPlan, SealSignature, SealSignatureInput, SealSignaturePlan, SealVersion,
+    verify_signature,
 };
 use formats::{Algorithm, Certificate, FormatError, TrustStore, Verdict};
 use time::Duration;
@@ -128,7 +129,7 @@ fn a_seal_of_a_maker_nobody_trusts_does_not_count() {
     let site = Site::sm2();
     let other = Site { root: Plan::authority("CN=Other").root(Key::sm2(50)), ..Site::sm2() };
     let maker = other.root.issue(&Plan::leaf("CN=Seal maker"), &other.maker_key);
-    let seal = site.make(formats::seal::SealPlan { maker, ..site.seal_plan() });
+    let seal = site.make(SealPlan { maker, ..site.seal_plan() });
     let judged = site.judge(&site.sign(site.plan(seal, CONTENT)), CONTENT).judgement;
     assert_eq!((judged.verdict, telling(&judged)), (Verdict::Indeterminate, vec!["no_path"]));
 }
@@ -187,7 +188,7 @@ fn only_whom_the_seal_lists_may_use_it_by_certificate_and_by_digest() {
     let key = Key::sm2(60);
     let stranger = site.root.issue(&Plan { serial: 77, ..Plan::leaf("CN=Stranger") }, &key);
     for holders in [Holders::Certificates, Holders::Digests] {
-        let seal = site.make(formats::seal::SealPlan {
+        let seal = site.make(SealPlan {
             holders: holders(vec![site.maker.clone(), site.signer.clone()]),
             ..site.seal_plan()
         });
@@ -209,7 +210,7 @@ fn only_whom_the_seal_lists_may_use_it_by_certificate_and_by_digest() {
 fn an_expired_seal_and_one_not_yet_valid_are_refused() {
     let site = Site::sm2();
     let with = |from, until| {
-        let plan = formats::seal::SealPlan { valid_from: from, valid_until: until, ..site.seal_plan() };
+        let plan = SealPlan { valid_from: from, valid_until: until, ..site.seal_plan() };
         site.sign(site.plan(site.make(plan), CONTENT))
     };
     let expired = with(datetime!(2026-01-01 0:00 UTC), datetime!(2026-05-31 23:59:59 UTC));
@@ -232,7 +233,7 @@ fn an_expired_seal_and_one_not_yet_valid_are_refused() {
 fn times_that_cannot_be_are_refused() {
     let site = Site::sm2();
     let at = |signed_at| {
-        let plan = formats::seal::SealSignaturePlan { signed_at, ..site.plan(site.seal(), CONTENT) };
+        let plan = SealSignaturePlan { signed_at, ..site.plan(site.seal(), CONTENT) };
         telling(&site.judge(&site.sign(plan), CONTENT).judgement)
     };
     assert_eq!(at(NOW + Duration::hours(1)), ["signing_time_in_future"]);
@@ -268,7 +269,7 @@ fn a_revoked_signer_or_maker_and_one_for_encryption_only_are_refused() {
         let revoked = vec![(serial, datetime!(2026-05-01 0:00 UTC), None)];
         let crl = site.root.crl(&CrlPlan { revoked, ..CrlPlan::fresh() });
         let trust = site.trust().with_crls(vec![crl]);
-        let judged = formats::seal::verify_signature(&formats::seal::SealSignatureInput {
+        let judged = verify_signature(&SealSignatureInput {
             signature: &signature,
             protected: Some(formats::cms::Content::Bytes(CONTENT.to_vec())),
             signer_id: pki::SIGNER_ID,
@@ -307,15 +308,15 @@ fn a_bad_timestamp_spoils_the_signature() {
 #[test]
 fn plans_that_make_no_sense_are_refused() {
     let site = Site::sm2();
-    let refused = |plan: formats::seal::SealPlan| matches!(plan.prepare(), Err(FormatError::Plan(_)));
+    let refused = |plan: SealPlan| matches!(plan.prepare(), Err(FormatError::Plan(_)));
     let plan = || site.seal_plan();
-    assert!(refused(formats::seal::SealPlan { holders: Holders::Digests(vec![]), ..plan() }));
-    assert!(refused(formats::seal::SealPlan { id: "编号".to_owned(), ..plan() }));
-    assert!(refused(formats::seal::SealPlan { valid_until: datetime!(2025-01-01 0:00 UTC), ..plan() }));
+    assert!(refused(SealPlan { holders: Holders::Digests(vec![]), ..plan() }));
+    assert!(refused(SealPlan { id: "编号".to_owned(), ..plan() }));
+    assert!(refused(SealPlan { valid_until: datetime!(2025-01-01 0:00 UTC), ..plan() }));
     let mut empty = plan();
     empty.picture.octets.clear();
     assert!(refused(empty));
-    let p256 = formats::seal::SealPlan { algorithm: Algorithm::EcdsaP256Sha256, ..plan() };
+    let p256 = SealPlan { algorithm: Algorithm::EcdsaP256Sha256, ..plan() };
     assert!(matches!(p256.prepare(), Err(FormatError::AlgorithmMismatch { .. })));
 }
 
@@ -342,7 +343,7 @@ fn a_timestamp_proves_that_a_signature_is_older_than_what_has_expired() {
     let site = Site::sm2();
     let short = Plan { serial: 33, not_after: datetime!(2026-05-25 0:00 UTC), ..Plan::leaf("CN=Signer") };
     let site = Site { signer: site.root.issue(&short, &site.key), ..site };
-    let plan = formats::seal::SealPlan { valid_until: datetime!(2026-05-26 0:00 UTC), ..site.seal_plan() };
+    let plan = SealPlan { valid_until: datetime!(2026-05-26 0:00 UTC), ..site.seal_plan() };
     let pending = site.plan(site.make(plan), CONTENT).prepare().unwrap();
     let value = site.key.sign(pending.to_be_signed());
     let with = |token: Option<Vec<u8>>| {
