@@ -13,7 +13,9 @@ const MEBIBYTE: usize = 1 << 20;
 
 fn sql(data: &Path, statement: &str) {
     let mut sqlite = Command::new("sqlite3");
-    Ran::of(sqlite.arg(data.join("gateway.db")).arg(statement)).expect(statement);
+    // A gateway may be writing.
+    sqlite.args(["-cmd", ".timeout 60000"]).arg(data.join("gateway.db")).arg(statement);
+    Ran::of(&mut sqlite).expect(statement);
 }
 
 /// A license file of the sandbox, and whose it is.
