@@ -82,11 +82,7 @@ pub struct LicenseFile {
 impl LicenseFile {
     /// `license-good.ofd`, `license-shown.pdf`.
     pub fn file_name(&self) -> String {
-        let ending = match self.form {
-            FileForm::Ofd => "ofd",
-            FileForm::Pdf => "pdf",
-        };
-        format!("license-{}.{ending}", self.defect.map_or("good", LicenseFileDefect::name))
+        format!("license-{}.{}", self.defect.map_or("good", LicenseFileDefect::name), self.form.name())
     }
 
     /// The finding code a verifier must give; none for a good file.

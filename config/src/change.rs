@@ -7,7 +7,7 @@ use std::fmt::{self, Debug};
 
 use crate::{
     Administration, Audit, Callers, Ceremony, ClockWatch, Config, Database, Device, Documents, Fetch, Fleet,
-    People, Policy, Server, Site, StampJobs, Timestamps, Tls, Traces, Trust, TrustRules,
+    Library, People, Policy, Server, Site, StampJobs, Timestamps, Tls, Traces, Trust, TrustRules,
 };
 
 /// Whether a running gateway can take a change over.
@@ -53,6 +53,7 @@ impl Config {
             alarms,
             outbound,
             stamp_jobs,
+            library,
             traces,
             ceremony,
             audit,
@@ -76,6 +77,7 @@ impl Config {
         changes.field(Effect::Live, "alarms", alarms, &next.alarms);
         changes.field(Effect::Restart, "outbound", outbound, &next.outbound);
         changes.stamp_jobs(stamp_jobs, &next.stamp_jobs);
+        changes.library(library, &next.library);
         changes.traces(traces, &next.traces);
         changes.ceremony(ceremony, &next.ceremony);
         changes.audit(audit, &next.audit);
@@ -118,6 +120,12 @@ impl Changes {
         self.field(Effect::Live, "stamp_jobs.upload_seconds", upload_lifetime, &after.upload_lifetime);
         self.field(Effect::Live, "stamp_jobs.upload_mebibytes", upload_octets, &after.upload_octets);
         self.field(Effect::Live, "stamp_jobs.most_running", most_running, &after.most_running);
+    }
+
+    fn library(&mut self, before: &Library, after: &Library) {
+        let Library { folder, require_purpose } = before;
+        self.field(Effect::Restart, "library.folder", folder, &after.folder);
+        self.field(Effect::Live, "library.require_purpose", require_purpose, &after.require_purpose);
     }
 
     fn server(&mut self, before: &Server, after: &Server) {

@@ -12,6 +12,7 @@ mod change;
 mod database;
 mod device;
 mod error;
+mod library;
 mod names;
 mod outbound;
 mod people;
@@ -36,6 +37,7 @@ pub use change::{Change, Effect};
 pub use database::Database;
 pub use device::{Device, Fleet, Isolation, OutputCheck};
 pub use error::{ConfigError, Mistake};
+pub use library::Library;
 pub use names::{
     AccountName, AccountNameError, AppId, DeviceId, GroupId, KeyId, MandateNumber, NameError, SealNumber,
     TemplateId,
@@ -80,6 +82,8 @@ pub struct Config {
     pub outbound: Outbound,
     /// Documents that are stamped many at a time.
     pub stamp_jobs: StampJobs,
+    /// The license library's files.
+    pub library: Library,
     /// Where traces go.
     pub traces: Traces,
     /// How keys are made and ended.
@@ -138,6 +142,7 @@ impl Config {
             let alarms = root.section("alarms", Alarms::read);
             let outbound = root.section("outbound", Outbound::read);
             let stamp_jobs = root.section("stamp_jobs", StampJobs::read);
+            let library = root.section("library", Library::read);
             let traces = root.section("traces", Traces::read);
             let ceremony = root.section("ceremony", |section| Ceremony::read(section, site.sandbox));
             let audit = root.section("audit", |section| Audit::read(section, site.sandbox, &trust.fetch));
@@ -163,6 +168,7 @@ impl Config {
                 alarms,
                 outbound,
                 stamp_jobs,
+                library,
                 traces,
                 ceremony,
                 audit,

@@ -76,6 +76,8 @@ fn limits_devices_and_trust_change_live() {
     assert_eq!(after("[database]", certifying), live("query_certificates"));
     let jobs = "[stamp_jobs]\nretention_days = 3\n[database]";
     assert_eq!(after("[database]", jobs), live("stamp_jobs.retention_days"));
+    let purpose = "[library]\nrequire_purpose = true\n[database]";
+    assert_eq!(after("[database]", purpose), live("library.require_purpose"));
     let policies = "[timestamps]\npolicies = [\"1.2.3\"]\n[database]";
     assert_eq!(after("[database]", policies), live("timestamps.policies"));
     assert_eq!(after("id = \"d2\"\n", "id = \"d2\"\nlanes = 3\n"), live("device d2"));
@@ -90,6 +92,7 @@ fn addresses_the_database_and_the_kind_of_site_need_a_restart() {
         ("gateway.db", "other.db", "database.url"),
         ("[server]\n", "[outbound]\nretry_ms = 100\n[server]\n", "outbound"),
         ("[server]\n", "[stamp_jobs]\nfolder = \"/elsewhere\"\n[server]\n", "stamp_jobs.folder"),
+        ("[server]\n", "[library]\nfolder = \"/elsewhere\"\n[server]\n", "library.folder"),
         ("[server]\n", "[administration]\ntwo_person = true\n[server]\n", "administration.two_person"),
         (
             "[database]",

@@ -26,6 +26,8 @@ use crate::tally::CallerSlot;
 pub(crate) const FACE: &str = "/v1/licenses/{uscc}/face";
 /// The call that reads a page of them.
 pub(crate) const SEARCH: &str = "/v1/licenses";
+/// The call that reads a license's file, which shows a face.
+pub(crate) const FILE: &str = "/v1/licenses/{uscc}/files/{kind}";
 /// Requests that wait to be looked at in each queue; more are counted and not looked at.
 const WAITING: usize = 8192;
 /// How often habits are kept.

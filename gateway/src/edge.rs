@@ -136,7 +136,8 @@ async fn watch(State(gateway): State<Gateway>, request: Request, next: Next) -> 
     gateway.behaviour.saw(&gateway.config.alarms, &caller, address, || behaviour::Request {
         credential: notes.credential.get().cloned(),
         refused,
-        face: status == 200 && matches!(&*route, behaviour::FACE | behaviour::SEARCH),
+        face: matches!(status, 200 | 206)
+            && matches!(&*route, behaviour::FACE | behaviour::SEARCH | behaviour::FILE),
         missed: status == 404 && route == behaviour::FACE,
     });
     gateway.metrics.answered(&route, method, status, took);

@@ -14,7 +14,10 @@ use formats::{Certificate, license};
 use hsm_driver::provision::{ImportKey, KeyParts, ProvisionError, ProvisionOrder, provision};
 use hsm_driver::{Dialect, SecretKind, WorkerCommand};
 use serde_json::{Value, json};
-use store::{App, EntityRecord, ExistingKey, KeyPurpose, LicenseRecord, Material, NewCredential, Store};
+use store::{
+    App, Contents, EntityRecord, ExistingKey, KeyPurpose, LicenseFile, LicenseFiles, LicenseRecord, Material,
+    NewCredential, Store,
+};
 use thiserror::Error;
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
@@ -139,6 +142,7 @@ async fn fill(folder: &Path, data: &Path, options: &SandboxOptions) -> Result<()
     fs::write(&file, configuration(options)?)?;
     let store = Store::create(database::access(&Config::load(&file)?.database)?).await?;
     let apps = register(&store, &sandbox, at).await?;
+    add_license_files(&store, &folder.join("license-files"), &sandbox, at).await?;
     let custodians = custodians(&store, at).await?;
     store.close().await;
     let mut description = description(data, options, &sandbox, &apps);
@@ -374,6 +378,25 @@ async fn custodians(store: &Store, at: OffsetDateTime) -> Result<Value, StartupE
         entered.push(json!({"name": name, "secret": *secret}));
     }
     Ok(Value::Array(entered))
+}
+
+/// Puts the good license files into the library.
+async fn add_license_files(
+    store: &Store,
+    folder: &Path,
+    sandbox: &Sandbox,
+    at: OffsetDateTime,
+) -> Result<(), StartupError> {
+    let contents_in = LicenseFiles::folder(folder)?;
+    for file in sandbox.license_files.iter().filter(|file| file.defect.is_none()) {
+        let Ok(uscc) = Uscc::parse_sandbox(&file.uscc) else { continue };
+        let contents = Contents::of(&file.octets);
+        contents_in.put(&contents, file.octets.clone()).await?;
+        let (form, source) = (file.form, file.file_name());
+        let file = LicenseFile { uscc, form, contents, source, added_at: at, removed_at: None };
+        store.add_license_files(&[file]).await?;
+    }
+    Ok(())
 }
 
 /// Puts an enterprise and its license into the library. What was tampered with or carries a wrong code never

@@ -16,6 +16,7 @@ mod ceremony_order;
 mod cli;
 mod client_certificate;
 mod configuration;
+mod content;
 mod custodians;
 mod data_key;
 mod database;

@@ -301,7 +301,7 @@ pub(crate) async fn get_status(
     Ok(Json(value))
 }
 
-fn read_uscc(gateway: &Gateway, text: &str) -> Result<Uscc, Problem> {
+pub(crate) fn read_uscc(gateway: &Gateway, text: &str) -> Result<Uscc, Problem> {
     let sandbox = gateway.config.site.sandbox;
     let parsed = Uscc::parse_sandbox(text);
     let fault = match parsed {

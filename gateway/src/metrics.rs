@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use config::{AlarmRule, AppId, KeyId};
 use formats::Verdict;
+use formats::license_file::FileForm;
 use hsm_driver::{KeyState, State};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -24,8 +25,9 @@ use time::OffsetDateTime;
 use deliveries::DeliveryGauges;
 use labels::{
     AppLabel, AppStatus, Because, ClockLabel, Code, CrlLabel, DeviceError, DeviceLabel, DeviceQuantile,
-    DeviceStateLabel, Form, GroupLabel, Handshake, Judged, KeyLabel, KeyStatus, Names, Of, Outcome,
-    PoolLabel, Request, Route, Rule, Signature, SourceLabel, SourceOutcome, Standing, TlsFile, Trust,
+    DeviceStateLabel, Form, FormOutcome, GroupLabel, Handshake, Judged, KeyLabel, KeyStatus, Names, Of,
+    Outcome, PoolLabel, Request, Route, Rule, Signature, SourceLabel, SourceOutcome, Standing, TlsFile,
+    Trust,
 };
 use stamp_jobs::StampJobGauges;
 
@@ -50,6 +52,7 @@ pub(crate) struct Metrics {
     signatures: Family<Signature, Counter>,
     judged: Family<Judged, Counter>,
     query_certificates: Family<Standing, Counter>,
+    license_files: Family<FormOutcome, Counter>,
     timestamps: Family<Form, Counter>,
     timestamp_refusals: Family<Because, Counter>,
     clock_state: Family<ClockLabel, Gauge>,
@@ -149,6 +152,7 @@ impl Metrics {
             signatures: Family::default(),
             judged: Family::default(),
             query_certificates: Family::default(),
+            license_files: Family::default(),
             timestamps: Family::default(),
             timestamp_refusals: Family::default(),
             clock_state: Family::default(),
@@ -230,6 +234,11 @@ impl Metrics {
             "query_certificates",
             "Query certificates made, by whether they say that the entity is in force",
             metrics.query_certificates.clone(),
+        );
+        registry.register(
+            "license_files",
+            "License files asked for and found, by form and by what came of it",
+            metrics.license_files.clone(),
         );
         registry.register(
             "paths_remembered",
@@ -549,6 +558,10 @@ impl Metrics {
     pub(crate) fn query_certificate(&self, is_in_force: bool) {
         let standing = if is_in_force { "in_force" } else { "not_in_force" };
         self.query_certificates.get_or_create(&Standing { standing }).inc();
+    }
+
+    pub(crate) fn license_file(&self, form: FileForm, outcome: &'static str) {
+        self.license_files.get_or_create(&FormOutcome { form: form.name(), outcome }).inc();
     }
 
     pub(crate) fn judged(&self, what: &'static str, verdict: Verdict) {

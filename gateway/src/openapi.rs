@@ -44,6 +44,8 @@ use crate::{
         licenses::post_license_verify_batch,
         identifiers::post_identifier_check,
         library::search::list_licenses,
+        library::files::list_files,
+        library::files::get_file,
         licenses::get_face,
         licenses::get_status,
         keys::list_keys,

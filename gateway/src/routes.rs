@@ -53,6 +53,8 @@ fn business() -> Router<Gateway> {
         .route("/v1/licenses", get(library::search::list_licenses))
         .route("/v1/licenses/{uscc}/face", get(licenses::get_face))
         .route("/v1/licenses/{uscc}/status", get(licenses::get_status))
+        .route("/v1/licenses/{uscc}/files", get(library::files::list_files))
+        .route("/v1/licenses/{uscc}/files/{kind}", get(library::files::get_file))
         .route("/v1/keys", get(keys::list_keys))
         .route("/v1/keys/{id}", get(keys::get_key))
         .route("/v1/seals/{id}", get(seals::get_seal))

@@ -9,7 +9,7 @@ use config::{AppId, Config};
 use hsm_driver::{Fleet, WorkerCommand};
 use serde::Serialize;
 use signing::{MandateKeys, SystemDesk};
-use store::{AuditLog, Blobs, Nonces, RegisterWatch, Store};
+use store::{AuditLog, Blobs, LicenseFiles, Nonces, RegisterWatch, Store};
 use time::OffsetDateTime;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -146,6 +146,7 @@ pub(crate) async fn serve(
     let Material { tls, trust, font, digests } = material;
     let anchors = trust.fetcher(&config.trust.fetch)?;
     let blobs = Blobs::folder(&config.stamp_jobs.folder, store.protection())?;
+    let license_files = LicenseFiles::folder(&config.library.folder)?;
     let (gateways, current) = watch::channel(None);
     let deliveries = Arc::default();
     let (tls_client, signer) = (trust.tls_client(&config.trust.fetch)?, system.clone());
@@ -193,6 +194,7 @@ pub(crate) async fn serve(
         attempts: Arc::default(),
         instance: Instance::of(&config.site.replica),
         stamp_jobs: Arc::new(StampJobs::new(blobs)),
+        license_files,
         gateways,
         deliveries,
         reloads,

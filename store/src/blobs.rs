@@ -54,7 +54,7 @@ pub struct BlobWriter {
     digest: Sm3,
 }
 
-fn failed(error: &object_store::Error) -> StoreError {
+pub(crate) fn failed(error: &object_store::Error) -> StoreError {
     StoreError::Blobs { reason: crate::error::with_causes(error) }
 }
 

@@ -74,8 +74,8 @@ pub use keys::{
     ExistingKey, KeyCopy, KeyPurpose, KeyRecord, KeyState, KeyVersion, Spread, UnknownPurpose, WrappingKey,
 };
 pub use library::{
-    Counts, EntityRecord, Former, Import, LARGEST_PAGE, LibraryCounts, LicenseRecord, NamePage, NamePattern,
-    NameQuery, Outcome, Place,
+    Contents, Counts, EntityRecord, FileOutcome, Former, Import, LARGEST_PAGE, LibraryCounts, LicenseFile,
+    LicenseFiles, LicenseRecord, NamePage, NamePattern, NameQuery, Outcome, Place,
 };
 pub use mandates::{
     Grantor, Mandate, MandateChange, MandateEvent, MandateFormat, MandateOrder, MandatePage, MandateQuery,

@@ -30,6 +30,7 @@ mod idempotency;
 mod key_commands;
 mod layering;
 mod library;
+mod library_files;
 mod licenses;
 mod mandates;
 mod message_signatures;

@@ -4,7 +4,7 @@ use serde_json::Value;
 use tests::{Answer, Caller, repository, shared, update_snapshots};
 
 /// Every call of the HTTP contract, built or not, with a value for each parameter.
-const CONTRACT: [(&str, &str, &str); 145] = [
+const CONTRACT: [(&str, &str, &str); 147] = [
     ("POST", "/v1/signatures", "/v1/signatures"),
     ("POST", "/v1/signatures:batch", "/v1/signatures:batch"),
     ("POST", "/v1/verifications", "/v1/verifications"),
@@ -16,6 +16,8 @@ const CONTRACT: [(&str, &str, &str); 145] = [
     ("GET", "/v1/licenses/{uscc}", "/v1/licenses/91350100M000100Y43"),
     ("GET", "/v1/licenses/{uscc}/face", "/v1/licenses/91350100M000100Y43/face"),
     ("GET", "/v1/licenses/{uscc}/status", "/v1/licenses/91350100M000100Y43/status"),
+    ("GET", "/v1/licenses/{uscc}/files", "/v1/licenses/91350100M000100Y43/files"),
+    ("GET", "/v1/licenses/{uscc}/files/{kind}", "/v1/licenses/91350100M000100Y43/files/ofd"),
     ("GET", "/v1/keys", "/v1/keys"),
     ("GET", "/v1/keys/{id}", "/v1/keys/demo-sm2"),
     ("GET", "/v1/devices", "/v1/devices"),

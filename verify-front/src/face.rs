@@ -35,6 +35,12 @@ impl FieldGrant {
         self.has(name)
     }
 
+    /// Whether a grant was made in these words: `*` does not stand for it.
+    #[must_use]
+    pub fn names(&self, grant: &str) -> bool {
+        self.0.contains(grant)
+    }
+
     fn has(&self, name: &str) -> bool {
         self.0.contains(name) || self.0.contains(EVERYTHING)
     }

@@ -111,7 +111,7 @@ pub(crate) struct Holder {
 }
 
 /// What can be found of a license that its authority did issue.
-const OF_ISSUED: [&str; 15] = [
+pub(crate) const OF_ISSUED: [&str; 15] = [
     "expired",
     "not_yet_valid",
     "revoked",

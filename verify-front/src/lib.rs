@@ -5,6 +5,7 @@
 //! is an argument.
 
 mod account;
+mod admission;
 mod error;
 mod face;
 mod judge;
@@ -20,6 +21,7 @@ use store::{NameQuery, Store};
 use time::OffsetDateTime;
 
 pub use account::file_section;
+pub use admission::NotAdmitted;
 pub use error::FrontError;
 pub use face::{FaceAnswer, FieldGrant, FoundEntity, FoundPage};
 use judge::Holder;

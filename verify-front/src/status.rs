@@ -51,6 +51,12 @@ impl StatusAnswer {
         entry(self.code).is_ok_and(|(.., effect)| effect == Effect::Permitted)
     }
 
+    /// Whether that means that the license may not be used at all any more.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        entry(self.code).is_ok_and(|(.., effect)| effect == Effect::NotPermitted)
+    }
+
     pub(crate) fn of(entity: &EntityRecord) -> Result<Self, FrontError> {
         let (code, text, _) = entry(entity.status)?;
         Ok(Self { code, text, flags: entity.flags.clone(), as_of: entity.status_as_of })

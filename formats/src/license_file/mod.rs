@@ -38,6 +38,35 @@ pub enum FileForm {
     Pdf,
 }
 
+impl FileForm {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Ofd, Self::Pdf];
+
+    /// `ofd` or `pdf`, which is also how names of such files end.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ofd => "ofd",
+            Self::Pdf => "pdf",
+        }
+    }
+
+    /// The form of this name.
+    #[must_use]
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|form| form.name() == name)
+    }
+
+    /// What HTTP calls it.
+    #[must_use]
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Self::Ofd => "application/ofd",
+            Self::Pdf => "application/pdf",
+        }
+    }
+}
+
 /// A license file and what to judge it by.
 #[derive(Clone, Copy, Debug)]
 pub struct LicenseFileInput<'a> {

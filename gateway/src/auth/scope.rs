@@ -208,6 +208,8 @@ const TABLE: &[(&str, &[(&str, Needed)])] = &[
     ("/v1/keys/{id}", &[("GET", KEYS)]),
     ("/v1/licenses", &[("GET", LICENSES)]),
     ("/v1/licenses/{uscc}/face", &[("GET", LICENSES)]),
+    ("/v1/licenses/{uscc}/files", &[("GET", LICENSES)]),
+    ("/v1/licenses/{uscc}/files/{kind}", &[("GET", LICENSES)]),
     ("/v1/licenses/{uscc}/status", &[("GET", LICENSES)]),
     ("/v1/licenses:verify", &[("POST", LICENSES)]),
     ("/v1/licenses:verify-batch", &[("POST", LICENSES)]),

@@ -93,6 +93,12 @@ pub(super) struct Form {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct FormOutcome {
+    pub(super) form: &'static str,
+    pub(super) outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct Standing {
     pub(super) standing: &'static str,
 }

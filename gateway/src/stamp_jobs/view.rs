@@ -1,23 +1,20 @@
 //! `GET /v1/stamp-jobs…`: how far jobs are, and what came of their documents, which is fetched one by one.
 
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
-
 use axum::Json;
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use config::AppId;
-use http_body::{Frame, SizeHint};
 use serde::{Deserialize, Serialize};
-use store::{Blob, Blobs, DocumentCounts, DocumentState, JobDocument, StampJob, StampJobState, StoreError};
+use store::{Blobs, DocumentCounts, DocumentState, JobDocument, StampJob, StampJobState};
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 
 use super::{asking, entry, found, record};
 use crate::auth::{Authenticated, Scope};
 use crate::body::{Faults, QueryOf, Segment};
+use crate::content::Content;
 use crate::problem::{Problem, ProblemDocument};
 use crate::stamps::make::grouped;
 use crate::state::Gateway;
@@ -306,64 +303,10 @@ pub(crate) async fn get_stamped_document(
     if is_known {
         return Ok((StatusCode::NOT_MODIFIED, fields).into_response());
     }
-    let content = Content::new(gateway.stamp_jobs.blobs.clone(), blob);
+    let (blobs, parts, octets) = (gateway.stamp_jobs.blobs.clone(), Blobs::parts(&blob), blob.octets);
+    let content = Content::new(0..parts, octets, move |part| {
+        let (blobs, blob) = (blobs.clone(), blob.clone());
+        Box::pin(async move { blobs.part(&blob, part).await })
+    });
     Ok((fields, [(header::CONTENT_TYPE, media_type)], Body::new(content)).into_response())
-}
-
-type Part = Pin<Box<dyn Future<Output = Result<Vec<u8>, StoreError>> + Send>>;
-
-/// A blob on its way out, a part at a time.
-struct Content {
-    blobs: Blobs,
-    blob: Blob,
-    next: u64,
-    sent: u64,
-    reading: Option<Part>,
-}
-
-impl Content {
-    fn new(blobs: Blobs, blob: Blob) -> Self {
-        Self { blobs, blob, next: 0, sent: 0, reading: None }
-    }
-}
-
-impl http_body::Body for Content {
-    type Data = Bytes;
-    type Error = StoreError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, StoreError>>> {
-        if self.next == Blobs::parts(&self.blob) {
-            return Poll::Ready(None);
-        }
-        if self.reading.is_none() {
-            let (blobs, blob, next) = (self.blobs.clone(), self.blob.clone(), self.next);
-            self.reading = Some(Box::pin(async move { blobs.part(&blob, next).await }));
-        }
-        let Some(reading) = self.reading.as_mut() else { return Poll::Ready(None) };
-        let part = ready!(reading.as_mut().poll(context));
-        self.reading = None;
-        Poll::Ready(Some(match part {
-            Ok(part) => {
-                self.next += 1;
-                self.sent += part.len() as u64;
-                Ok(Frame::data(Bytes::from(part)))
-            }
-            Err(error) => {
-                tracing::error!(%error, "a stamped document could not be read to its end");
-                self.next = Blobs::parts(&self.blob);
-                Err(error)
-            }
-        }))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.next == Blobs::parts(&self.blob)
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.blob.octets - self.sent)
-    }
 }

@@ -73,6 +73,12 @@ impl Jobs {
     }
 }
 
+/// What licenses and documents are judged against by the files alone, for work beside a gateway.
+pub(crate) fn of_files(trust: Trust, files: TrustFiles) -> (Arc<TrustInForce>, Arc<TrustInForce>) {
+    let shelf = Shelf::new(trust, files);
+    (Arc::clone(shelf.licenses()), Arc::clone(shelf.documents()))
+}
+
 impl TrustKeeper {
     /// With the first files in force, and what was fetched before the last stop; begins to fetch.
     ///

@@ -1,9 +1,10 @@
-//! The license library: what the register says of an entity, and the licenses issued to it; finding entities by name,
-//! importing the register.
+//! The license library: what the register says of an entity, and the licenses issued to it with their files; finding
+//! entities by name, importing the register.
 //!
 //! Times are kept in whole seconds. A test identity in the library reads back as what it is: whether a site
 //! admits test identities is decided where they enter, not here.
 
+mod files;
 mod imports;
 mod names;
 mod put;
@@ -13,6 +14,7 @@ use formats::uscc::Uscc;
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
+pub use files::{Contents, FileOutcome, LicenseFile, LicenseFiles};
 pub use imports::{Counts, Import, Place};
 pub use names::NamePattern;
 pub use put::Outcome;

@@ -4,6 +4,8 @@
 #[cfg(feature = "sandbox")]
 mod demo;
 mod export;
+mod files;
+mod folder;
 mod import;
 mod rows;
 mod source;
@@ -15,7 +17,7 @@ use config::Config;
 use formats::uscc::Uscc;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
-use store::{Import, Store};
+use store::{Import, LicenseFile, Store};
 use time::format_description::well_known::Rfc3339;
 
 use super::{CliError, print, table};
@@ -37,9 +39,18 @@ enum LibraryCommand {
     Export(export::Order),
     /// Count the entities and hash them, in the order of their codes.
     Totals(Site),
+    /// Take license files (公示版, OFD and PDF) in from a folder; what is wrong with one is told and keeps it out.
+    Files(files::Order),
+    /// Have a license file not delivered any more.
+    RemoveFile {
+        /// SM3 of the file, hexadecimal.
+        digest: String,
+        #[command(flatten)]
+        site: Site,
+    },
     /// The latest imports, and how far they came.
     Imports(Site),
-    /// One entity, and what the register said of it before.
+    /// One entity, what the register said of it before, and its license files.
     Show {
         /// Its unified social credit code.
         uscc: String,
@@ -79,6 +90,8 @@ impl LibraryArguments {
         match &self.command {
             LibraryCommand::Import(order) => order.site.json,
             LibraryCommand::Export(order) => order.site.json,
+            LibraryCommand::Files(order) => order.site.json,
+            LibraryCommand::RemoveFile { site, .. } => site.json,
             LibraryCommand::Totals(site) | LibraryCommand::Imports(site) => site.json,
             LibraryCommand::Show { site, .. } => site.json,
             #[cfg(feature = "sandbox")]
@@ -90,6 +103,8 @@ impl LibraryArguments {
         match self.command {
             LibraryCommand::Import(order) => order.run().await,
             LibraryCommand::Export(order) => order.run().await,
+            LibraryCommand::Files(order) => order.run().await,
+            LibraryCommand::RemoveFile { digest, site } => files::remove(&digest, &site).await,
             LibraryCommand::Totals(site) => export::totals(&site).await,
             LibraryCommand::Imports(site) => imports(&site).await,
             LibraryCommand::Show { uscc, site } => show(&uscc, &site).await,
@@ -140,6 +155,7 @@ async fn show(uscc: &str, site: &Site) -> Result<(), CliError> {
     let (_, store) = site.open().await?;
     let entity = store.entity(&code).await.map_err(failed)?;
     let history = store.entity_history(&code).await.map_err(failed)?;
+    let files = store.license_files(&code).await.map_err(failed)?;
     store.close().await;
     let entity = entity.ok_or_else(|| CliError::NotDone(format!("the library holds no entity {code}")))?;
     let mut shown = rows::written(&entity);
@@ -150,6 +166,13 @@ async fn show(uscc: &str, site: &Site) -> Result<(), CliError> {
         })
     });
     shown["history"] = former.collect();
+    let file = |file: &LicenseFile| {
+        json!({
+            "kind": file.form.name(), "digest": file.contents.name(), "octets": file.contents.octets,
+            "source": file.source, "added_at": time_text(file.added_at),
+        })
+    };
+    shown["files"] = files.iter().map(file).collect();
     print(site.json, &shown, |out| writeln!(out, "{shown:#}"));
     Ok(())
 }
