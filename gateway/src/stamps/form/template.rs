@@ -222,13 +222,13 @@ fn tried(plan: SignaturePlan) -> Option<(&'static str, &'static str, String)> {
         Err(error) => error,
     };
     let (field, code) = match (&error, &plan) {
-        (SignError::Plan(_), plan) if plan.reason.as_ref().is_some_and(is_long) => {
+        (SignError::Plan(_), plan) if plan.reason.as_deref().is_some_and(is_long) => {
             ("reason", "invalid_value")
         }
-        (SignError::Plan(_), plan) if plan.location.as_ref().is_some_and(is_long) => {
+        (SignError::Plan(_), plan) if plan.location.as_deref().is_some_and(is_long) => {
             ("location", "invalid_value")
         }
-        (SignError::Plan(_), plan) if plan.signer.as_ref().is_some_and(is_long) => {
+        (SignError::Plan(_), plan) if plan.signer.as_deref().is_some_and(is_long) => {
             ("signer_name", "invalid_value")
         }
         (error, _) => pdf::fault(error),
@@ -236,7 +236,7 @@ fn tried(plan: SignaturePlan) -> Option<(&'static str, &'static str, String)> {
     Some((field, code, error.to_string()))
 }
 
-fn is_long(text: &String) -> bool {
+fn is_long(text: &str) -> bool {
     text.chars().count() > 1_000
 }
 
