@@ -289,9 +289,9 @@ fn a_seal_is_set_only_while_it_is_in_force_and_by_whom_it_lists() {
 
     let early = bureau.with_seal("life-4", |seal| seal["valid_from"] = json!(until(10)));
     bureau.refused(&set(&early, "demo-sm2"), "seal", "seal_not_yet_valid");
-    let soon = Ran::of(Command::new("date").args(["-u", "-d", "15 seconds", "+%Y-%m-%dT%H:%M:%SZ"])).text;
+    let soon = Ran::of(Command::new("date").args(["-u", "-d", "30 seconds", "+%Y-%m-%dT%H:%M:%SZ"])).text;
     let short = bureau.with_seal("life-5", |seal| seal["valid_until"] = json!(soon.trim()));
-    eventually("the seal expires", Duration::from_secs(90), || {
+    eventually("the seal expires", Duration::from_secs(120), || {
         let answer = bureau.site.app().post("/v1/stamps", &set(&short, "demo-sm2"));
         (answer.status == 422 && answer.json()["code"] == "seal_expired").then_some(())
     });
