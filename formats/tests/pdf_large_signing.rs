@@ -71,7 +71,8 @@ fn memory_does_not_grow_with_what_an_update_does_not_touch() {
     let rect =
         |pages| Place::Rect { pages, rect: PageRect { left: 10.0, top: 10.0, width: 40.0, height: 20.0 } };
     prepare(&small, &text_plan(vec![rect(Pages::All)])).unwrap(); // what is loaded once
-    let large = document(2, (64 << 20) - 8_192);
+    // What is signed must fit as well, with the update.
+    let large = document(2, (64 << 20) - (256 << 10));
     assert!(large.len() <= 64 << 20 && large.len() > (63 << 20));
     let before = peak();
     prepare(&large, &text_plan(vec![rect(Pages::All)])).unwrap();
