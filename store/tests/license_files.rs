@@ -5,6 +5,7 @@
 mod support;
 
 use std::path::Path;
+use std::slice::from_ref;
 
 use formats::license_file::FileForm;
 use formats::uscc::Uscc;
@@ -81,8 +82,8 @@ async fn a_file_that_was_removed_gives_way_to_the_one_before_and_does_not_come_b
     assert!(store.remove_license_file(&second.contents.digest, at).await.unwrap());
     assert!(!store.remove_license_file(&second.contents.digest, at + Duration::DAY).await.unwrap());
     assert_eq!(store.license_file(&uscc(1), FileForm::Ofd, None).await.unwrap(), Some(first.clone()));
-    assert_eq!(store.add_license_files(&[second.clone()]).await.unwrap(), [FileOutcome::Known]);
-    assert_eq!(store.license_files(&uscc(1)).await.unwrap(), [first.clone()]);
+    assert_eq!(store.add_license_files(from_ref(&second)).await.unwrap(), [FileOutcome::Known]);
+    assert_eq!(store.license_files(&uscc(1)).await.unwrap(), from_ref(&first));
     assert!(store.remove_license_file(&first.contents.digest, at).await.unwrap());
     let removed = store.license_file(&uscc(1), FileForm::Ofd, None).await.unwrap().unwrap();
     assert_eq!(removed, LicenseFile { removed_at: Some(at), ..second }, "the newest of those removed");
