@@ -9,7 +9,7 @@ mod pki;
 mod signed;
 
 use formats::Verdict;
-use pdf::{Entry, Maker, ROOT, base, field, form, page_object, placeholder, text_field};
+use pdf::{Entry, Maker, ROOT, base, field, form, page_object, placeholder, text_field, value};
 use signed::{Signatory, Signed};
 
 const SHAPE: &str = "/Type /XObject /Subtype /Form /BBox [0 0 595 842]";
@@ -187,8 +187,8 @@ fn annotations_that_are_no_objects_of_their_own() {
     let document = placeholder(Maker::update(&base().table(ROOT)), 30, &[30], "", "");
     let signed = Signed { octets: by.fill(document.object(3, page(&note("two"))).table(ROOT)), by };
     let with = |page: String| {
-        let update = placeholder(signed.update(), 40, &[30, 40], "", "").object(3, page);
-        signed.by.fill(update.table(ROOT))
+        let update = signed.update().object(20, form(&[30, 40])).object(3, page);
+        signed.by.fill(update.object(40, field(40, "")).object(41, value("")).table(ROOT))
     };
     signed.permitted(&with(page(&note("two")).replace("30 0 R]", "30 0 R 40 0 R]")), "signature_added");
     for evil in [note("three"), String::new(), note("two") + &note("three")] {

@@ -365,7 +365,9 @@ pub(super) fn indirect(
     closed.ok_or_else(|| wrong("its stream does not end where its Length says"))?;
     budget.copy(lexer.position - data)?;
     let extent = offset..lexer.position;
-    Ok((Object::Stream(Stream::new(dictionary, octets[data..end].to_vec())), extent))
+    let mut stream = Stream::new(Dictionary::new(), octets[data..end].to_vec());
+    stream.dict = dictionary; // as it is: whoever asks what it refers to has to see a Length that is an object
+    Ok((Object::Stream(stream), extent))
 }
 
 /// Does the indirect object at an offset end within `octets`, in the eyes of readers too that look for the end of a

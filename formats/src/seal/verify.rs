@@ -171,9 +171,12 @@ fn judge_seal(seal: Seal, signer_id: &[u8], trust: &TrustStore, at: OffsetDateTi
         if let Err(error) = checked {
             complain(&error, "seal_forged", "the seal maker's signature", &mut judgement);
         }
-        judgement.merge(validate(maker, &[], trust, Usage::DocumentSigning, at));
-        // Whoever may sign documents could make himself a seal of any name.
+        let path = validate(maker, &[], trust, Usage::DocumentSigning, at);
+        let counts = path.verdict == Verdict::Valid;
+        judgement.merge(path);
+        // Whoever may sign documents could make himself a seal of any name. Of others nobody asks.
         match trust.is_seal_maker(maker) {
+            _ if !counts => {}
             Some(true) => {}
             Some(false) => {
                 let detail = format!("{} is none of those whose seals count", maker.subject());
