@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used)] // a helper that fails fails its test
 
-mod pki;
-mod signed_pdf;
+use crate::pki;
+use crate::signed_pdf;
 
 use formats::pdf::sign::{
     Caption, Edge, FieldPlan, Look, Occurrence, PageRect, Pages, Picture, Place, SignaturePlan, TextPlace,
