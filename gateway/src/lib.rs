@@ -16,6 +16,7 @@ mod ceremony_order;
 mod cli;
 mod client_certificate;
 mod configuration;
+mod console;
 mod content;
 mod custodians;
 mod data_key;
@@ -147,6 +148,9 @@ enum Command {
         #[arg(long, requires = "database")]
         database_password_file: Option<PathBuf>,
     },
+    /// Show where a sandbox is and how its people sign in: passwords, and the codes that count now.
+    #[cfg(feature = "sandbox")]
+    Sandbox(cli::SandboxArguments),
     /// See and operate the devices of a running gateway.
     Device(cli::DeviceArguments),
     /// See keys and hold key ceremonies at a running gateway.
@@ -218,6 +222,8 @@ pub fn run() -> ExitCode {
         Command::Seal(arguments) => return cli::seal(*arguments),
         Command::Mandate(arguments) => return cli::mandate(*arguments),
         Command::Template(arguments) => return cli::template(*arguments),
+        #[cfg(feature = "sandbox")]
+        Command::Sandbox(arguments) => return cli::sandbox(&arguments),
         Command::QueryCertificate(arguments) => return cli::query_certificate(arguments),
         Command::Audit(arguments) => return cli::audit(arguments),
         Command::DataKey(arguments) => return cli::data_key(&arguments),

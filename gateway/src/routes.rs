@@ -10,10 +10,10 @@ use crate::auth::signed;
 use crate::problem::Problem;
 use crate::state::Gateway;
 use crate::{
-    approvals, apps, audit, ceremonies, configuration, custodians, data_key, deadline, devices, edge, faults,
-    history, idempotency, identifiers, key_register, keys, library, licenses, maintenance, mandates, openapi,
-    operations, people, policies, query_certificates, replace, seals, signature_batch, signatures,
-    stamp_jobs, stamps, templates, timestamps, tokens, trust, verifications, webhooks,
+    approvals, apps, audit, ceremonies, configuration, console, custodians, data_key, deadline, devices,
+    edge, faults, history, idempotency, identifiers, key_register, keys, library, licenses, maintenance,
+    mandates, openapi, operations, people, policies, query_certificates, replace, seals, signature_batch,
+    signatures, stamp_jobs, stamps, templates, timestamps, tokens, trust, verifications, webhooks,
 };
 
 /// By which door a request came in. A surface answers at its own doors; at any other there is nothing.
@@ -50,9 +50,6 @@ fn business() -> Router<Gateway> {
         .route("/v1/identifiers:check", post(identifiers::post_identifier_check))
         .route("/v1/query-certificates", post(query_certificates::post_query_certificate))
         .route("/v1/query-certificates/{number}", get(query_certificates::get_query_certificate))
-        .route("/v1/licenses", get(library::search::list_licenses))
-        .route("/v1/licenses/{uscc}/face", get(licenses::get_face))
-        .route("/v1/licenses/{uscc}/status", get(licenses::get_status))
         .route("/v1/licenses/{uscc}/files", get(library::files::list_files))
         .route("/v1/licenses/{uscc}/files/{kind}", get(library::files::get_file))
         .route("/v1/keys", get(keys::list_keys))
@@ -64,6 +61,14 @@ fn business() -> Router<Gateway> {
         .route("/v1/timestamps:verify", post(timestamps::verify::post_timestamp_verify))
         .route("/v1/timestamps/clock", get(timestamps::clock::get_clock))
         .route("/tsa", post(timestamps::tsa::post_tsa))
+}
+
+/// Looking licenses up, for callers and for people at a counter.
+fn look_up() -> Router<Gateway> {
+    Router::new()
+        .route("/v1/licenses", get(library::search::list_licenses))
+        .route("/v1/licenses/{uscc}/face", get(licenses::get_face))
+        .route("/v1/licenses/{uscc}/status", get(licenses::get_status))
 }
 
 /// The audit log, for callers and for people who read it.
@@ -250,13 +255,15 @@ impl Routers {
                 .method_not_allowed_fallback(async || Problem::method_not_allowed());
             edge::watched(routes, gateway).with_state(gateway.clone())
         };
-        let public = || business().merge(record()).merge(tokens()).merge(checks()).merge(equipment());
-        let operators = || equipment().merge(record()).merge(register()).merge(sign_in());
+        let public =
+            || business().merge(look_up()).merge(record()).merge(tokens()).merge(checks()).merge(equipment());
+        let operators = || equipment().merge(look_up()).merge(record()).merge(register()).merge(sign_in());
+        let for_people = || anybody().merge(figures()).merge(console::routes());
         let all_acts = || equipment_acts().merge(administration_acts()).merge(account_acts());
         Self {
-            whole: door(public().merge(register()).merge(sign_in()), all_acts(), anybody().merge(figures())),
+            whole: door(public().merge(register()).merge(sign_in()), all_acts(), for_people()),
             public: door(public(), equipment_acts(), anybody()),
-            admin: door(operators(), all_acts(), anybody().merge(figures())),
+            admin: door(operators(), all_acts(), for_people()),
             closed: {
                 let refused = Router::new().fallback(async || Problem::client_certificate_refused());
                 edge::watched(refused, gateway).with_state(gateway.clone())

@@ -17,6 +17,7 @@ mod ceremonies;
 mod client_certificates;
 mod cms;
 mod config;
+mod console;
 mod crash;
 mod data_classes;
 mod deadlines;
