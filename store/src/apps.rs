@@ -358,6 +358,18 @@ pub(crate) async fn raise_revision(connection: &mut Connection<'_>) -> Result<()
     Ok(())
 }
 
+/// The same, to above a revision of what is named by an app and goes on with the register's revision.
+pub(crate) async fn raise_revision_above(
+    connection: &mut Connection<'_>,
+    revision: i64,
+) -> Result<(), StoreError> {
+    query("UPDATE app_register SET revision = CASE WHEN revision < $1 THEN $1 ELSE revision END + 1")
+        .bind(revision)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
 async fn write_state(
     connection: &mut Connection<'_>,
     id: &AppId,

@@ -148,7 +148,7 @@ async fn what_was_altered_or_put_back_is_not_used(database: &Database) {
         .await
         .unwrap();
     let mut watch = RegisterWatch::open(&store, folder.path()).unwrap();
-    watch.look().await.unwrap();
+    watch.look_at_all(AT).await.unwrap();
     let triggers = match database {
         Database::Sqlite(_) => "SELECT 'DROP TRIGGER ' || name FROM sqlite_master WHERE type = 'trigger'",
         Database::Postgres(_) => {
@@ -195,7 +195,7 @@ async fn what_was_altered_or_put_back_is_not_used(database: &Database) {
         TemplateState::Enabled,
         "by its code alone"
     );
-    assert_eq!(watch.look().await.unwrap(), 1);
+    assert_eq!(watch.look_at_all(AT).await.unwrap(), 1);
     altered("third").await;
 }
 

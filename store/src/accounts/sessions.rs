@@ -267,6 +267,13 @@ impl Store {
 
     /// Removes sessions that ended or expired before a time: what they did is in the audit log.
     pub async fn forget_sessions(&self, before: OffsetDateTime) -> Result<u64, StoreError> {
+        // Of those that were removed the last time nobody has to hear any more.
+        query(
+            "DELETE FROM row_changes WHERE kind = 'account_sessions'
+                 AND NOT EXISTS (SELECT 1 FROM account_sessions AS there WHERE there.id = row_changes.id)",
+        )
+        .execute(self.writer())
+        .await?;
         let removed = query("DELETE FROM account_sessions WHERE ended_at < $1 OR expires_at < $1")
             .bind(before.unix_timestamp())
             .execute(self.writer())
