@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::database::{Connection, Row, instant, query};
-use crate::protection::{Protection, RowImage};
+use crate::protection::{Batch, Protection, RowImage};
 use crate::words::words;
 use crate::{Store, StoreError};
 
@@ -386,13 +386,19 @@ pub(crate) async fn code_all(
 pub(crate) async fn renew(
     connection: &mut Connection<'_>,
     protection: &Protection,
+    batch: &Batch,
 ) -> Result<u64, StoreError> {
     let mut renewed = 0;
-    for row in read(connection, None).await? {
-        let code = row.code.as_deref().unwrap_or_default();
-        if protection.is_outdated(code) && protection.check(&image(&row.record, row.revision), code).is_ok() {
-            write_code(connection, protection, &row).await?;
-            renewed += 1;
+    for id in batch.ids() {
+        let Ok(id) = KeyId::parse(id) else { continue };
+        for row in read(connection, Some(&id)).await? {
+            let code = row.code.as_deref().unwrap_or_default();
+            if protection.is_outdated(code)
+                && protection.check(&image(&row.record, row.revision), code).is_ok()
+            {
+                write_code(connection, protection, &row).await?;
+                renewed += 1;
+            }
         }
     }
     Ok(renewed)

@@ -24,6 +24,7 @@ pub(crate) use data_keys::{is_protected, wraps_a_data_key};
 pub use keys::{DataKey, DataKeys};
 pub use put_back::RegisterWatch;
 use put_back::Revisions;
+pub(crate) use rotation::Batch;
 pub use rotation::{NextDataKey, protected_tables};
 pub use row::RowImage;
 use zeroize::Zeroizing;

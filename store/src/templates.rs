@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 
 use crate::apps::unusable;
 use crate::database::{Connection, Row, instant, query};
-use crate::protection::{Protection, RowImage};
+use crate::protection::{Batch, Protection, RowImage};
 use crate::terms::{Terms, counted};
 use crate::words::words;
 use crate::{Store, StoreError};
@@ -490,9 +490,10 @@ pub(crate) async fn code_all(
 pub(crate) async fn renew(
     connection: &mut Connection<'_>,
     protection: &Protection,
+    batch: &Batch,
 ) -> Result<u64, StoreError> {
     let mut renewed = 0;
-    for row in all(connection).await? {
+    for row in batch.rows(connection, COLUMNS).await? {
         match TemplateRow::read(&row).and_then(|row| row.judge(protection)) {
             Ok(row) if row.code.as_deref().is_some_and(|code| protection.is_outdated(code)) => {
                 recode(connection, protection, row).await?;
@@ -509,9 +510,10 @@ pub(crate) async fn renew(
 pub(crate) async fn renew_versions(
     connection: &mut Connection<'_>,
     protection: &Protection,
+    batch: &Batch,
 ) -> Result<u64, StoreError> {
     let mut renewed = 0;
-    for row in all_versions(connection).await? {
+    for row in batch.rows(connection, VERSION_COLUMNS).await? {
         match VersionRow::read(&row).and_then(|row| row.judge(protection)) {
             Ok(row) if row.code.as_deref().is_some_and(|code| protection.is_outdated(code)) => {
                 row.recode(connection, protection).await?;

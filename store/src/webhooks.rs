@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 
 use crate::apps::{self, unusable};
 use crate::database::{Connection, Row, instant, query};
-use crate::protection::{Cell, Protection, RowImage};
+use crate::protection::{Batch, Cell, Protection, RowImage};
 use crate::terms::Terms;
 use crate::{Store, StoreError};
 
@@ -175,9 +175,9 @@ async fn row_of(connection: &mut Connection<'_>, app: &str) -> Result<Option<Row
 pub(crate) async fn renew(
     connection: &mut Connection<'_>,
     protection: &Protection,
+    batch: &Batch,
 ) -> Result<u64, StoreError> {
-    let rows =
-        query(AssertSqlSafe(format!("SELECT {COLUMNS} FROM webhooks"))).fetch_all(&mut *connection).await?;
+    let rows = batch.rows(connection, COLUMNS).await?;
     let mut renewed = 0;
     for row in &rows {
         let row = WebhookRow::read(row).and_then(|row| row.judged_revision(protection).map(|_| row));

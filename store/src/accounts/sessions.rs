@@ -12,7 +12,7 @@ use super::row::{AccountRow, COLUMNS as ACCOUNT_COLUMNS, text};
 use super::{ACCOUNT, Account, AccountState, Grounds, Proofs, second_factor};
 use crate::apps::unusable;
 use crate::database::{Connection, Row, instant, query};
-use crate::protection::{Protection, RowImage};
+use crate::protection::{Batch, Protection, RowImage};
 use crate::terms::counted;
 use crate::words::words;
 use crate::{Store, StoreError, Terms};
@@ -346,9 +346,9 @@ pub(super) async fn end_all(
 pub(crate) async fn renew_sessions(
     connection: &mut Connection<'_>,
     protection: &Protection,
+    batch: &Batch,
 ) -> Result<u64, StoreError> {
-    let select = AssertSqlSafe(format!("SELECT {COLUMNS} FROM account_sessions"));
-    let rows = query(select).fetch_all(&mut *connection).await?;
+    let rows = batch.rows(connection, COLUMNS).await?;
     let mut renewed = 0;
     for row in &rows {
         let code: Vec<u8> = row.try_get("code")?;
