@@ -99,7 +99,7 @@ pub use stamp_jobs::{
     NewDocument, NewStampJob, Source, StampJob, StampJobState, StampedDocument, Upload, UploadRoom,
 };
 pub use stamps::{RecordedStamp, Stamp, StampMandate, StampTemplateUse};
-pub use templates::{NewStampTemplate, StampTemplate, TemplateState, TemplateVersion};
+pub use templates::{NewStampTemplate, StampTemplate, TemplateChange, TemplateState, TemplateVersion};
 pub use terms::{Room, Terms};
 pub use timestamps::TimestampBlock;
 pub use webhooks::{NewWebhook, Webhook};
