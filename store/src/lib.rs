@@ -71,7 +71,8 @@ pub use error::StoreError;
 pub use idempotency::{Claim, Claimed, IdempotencyId, KeptAnswer, LARGEST_ANSWER, UnplacedAnswer};
 pub use key_life::{NewKey, VersionPlan};
 pub use keys::{
-    ExistingKey, KeyCopy, KeyPurpose, KeyRecord, KeyState, KeyVersion, Spread, UnknownPurpose, WrappingKey,
+    ExistingKey, KeyCopy, KeyPurpose, KeyRecord, KeyStanding, KeyState, KeyVersion, Spread, UnknownPurpose,
+    WrappingKey,
 };
 pub use library::{
     Contents, Counts, EntityRecord, FileOutcome, Former, Import, LARGEST_PAGE, LibraryCounts, LicenseFile,
