@@ -109,7 +109,7 @@ pub(crate) async fn serve(
         audit
     };
     let mut registers = RegisterWatch::open(&store, &config.folder.join(audit::GUARD))?;
-    registers.look().await?; // before anything is done by what they say
+    registers.look_at_all(OffsetDateTime::now_utc()).await?; // before anything is done by what they say
     if !config.administration.two_person {
         tracing::warn!("{ONE_PERSON}");
     }

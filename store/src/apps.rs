@@ -17,7 +17,7 @@ use crate::credentials::{self, all_credentials};
 use crate::database::{Connection, Row, instant, query};
 use crate::deliveries::{Notice, notify};
 use crate::policies::{AppPolicy, policies_in_force};
-use crate::protection::{Cell, Protection, RowImage};
+use crate::protection::{Batch, Cell, Protection, RowImage};
 use crate::terms::{Terms, counted};
 use crate::words::words;
 use crate::{Credential, NewCredential, Store, StoreError};
@@ -358,6 +358,18 @@ pub(crate) async fn raise_revision(connection: &mut Connection<'_>) -> Result<()
     Ok(())
 }
 
+/// The same, to above a revision of what is named by an app and goes on with the register's revision.
+pub(crate) async fn raise_revision_above(
+    connection: &mut Connection<'_>,
+    revision: i64,
+) -> Result<(), StoreError> {
+    query("UPDATE app_register SET revision = CASE WHEN revision < $1 THEN $1 ELSE revision END + 1")
+        .bind(revision)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
 async fn write_state(
     connection: &mut Connection<'_>,
     id: &AppId,
@@ -519,9 +531,9 @@ pub(crate) async fn code_all(
 pub(crate) async fn renew(
     connection: &mut Connection<'_>,
     protection: &Protection,
+    batch: &Batch,
 ) -> Result<u64, StoreError> {
-    let rows =
-        query(AssertSqlSafe(format!("SELECT {COLUMNS} FROM apps"))).fetch_all(&mut *connection).await?;
+    let rows = batch.rows(connection, COLUMNS).await?;
     let mut renewed = 0;
     for row in &rows {
         let row = AppRow::read(row, protection);

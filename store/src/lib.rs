@@ -71,7 +71,8 @@ pub use error::StoreError;
 pub use idempotency::{Claim, Claimed, IdempotencyId, KeptAnswer, LARGEST_ANSWER, UnplacedAnswer};
 pub use key_life::{NewKey, VersionPlan};
 pub use keys::{
-    ExistingKey, KeyCopy, KeyPurpose, KeyRecord, KeyState, KeyVersion, Spread, UnknownPurpose, WrappingKey,
+    ExistingKey, KeyCopy, KeyPurpose, KeyRecord, KeyStanding, KeyState, KeyVersion, Spread, UnknownPurpose,
+    WrappingKey,
 };
 pub use library::{
     Contents, Counts, EntityRecord, FileOutcome, Former, Import, LARGEST_PAGE, LibraryCounts, LicenseFile,
@@ -99,7 +100,7 @@ pub use stamp_jobs::{
     NewDocument, NewStampJob, Source, StampJob, StampJobState, StampedDocument, Upload, UploadRoom,
 };
 pub use stamps::{RecordedStamp, Stamp, StampMandate, StampTemplateUse};
-pub use templates::{NewStampTemplate, StampTemplate, TemplateState, TemplateVersion};
+pub use templates::{NewStampTemplate, StampTemplate, TemplateChange, TemplateState, TemplateVersion};
 pub use terms::{Room, Terms};
 pub use timestamps::TimestampBlock;
 pub use webhooks::{NewWebhook, Webhook};

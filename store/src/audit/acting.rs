@@ -12,6 +12,7 @@ use crate::protection::Protection;
 use crate::seals::{SealChange, Written};
 use crate::stamp_jobs::StampedDocument;
 use crate::stamps::{self, Stamp};
+use crate::templates::TemplateChange;
 use crate::{StoreError, UnusedAccount};
 
 /// An entry that waits to be written.
@@ -31,6 +32,7 @@ pub(super) enum Act {
     Seal(Box<SealChange>),
     TurnOff(Box<UnusedAccount>),
     Mandate(Box<MandateWork>),
+    Template(Box<TemplateChange>),
 }
 
 /// What came of what goes with an entry.
@@ -53,7 +55,10 @@ pub(super) async fn carry_out(
     (log, first): (LogId, u64),
     batch: &mut Vec<Waiting>,
 ) -> Result<(), StoreError> {
-    if batch.iter().any(|waiting| matches!(waiting.act, Some(Act::TurnOff(_) | Act::Mandate(_)))) {
+    if batch
+        .iter()
+        .any(|waiting| matches!(waiting.act, Some(Act::TurnOff(_) | Act::Mandate(_) | Act::Template(_))))
+    {
         // These are read before they are written, by whichever gateway: one at a time.
         transaction.lock(AdvisoryLock::Write).await?;
     }
@@ -123,6 +128,7 @@ async fn perform(
             }
             written
         }
+        Act::Template(change) => change.write(&mut *transaction, protection).await?,
         Act::Stamp(stamp) => {
             stamps::insert(&mut *transaction, (log, stored(index)), &waiting.entry, stamp).await?;
             true
