@@ -225,6 +225,38 @@ fn a_seal_takes_another_ones_place_in_one_step() {
 }
 
 #[test]
+fn a_persons_seal_is_shown_by_granted_fields_and_on_record() {
+    let two = &*TWO;
+    let site = &two.site;
+    let mut person = seal(site, "person-1");
+    person["kind"] = json!("person");
+    person["name"] = json!("王磊印");
+    person["holder"] = json!({"name": HOLDER});
+    two.approved(two.security.post(PATH, &order(&person)));
+    let shown = |app: usize| site.app_number(app).get("/v1/seals/person-1").expect(200).json();
+    let (whole, part) = (shown(0), shown(1));
+    assert_eq!((&whole["name"], &whole["holder"]["name"]), (&json!("王磊印"), &json!(HOLDER)));
+    assert!(whole["octets"].is_string());
+    let masked = format!("T{}", "*".repeat(HOLDER.chars().count() - 1));
+    assert_eq!((&part["name"], &part["holder"]["name"]), (&json!("王**"), &json!(masked)));
+    assert_eq!((&part["octets"], &part["seal_sm3"]), (&Value::Null, &whole["seal_sm3"]));
+    assert!(!part.to_string().contains(HOLDER), "{part}");
+    // What is no person's is shown as ever, and nothing is recorded of it.
+    two.approved(two.security.post(PATH, &order(&seal(site, "office-1"))));
+    assert!(site.app_number(1).get("/v1/seals/office-1").expect(200).json()["octets"].is_string());
+    two.security.get(&format!("{PATH}/person-1")).expect(200);
+    two.security.get(PATH).expect(200);
+    let entries = site.audit();
+    let reads = |actor: &str| {
+        let of = |entry: &&Value| entry["action"] == "seal.read" && entry["actor"] == actor;
+        entries.iter().filter(of).filter(|entry| entry["subject"] == "person-1").count()
+    };
+    assert_eq!((reads("sandbox-registration"), reads("sandbox-portal")), (1, 1));
+    assert!(reads("person:security") >= 2, "by itself and in the page");
+    assert!(entries.iter().all(|entry| entry["action"] != "seal.read" || entry["subject"] != "office-1"));
+}
+
+#[test]
 fn a_seal_that_cannot_be_is_refused_with_its_code_and_field_before_anybody_is_asked() {
     let two = &*TWO;
     let site = &two.site;
