@@ -256,6 +256,46 @@ fn a_persons_seal_is_shown_by_granted_fields_and_on_record() {
     assert!(entries.iter().all(|entry| entry["action"] != "seal.read" || entry["subject"] != "office-1"));
 }
 
+/// Two enterprises of one name are told apart by their codes; a certificate without a code speaks for the whole name.
+#[test]
+fn whose_certificate_it_is_say_the_codes_where_both_have_one() {
+    let two = &*TWO;
+    let [own, other] = [0, 1].map(|at| two.site.sandbox()["licenses"][at].as_str().unwrap().to_owned());
+    let scratch = Scratch::new();
+    scratch.openssl("genpkey -algorithm SM2 -out key.pem").expect("genpkey");
+    let is_refused = |subject: &str, holder: &Value| {
+        let made = format!("req -x509 -new -sm3 -key key.pem -utf8 -days 400 -subj {subject} -out own.pem");
+        scratch.openssl(&made).expect("a certificate");
+        let mut wanted = seal(&two.site, "namesake-1");
+        wanted["holder"] = holder.clone();
+        wanted["certificates"] = json!([String::from_utf8(scratch.read("own.pem")).unwrap()]);
+        let told = two.security.post(PATH, &order(&wanted)).expect(422).json();
+        let told = told["errors"].as_array().unwrap().iter().map(|one| one["code"].as_str().unwrap());
+        let told: Vec<_> = told.collect();
+        // No site trusts a certificate of its own making: that is said once it is clear whose it is.
+        assert!(
+            told.contains(&"certificate_refused") || told.contains(&"certificate_not_for_holder"),
+            "{told:?}"
+        );
+        told.contains(&"certificate_not_for_holder")
+    };
+    let enterprise = json!({"name": "同名有限公司", "uscc": own});
+    for kind in ["organizationIdentifier=NTRCN-", "serialNumber=", "OU="] {
+        assert!(!is_refused(&format!("/O=同名有限公司/{kind}{own}"), &enterprise), "{kind}");
+        assert!(
+            is_refused(&format!("/O=同名有限公司/{kind}{other}"), &enterprise),
+            "{kind}: of the same name"
+        );
+        assert!(!is_refused(&format!("/O=曾用名有限公司/{kind}{own}"), &enterprise), "{kind}: renamed");
+    }
+    assert!(is_refused(&format!("/O=同名有限公司/serialNumber={own}/serialNumber={other}"), &enterprise));
+    // The code in the place that is for it, whatever stands in others.
+    let department = format!("/O=同名有限公司/organizationIdentifier=NTRCN-{own}/OU={other}");
+    assert!(!is_refused(&department, &enterprise));
+    assert!(!is_refused("/O=同名有限公司/OU=财务部/serialNumber=4711", &enterprise), "without a code");
+    assert!(is_refused("/O=同名有限公司分公司", &enterprise), "the whole name");
+}
+
 #[test]
 fn a_seal_that_cannot_be_is_refused_with_its_code_and_field_before_anybody_is_asked() {
     let two = &*TWO;
