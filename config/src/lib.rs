@@ -15,6 +15,7 @@ mod error;
 mod library;
 mod names;
 mod outbound;
+mod own_names;
 mod people;
 mod policy;
 mod query_certificates;
@@ -39,10 +40,11 @@ pub use device::{Device, Fleet, Isolation, OutputCheck};
 pub use error::{ConfigError, Mistake};
 pub use library::Library;
 pub use names::{
-    AccountName, AccountNameError, AppId, DeviceId, GroupId, KeyId, MandateNumber, NameError, SealNumber,
-    TemplateId,
+    AccountName, AccountNameError, AppId, AppIdError, DeviceId, GroupId, KeyId, MandateNumber, NameError,
+    SealNumber, TemplateId,
 };
 pub use outbound::Outbound;
+pub use own_names::OwnName;
 pub use people::People;
 pub use policy::Policy;
 pub use query_certificates::QueryCertificates;

@@ -199,7 +199,7 @@ pub const KINDS: [Kind; 38] = [
         bodies.one(octets, |request: SecondStepRequest| request.check().map(drop))
     }),
     object("another password", fields::<PasswordRequest>, |bodies, octets| {
-        bodies.one(octets, Ok::<PasswordRequest, _>)
+        bodies.one(octets, |request: PasswordRequest| request.check("wang.lei", "王磊", 12))
     }),
     object("a code", fields::<CodeRequest>, |bodies, octets| bodies.one(octets, Ok::<CodeRequest, _>)),
     object("a personal access token", fields::<PersonalTokenRequest>, |bodies, octets| {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use config::KeyId;
+use config::{KeyId, OwnName};
 use hsm_driver::{Answer, Fleet, HsmError, Order, State};
 use store::{
     AuditEntry, AuditLog, DATA_KEY_CREATED, DeviceKey, DeviceSecrets, RegisterWatch, Store, StoreError,
@@ -214,7 +214,7 @@ async fn record(
 ) -> Result<(), StoreError> {
     let entry = AuditEntry {
         action: action.to_owned(),
-        actor: "gateway".to_owned(),
+        actor: OwnName::Gateway.as_str().to_owned(),
         at: OffsetDateTime::now_utc(),
         device: None,
         input_digest: None,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use config::{AppId, Config};
+use config::{AppId, Config, OwnName};
 use hsm_driver::{Fleet, WorkerCommand};
 use serde::Serialize;
 use signing::{MandateKeys, SystemDesk};
@@ -127,7 +127,7 @@ pub(crate) async fn serve(
     };
     let fleet = Arc::new(Fleet::start(&config.fleet, &config.devices, keys.specs(), &worker)?);
 
-    let whose = AppId::parse("tls-listener").map_err(|error| StartupError::file("tls.key", error))?;
+    let whose = AppId::of(OwnName::TlsListener);
     let system = SystemDesk::new(Arc::clone(&keys), Arc::clone(&fleet));
     tls_devices.attach(Arc::clone(&fleet), system.clone(), whose);
     if config.tls.key.is_some() {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use config::{AppId, DeviceId, GroupId, KeyId};
+use config::{AppId, DeviceId, GroupId, KeyId, OwnName};
 use formats::csr::{self, KeyUsages, RequestPlan};
 use formats::scheme::HashAlgorithm;
 use formats::{Algorithm, DEFAULT_SIGNER_ID, PublicKey};
@@ -101,7 +101,7 @@ impl MandateKeys {
     /// Over a fleet and the register of wrapped keys.
     #[must_use]
     pub fn new(fleet: Arc<Fleet>, store: Store) -> Self {
-        let name = AppId::parse("system").expect("letters are a name");
+        let name = AppId::of(OwnName::System);
         Self { fleet, store, codes: Arc::default(), name }
     }
 

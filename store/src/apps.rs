@@ -138,7 +138,8 @@ impl Store {
     /// Adds an app with what it proves itself by.
     ///
     /// # Errors
-    /// [`StoreError::AlreadyExists`] when the id, or what alone says who a caller is, is taken; [`StoreError::Full`].
+    /// [`StoreError::AlreadyExists`] when the id, or what alone says who a caller is, is taken;
+    /// [`StoreError::Unacceptable`] for an id that the gateway has for itself; [`StoreError::Full`].
     pub async fn insert_app(
         &self,
         app: &App,
@@ -146,6 +147,10 @@ impl Store {
         terms: impl Into<Terms>,
     ) -> Result<(), StoreError> {
         let Terms { at, room, .. } = terms.into();
+        if app.id.reserved_as().is_some() {
+            let reason = "the gateway calls itself so";
+            return Err(StoreError::Unacceptable { what: APP, id: app.id.to_string(), reason });
+        }
         let mut transaction = self.begin_write().await?;
         if let Some(room) = room {
             let row = query("SELECT count(*) AS n FROM apps").fetch_one(&mut *transaction).await?;
@@ -594,7 +599,8 @@ fn app_from_row(row: &Row, contacts: Option<&[u8]>, protection: &Protection) -> 
         _ => None,
     };
     let state: String = row.try_get("state")?;
-    let app = AppId::parse(&id).map_err(|_| corrupt("id"))?;
+    // One that the gateway would be mistaken for is not used either, however it came here.
+    let app = AppId::parse_registered(&id).map_err(|_| corrupt("id"))?;
     // What cannot be opened now is not shown; whether it was altered says the code over the row.
     let opened = contacts.and_then(|sealed| protection.open(contacts_of(&app), sealed).ok());
     let contacts = opened.and_then(|json| serde_json::from_slice(&json).ok()).unwrap_or_default();

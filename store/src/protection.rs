@@ -123,6 +123,11 @@ impl Protection {
         *keys = keys.take().map(|keys| Arc::new(DataKeys::clone(&keys).using(version)));
     }
 
+    /// Whether a stored value was made under a data key that is not here.
+    pub(crate) fn lacks_key_of(&self, stored: &[u8]) -> bool {
+        split(stored).is_some_and(|(version, _)| !self.has(version))
+    }
+
     /// Whether the key of this version is here.
     pub(crate) fn has(&self, version: u32) -> bool {
         self.keys().is_ok_and(|keys| keys.version(version).is_some())

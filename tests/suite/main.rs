@@ -53,6 +53,7 @@ mod revocation;
 mod schemathesis;
 mod seal_stamps;
 mod seals;
+mod second_factor;
 mod signature_batches;
 mod signed_requests;
 mod signing;

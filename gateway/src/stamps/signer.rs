@@ -197,7 +197,7 @@ impl Signer {
                 !seal.refusals(Some(certificate), at).contains(&SealRefusal::NotListed)
             }
             StampSigner::Key(_) | StampSigner::Mandate(_) => {
-                subject::speaks_for(certificate, &seal.holder.name).unwrap_or(false)
+                subject::is_of_holder(certificate, &seal.holder.name, seal.holder.uscc.as_ref())
             }
         };
         if !self.chain.first().is_some_and(may_use) {
