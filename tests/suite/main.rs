@@ -52,6 +52,7 @@ mod revocation;
 mod schemathesis;
 mod seal_stamps;
 mod seals;
+mod several_signers;
 mod signature_batches;
 mod signed_requests;
 mod signing;
