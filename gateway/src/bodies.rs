@@ -2,6 +2,7 @@
 //! a device: for tests that look for inputs which break that.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -110,8 +111,15 @@ pub const KINDS: [Kind; 38] = [
                 ("number", "code", Some("https://site.example/verify/code"), None);
             let is_template = false;
             let setting = Setting { algorithm, at, id, check_code, check_page, seal, is_template };
-            let ordered = request.check(&setting)?;
-            ordered.prepared().map(|subject| matches!(subject, StampSubject::Pdf { .. }))
+            let mut orders = request.orders()?;
+            let document = orders.first_mut().map_or(Ok(None), StampRequest::detached)?;
+            let mut subjects = orders.iter_mut().map(|order| {
+                document.iter().for_each(|octets| order.set_document(Arc::clone(octets)));
+                order.check(&setting)?.prepared()
+            });
+            subjects.try_fold(0, |pdfs, subject| {
+                Ok(pdfs + usize::from(matches!(subject?, StampSubject::Pdf { .. })))
+            })
         })
     }),
     object("stamp job", fields::<StampJobRequest>, |bodies, octets| {

@@ -38,7 +38,10 @@ pub use policy::{
 pub use report::{Judged, merged_reports, validation_report};
 pub use seal::{MadeSeal, SealOrder};
 pub use sign::{Caller, Input, Keep, Receipt, SignOrder, SignatureFormat, SigningDesk};
-pub use stamp::{KeepStamp, StampOrder, StampReceipt, StampSigner, StampSubject};
+pub use stamp::{
+    FurtherSignature, KeepStamp, SignatureOrder, SignatureReceipt, StampOrder, StampReceipt, StampSigner,
+    StampSubject,
+};
 pub use stamped::{
     StampAnswer, StampSignature, StampVerification, StampedAnswer, StampedFormat, verify_pdf, verify_stamped,
 };

@@ -54,6 +54,7 @@ mod schemathesis;
 mod seal_stamps;
 mod seals;
 mod second_factor;
+mod several_signers;
 mod signature_batches;
 mod signed_requests;
 mod signing;

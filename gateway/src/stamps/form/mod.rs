@@ -1,11 +1,13 @@
 //! What an order for a stamp says, turned into a plan: the order (here), how and where a stamp is seen (`appearance`,
-//! `place`), what is particular to a kind of document (`pdf`, `ofd`, `digest`), and what a template says of it (`template`).
+//! `place`), what is particular to a kind of document (`pdf`, `ofd`, `digest`), what several signers each have (`several`), and what a
+//! template says of it (`template`).
 
 mod appearance;
 mod digest;
 mod ofd;
 mod pdf;
 mod place;
+mod several;
 mod template;
 
 use std::sync::Arc;
@@ -50,9 +52,13 @@ pub(crate) struct StampRequest {
     at_hand: Option<Arc<[u8]>>,
     /// Of a digest: 32 octets, base64: SM3 with `sm2-sm3`, else SHA-256.
     digest: Option<String>,
-    /// Who signs.
-    #[schema(value_type = SignerBody)]
-    pub(super) signer: Object<SignerBody>,
+    /// Who signs. Required, unless there are `signers` or the template says it.
+    #[schema(value_type = Option<SignerBody>)]
+    pub(super) signer: Option<Object<SignerBody>>,
+    /// In place of `signer`: up to 8 that sign a PDF or an OFD package one after the other, all of them or none. Each has a `signer`
+    /// and those of the members below that are its own; `format`, `document` and `template` are the whole order's.
+    #[schema(value_type = Option<Vec<StampRequest>>, no_recursion)]
+    signers: Option<Vec<Object<StampRequest>>>,
     /// `sm2-sm3`, `ecdsa-p256-sha256`, `rsa-pkcs1-sha256` or `rsa-pss-sha256`; the key's own if it is absent.
     pub(super) algorithm: Option<String>,
     /// The number of a registered seal that is in force and lists the signer. It is set in an OFD package (without one the
@@ -132,6 +138,16 @@ impl StampRequest {
         Self { at_hand: Some(document), ..self }
     }
 
+    /// Has the order be about this document, which is decoded.
+    pub(crate) fn set_document(&mut self, document: Arc<[u8]>) {
+        (self.at_hand, self.document) = (Some(document), None);
+    }
+
+    /// What is read of the document is elsewhere.
+    pub(crate) fn forget_document(&mut self) {
+        (self.at_hand, self.document) = (None, None);
+    }
+
     /// Turns words into types, reporting every fault at once.
     pub(crate) fn check(&self, setting: &Setting<'_>) -> Result<Ordered, Problem> {
         let mut faults = Faults::default();
@@ -203,10 +219,10 @@ impl StampRequest {
         Some(octets)
     }
 
-    /// Says of each field that is there and has no meaning that it has none.
-    fn without(faults: &mut Faults, fields: &[(&str, bool)], what: &str) {
-        for (field, _) in fields.iter().filter(|(_, given)| *given) {
-            faults.add(field, "not_applicable", format!("has no meaning for {what}"));
+    /// Says of each member about a signature that is there, and has no meaning, that it has none.
+    fn only(&self, faults: &mut Faults, meant: &[&str], what: &str) {
+        for name in self.of_one_signature().into_iter().filter(|name| !meant.contains(name)) {
+            faults.add(name, "not_applicable", format!("has no meaning for {what}"));
         }
     }
 }

@@ -21,18 +21,12 @@ const PLACES: &str = "appearance.places";
 impl StampRequest {
     /// What the package is to be signed with.
     pub(super) fn ofd(&self, faults: &mut Faults, setting: &Setting<'_>) -> Option<What> {
-        let fields = [
-            ("digest", self.digest.is_some()),
-            ("profile", self.profile.is_some()),
-            ("family", self.family.is_some()),
-            ("field", self.field.is_some()),
-            ("existing_field", self.existing_field.is_some()),
-            ("signer_name", self.signer_name.is_some()),
-            ("reason", self.reason.is_some()),
-            ("location", self.location.is_some()),
-            ("certify", self.certify.is_some()),
-        ];
-        Self::without(faults, &fields, "an OFD package");
+        if self.digest.is_some() {
+            faults.add("digest", "not_applicable", "is for the format digest");
+        }
+        // The level was judged with the profile.
+        let meant = ["algorithm", "appearance", "level", "seal", "signer"];
+        self.only(faults, &meant, "an OFD package");
         let places = match (&self.appearance, setting.seal) {
             (Some(_), None) if !setting.is_template => {
                 faults.add("appearance", "not_applicable", "only a seal is seen in an OFD package");
