@@ -24,6 +24,7 @@ mod deadline;
 mod devices;
 mod edge;
 mod error;
+mod evidence;
 mod faults;
 mod history;
 mod idempotency;

@@ -10,10 +10,10 @@ use crate::auth::signed;
 use crate::problem::Problem;
 use crate::state::Gateway;
 use crate::{
-    approvals, apps, audit, ceremonies, configuration, custodians, data_key, deadline, devices, edge, faults,
-    history, idempotency, identifiers, key_register, keys, library, licenses, maintenance, mandates, openapi,
-    operations, people, policies, query_certificates, replace, seals, signature_batch, signatures,
-    stamp_jobs, stamps, templates, timestamps, tokens, trust, verifications, webhooks,
+    approvals, apps, audit, ceremonies, configuration, custodians, data_key, deadline, devices, edge,
+    evidence, faults, history, idempotency, identifiers, key_register, keys, library, licenses, maintenance,
+    mandates, openapi, operations, people, policies, query_certificates, replace, seals, signature_batch,
+    signatures, stamp_jobs, stamps, templates, timestamps, tokens, trust, verifications, webhooks,
 };
 
 /// By which door a request came in. A surface answers at its own doors; at any other there is nothing.
@@ -44,6 +44,7 @@ fn business() -> Router<Gateway> {
         .route("/v1/stamp-jobs/{id}", get(stamp_jobs::view::get_stamp_job))
         .route("/v1/stamp-jobs/{id}/cancel", post(stamp_jobs::view::cancel_stamp_job))
         .route("/v1/stamp-jobs/{id}/documents/{n}/content", get(stamp_jobs::view::get_stamped_document))
+        .route("/v1/stamps/{id}/evidence", get(evidence::show::get_evidence))
         .route("/v1/stamps:verify", post(stamps::verify::post_stamp_verify))
         .route("/v1/licenses:verify", post(licenses::post_license_verify))
         .route("/v1/licenses:verify-batch", post(licenses::post_license_verify_batch))
@@ -209,7 +210,9 @@ fn tokens() -> Router<Gateway> {
 
 /// For whoever holds a stamped document.
 fn checks() -> Router<Gateway> {
-    Router::new().route("/verify/{code}", get(stamps::check::get_check))
+    Router::new()
+        .route("/verify/{code}", get(stamps::check::get_check))
+        .route("/verify/{code}/evidence", get(evidence::show::get_evidence_of_code))
 }
 
 /// For whoever watches the gateway; never refused for load.

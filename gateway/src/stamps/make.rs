@@ -28,11 +28,12 @@ use super::document::{DocumentBody, DocumentPlace};
 use super::form::{Setting, StampRequest};
 use crate::auth::{Authenticated, Scope};
 use crate::body::Segment;
+use crate::evidence::show::EvidenceState;
 use crate::idempotency::{self, Held, Kept};
 use crate::problem::{Problem, ProblemDocument};
 use crate::state::Gateway;
 use crate::templates::Templates;
-use crate::{policies, timestamps};
+use crate::{evidence, policies, timestamps};
 
 /// Letters and digits that are not taken for one another (Crockford's base 32).
 const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
@@ -138,6 +139,10 @@ pub(crate) struct StampItem {
     /// Which of its versions.
     #[serde(skip_serializing_if = "Option::is_none")]
     template_version: Option<u32>,
+    /// What it will be verified with when its certificates are no more (`GET /v1/stamps/{id}/evidence`); absent before that
+    /// is taken, and where the site keeps none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    evidence: Option<EvidenceState>,
     /// Where it stands in the audit log.
     audit_index: u64,
 }
@@ -367,14 +372,8 @@ pub(crate) async fn get_stamp(
     State(gateway): State<Gateway>,
     Segment(id): Segment,
 ) -> Result<Json<StampItem>, Problem> {
-    let app = caller.with(Scope::Signatures).or_else(|_| caller.with(Scope::Audit))?;
-    let found = gateway.store.stamp(&id).await.map_err(|error| Problem::from_stamps(&error))?;
-    let found = found.ok_or_else(Problem::unknown_stamp)?;
-    let own = found.stamp.app == app.id && caller.using(Scope::Signatures, &gateway).is_ok();
-    if !own && caller.using(Scope::Audit, &gateway).is_err() {
-        return Err(Problem::unknown_stamp());
-    }
-    let RecordedStamp { stamp, audit_index, .. } = found;
+    let RecordedStamp { stamp, audit_index, .. } = stamp_for(&caller, &gateway, &id).await?;
+    let evidence = evidence::show::state(&gateway, &stamp.id).await?;
     let certificate = Certificate::from_der(&stamp.certificate);
     let certificate = certificate.map_err(|_| Problem::stamp_register_broken(&stamp.id))?;
     let (input, result) = (hex::encode(stamp.input_digest), hex::encode(stamp.result_digest));
@@ -399,9 +398,29 @@ pub(crate) async fn get_stamp(
         mandate: stamp.mandate.map(StampMandateItem::new),
         template,
         template_version,
+        evidence,
         audit_index,
         stamp_id: stamp.id,
     }))
+}
+
+/// A stamp, for the app that had it made and for auditors.
+///
+/// # Errors
+/// Nobody else is told whether there is one.
+pub(crate) async fn stamp_for(
+    caller: &Authenticated,
+    gateway: &Gateway,
+    id: &str,
+) -> Result<RecordedStamp, Problem> {
+    let app = caller.with(Scope::Signatures).or_else(|_| caller.with(Scope::Audit))?;
+    let found = gateway.store.stamp(id).await.map_err(|error| Problem::from_stamps(&error))?;
+    let found = found.ok_or_else(Problem::unknown_stamp)?;
+    let own = found.stamp.app == app.id && caller.using(Scope::Signatures, gateway).is_ok();
+    if !own && caller.using(Scope::Audit, gateway).is_err() {
+        return Err(Problem::unknown_stamp());
+    }
+    Ok(found)
 }
 
 /// The part of an answer that is known before the signature.
