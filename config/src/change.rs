@@ -7,7 +7,8 @@ use std::fmt::{self, Debug};
 
 use crate::{
     Administration, Audit, Callers, Ceremony, ClockWatch, Config, Database, Device, Documents, Fetch, Fleet,
-    Library, People, Policy, Server, Site, StampJobs, Timestamps, Tls, Traces, Trust, TrustRules,
+    Library, People, Policy, Server, Site, StampEvidence, StampJobs, Timestamps, Tls, Traces, Trust,
+    TrustRules,
 };
 
 /// Whether a running gateway can take a change over.
@@ -60,6 +61,7 @@ impl Config {
             documents,
             query_certificates,
             timestamps,
+            stamp_evidence,
             fleet,
             devices,
             folder,
@@ -84,6 +86,7 @@ impl Config {
         changes.documents(documents, &next.documents);
         changes.field(Effect::Live, "query_certificates", query_certificates, &next.query_certificates);
         changes.timestamps(timestamps, &next.timestamps);
+        changes.stamp_evidence(stamp_evidence, &next.stamp_evidence);
         changes.fleet(fleet, &next.fleet);
         changes.devices(devices, &next.devices);
         changes.field(Effect::Restart, "folder", folder, &next.folder);
@@ -120,6 +123,15 @@ impl Changes {
         self.field(Effect::Live, "stamp_jobs.upload_seconds", upload_lifetime, &after.upload_lifetime);
         self.field(Effect::Live, "stamp_jobs.upload_mebibytes", upload_octets, &after.upload_octets);
         self.field(Effect::Live, "stamp_jobs.most_running", most_running, &after.most_running);
+    }
+
+    fn stamp_evidence(&mut self, before: &StampEvidence, after: &StampEvidence) {
+        let StampEvidence { keep, folder, retention, renew_before, renew_after } = before;
+        self.field(Effect::Live, "stamp_evidence.keep", keep, &after.keep);
+        self.field(Effect::Restart, "stamp_evidence.folder", folder, &after.folder);
+        self.field(Effect::Live, "stamp_evidence.retention_days", retention, &after.retention);
+        self.field(Effect::Live, "stamp_evidence.renew_before_days", renew_before, &after.renew_before);
+        self.field(Effect::Live, "stamp_evidence.renew_after_days", renew_after, &after.renew_after);
     }
 
     fn library(&mut self, before: &Library, after: &Library) {

@@ -22,6 +22,7 @@ mod query_certificates;
 mod read;
 mod secret;
 mod server;
+mod stamp_evidence;
 mod stamp_jobs;
 mod timestamps;
 mod tls;
@@ -51,6 +52,7 @@ pub use query_certificates::QueryCertificates;
 use read::Reader;
 pub use secret::Secret;
 pub use server::{Ceremony, Documents, Server, Site};
+pub use stamp_evidence::StampEvidence;
 pub use stamp_jobs::StampJobs;
 pub use timestamps::{ClockWatch, OutsideAuthority, TimeServer, Timestamps};
 pub use tls::{ClientAuth, Tls, TlsVersion};
@@ -98,6 +100,8 @@ pub struct Config {
     pub query_certificates: Option<QueryCertificates>,
     /// The timestamp authority.
     pub timestamps: Timestamps,
+    /// What is kept so that stamps can be verified later.
+    pub stamp_evidence: StampEvidence,
     /// How devices are used.
     pub fleet: Fleet,
     /// The devices, in the file's order; ids are unique and there is at least one.
@@ -154,6 +158,8 @@ impl Config {
                 certifying.then(|| root.section("query_certificates", QueryCertificates::read)).flatten();
             let timestamps =
                 root.section("timestamps", |section| Timestamps::read(section, site.sandbox, &trust.fetch));
+            let stamp_evidence = root
+                .section("stamp_evidence", |section| StampEvidence::read(section, site.sandbox, &timestamps));
             let fleet = root.section("fleet", Fleet::read);
             let devices = root.list("device", Device::read);
             root.finish();
@@ -177,6 +183,7 @@ impl Config {
                 documents,
                 query_certificates,
                 timestamps,
+                stamp_evidence,
                 fleet,
                 devices: Vec::new(),
                 folder: folder.to_owned(),

@@ -400,6 +400,31 @@ fn documents_on_their_way_have_a_folder_and_bounds() {
 }
 
 #[test]
+fn evidence_of_stamps_is_kept_where_there_are_timestamps() {
+    let parse = |sandbox: bool, lines: &str| {
+        let text = format!("{lines}[site]\nsandbox = {sandbox}\n{REST}");
+        Config::parse(&text, Path::new("/site")).map(|config| config.stamp_evidence)
+    };
+    let policy = "[timestamps]\npolicies = [\"1.2.3.4\"]\n[timestamps.clock]\nrequired = false\n";
+    let usual = parse(true, policy).unwrap();
+    assert_eq!((usual.keep, usual.retention, usual.folder.to_str()), (true, None, Some("/site/evidence")));
+    assert_eq!(usual.renew_before.as_secs(), 365 * 86_400);
+    assert!(!parse(true, "").unwrap().keep);
+    let said = parse(true, &format!("{policy}[stamp_evidence]\nretention_days = 30\n")).unwrap();
+    assert_eq!(said.retention.unwrap().as_secs(), 30 * 86_400);
+    for (line, field) in [
+        ("keep = true\n", "stamp_evidence.keep: evidence needs"),
+        ("retention_days = -1\n", "stamp_evidence.retention_days: "),
+        ("renew_before_days = 0\n", "stamp_evidence.renew_before_days: "),
+        ("renew_after_days = 0\n", "stamp_evidence.renew_after_days: "),
+        ("days = 3\n", "stamp_evidence.days: "),
+    ] {
+        let mistakes = parse(true, &format!("[stamp_evidence]\n{line}")).unwrap_err();
+        assert!(mistakes.len() == 1 && mistakes[0].message.starts_with(field), "{line}: {mistakes:?}");
+    }
+}
+
+#[test]
 fn an_authority_of_a_real_site_has_time_servers_and_promises_no_more_than_it_watches() {
     let site = |sandbox: bool, timestamps: &str| {
         mistakes(&format!(

@@ -131,7 +131,7 @@ pub const KINDS: [Kind; 38] = [
     object("stamped document", fields::<StampVerifyRequest>, |bodies, octets| {
         bodies.one(octets, |request: StampVerifyRequest| {
             let document = request.check(OffsetDateTime::UNIX_EPOCH)?;
-            Ok(document.judge(&bodies.trust))
+            Ok(document.judge(request.evidence(), &bodies.trust))
         })
     }),
     object("query certificate", fields::<QueryCertificateRequest>, |bodies, octets| {

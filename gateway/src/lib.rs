@@ -25,6 +25,7 @@ mod deadline;
 mod devices;
 mod edge;
 mod error;
+mod evidence;
 mod faults;
 mod history;
 mod idempotency;

@@ -1,6 +1,7 @@
 //! Counters and gauges in a registry of their own: nothing global, no personal data, no caller-made labels.
 
 mod deliveries;
+mod evidence;
 mod labels;
 mod stamp_jobs;
 mod timekeeping;
@@ -110,6 +111,7 @@ pub(crate) struct Metrics {
     slow_acquires: Gauge,
     deliveries: DeliveryGauges,
     stamp_jobs: StampJobGauges,
+    evidence: evidence::EvidenceFigures,
     slow: Arc<Slow>,
 }
 
@@ -210,6 +212,7 @@ impl Metrics {
             slow_acquires: Gauge::default(),
             deliveries: DeliveryGauges::default(),
             stamp_jobs: StampJobGauges::default(),
+            evidence: evidence::EvidenceFigures::default(),
             slow,
         };
         let registry = &mut metrics.registry;
@@ -361,6 +364,7 @@ impl Metrics {
         metrics.register_capacity();
         metrics.deliveries.register(&mut metrics.registry);
         metrics.stamp_jobs.register(&mut metrics.registry);
+        metrics.evidence.register(&mut metrics.registry);
         metrics
     }
 

@@ -12,7 +12,7 @@ use formats::font::Font;
 use hsm_driver::{Fleet, KeySpec};
 use outbound::Figures;
 use signing::{KeyRing, MandateKeys, SigningCopy, SigningDesk, SystemDesk};
-use store::{AuditEntry, AuditLog, CheckpointRules, LicenseFiles, Store, StoreError};
+use store::{AuditEntry, AuditLog, CheckpointRules, EvidenceItems, LicenseFiles, Store, StoreError};
 use thiserror::Error;
 use time::OffsetDateTime;
 use tokio::signal::unix::Signal;
@@ -175,6 +175,7 @@ pub(crate) struct Foundation {
     pub(crate) attempts: Arc<Attempts>,
     pub(crate) instance: Instance,
     pub(crate) stamp_jobs: Arc<StampJobs>,
+    pub(crate) evidence: EvidenceItems,
     pub(crate) license_files: LicenseFiles,
     /// The gateway as requests have it now, for those who work without one.
     pub(crate) gateways: watch::Sender<Option<Gateway>>,
@@ -216,6 +217,7 @@ impl Foundation {
             attempts: Arc::clone(&self.attempts),
             instance: self.instance.clone(),
             stamp_jobs: Arc::clone(&self.stamp_jobs),
+            evidence: self.evidence.clone(),
             license_files: self.license_files.clone(),
             deliveries: Arc::clone(&self.deliveries),
             reloads: self.reloads.clone(),

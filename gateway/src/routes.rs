@@ -11,7 +11,7 @@ use crate::problem::Problem;
 use crate::state::Gateway;
 use crate::{
     approvals, apps, audit, ceremonies, configuration, console, custodians, data_key, deadline, devices,
-    edge, faults, history, idempotency, identifiers, key_register, keys, library, licenses, maintenance,
+    edge, evidence, faults, history, idempotency, identifiers, key_register, keys, library, licenses, maintenance,
     mandates, openapi, operations, people, policies, query_certificates, replace, seals, signature_batch,
     signatures, stamp_jobs, stamps, templates, timestamps, tokens, trust, verifications, webhooks,
 };
@@ -44,6 +44,7 @@ fn business() -> Router<Gateway> {
         .route("/v1/stamp-jobs/{id}", get(stamp_jobs::view::get_stamp_job))
         .route("/v1/stamp-jobs/{id}/cancel", post(stamp_jobs::view::cancel_stamp_job))
         .route("/v1/stamp-jobs/{id}/documents/{n}/content", get(stamp_jobs::view::get_stamped_document))
+        .route("/v1/stamps/{id}/evidence", get(evidence::show::get_evidence))
         .route("/v1/stamps:verify", post(stamps::verify::post_stamp_verify))
         .route("/v1/licenses:verify", post(licenses::post_license_verify))
         .route("/v1/licenses:verify-batch", post(licenses::post_license_verify_batch))
@@ -214,7 +215,9 @@ fn tokens() -> Router<Gateway> {
 
 /// For whoever holds a stamped document.
 fn checks() -> Router<Gateway> {
-    Router::new().route("/verify/{code}", get(stamps::check::get_check))
+    Router::new()
+        .route("/verify/{code}", get(stamps::check::get_check))
+        .route("/verify/{code}/evidence", get(evidence::show::get_evidence_of_code))
 }
 
 /// For whoever watches the gateway; never refused for load.

@@ -9,7 +9,7 @@ use config::{AppId, Config, OwnName};
 use hsm_driver::{Fleet, WorkerCommand};
 use serde::Serialize;
 use signing::{MandateKeys, SystemDesk};
-use store::{AuditLog, Blobs, LicenseFiles, Nonces, RegisterWatch, Store};
+use store::{AuditLog, Blobs, EvidenceItems, LicenseFiles, Nonces, RegisterWatch, Store};
 use time::OffsetDateTime;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -35,7 +35,9 @@ use crate::tally::Tally;
 use crate::timestamps::{self, Timekeeping};
 use crate::tls_device::TlsDevices;
 use crate::trust::TrustKeeper;
-use crate::{approvals, database, history, people, protection, query_certificates, replicas, webhooks};
+use crate::{
+    approvals, database, evidence, history, people, protection, query_certificates, replicas, webhooks,
+};
 
 /// What is said where one person changes the site.
 pub(crate) const ONE_PERSON: &str = "administration.two_person is off: ONE PERSON ALONE CHANGES what apps, keys and \
@@ -146,6 +148,7 @@ pub(crate) async fn serve(
     let Material { tls, trust, font, digests } = material;
     let anchors = trust.fetcher(&config.trust.fetch)?;
     let blobs = Blobs::folder(&config.stamp_jobs.folder, store.protection())?;
+    let evidence = EvidenceItems::folder(&config.stamp_evidence.folder)?;
     let license_files = LicenseFiles::folder(&config.library.folder)?;
     let (gateways, current) = watch::channel(None);
     let deliveries = Arc::default();
@@ -154,6 +157,7 @@ pub(crate) async fn serve(
     let timekeeping = Timekeeping::new(&config, store.clone(), trust.fetcher(&config.trust.fetch)?)?;
     let sweeping = stamp_jobs::sweep(current.clone(), timekeeping.watch(&config));
     let taking_away = query_certificates::forget(current.clone(), timekeeping.watch(&config));
+    let keeping_evidence = evidence::keep(current.clone(), timekeeping.watch(&config));
     let watching_clock = timestamps::clock::watch(timekeeping.clock(), config.timestamps.clock.clone());
     let trust = TrustKeeper::start(config.trust.clone(), trust, audit.clone()).await?;
     let (reloads, orders) = reload::orders();
@@ -194,6 +198,7 @@ pub(crate) async fn serve(
         attempts: Arc::default(),
         instance: Instance::of(&config.site.replica),
         stamp_jobs: Arc::new(StampJobs::new(blobs)),
+        evidence,
         license_files,
         gateways,
         deliveries,
@@ -256,6 +261,7 @@ pub(crate) async fn serve(
     let forgetting = tokio::spawn(idempotency::forget(store.clone(), sweeping_clock));
     let comparing_clocks = tokio::spawn(database::watch_clock(store.clone(), clock_figures));
     let taking_away = tokio::spawn(taking_away);
+    let keeping_evidence = tokio::spawn(keeping_evidence);
     let approving = tokio::spawn(approvals::watch(gateway));
     let watching_clock = tokio::spawn(watching_clock);
     let ended = tokio::select! {
@@ -282,6 +288,7 @@ pub(crate) async fn serve(
         looking,
         forgetting,
         taking_away,
+        keeping_evidence,
         approving,
         watching_clock,
         comparing_clocks,

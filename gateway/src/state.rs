@@ -5,7 +5,7 @@ use formats::font::Font;
 use hsm_driver::Fleet;
 use outbound::Figures;
 use signing::{MandateKeys, SigningDesk, SystemDesk};
-use store::{AuditLog, LicenseFiles, Store};
+use store::{AuditLog, EvidenceItems, LicenseFiles, Store};
 use verify_front::{LicenseFront, TrustInForce};
 
 use crate::admission::Admission;
@@ -67,6 +67,8 @@ pub(crate) struct Parts {
     pub(crate) instance: Instance,
     /// Documents that are stamped many at a time.
     pub(crate) stamp_jobs: Arc<StampJobs>,
+    /// What stamps are verified with later.
+    pub(crate) evidence: EvidenceItems,
     /// The contents of license files.
     pub(crate) license_files: LicenseFiles,
     /// What is on its way to apps.

@@ -21,6 +21,7 @@ mod database;
 mod deliveries;
 mod device_history;
 mod error;
+mod evidence;
 mod habits;
 mod idempotency;
 mod key_life;
@@ -68,6 +69,7 @@ pub use database::{DatabaseAccess, Dialect, PoolFigures, Store};
 pub use deliveries::{Attempted, ClaimLimits, ClaimedDelivery, Delivery, DeliveryState, Notice};
 pub use device_history::{DeviceFigures, DeviceMinute, DeviceSpan, Downsampled};
 pub use error::StoreError;
+pub use evidence::{DueEvidence, EvidenceItems, KeptEvidence, NewEvidence};
 pub use idempotency::{Claim, Claimed, IdempotencyId, KeptAnswer, LARGEST_ANSWER, UnplacedAnswer};
 pub use key_life::{NewKey, VersionPlan};
 pub use keys::{

@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 
 use crate::audit::{Hash, LogId, leaf_hash};
 use crate::database::{Connection, Row, instant, query};
-use crate::{Store, StoreError};
+use crate::{Store, StoreError, evidence};
 
 const STAMP: &str = "stamp";
 
@@ -276,9 +276,9 @@ pub(crate) async fn insert(
     .bind(stamp.mandate.as_ref().map(StampMandate::to_json))
     .bind(stamp.template.as_ref().map(StampTemplateUse::to_json))
     .bind(stamp.signatures_json())
-    .execute(connection)
+    .execute(&mut *connection)
     .await?;
-    Ok(())
+    evidence::expect(connection, stamp).await
 }
 
 fn read(row: &Row) -> Result<Stored, StoreError> {

@@ -25,6 +25,7 @@ mod dependencies;
 mod documents;
 mod doors;
 mod draining;
+mod evidence;
 mod examples;
 mod fleet;
 mod idempotency;

@@ -18,6 +18,7 @@ use crate::audit::{InclusionResponse, proof_of};
 use crate::auth::bucket::Pace;
 use crate::auth::{Peer, throttle};
 use crate::body::{QueryOf, Segment};
+use crate::evidence::{self, show::EvidenceState};
 use crate::problem::{Problem, ProblemDocument};
 use crate::query_certificates::{Certified, certified};
 use crate::state::Gateway;
@@ -85,6 +86,10 @@ pub(crate) struct CheckResponse {
     /// What a query certificate (打印查询证明) says; absent of other documents.
     #[serde(skip_serializing_if = "Option::is_none")]
     certified: Option<Certified>,
+    /// What it will be verified with when its certificates are no more (`/verify/{code}/evidence`); absent before that is
+    /// taken, and where the site keeps none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    evidence: Option<EvidenceState>,
     /// That the audit log has the stamp (RFC 9162); null within the second before a checkpoint covers it.
     proof: Option<InclusionResponse>,
 }
@@ -171,16 +176,9 @@ pub(crate) async fn get_check(
     Segment(code): Segment,
     QueryOf(query): QueryOf<CheckQuery>,
 ) -> Result<Response, Problem> {
-    if let Peer::Network(address) = peer
-        && let Some(wait) =
-            gateway.callers.checks.take(throttle::source(address.ip()), CHECKS, Instant::now())
-    {
-        return Err(Problem::too_many_checks(wait));
-    }
-    let code = typed(&code).ok_or_else(Problem::unknown_stamp)?;
-    // The register shows only what the log vouches for.
-    let found = gateway.store.stamp_of_code(&code).await.map_err(|error| Problem::from_stamps(&error))?;
-    let RecordedStamp { stamp, log, audit_index } = found.ok_or_else(Problem::unknown_stamp)?;
+    let RecordedStamp { stamp, log, audit_index } = stamp_of_code(&gateway, &peer, &code).await?;
+    let code = stamp.check_code.clone();
+    let evidence = evidence::show::state(&gateway, &stamp.id).await?;
     let proof = proof_of(&gateway, log, audit_index).await?;
     let certified = certified(&gateway, &stamp.id).await?;
     let broken = |_| Problem::stamp_register_broken(&stamp.id);
@@ -202,6 +200,7 @@ pub(crate) async fn get_check(
         signature_sm3: is_digest.then_some(result),
         octets: stamp.octets,
         certified,
+        evidence,
         proof,
         stamp_id: stamp.id,
     };
@@ -214,6 +213,27 @@ pub(crate) async fn get_check(
         None => said(header::ACCEPT_LANGUAGE).starts_with("en"),
     };
     Ok((FIELDS, Html(page(&known, &grouped(&code), english).into_string())).into_response())
+}
+
+/// The stamp of a check code, as often as its source may ask.
+///
+/// # Errors
+/// There is none, or its source asked too often.
+pub(crate) async fn stamp_of_code(
+    gateway: &Gateway,
+    peer: &Peer,
+    code: &str,
+) -> Result<RecordedStamp, Problem> {
+    if let Peer::Network(address) = peer
+        && let Some(wait) =
+            gateway.callers.checks.take(throttle::source(address.ip()), CHECKS, Instant::now())
+    {
+        return Err(Problem::too_many_checks(wait));
+    }
+    let code = typed(code).ok_or_else(Problem::unknown_stamp)?;
+    // The register shows only what the log vouches for.
+    let found = gateway.store.stamp_of_code(&code).await.map_err(|error| Problem::from_stamps(&error))?;
+    found.ok_or_else(Problem::unknown_stamp)
 }
 
 fn page(known: &CheckResponse, code: &str, english: bool) -> Markup {
@@ -261,6 +281,14 @@ fn page(known: &CheckResponse, code: &str, english: bool) -> Markup {
                             dt { (say("签名（CMS）的 SM3 摘要", "SM3 of the signature (CMS)")) } dd { code { (signature) } }
                         }
                         dt { (say("存证", "Record")) } dd { (proved) }
+                        @if known.evidence.is_some() {
+                            dt { (say("长期验证", "Long-term verification")) }
+                            dd {
+                                a href=(format!("/verify/{code}/evidence")) { (say("下载证据包", "Evidence package")) }
+                                (say("：证书到期或吊销列表不再可得时，凭它仍可验证。",
+                                    ": with it the stamp can be verified when certificates have expired and lists are gone."))
+                            }
+                        }
                     }
                     @for (one, n) in known.signatures.iter().zip(1..) {
                         section {

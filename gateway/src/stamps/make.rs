@@ -30,11 +30,12 @@ use super::signatures::{self, Common};
 use super::signer::Signer;
 use crate::auth::{Authenticated, Scope};
 use crate::body::Segment;
+use crate::evidence::show::EvidenceState;
 use crate::idempotency::{self, Held, Kept};
 use crate::problem::{Problem, ProblemDocument};
 use crate::state::Gateway;
 use crate::templates::Templates;
-use crate::timestamps;
+use crate::{evidence, timestamps};
 
 /// Letters and digits that are not taken for one another (Crockford's base 32).
 const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
@@ -200,6 +201,10 @@ pub(crate) struct StampItem {
     /// Each of several signatures, in order; `key`, `level`, `field`, `certificate` and `mandate` are the first one's.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     signatures: Vec<SignatureItem>,
+    /// What it will be verified with when its certificates are no more (`GET /v1/stamps/{id}/evidence`); absent before that
+    /// is taken, and where the site keeps none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    evidence: Option<EvidenceState>,
     /// Where it stands in the audit log.
     audit_index: u64,
 }
@@ -415,14 +420,8 @@ pub(crate) async fn get_stamp(
     State(gateway): State<Gateway>,
     Segment(id): Segment,
 ) -> Result<Json<StampItem>, Problem> {
-    let app = caller.with(Scope::Signatures).or_else(|_| caller.with(Scope::Audit))?;
-    let found = gateway.store.stamp(&id).await.map_err(|error| Problem::from_stamps(&error))?;
-    let found = found.ok_or_else(Problem::unknown_stamp)?;
-    let own = found.stamp.app == app.id && caller.using(Scope::Signatures, &gateway).is_ok();
-    if !own && caller.using(Scope::Audit, &gateway).is_err() {
-        return Err(Problem::unknown_stamp());
-    }
-    let RecordedStamp { stamp, audit_index, .. } = found;
+    let RecordedStamp { stamp, audit_index, .. } = stamp_for(&caller, &gateway, &id).await?;
+    let evidence = evidence::show::state(&gateway, &stamp.id).await?;
     let certificate = Certificate::from_der(&stamp.certificate);
     let certificate = certificate.map_err(|_| Problem::stamp_register_broken(&stamp.id))?;
     let signatures = stamp.signatures.into_iter().map(SignatureItem::registered).collect::<Result<_, _>>();
@@ -450,9 +449,29 @@ pub(crate) async fn get_stamp(
         template,
         template_version,
         signatures,
+        evidence,
         audit_index,
         stamp_id: stamp.id,
     }))
+}
+
+/// A stamp, for the app that had it made and for auditors.
+///
+/// # Errors
+/// Nobody else is told whether there is one.
+pub(crate) async fn stamp_for(
+    caller: &Authenticated,
+    gateway: &Gateway,
+    id: &str,
+) -> Result<RecordedStamp, Problem> {
+    let app = caller.with(Scope::Signatures).or_else(|_| caller.with(Scope::Audit))?;
+    let found = gateway.store.stamp(id).await.map_err(|error| Problem::from_stamps(&error))?;
+    let found = found.ok_or_else(Problem::unknown_stamp)?;
+    let own = found.stamp.app == app.id && caller.using(Scope::Signatures, gateway).is_ok();
+    if !own && caller.using(Scope::Audit, gateway).is_err() {
+        return Err(Problem::unknown_stamp());
+    }
+    Ok(found)
 }
 
 /// The part of an answer that is known before the signature.
