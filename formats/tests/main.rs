@@ -19,6 +19,7 @@ mod keys;
 mod license;
 mod license_files;
 mod ocsp;
+mod ofd_annotations;
 mod ofd_encodings;
 mod ofd_hostile;
 mod ofd_signed;

@@ -221,6 +221,7 @@ fn occurrences_are_taken_as_asked() {
         (Occurrence::All, [true, true, true]),
         (Occurrence::First, [true, false, false]),
         (Occurrence::Last, [false, false, true]),
+        (Occurrence::Nth(2), [false, true, false]),
     ] {
         let place = Place::Keyword {
             keyword: "盖章处".to_owned(),

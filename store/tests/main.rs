@@ -16,6 +16,7 @@ mod data_keys;
 mod deliveries;
 mod device_history;
 mod durability;
+mod evidence;
 mod habits;
 mod idempotency;
 mod key_register;

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use formats::Algorithm;
 use formats::cms::Family;
 use formats::opened::Kind;
-use formats::pdf::sign::{Place, SignaturePlan, SubFilter};
+use formats::pdf::sign::{SignaturePlan, SubFilter};
 use formats::seal::Seal;
 use serde::Deserialize;
 use signing::{Level, StampSubject};
@@ -23,7 +23,7 @@ use store::RegisteredSeal;
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 
-use appearance::AppearanceBody;
+use appearance::{AppearanceBody, Seen};
 
 pub(crate) use template::open_members;
 
@@ -86,7 +86,7 @@ pub(crate) struct StampRequest {
     location: Option<String>,
     /// The first signature can certify the document: `no-changes`, `form-filling` or `annotations` remain allowed.
     certify: Option<String>,
-    /// How and where it is seen; nowhere if it is absent. In an OFD package only seals are seen.
+    /// How and where it is seen; nowhere if it is absent. In an OFD package text and QR codes come with the first signature alone.
     #[schema(value_type = Option<AppearanceBody>)]
     appearance: Option<Object<AppearanceBody>>,
 }
@@ -120,7 +120,7 @@ pub(crate) struct Ordered {
 /// What is to be stamped.
 enum What {
     Pdf { document: Arc<[u8]>, plan: Box<SignaturePlan>, seal: Option<Arc<Seal>> },
-    Ofd { document: Arc<[u8]>, seal: Option<Arc<Seal>>, places: Vec<Place>, at: OffsetDateTime },
+    Ofd { document: Arc<[u8]>, seal: Option<Arc<Seal>>, seen: Seen, at: OffsetDateTime },
     Digest([u8; 32]),
 }
 
@@ -233,7 +233,7 @@ impl Ordered {
         match self.what {
             What::Digest(digest) => Ok(StampSubject::Digest(digest)),
             What::Pdf { document, plan, seal } => pdf::prepared(document, &plan, seal),
-            What::Ofd { document, seal, places, at } => ofd::prepared(document, seal, &places, at),
+            What::Ofd { document, seal, seen, at } => ofd::prepared(document, seal, &seen, at),
         }
     }
 }

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use store::RegisteredSeal;
 use time::OffsetDateTime;
 
-use super::{Setting, StampRequest, What, pdf};
+use super::{Setting, StampRequest, What, ofd, pdf};
 use crate::body::{self, Faults, Object};
 use crate::problem::{Fault, Problem};
 use crate::stamps::make::page_of;
@@ -76,7 +76,9 @@ fn open_of_one(stamp: &Map<String, Value>) -> Vec<String> {
     const OF_LOOK: [&str; 6] = ["picture", "places", "qr", "text", "text_place", "text_size"];
     let (members, looks): (&[&str], &[&str]) = match stamp.get("format").and_then(Value::as_str) {
         Some("digest") => (&["algorithm", "family", "level", "signer"], &[]),
-        Some("ofd") => (&["algorithm", "appearance", "seal", "signer"], &["places"]),
+        Some("ofd") => {
+            (&["algorithm", "appearance", "seal", "signer"], &["places", "qr", "text", "text_place", "text_size"])
+        }
         _ => (&OF_PDF, &OF_LOOK),
     };
     let mut open = Vec::new();
@@ -222,10 +224,12 @@ impl StampRequest {
             let mut faults = Faults::default();
             let read = order.read(&mut faults, &setting);
             faults.retain(|fault| !self.leaves_open(fault));
-            if let Some(What::Pdf { plan, .. }) = read.map(|read| read.what) {
-                let tried = tried(*plan);
-                tried.into_iter().for_each(|(field, code, error)| faults.add(field, code, error));
-            }
+            let tried = match read.map(|read| read.what) {
+                Some(What::Pdf { plan, .. }) => tried(*plan),
+                Some(What::Ofd { seen, .. }) => ofd::tried(&seen),
+                _ => None,
+            };
+            tried.into_iter().for_each(|(field, code, error)| faults.add(field, code, error));
             faults
         };
         let read = algorithms.into_iter().map(by).min_by_key(Faults::count);
@@ -283,10 +287,7 @@ fn is_long(text: &str) -> bool {
 
 /// A place of the same size where there is room for it.
 fn moved(place: Place) -> Place {
-    let (width, height) = match place {
-        Place::Rect { rect, .. } => (rect.width, rect.height),
-        Place::Keyword { size, .. } | Place::Seam { size, .. } => size,
-    };
+    let (width, height) = place.size();
     Place::Rect { pages: Pages::All, rect: PageRect { left: 0.0, top: 0.0, width, height } }
 }
 
