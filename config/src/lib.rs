@@ -22,6 +22,7 @@ mod read;
 mod secret;
 mod server;
 mod stamp_jobs;
+mod status;
 mod timestamps;
 mod tls;
 mod traces;
@@ -50,6 +51,7 @@ use read::Reader;
 pub use secret::Secret;
 pub use server::{Ceremony, Documents, Server, Site};
 pub use stamp_jobs::StampJobs;
+pub use status::{NationalStatus, Status};
 pub use timestamps::{ClockWatch, OutsideAuthority, TimeServer, Timestamps};
 pub use tls::{ClientAuth, Tls, TlsVersion};
 pub use traces::Traces;
@@ -84,6 +86,8 @@ pub struct Config {
     pub stamp_jobs: StampJobs,
     /// The license library's files.
     pub library: Library,
+    /// Where registration statuses come from.
+    pub status: Status,
     /// Where traces go.
     pub traces: Traces,
     /// How keys are made and ended.
@@ -143,6 +147,7 @@ impl Config {
             let outbound = root.section("outbound", Outbound::read);
             let stamp_jobs = root.section("stamp_jobs", StampJobs::read);
             let library = root.section("library", Library::read);
+            let status = root.section("status", Status::read);
             let traces = root.section("traces", Traces::read);
             let ceremony = root.section("ceremony", |section| Ceremony::read(section, site.sandbox));
             let audit = root.section("audit", |section| Audit::read(section, site.sandbox, &trust.fetch));
@@ -169,6 +174,7 @@ impl Config {
                 outbound,
                 stamp_jobs,
                 library,
+                status,
                 traces,
                 ceremony,
                 audit,

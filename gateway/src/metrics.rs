@@ -3,6 +3,7 @@
 mod deliveries;
 mod labels;
 mod stamp_jobs;
+mod status;
 mod timekeeping;
 
 use std::sync::Arc;
@@ -30,6 +31,7 @@ use labels::{
     Trust,
 };
 use stamp_jobs::StampJobGauges;
+use status::StatusGauges;
 
 use crate::logging::Slow;
 use crate::state::Gateway;
@@ -110,6 +112,7 @@ pub(crate) struct Metrics {
     slow_acquires: Gauge,
     deliveries: DeliveryGauges,
     stamp_jobs: StampJobGauges,
+    statuses: StatusGauges,
     slow: Arc<Slow>,
 }
 
@@ -210,6 +213,7 @@ impl Metrics {
             slow_acquires: Gauge::default(),
             deliveries: DeliveryGauges::default(),
             stamp_jobs: StampJobGauges::default(),
+            statuses: StatusGauges::default(),
             slow,
         };
         let registry = &mut metrics.registry;
@@ -361,6 +365,7 @@ impl Metrics {
         metrics.register_capacity();
         metrics.deliveries.register(&mut metrics.registry);
         metrics.stamp_jobs.register(&mut metrics.registry);
+        metrics.statuses.register(&mut metrics.registry);
         metrics
     }
 
@@ -665,6 +670,7 @@ impl Metrics {
         self.take_capacity(gateway);
         self.deliveries.take(&gateway.deliveries);
         self.stamp_jobs.take(&gateway.stamp_jobs.figures);
+        self.statuses.take(gateway.register.figures());
         self.take_clock(&gateway.timestamps.clock_state());
         self.in_flight.set(whole(gateway.admission.count() as u64));
         self.rows_refused.set(whole(gateway.store.protection().refused_rows()));

@@ -31,6 +31,7 @@ mod key_commands;
 mod layering;
 mod library;
 mod library_files;
+mod license_status;
 mod licenses;
 mod mandates;
 mod message_signatures;
