@@ -7,7 +7,7 @@ use std::fmt::{self, Debug};
 
 use crate::{
     Administration, Audit, Callers, Ceremony, ClockWatch, Config, Database, Device, Documents, Fetch, Fleet,
-    Library, People, Policy, Server, Site, StampEvidence, StampJobs, Timestamps, Tls, Traces, Trust,
+    Library, People, Policy, Server, Site, StampEvidence, StampJobs, Status, Timestamps, Tls, Traces, Trust,
     TrustRules,
 };
 
@@ -55,6 +55,7 @@ impl Config {
             outbound,
             stamp_jobs,
             library,
+            status,
             traces,
             ceremony,
             audit,
@@ -80,6 +81,7 @@ impl Config {
         changes.field(Effect::Restart, "outbound", outbound, &next.outbound);
         changes.stamp_jobs(stamp_jobs, &next.stamp_jobs);
         changes.library(library, &next.library);
+        changes.status(status, &next.status);
         changes.traces(traces, &next.traces);
         changes.ceremony(ceremony, &next.ceremony);
         changes.audit(audit, &next.audit);
@@ -138,6 +140,14 @@ impl Changes {
         let Library { folder, require_purpose } = before;
         self.field(Effect::Restart, "library.folder", folder, &after.folder);
         self.field(Effect::Live, "library.require_purpose", require_purpose, &after.require_purpose);
+    }
+
+    fn status(&mut self, before: &Status, after: &Status) {
+        let Status { national, max_age, required, decisions } = before;
+        self.field(Effect::Restart, "status.source", national, &after.national);
+        self.field(Effect::Live, "status.max_age_s", max_age, &after.max_age);
+        self.field(Effect::Live, "status.required", required, &after.required);
+        self.field(Effect::Live, "status.decisions", decisions, &after.decisions);
     }
 
     fn server(&mut self, before: &Server, after: &Server) {

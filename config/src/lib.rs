@@ -24,6 +24,7 @@ mod secret;
 mod server;
 mod stamp_evidence;
 mod stamp_jobs;
+mod status;
 mod timestamps;
 mod tls;
 mod traces;
@@ -54,6 +55,7 @@ pub use secret::Secret;
 pub use server::{Ceremony, Documents, Server, Site};
 pub use stamp_evidence::StampEvidence;
 pub use stamp_jobs::StampJobs;
+pub use status::{NationalStatus, Status};
 pub use timestamps::{ClockWatch, OutsideAuthority, TimeServer, Timestamps};
 pub use tls::{ClientAuth, Tls, TlsVersion};
 pub use traces::Traces;
@@ -88,6 +90,8 @@ pub struct Config {
     pub stamp_jobs: StampJobs,
     /// The license library's files.
     pub library: Library,
+    /// Where registration statuses come from.
+    pub status: Status,
     /// Where traces go.
     pub traces: Traces,
     /// How keys are made and ended.
@@ -149,6 +153,7 @@ impl Config {
             let outbound = root.section("outbound", Outbound::read);
             let stamp_jobs = root.section("stamp_jobs", StampJobs::read);
             let library = root.section("library", Library::read);
+            let status = root.section("status", Status::read);
             let traces = root.section("traces", Traces::read);
             let ceremony = root.section("ceremony", |section| Ceremony::read(section, site.sandbox));
             let audit = root.section("audit", |section| Audit::read(section, site.sandbox, &trust.fetch));
@@ -177,6 +182,7 @@ impl Config {
                 outbound,
                 stamp_jobs,
                 library,
+                status,
                 traces,
                 ceremony,
                 audit,

@@ -491,3 +491,19 @@ fn query_certificates_name_who_certifies_and_by_which_key() {
         assert!(found.iter().any(|(_, said)| said.contains(expected)), "{expected}: {found:?}");
     }
 }
+
+#[test]
+fn what_says_how_the_national_service_is_asked_needs_its_address_and_is_of_no_use_without_it() {
+    let status = |text: &str| mistakes(&format!("[site]\nname = \"x\"\n{REST}[status]\n{text}\n"));
+    let only = |field: &str| format!("status.{field}: is of use with source = \"national\" only");
+    assert_eq!(status("source = \"library\"\nmax_age_s = 60\nrequired = true"), []);
+    assert_eq!(status("source = \"national\"\nurl = \"https://a.example/\"\ncache_s = 0"), []);
+    let said = |text: &str| status(text).into_iter().map(|(_, message)| message).collect::<Vec<_>>();
+    assert_eq!(said("source = \"national\""), ["status.url: is required"]);
+    assert_eq!(said("source = \"elsewhere\""), ["status.source: must be one of: library, national"]);
+    assert_eq!(said("url = \"https://a.example/\"\ncache_s = 1"), [only("url"), only("cache_s")]);
+    assert_eq!(
+        said("source = \"national\"\nurl = \"https://a.example/\"\nconcurrency = 0"),
+        ["status.concurrency: must be a whole number from 1 to 1000"]
+    );
+}

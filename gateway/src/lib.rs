@@ -55,6 +55,7 @@ mod problem;
 mod protection;
 mod proxied;
 mod query_certificates;
+mod register;
 mod reload;
 mod rendition;
 mod replace;
@@ -65,6 +66,8 @@ mod seals;
 mod serve;
 mod signature_batch;
 mod signatures;
+#[cfg(feature = "sandbox")]
+mod simulator;
 mod stamp_jobs;
 mod stamps;
 mod state;
@@ -122,6 +125,9 @@ enum Command {
         /// The file.
         file: PathBuf,
     },
+    /// Play the national service of registration statuses, for a sandbox and for tests.
+    #[cfg(feature = "sandbox")]
+    StatusSimulator(simulator::SimulatorArguments),
     /// Make a database for a configuration, or a whole sandbox; what exists is kept.
     Init {
         /// Make the database that this configuration names.
@@ -243,6 +249,8 @@ pub fn run() -> ExitCode {
                 block_on(serve::serve(config, read, serve::Overrides { http, https }, slow))
             })
         }
+        #[cfg(feature = "sandbox")]
+        Command::StatusSimulator(arguments) => block_on(simulator::run(arguments)),
         Command::Init { config: Some(config), .. } => Config::load(&config)
             .map_err(StartupError::from)
             .and_then(|config| block_on(create_database(config))),

@@ -4,6 +4,7 @@ mod deliveries;
 mod evidence;
 mod labels;
 mod stamp_jobs;
+mod status;
 mod timekeeping;
 
 use std::sync::Arc;
@@ -31,6 +32,7 @@ use labels::{
     Trust,
 };
 use stamp_jobs::StampJobGauges;
+use status::StatusGauges;
 
 use crate::logging::Slow;
 use crate::state::Gateway;
@@ -112,6 +114,7 @@ pub(crate) struct Metrics {
     deliveries: DeliveryGauges,
     stamp_jobs: StampJobGauges,
     evidence: evidence::EvidenceFigures,
+    statuses: StatusGauges,
     slow: Arc<Slow>,
 }
 
@@ -213,6 +216,7 @@ impl Metrics {
             deliveries: DeliveryGauges::default(),
             stamp_jobs: StampJobGauges::default(),
             evidence: evidence::EvidenceFigures::default(),
+            statuses: StatusGauges::default(),
             slow,
         };
         let registry = &mut metrics.registry;
@@ -365,6 +369,7 @@ impl Metrics {
         metrics.deliveries.register(&mut metrics.registry);
         metrics.stamp_jobs.register(&mut metrics.registry);
         metrics.evidence.register(&mut metrics.registry);
+        metrics.statuses.register(&mut metrics.registry);
         metrics
     }
 
@@ -669,6 +674,7 @@ impl Metrics {
         self.take_capacity(gateway);
         self.deliveries.take(&gateway.deliveries);
         self.stamp_jobs.take(&gateway.stamp_jobs.figures);
+        self.statuses.take(gateway.register.figures());
         self.take_clock(&gateway.timestamps.clock_state());
         self.in_flight.set(whole(gateway.admission.count() as u64));
         self.rows_refused.set(whole(gateway.store.protection().refused_rows()));

@@ -18,7 +18,7 @@ use time::OffsetDateTime;
 use tokio::signal::unix::Signal;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
-use verify_front::LicenseFront;
+use verify_front::{CarefulRegister, DecisionTable, LicenseFront, StatusRules};
 
 use crate::admission::Admission;
 use crate::audit::{self, AuditView};
@@ -177,6 +177,8 @@ pub(crate) struct Foundation {
     pub(crate) stamp_jobs: Arc<StampJobs>,
     pub(crate) evidence: EvidenceItems,
     pub(crate) license_files: LicenseFiles,
+    /// Where registration statuses come from.
+    pub(crate) register: Arc<CarefulRegister>,
     /// The gateway as requests have it now, for those who work without one.
     pub(crate) gateways: watch::Sender<Option<Gateway>>,
     pub(crate) deliveries: Arc<Figures>,
@@ -187,16 +189,27 @@ pub(crate) struct Foundation {
 
 impl Foundation {
     /// A gateway by this configuration.
-    pub(crate) fn gateway(&self, config: Config, keys: &Arc<KeyRing>, font: Font) -> Gateway {
+    pub(crate) fn gateway(
+        &self,
+        config: Config,
+        keys: &Arc<KeyRing>,
+        font: Font,
+        decisions: Arc<DecisionTable>,
+    ) -> Gateway {
         self.callers.unused_days.store(config.people.unused_days, Ordering::Relaxed);
+        let rules = StatusRules { max_age: config.status.max_age, required: config.status.required };
         let gateway = Gateway::new(Parts {
             desk: SigningDesk::new(Arc::clone(keys), Arc::clone(&self.fleet), self.audit.clone()),
             licenses: LicenseFront::new(
                 self.store.clone(),
                 self.trust.licenses(),
                 self.trust.documents(),
+                Arc::clone(&self.register),
+                decisions,
                 config.site.sandbox,
-            ),
+            )
+            .with_rules(rules),
+            register: Arc::clone(&self.register),
             documents: self.trust.documents(),
             trust: Arc::clone(&self.trust),
             font,
@@ -363,12 +376,12 @@ impl Reloader {
         };
         changes.extend(done.not_ready.iter().map(|device| format!("device {device} is not ready yet")));
         let effective = self.overrides.applied_to(config.clone());
-        let Material { tls, trust, font, digests } = material;
+        let Material { tls, trust, font, decisions, digests } = material;
         let limits = effective.server.clone();
         if let Err(error) = self.foundation.trust.take(effective.trust.clone(), trust).await {
             changes.push(format!("revocations are not fetched: {}", with_causes(&error)));
         }
-        let gateway = self.foundation.gateway(effective, &keys, font);
+        let gateway = self.foundation.gateway(effective, &keys, font, decisions);
         self.desk = gateway.desk.clone();
         self.foundation.system.replace_keys(Arc::clone(&keys));
         self.served.replace(Routers::new(&gateway), tls, &limits);

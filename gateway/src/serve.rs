@@ -36,7 +36,7 @@ use crate::timestamps::{self, Timekeeping};
 use crate::tls_device::TlsDevices;
 use crate::trust::TrustKeeper;
 use crate::{
-    approvals, database, evidence, history, people, protection, query_certificates, replicas, webhooks,
+    approvals, database, evidence, history, people, protection, query_certificates, register, replicas, webhooks,
 };
 
 /// What is said where one person changes the site.
@@ -145,7 +145,7 @@ pub(crate) async fn serve(
     let metrics = Arc::new(Metrics::new(slow));
     let callers = if config.site.sandbox { Door::Whole } else { Door::Public };
     let (folder, site, limits) = (config.folder.clone(), config.site.name.clone(), config.server.clone());
-    let Material { tls, trust, font, digests } = material;
+    let Material { tls, trust, font, decisions, digests } = material;
     let anchors = trust.fetcher(&config.trust.fetch)?;
     let blobs = Blobs::folder(&config.stamp_jobs.folder, store.protection())?;
     let evidence = EvidenceItems::folder(&config.stamp_evidence.folder)?;
@@ -154,6 +154,7 @@ pub(crate) async fn serve(
     let deliveries = Arc::default();
     let (tls_client, signer) = (trust.tls_client(&config.trust.fetch)?, system.clone());
     let courier = webhooks::courier(&config, store.clone(), tls_client, signer, Arc::clone(&deliveries))?;
+    let register = register::open(&config, store.clone(), trust.tls_client(&config.trust.fetch)?)?;
     let timekeeping = Timekeeping::new(&config, store.clone(), trust.fetcher(&config.trust.fetch)?)?;
     let sweeping = stamp_jobs::sweep(current.clone(), timekeeping.watch(&config));
     let taking_away = query_certificates::forget(current.clone(), timekeeping.watch(&config));
@@ -200,13 +201,14 @@ pub(crate) async fn serve(
         stamp_jobs: Arc::new(StampJobs::new(blobs)),
         evidence,
         license_files,
+        register: Arc::new(register),
         gateways,
         deliveries,
         reloads,
         trust: Arc::clone(&trust),
         tls_devices,
     };
-    let gateway = foundation.gateway(config, &keys, font);
+    let gateway = foundation.gateway(config, &keys, font, decisions);
     let desk = gateway.desk.clone();
     let served = Arc::new(Served::new(Routers::new(&gateway), tls, &limits, metrics));
     let listening = Listening {

@@ -6,7 +6,7 @@ use hsm_driver::Fleet;
 use outbound::Figures;
 use signing::{MandateKeys, SigningDesk, SystemDesk};
 use store::{AuditLog, EvidenceItems, LicenseFiles, Store};
-use verify_front::{LicenseFront, TrustInForce};
+use verify_front::{CarefulRegister, LicenseFront, TrustInForce};
 
 use crate::admission::Admission;
 use crate::audit::AuditView;
@@ -71,6 +71,8 @@ pub(crate) struct Parts {
     pub(crate) evidence: EvidenceItems,
     /// The contents of license files.
     pub(crate) license_files: LicenseFiles,
+    /// Where registration statuses come from.
+    pub(crate) register: Arc<CarefulRegister>,
     /// What is on its way to apps.
     pub(crate) deliveries: Arc<Figures>,
     /// Where a reload is asked for.

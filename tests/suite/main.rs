@@ -34,6 +34,7 @@ mod large_stamps;
 mod layering;
 mod library;
 mod library_files;
+mod license_status;
 mod licenses;
 mod makers;
 mod mandates;
