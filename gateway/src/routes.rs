@@ -11,9 +11,10 @@ use crate::problem::Problem;
 use crate::state::Gateway;
 use crate::{
     approvals, apps, audit, ceremonies, configuration, console, custodians, data_key, deadline, devices,
-    edge, evidence, faults, history, idempotency, identifiers, key_register, keys, library, licenses, maintenance,
-    mandates, openapi, operations, people, policies, query_certificates, replace, seals, signature_batch,
-    signatures, stamp_jobs, stamps, templates, timestamps, tokens, trust, verifications, webhooks,
+    edge, evidence, faults, history, idempotency, identifiers, key_register, keys, library, licenses,
+    maintenance, mandates, openapi, operations, people, policies, query_certificates, replace, seals,
+    signature_batch, signatures, stamp_jobs, stamps, templates, timestamps, tokens, trust, verifications,
+    webhooks,
 };
 
 /// By which door a request came in. A surface answers at its own doors; at any other there is nothing.

@@ -36,7 +36,8 @@ use crate::timestamps::{self, Timekeeping};
 use crate::tls_device::TlsDevices;
 use crate::trust::TrustKeeper;
 use crate::{
-    approvals, database, evidence, history, people, protection, query_certificates, register, replicas, webhooks,
+    approvals, database, evidence, history, people, protection, query_certificates, register, replicas,
+    webhooks,
 };
 
 /// What is said where one person changes the site.

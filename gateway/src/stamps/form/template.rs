@@ -76,9 +76,10 @@ fn open_of_one(stamp: &Map<String, Value>) -> Vec<String> {
     const OF_LOOK: [&str; 6] = ["picture", "places", "qr", "text", "text_place", "text_size"];
     let (members, looks): (&[&str], &[&str]) = match stamp.get("format").and_then(Value::as_str) {
         Some("digest") => (&["algorithm", "family", "level", "signer"], &[]),
-        Some("ofd") => {
-            (&["algorithm", "appearance", "seal", "signer"], &["places", "qr", "text", "text_place", "text_size"])
-        }
+        Some("ofd") => (
+            &["algorithm", "appearance", "seal", "signer"],
+            &["places", "qr", "text", "text_place", "text_size"],
+        ),
         _ => (&OF_PDF, &OF_LOOK),
     };
     let mut open = Vec::new();
