@@ -330,14 +330,26 @@ pub const FINDINGS: &[(&str, Words)] = &[
     ("status_unavailable", Words::new("登记状态暂时无法查询", "nobody could say how the holder stands")),
     ("status_stale", Words::new("登记状态已过时", "what is known of the holder's status is too old")),
     ("status_unknown", Words::new("登记机关没有该主体的状态", "the register does not know the holder")),
-    ("status_malformed", Words::new("登记状态的应答不合规", "what the register says of the holder is malformed")),
+    (
+        "status_malformed",
+        Words::new("登记状态的应答不合规", "what the register says of the holder is malformed"),
+    ),
     ("evidence_malformed", Words::new("存证包格式不合规", "the evidence is malformed")),
     ("evidence_altered", Words::new("存证包被改动", "the evidence was altered")),
-    ("evidence_of_another_document", Words::new("存证包属于另一文件", "the evidence is about another document")),
+    (
+        "evidence_of_another_document",
+        Words::new("存证包属于另一文件", "the evidence is about another document"),
+    ),
     ("evidence_without_record", Words::new("存证包没有时间戳记录", "the evidence has no timestamped record")),
     ("evidence_incomplete", Words::new("存证包缺少部分验证资料", "the evidence lacks some validation data")),
-    ("evidence_log_contradicts", Words::new("审计日志与存证包不符", "the audit log contradicts the evidence")),
-    ("evidence_not_in_log", Words::new("存证记录未证明已入审计日志", "the evidence is not proved to be in the audit log")),
+    (
+        "evidence_log_contradicts",
+        Words::new("审计日志与存证包不符", "the audit log contradicts the evidence"),
+    ),
+    (
+        "evidence_not_in_log",
+        Words::new("存证记录未证明已入审计日志", "the evidence is not proved to be in the audit log"),
+    ),
     (
         "evidence_log_signer_unknown",
         Words::new("审计日志的签名者不受信任", "no anchor vouches for the audit log's signer"),

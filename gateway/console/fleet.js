@@ -36,7 +36,7 @@ function card(device, rates) {
     sparkline(values, w('lineRate', device.id, now)),
     h('dl', { class: 'figures' },
       h('div', {}, h('dt', {}, w('rate')), h('dd', {}, w('perSecond', now))),
-      h('div', {}, h('dt', {}, w('latency')), h('dd', {}, duration(device.latency_us), device.slow && h('span', { class: 'tag bad' }, w('slow')))),
+      h('div', {}, h('dt', {}, w('latency')), h('dd', {}, device.signed ? duration(device.latency_us) : '—', device.slow && h('span', { class: 'tag bad' }, w('slow')))),
       h('div', {}, h('dt', {}, w('load')), h('dd', {}, `${device.load} (${w('queued')} ${device.queued})`)),
       h('div', {}, h('dt', {}, w('failures')), h('dd', {}, device.failed))),
     device.state !== 'ready' && device.last_error && h('span', { class: 'bad small' }, device.last_error)));

@@ -81,7 +81,7 @@ function header(session) {
     h('nav', { 'aria-label': w('main') }, h('ul', {}, permitted(session).map((page) => h('li', {}, h('a', { href: `#/${page.at}`, id: `to-${page.at}` }, w(page.at)))))),
     h('details', { class: 'menu' }, h('summary', {}, session.displayName),
       h('ul', {},
-        others.map((other) => h('li', {}, h('button', { type: 'button', onclick: go(other.name) }, w('switchTo', other.displayName)))),
+        others.map((other) => h('li', {}, h('button', { type: 'button', onclick: go(other.name) }, w('switchTo', other.displayName, other.name)))),
         h('li', {}, h('button', { type: 'button', onclick: go(null) }, w('another'))),
         h('li', {}, h('button', { type: 'button', onclick: () => { switchLanguage(); start(''); } }, w('language'))),
         h('li', {}, h('button', { type: 'button', onclick: async () => { await signOut(session); start(''); } }, w('signOut'))),

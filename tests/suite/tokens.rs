@@ -323,6 +323,7 @@ fn who_tries_tokens_is_counted_and_in_the_end_not_judged_at_all() {
     let forged = |app: &str| {
         let mut claims = claims.clone();
         claims["client_id"] = json!(app);
+        claims["jti"] = json!("forged");
         // No key signed it; the signature has the form of one.
         let [header, claims] = [&header, &claims].map(|part| {
             use base64::Engine as _;
