@@ -49,12 +49,15 @@ pub struct SignatureOrder {
     pub sources: Option<LevelDesk>,
 }
 
+/// Puts into a document what is to be signed next, with room for the signature.
+pub type Prepare = Box<dyn FnOnce(Arc<[u8]>) -> Result<StampSubject, SigningError> + Send>;
+
 /// A signature that is made in the document that the earlier ones left.
 pub struct FurtherSignature {
     /// The signature.
     pub order: SignatureOrder,
     /// Prepares that document for it.
-    pub prepare: Box<dyn FnOnce(Arc<[u8]>) -> Result<StampSubject, SigningError> + Send>,
+    pub prepare: Prepare,
 }
 
 /// Who signs a stamp.
