@@ -95,8 +95,12 @@ fn its_files_are_all_served_and_nothing_else_runs_in_its_pages() {
     }
     assert_eq!(stranger.get("/console/nothing.js").status, 404);
     assert_eq!(stranger.get("/console/..%2f..%2fgateway.toml").status, 404);
-    let out = stranger.get("/console/signed-out").expect(200);
-    assert!(out.header("clear-site-data").contains("storage"));
+    // Whoever leads here from elsewhere ends nobody's sessions.
+    for (site, clears) in [("same-origin", true), ("cross-site", false), ("none", false)] {
+        let out = stranger.send("GET", "/console/signed-out", &[("sec-fetch-site", site)], None).expect(200);
+        let cleared = out.headers.get("clear-site-data").is_some_and(|what| what == "\"cache\", \"storage\"");
+        assert_eq!(cleared, clears, "{site}");
+    }
 }
 
 #[test]
@@ -156,11 +160,13 @@ fn an_operator_signs_in_sees_a_device_fail_and_drains_one_on_record() {
     browser.press("查询");
     browser.sees_no("device.resume");
     browser.sees("更换电源");
-    eventually("a proof", SOON, || {
-        browser.press("存在性证明");
-        std::thread::sleep(Duration::from_millis(200));
-        browser.text().contains("日志根由密钥").then_some(())
+    let auditor = with_token(&site, &tokens(&browser)["console"]);
+    let newest = site.audit().iter().rposition(|entry| entry["action"] == "device.drain").unwrap();
+    eventually("a checkpoint over it", SOON, || {
+        (auditor.get(&format!("/v1/audit/proofs/{newest}")).status == 200).then_some(())
     });
+    browser.press("存在性证明");
+    browser.sees("日志根由密钥");
     browser.press("关闭");
 
     // In English, and on a phone.
