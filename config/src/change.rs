@@ -296,6 +296,7 @@ impl Changes {
             password_days,
             reminder_days,
             password_history,
+            breached_passwords,
             one_time,
             lockout_tries,
             lockout_pause,
@@ -309,6 +310,8 @@ impl Changes {
         self.field(Effect::Live, "people.password_days", password_days, &after.password_days);
         self.field(Effect::Live, "people.reminder_days", reminder_days, &after.reminder_days);
         self.field(Effect::Live, "people.password_history", password_history, &after.password_history);
+        let after_list = &after.breached_passwords;
+        self.field(Effect::Live, "people.breached_passwords", breached_passwords, after_list);
         self.field(Effect::Live, "people.one_time_hours", one_time, &after.one_time);
         self.field(Effect::Live, "people.lockout_tries", lockout_tries, &after.lockout_tries);
         self.field(Effect::Live, "people.lockout_pause_s", lockout_pause, &after.lockout_pause);

@@ -1,3 +1,4 @@
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::read::Section;
@@ -17,6 +18,8 @@ pub struct People {
     pub reminder_days: u32,
     /// Earlier passwords that are not taken again. Default 5.
     pub password_history: usize,
+    /// SHA-1 of passwords known from breaches, in order, a line each. Default none.
+    pub breached_passwords: Option<PathBuf>,
     /// How long a password holds that an administrator has set. Default 72 h.
     pub one_time: Duration,
     /// Tries to sign in under a name, without success, before a pause. Default 5.
@@ -55,6 +58,7 @@ impl People {
             password_days,
             reminder_days: reminder_days.min(password_days - 1),
             password_history: section.integer("password_history", 5, 0..=24) as usize,
+            breached_passwords: section.file("breached_passwords"),
             one_time: Duration::from_secs(3600 * section.integer("one_time_hours", 72, 1..=720)),
             lockout_tries: section.integer("lockout_tries", 5, 3..=20) as u32,
             lockout_pause,

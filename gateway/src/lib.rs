@@ -84,7 +84,7 @@ mod webhooks;
 
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -253,7 +253,7 @@ pub fn run() -> ExitCode {
         Command::StatusSimulator(arguments) => block_on(simulator::run(arguments)),
         Command::Init { config: Some(config), .. } => Config::load(&config)
             .map_err(StartupError::from)
-            .and_then(|config| block_on(create_database(config))),
+            .and_then(|read| block_on(create_database(&config, read))),
         Command::Init { data, module, http, https, database, database_password_file, .. } => {
             let database = database.map(|url| (url, database_password_file));
             init_sandbox(data, module, (http, https), database)
@@ -292,8 +292,21 @@ fn init_sandbox(
     Err(StartupError::file(data, "this build has no sandbox"))
 }
 
-async fn create_database(config: Config) -> Result<(), StartupError> {
-    store::Store::create(database::access(&config.database)?).await?.close().await;
+/// Makes the database, or brings it up to date. Says on standard error what a gateway would come upon when it starts.
+async fn create_database(path: &Path, config: Config) -> Result<(), StartupError> {
+    let store = store::Store::create(database::access(&config.database)?).await?;
+    let folder = config.folder.join(audit::GUARD);
+    let former = store.log_of_another_database(&folder, &config.site.replica).await;
+    store.close().await;
+    if let Some(log) = former? {
+        let _ = writeln!(
+            std::io::stderr(),
+            "warning: {} is of another database, the one with the audit log {log}. Until an operator says that this database is right \
+             no checkpoint is signed, and rows are taken for put back: license-gateway audit adopt --config {} --reason REASON",
+            folder.display(),
+            path.display(),
+        ); // nowhere else to say it
+    }
     Ok(())
 }
 

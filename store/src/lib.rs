@@ -85,7 +85,7 @@ pub use mandates::{
     MandateRefusal, MandateState, MandateTerms, MandateUse, MandateVersion, NewMandate, TakenOfMandate,
 };
 pub use nonces::{NonceSpace, NonceWriter, Nonces};
-pub use policies::{AppPolicy, NewPolicy, PolicyVersion};
+pub use policies::{AppPolicy, NewPolicy, PolicyChange, PolicyVersion};
 pub use protection::{
     Cell, DATA_KEY_CREATED, DataKey, DataKeys, DeviceKey, DeviceSecrets, NextDataKey, Protection,
     RegisterWatch, RowImage, UnlockError, Unlocked, protected_tables,

@@ -62,66 +62,103 @@ pub struct NewPolicy<'p> {
 
 const COLUMNS: &str = "app, version, rules, reason, actor, at, revision, code";
 
-impl Store {
-    /// Has a policy hold for an app; answers its version.
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`] for an app that there is not; [`StoreError::NotAllowed`] when another version is in
-    /// force than the one that was to be replaced; [`StoreError::Changed`].
-    pub async fn set_policy(&self, new: &NewPolicy<'_>, terms: impl Into<Terms>) -> Result<u32, StoreError> {
-        let terms = terms.into();
-        let at = terms.at;
-        let mut transaction = self.begin_write().await?;
-        let held = apps::judge(&mut transaction, self.protection(), new.app).await?.policy.unwrap_or(0);
-        terms.hold_in_register(&mut transaction, POLICY, new.app.as_str()).await?;
-        if new.replaces.is_some_and(|expected| expected != held) {
-            return Err(StoreError::NotAllowed {
-                what: POLICY,
-                id: new.app.to_string(),
-                state: "changed",
-                reason: "another version is in force than the one that was to be replaced",
-            });
+/// A policy that is to hold from the entry on that says so.
+#[derive(Debug)]
+pub struct PolicyChange {
+    policy: PolicyVersion,
+    /// What it was decided on.
+    terms: Terms,
+}
+
+impl PolicyChange {
+    /// The version that is in force with it.
+    #[must_use]
+    pub fn version(&self) -> u32 {
+        self.policy.version
+    }
+
+    /// What is said to whoever came too late with it.
+    pub(crate) fn refused(&self) -> StoreError {
+        let app = &self.policy.app;
+        match self.terms.is_bound() {
+            true => StoreError::Changed { what: POLICY, id: app.to_string() }, // to be decided anew
+            false => changed(app),
         }
-        let mut row = PolicyRow {
-            policy: PolicyVersion {
-                app: new.app.clone(),
-                version: held + 1,
-                rules: new.rules.to_owned(),
-                reason: new.reason.to_owned(),
-                actor: new.actor.to_owned(),
-                at,
-            },
-            revision: 1,
-            code: None,
-        };
-        if self.protection().codes_rows(&mut transaction).await? {
-            row.code = Some(self.protection().code(&row.image(row.revision))?);
+    }
+
+    /// Makes it within the entry's transaction, which holds the lock of those that read before they write, if nothing came
+    /// first. Answers whether it is made.
+    pub(crate) async fn write(
+        &self,
+        connection: &mut Connection<'_>,
+        protection: &Protection,
+    ) -> Result<bool, StoreError> {
+        let app = &self.policy.app;
+        let held = apps::judge(connection, protection, app).await?.policy.unwrap_or(0);
+        match self.terms.hold_in_register(connection, POLICY, app.as_str()).await {
+            Err(StoreError::Changed { .. }) => return Ok(false),
+            other => other?,
+        }
+        if held + 1 != self.policy.version {
+            return Ok(false);
+        }
+        let mut row = PolicyRow { policy: self.policy.clone(), revision: 1, code: None };
+        if protection.codes_rows(connection).await? {
+            row.code = Some(protection.code(&row.image(row.revision))?);
         }
         let PolicyRow { policy, revision, code } = row;
         query(
             "INSERT INTO signing_policies (app, version, rules, reason, actor, at, revision, code)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
         )
-        .bind(policy.app.as_str())
+        .bind(app.as_str())
         .bind(policy.version)
         .bind(&policy.rules)
         .bind(&policy.reason)
         .bind(&policy.actor)
-        .bind(at.unix_timestamp())
+        .bind(policy.at.unix_timestamp())
         .bind(revision)
         .bind(code)
-        .execute(&mut *transaction)
+        .execute(&mut *connection)
         .await
-        .map_err(|error| StoreError::from_insert(POLICY, new.app.as_str(), error))?;
+        .map_err(|error| StoreError::from_insert(POLICY, app.as_str(), error))?;
         query("UPDATE apps SET policy = $2 WHERE id = $1")
-            .bind(new.app.as_str())
+            .bind(app.as_str())
             .bind(policy.version)
-            .execute(&mut *transaction)
+            .execute(&mut *connection)
             .await?;
-        apps::code(&mut transaction, self.protection(), new.app).await?;
-        raise_revision(&mut transaction).await?;
-        transaction.commit().await?;
-        Ok(policy.version)
+        apps::code(connection, protection, app).await?;
+        raise_revision(connection).await?;
+        Ok(true)
+    }
+}
+
+impl Store {
+    /// Prepares to have a policy hold for an app: [`AuditLog::append_policy`](crate::AuditLog::append_policy) has it hold.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] for an app that there is not; [`StoreError::NotAllowed`] when another version is in
+    /// force than the one that was to be replaced; [`StoreError::Changed`].
+    pub async fn set_policy(
+        &self,
+        new: &NewPolicy<'_>,
+        terms: impl Into<Terms>,
+    ) -> Result<PolicyChange, StoreError> {
+        let (terms, mut reading) = (terms.into(), self.begin_read().await?);
+        let held = apps::judge(&mut reading, self.protection(), new.app).await?.policy.unwrap_or(0);
+        terms.hold_in_register(&mut reading, POLICY, new.app.as_str()).await?;
+        if new.replaces.is_some_and(|expected| expected != held) {
+            return Err(changed(new.app));
+        }
+        let policy = PolicyVersion {
+            app: new.app.clone(),
+            version: held + 1,
+            rules: new.rules.to_owned(),
+            reason: new.reason.to_owned(),
+            actor: new.actor.to_owned(),
+            at: terms.at,
+        };
+        Ok(PolicyChange { policy, terms })
     }
 
     /// All versions of an app's policy, the newest first; without any that cannot be read or was altered outside the
@@ -131,6 +168,15 @@ impl Store {
             format!("SELECT {COLUMNS} FROM signing_policies WHERE app = $1 ORDER BY version DESC");
         let rows = query(AssertSqlSafe(statement)).bind(app.as_str()).fetch_all(self.readers()).await?;
         usable(&rows, self.protection())
+    }
+}
+
+fn changed(app: &AppId) -> StoreError {
+    StoreError::NotAllowed {
+        what: POLICY,
+        id: app.to_string(),
+        state: "changed",
+        reason: "another version is in force than the one that was to be replaced",
     }
 }
 

@@ -62,6 +62,11 @@ impl Terms {
         Self { room: Some(room), ..self }
     }
 
+    /// Whether it was decided on a revision.
+    pub(crate) fn is_bound(self) -> bool {
+        self.since.is_some()
+    }
+
     /// Refuses a change that was decided on another revision.
     pub(crate) fn hold_at(self, revision: i64, what: &'static str, id: &str) -> Result<(), StoreError> {
         match self.since {

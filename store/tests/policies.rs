@@ -2,10 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use crate::stamps::entry;
 use crate::support;
 
 use config::AppId;
-use store::{App, AppPolicy, DataKey, DataKeys, NewPolicy, Store, StoreError};
+use store::{App, AppPolicy, AuditLog, DataKey, DataKeys, NewPolicy, Store, StoreError, Terms};
 use support::{Database, on_both_databases};
 use time::OffsetDateTime;
 use time::macros::datetime;
@@ -13,6 +14,7 @@ use time::macros::datetime;
 on_both_databases! {
     versions_follow_one_another_and_the_newest_holds,
     a_version_that_was_to_replace_another_one_is_refused,
+    of_two_that_were_decided_on_the_same_the_first_holds_and_only_it_is_on_record,
     a_version_is_never_changed_or_removed,
     what_was_altered_does_not_hold_and_nothing_else_does_in_its_place,
     a_change_of_the_app_leaves_its_policy,
@@ -34,7 +36,12 @@ async fn with_app(database: &Database) -> Store {
 async fn set(store: &Store, rules: &str, replaces: Option<u32>) -> Result<u32, StoreError> {
     let app = id("one");
     let new = NewPolicy { app: &app, rules, reason: "as agreed", actor: "person:a", replaces };
-    store.set_policy(&new, AT).await
+    let change = store.set_policy(&new, AT).await?;
+    let version = change.version();
+    let (log, writer) = AuditLog::start(store).await.unwrap();
+    let set = log.append_policy(entry("one"), change).await.map(|_| version);
+    writer.finish().await;
+    set
 }
 
 async fn held(store: &Store) -> AppPolicy {
@@ -74,6 +81,27 @@ async fn a_version_that_was_to_replace_another_one_is_refused(database: &Databas
     let new = NewPolicy { app: &other, rules: "[]", reason: "", actor: "", replaces: None };
     let error = store.set_policy(&new, AT).await.unwrap_err();
     assert!(matches!(error, StoreError::NotFound { what: "app", .. }), "{error:?}");
+}
+
+async fn of_two_that_were_decided_on_the_same_the_first_holds_and_only_it_is_on_record(database: &Database) {
+    let store = with_app(database).await;
+    let (app, (log, _writer)) = (id("one"), AuditLog::start(&store).await.unwrap());
+    let seen = Terms::from(AT).since(Some(store.app_revision().await.unwrap()));
+    let new = |rules| NewPolicy { app: &app, rules, reason: "r", actor: "a", replaces: None };
+    let first = store.set_policy(&new("[1]"), AT).await.unwrap();
+    let second = store.set_policy(&new("[2]"), AT).await.unwrap();
+    let third = store.set_policy(&new("[3]"), seen).await.unwrap();
+    log.append_policy(entry("first"), first).await.unwrap();
+    let error = log.append_policy(entry("late"), second).await.unwrap_err();
+    assert!(matches!(error, StoreError::NotAllowed { what: "policy", .. }), "{error:?}");
+    let error = log.append_policy(entry("late"), third).await.unwrap_err();
+    assert!(
+        matches!(error, StoreError::Changed { what: "policy", .. }),
+        "it is to be decided anew: {error:?}"
+    );
+    assert!(matches!(held(&store).await, AppPolicy::InForce(policy) if policy.rules == "[1]"));
+    let entries = store.audit_entries_of(log.record().id, 0, 10).await.unwrap();
+    assert_eq!(entries.len(), 1, "what does not hold is on no record");
 }
 
 async fn a_version_is_never_changed_or_removed(database: &Database) {

@@ -16,6 +16,7 @@ use time::{Duration, OffsetDateTime};
 
 on_both_databases! {
     a_frozen_app_that_was_put_back_as_it_was_is_not_used,
+    a_table_that_cannot_be_read_hides_nothing_in_the_others,
     a_row_that_was_put_back_while_the_gateway_was_down_is_not_used,
     a_row_that_is_gone_is_told,
     a_row_that_was_put_back_with_the_gateways_triggers_there_is_found_by_the_next_look,
@@ -123,6 +124,23 @@ async fn a_frozen_app_that_was_put_back_as_it_was_is_not_used(database: &Databas
     let refused = store.set_app_state(&window(), AppState::Enabled, "r", AT).await;
     assert!(matches!(refused, Err(StoreError::Altered { .. })), "no act gives it a newer code: {refused:?}");
     assert!(store.protection().refused_rows() > 0);
+}
+
+async fn a_table_that_cannot_be_read_hides_nothing_in_the_others(database: &Database) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = site(database).await;
+    let mut raw = database.raw().await;
+    keep(&mut raw).await;
+    let mut watch = RegisterWatch::open(&store, folder.path()).unwrap();
+    store.freeze_app(&window(), "stolen", AT).await.unwrap();
+    assert_eq!(watch.look_at_all(AT).await.unwrap(), 0);
+    put_back(database, &mut raw).await;
+    raw.execute("ALTER TABLE custodians RENAME TO hidden").await.unwrap();
+    watch.look_at_all(AT).await.unwrap_err();
+    assert!(!is_served(&store).await);
+    assert_eq!(store.protection().newly_altered(), BOTH, "and nothing of the table that was not read");
+    raw.execute("ALTER TABLE hidden RENAME TO custodians").await.unwrap();
+    assert_eq!(watch.look_at_all(AT).await.unwrap(), 0);
 }
 
 async fn a_row_that_was_put_back_while_the_gateway_was_down_is_not_used(database: &Database) {

@@ -1,15 +1,15 @@
 //! A real browser: Debian's Chromium, driven by its ChromeDriver over WebDriver (W3C), of which the few orders that the
 //! tests need are JSON over plain HTTP.
 
+use std::io::{BufRead as _, BufReader, Lines};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use ureq::Agent;
 
 use crate::http::unbase64;
-use crate::postgres::free_port;
 use crate::wait::eventually;
 
 /// How long anything may take until it is seen.
@@ -26,7 +26,22 @@ pub struct Browser {
     _profile: tempfile::TempDir,
 }
 
-struct Driver(Child);
+struct Driver {
+    process: Child,
+    /// Kept open: it would end when it cannot write.
+    said: Lines<BufReader<ChildStdout>>,
+}
+
+impl Driver {
+    /// The port that it took.
+    fn port(&mut self) -> u16 {
+        let port = self.said.by_ref().map_while(Result::ok).find_map(|line| {
+            let (_, port) = line.split_once("started successfully on port ")?;
+            port.trim_end_matches('.').parse().ok()
+        });
+        port.expect("chromedriver says its port")
+    }
+}
 
 /// Why an order was not carried out, such as `stale element reference`.
 #[derive(Debug)]
@@ -34,8 +49,8 @@ struct Refused(String);
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
 
@@ -63,15 +78,16 @@ impl Browser {
     /// A browser in a window of this many CSS pixels.
     pub fn start(width: u32, height: u32) -> Self {
         let profile = tempfile::tempdir().expect("a temporary folder");
-        let port = free_port();
-        let driver = Command::new("chromedriver")
-            .arg(format!("--port={port}"))
+        let mut driver = Command::new("chromedriver")
+            .arg("--port=0")
             .env("TMPDIR", profile.path())
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
             .expect("chromedriver is installed by tests/install-tools.sh");
-        let driver = Driver(driver);
+        let said = BufReader::new(driver.stdout.take().expect("it is piped"));
+        let mut driver = Driver { process: driver, said: said.lines() };
+        let port = driver.port();
         // Without a sandbox of its own because tests run as root; without whatever talks to the browser's maker.
         let arguments = [
             "--headless".to_owned(),

@@ -484,6 +484,30 @@ fn a_backup_that_was_put_back_is_signed_again_once_an_operator_has_said_so_on_re
 }
 
 #[test]
+fn whoever_makes_a_new_database_is_told_that_the_gateway_remembers_another_one() {
+    let site = Site::start();
+    let place = index(&sign(site.app()));
+    once_signed(site.app(), &format!("/v1/audit/proofs/{place}"));
+    let (folder, _) = site.stop();
+    let init = || {
+        let config = folder.data().join("gateway.toml");
+        let ran = Command::new(gateway()).args(["init", "--config"]).arg(config).output();
+        let ran = ran.expect("license-gateway can be started");
+        assert_eq!(ran.status.code(), Some(0), "{ran:?}");
+        String::from_utf8_lossy(&ran.stderr).into_owned()
+    };
+    assert_eq!(init(), "", "it is the gateway's own database");
+
+    copy_database(Scratch::new().path(), &folder.data()); // nothing: the database is gone
+    let said = init();
+    assert!(said.contains("audit-guard is of another database"), "{said}");
+    assert!(said.contains("license-gateway audit adopt --config"), "{said}");
+    let adopted = offline(&folder.data(), &["adopt", "--reason", "a new database", "--yes", "--json"]);
+    assert_eq!(adopted.status.code(), Some(0), "{adopted:?}");
+    assert_eq!(init(), "", "an operator has said that it is right");
+}
+
+#[test]
 fn gateways_on_one_database_vouch_for_each_other_and_a_log_that_was_cut_off_is_found_by_the_other() {
     let server = Postgres::start();
     let folder = Folder::init_on(&server);

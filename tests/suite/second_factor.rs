@@ -1,5 +1,5 @@
 //! Sign-ins of which the password was right and the second factor is awaited, or is not: what is on record of them, and how
-//! many there can be.
+//! many there can be; and passwords that are known before anybody chooses them.
 
 use serde_json::{Value, json};
 use tests::{Answer, Folder, Person};
@@ -94,4 +94,37 @@ fn sixteen_sign_ins_of_a_person_wait_for_the_second_factor() {
     refused(shown(gone, ("recovery_code", &code)), 401, "sign_in_refused");
     shown(waiting[0], ("recovery_code", &code)).expect(200);
     session.get("/v1/account").expect(200);
+}
+
+#[test]
+fn a_password_that_the_sites_list_of_breached_ones_has_is_not_taken() {
+    let folder = Folder::init();
+    let list = folder.data().join("breached.txt");
+    // SHA-1 of `password`, of the one that is chosen below, and of `letmein`, as they are published.
+    let hashes = [
+        "5BAA61E4C9B93F3F0682250B6CF8331B7EE68FD8:52372427",
+        "CFC3669AF7A9BC1072F853F06C713FE40D3FC728:1",
+        "B7A875FC1EA228B9061041B7CEC4BD3C52AB3CE3:304817",
+    ];
+    let mut hashes = hashes.map(|line| format!("{line}\r\n"));
+    hashes.sort();
+    std::fs::write(&list, hashes.concat()).unwrap();
+    folder.configure("[server]", "[people]\nbreached_passwords = \"breached.txt\"\n\n[server]");
+    let site = folder.serve();
+    let mut person = Person::made(&site, "chooser", &["auditor"]);
+    let session = person.sign_in();
+    let known = json!({"present": person.password, "new": "Zw4nzig!Moorhuhn"});
+    let answer = session.post("/v1/account/password", &known).expect(422).json();
+    assert_eq!(
+        (&answer["errors"][0]["code"], &answer["errors"][0]["field"]),
+        (&json!("password_too_weak"), &json!("new"))
+    );
+
+    // Nobody chooses one while the list cannot be read.
+    let away = site.data().join("away.txt");
+    std::fs::rename(&list, &away).unwrap();
+    let unknown = json!({"present": person.password, "new": "kT7-vepo-Quag"});
+    refused(session.post("/v1/account/password", &unknown), 503, "passwords_unjudged");
+    std::fs::rename(&away, &list).unwrap();
+    person.choose_password(&session, "kT7-vepo-Quag");
 }

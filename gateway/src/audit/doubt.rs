@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use store::StoreError;
+use store::{AuditEntry, AuditQuery, StoreError};
 
 use crate::error::with_causes;
 use crate::problem::Problem;
+use crate::state::Gateway;
 
 /// How often, and how many times, it is looked for a change whose record did not answer: the log gives a batch ten seconds.
 const LOOK: Duration = Duration::from_millis(500);
@@ -31,4 +32,18 @@ where
         }
     }
     Err(Problem::record_unavailable(&StoreError::AuditUnavailable))
+}
+
+/// Where an entry stands in this gateway's log, if it does.
+pub(crate) async fn on_record(gateway: &Gateway, entry: &AuditEntry) -> Result<Option<u64>, StoreError> {
+    let wanted = AuditQuery {
+        action: Some(entry.action.clone()),
+        outcome: Some(entry.outcome.clone()),
+        subject: entry.subject.clone(),
+        request_id: Some(entry.request_id.clone()),
+        limit: 1,
+        ..AuditQuery::default()
+    };
+    let found = gateway.store.search_audit(gateway.audit.record().id, &wanted).await?;
+    Ok(found.items.first().map(|(index, _)| *index))
 }

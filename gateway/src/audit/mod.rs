@@ -28,7 +28,7 @@ use archiving::Archiving;
 use registered::AuditKeys;
 use witnessing::Witnessing;
 
-pub(crate) use doubt::look_for;
+pub(crate) use doubt::{look_for, on_record};
 pub(crate) use routes::{
     InclusionResponse, get_checkpoint, get_consistency, get_inclusion, list_entries, proof_of,
 };

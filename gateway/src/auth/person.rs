@@ -197,6 +197,7 @@ mod tests {
             password_days: 90,
             reminder_days: 14,
             password_history: 5,
+            breached_passwords: None,
             one_time: Duration::from_secs(3600),
             lockout_tries: 5,
             lockout_pause: Duration::from_secs(60),

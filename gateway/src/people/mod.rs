@@ -8,6 +8,7 @@
 pub(crate) mod act;
 pub(crate) mod admin;
 mod at_hand;
+mod breached;
 pub(crate) mod form;
 pub(crate) mod keep;
 pub(crate) mod own;

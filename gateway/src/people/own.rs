@@ -2,6 +2,7 @@
 //! scope; somebody who has something to do first does it here.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use axum::Json;
 use axum::extract::State;
@@ -15,7 +16,7 @@ use zeroize::Zeroizing;
 use super::at_hand::AtHand;
 use super::sign_in::{Once, SignInResponse, on_record, once, record, shown, signed_in};
 use super::view::{AccountResponse, Done, PasswordAge, SessionList, SessionResponse, due_word};
-use super::{FreshToken, password, to_its_end, totp};
+use super::{FreshToken, breached, password, to_its_end, totp};
 use crate::auth::person::{Person, SESSION_PREFIX, TOKEN_PREFIX};
 use crate::auth::{Authenticated, Scope, roles};
 use crate::body::{Faults, JsonBody, Segment};
@@ -46,6 +47,18 @@ impl PasswordRequest {
         }
         for weakness in password::weaknesses(&self.new, name, display_name, shortest) {
             faults.add("new", "password_too_weak", weakness);
+        }
+        faults.into_result(Some(()))
+    }
+
+    /// Refuses a new password that the list in a file has.
+    async fn check_unknown(&self, list: &Path) -> Result<(), Problem> {
+        let (list, new) = (list.to_owned(), self.new.clone());
+        let found = tokio::task::spawn_blocking(move || breached::lists(&list, &new)).await;
+        let found = found.map_err(|_| Problem::panicked())?;
+        let mut faults = Faults::default();
+        if found.map_err(|error| Problem::passwords_unjudged(&error))? {
+            faults.add("new", "password_too_weak", "is known from a breach: whoever guesses tries it first");
         }
         faults.into_result(Some(()))
     }
@@ -175,6 +188,7 @@ pub(crate) async fn get_account(
         (status = 403, description = "`person_required`, `password_refused`: the present one is another", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 422, description = "`password_too_weak`, `password_used_before`", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 429, description = "`sign_in_paused`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, description = "`passwords_unjudged`", body = ProblemDocument, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn post_password(
@@ -188,6 +202,9 @@ pub(crate) async fn post_password(
         let (people, at) = (&gateway.config.people, OffsetDateTime::now_utc());
         let name = &person.account.name;
         request.check(name.as_str(), &person.account.display_name, people.password_length)?;
+        if let Some(list) = &people.breached_passwords {
+            request.check_unknown(list).await?;
+        }
         let change = async {
             AtHand::new(&gateway, person, &parts, at).knows(&request.present).await?;
             let (store, remembered) = (&gateway.store, people.password_history);

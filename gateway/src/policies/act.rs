@@ -4,10 +4,11 @@
 use std::sync::Arc;
 
 use config::AppId;
-use store::{AuditEntry, NewPolicy, Terms};
+use store::{AuditEntry, NewPolicy, StoreError, Terms};
 use time::OffsetDateTime;
 use tracing::Instrument;
 
+use crate::audit;
 use crate::problem::Problem;
 use crate::state::Gateway;
 
@@ -30,8 +31,8 @@ pub(crate) struct PolicyOrder {
     pub(crate) since: Option<i64>,
 }
 
-/// Has the rules hold, whether or not the caller waits for it: on record as intended before, with its outcome after; in
-/// force here when this returns, and on every other replica within a second. Answers the audit index.
+/// Has the rules hold, whether or not the caller waits for it: on record as intended before; in force, with the outcome on
+/// record, by one transaction; here when this returns, and on every other replica within a second. Answers the audit index.
 ///
 /// # Errors
 /// `unknown_app`, `policy_changed`, or the database did not do it.
@@ -43,28 +44,41 @@ pub(crate) async fn carry_out(gateway: &Gateway, order: &Arc<PolicyOrder>) -> Re
 }
 
 async fn act(gateway: &Gateway, order: &PolicyOrder) -> Result<u64, Problem> {
-    record(gateway, order, "intended", None).await?;
+    record(gateway, entry(order, "intended", None)).await?;
+    let done = perform(gateway, order).await;
+    // Of one whose record is in doubt nobody says that it was not done.
+    if let Err(problem) = done.as_ref()
+        && !problem.is_about_the_record()
+    {
+        record(gateway, entry(order, problem.code(), None)).await?;
+    }
+    // Also after a failure, which may have come after the change: what holds is read, not guessed.
+    let read = gateway.callers.apps.read_anew().await.map_err(|error| Problem::database(&error));
+    let audit_index = done?;
+    read.map(|_| audit_index)
+}
+
+/// Does it with its record; answers where that stands.
+async fn perform(gateway: &Gateway, order: &PolicyOrder) -> Result<u64, Problem> {
     let PolicyOrder { app, rules, replaces, reason, actor, .. } = order;
     let new = NewPolicy { app, rules, reason, actor, replaces: *replaces };
     let terms = Terms::from(OffsetDateTime::now_utc()).since(order.since);
-    let set = gateway.store.set_policy(&new, terms).await;
-    // Also after a failure, which may have come after the change: what holds is read, not guessed.
-    let read = gateway.callers.apps.read_anew().await.map_err(|error| Problem::database(&error));
-    let set = set.map_err(|error| Problem::from_policies(&error));
-    let outcome = set.and_then(|version| read.map(|_| version));
-    let code = outcome.as_ref().map_or_else(Problem::code, |_| "ok");
-    let audit_index = record(gateway, order, code, outcome.as_ref().ok().copied()).await?;
-    outcome.map(|_| audit_index)
+    let refused = |error: StoreError| Problem::from_policies(&error);
+    let change = gateway.store.set_policy(&new, terms).await.map_err(refused)?;
+    let entry = entry(order, "ok", Some(change.version()));
+    match gateway.audit.append_policy(entry.clone(), change).await {
+        Err(StoreError::AuditUnavailable) => audit::look_for(|| audit::on_record(gateway, &entry)).await,
+        recorded => recorded.map_err(refused),
+    }
 }
 
-async fn record(
-    gateway: &Gateway,
-    order: &PolicyOrder,
-    outcome: &str,
-    version: Option<u32>,
-) -> Result<u64, Problem> {
+async fn record(gateway: &Gateway, entry: AuditEntry) -> Result<u64, Problem> {
+    gateway.audit.append(entry).await.map_err(|error| Problem::record_unavailable(&error))
+}
+
+fn entry(order: &PolicyOrder, outcome: &str, version: Option<u32>) -> AuditEntry {
     let version = version.map_or_else(String::new, |version| format!(" version {version}"));
-    let entry = AuditEntry {
+    AuditEntry {
         action: "policy.set".to_owned(),
         actor: order.actor.clone(),
         at: OffsetDateTime::now_utc(),
@@ -75,6 +89,5 @@ async fn record(
         request_id: order.request_id.clone(),
         result_digest: None,
         subject: Some(format!("{}:{version} rules [{}]: {}", order.app, order.names.join(" "), order.reason)),
-    };
-    gateway.audit.append(entry).await.map_err(|error| Problem::record_unavailable(&error))
+    }
 }

@@ -51,6 +51,13 @@ impl Problem {
         Self::person_refused("password_refused", "the present password is another")
     }
 
+    /// No password is taken unjudged.
+    pub(crate) fn passwords_unjudged(error: &std::io::Error) -> Self {
+        tracing::error!(%error, "the file that people.breached_passwords names cannot be read");
+        let detail = "the site's list of known passwords cannot be read; its operators have to mend that";
+        Self::unavailable("passwords_unjudged", "Not judged", detail)
+    }
+
     pub(crate) fn code_refused() -> Self {
         Self::person_refused("code_refused", "the code is wrong, is missing, or counted before")
     }

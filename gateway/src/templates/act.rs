@@ -3,7 +3,7 @@
 
 use config::TemplateId;
 use serde::{Deserialize, Serialize};
-use store::{AuditEntry, AuditQuery, NewStampTemplate, Room, StoreError, TemplateState, Terms};
+use store::{AuditEntry, NewStampTemplate, Room, StoreError, TemplateState, Terms};
 use time::OffsetDateTime;
 use tracing::Instrument;
 
@@ -115,23 +115,9 @@ async fn perform(
     let version = draft.map(|_| change.version());
     let entry = entry(order, draft, "ok", version);
     match gateway.audit.append_stamp_template(entry.clone(), change).await {
-        Err(StoreError::AuditUnavailable) => audit::look_for(|| recorded(gateway, &entry)).await,
+        Err(StoreError::AuditUnavailable) => audit::look_for(|| audit::on_record(gateway, &entry)).await,
         recorded => recorded.map_err(refused),
     }
-}
-
-/// Where an entry stands in this gateway's log, if it does.
-async fn recorded(gateway: &Gateway, entry: &AuditEntry) -> Result<Option<u64>, StoreError> {
-    let wanted = AuditQuery {
-        action: Some(entry.action.clone()),
-        outcome: Some(entry.outcome.clone()),
-        subject: entry.subject.clone(),
-        request_id: Some(entry.request_id.clone()),
-        limit: 1,
-        ..AuditQuery::default()
-    };
-    let found = gateway.store.search_audit(gateway.audit.record().id, &wanted).await?;
-    Ok(found.items.first().map(|(index, _)| *index))
 }
 
 async fn record(gateway: &Gateway, entry: AuditEntry) -> Result<u64, Problem> {

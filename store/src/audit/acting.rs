@@ -8,6 +8,7 @@ use super::tree::Hash;
 use super::{LogId, stored};
 use crate::database::{AdvisoryLock, Transaction, query};
 use crate::mandates::MandateWork;
+use crate::policies::PolicyChange;
 use crate::protection::Protection;
 use crate::seals::{SealChange, Written};
 use crate::stamp_jobs::StampedDocument;
@@ -33,6 +34,17 @@ pub(super) enum Act {
     TurnOff(Box<UnusedAccount>),
     Mandate(Box<MandateWork>),
     Template(Box<TemplateChange>),
+    Policy(Box<PolicyChange>),
+}
+
+impl Act {
+    /// Whether rows are read before they are written, by whichever gateway: one at a time.
+    fn reads_first(&self) -> bool {
+        match self {
+            Self::TurnOff(_) | Self::Mandate(_) | Self::Template(_) | Self::Policy(_) => true,
+            Self::Stamp(_) | Self::JobStamp(_) | Self::Seal(_) => false,
+        }
+    }
 }
 
 /// What came of what goes with an entry.
@@ -55,11 +67,7 @@ pub(super) async fn carry_out(
     (log, first): (LogId, u64),
     batch: &mut Vec<Waiting>,
 ) -> Result<(), StoreError> {
-    if batch
-        .iter()
-        .any(|waiting| matches!(waiting.act, Some(Act::TurnOff(_) | Act::Mandate(_) | Act::Template(_))))
-    {
-        // These are read before they are written, by whichever gateway: one at a time.
+    if batch.iter().any(|waiting| waiting.act.as_ref().is_some_and(Act::reads_first)) {
         transaction.lock(AdvisoryLock::Write).await?;
     }
     for waiting in std::mem::take(batch) {
@@ -129,6 +137,7 @@ async fn perform(
             written
         }
         Act::Template(change) => change.write(&mut *transaction, protection).await?,
+        Act::Policy(change) => change.write(&mut *transaction, protection).await?,
         Act::Stamp(stamp) => {
             stamps::insert(&mut *transaction, (log, stored(index)), &waiting.entry, stamp).await?;
             true

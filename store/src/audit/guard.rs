@@ -161,6 +161,20 @@ fn finished(mac: Hmac<Sm3>) -> Hash {
     mac.finalize().into_bytes().into()
 }
 
+/// The log that what is remembered for a replica in a folder is of, if anything is.
+///
+/// # Errors
+/// [`StoreError::AuditGuard`].
+pub(crate) fn remembered_log(folder: &Path, replica: &str) -> Result<Option<String>, StoreError> {
+    let path = folder.join(format!("{}.key", stem(replica)));
+    match read_key(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        read => {
+            read.map(|(_, origin)| Some(origin)).map_err(|source| StoreError::AuditGuard { path, source })
+        }
+    }
+}
+
 /// What the files of a replica are called: names of files hold less than names of replicas.
 pub(crate) fn stem(replica: &str) -> String {
     let plain = |letter: u8| letter.is_ascii_alphanumeric() || matches!(letter, b'-' | b'_' | b'.');

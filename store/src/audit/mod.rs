@@ -14,6 +14,7 @@ mod history;
 mod keeper;
 mod keeping;
 mod mandated;
+mod ruled;
 mod search;
 mod tiles;
 mod tree;
@@ -23,6 +24,7 @@ mod witness;
 mod writer;
 
 use std::fmt;
+use std::path::Path;
 
 use time::OffsetDateTime;
 
@@ -80,6 +82,21 @@ impl Store {
         let rows = rows.fetch_all(self.readers()).await?;
         let read = |row: &Row| log_record(row).map_err(StoreError::from);
         rows.iter().map(read).collect()
+    }
+
+    /// The log that a replica remembers outside the database, in `folder`, when this database does not have it: it was
+    /// another database's. Nothing where it has, or where nothing is remembered.
+    ///
+    /// # Errors
+    /// [`StoreError::AuditGuard`] when the folder cannot be read; the database cannot be.
+    pub async fn log_of_another_database(
+        &self,
+        folder: &Path,
+        replica: &str,
+    ) -> Result<Option<String>, StoreError> {
+        let Some(origin) = guard::remembered_log(folder, replica)? else { return Ok(None) };
+        let is_here = self.audit_logs().await?.iter().any(|log| log.origin == origin);
+        Ok((!is_here).then_some(origin))
     }
 
     /// The log that this replica writes; registered if it is new.

@@ -121,19 +121,25 @@ impl RegisterWatch {
     /// ones. Answers how many are so since the last time.
     ///
     /// # Errors
-    /// The database or the folder fails.
+    /// The database or the folder fails; what could be read of the database was looked at.
     pub async fn look_at_all(&mut self, at: OffsetDateTime) -> Result<usize, StoreError> {
         // Before the rows: what is written in between is read twice, not missed.
         let span = changes::since(&self.store, self.since.unwrap_or(0)).await;
-        let mut all = BTreeMap::new();
+        let (mut all, mut unread) = (BTreeMap::new(), None);
+        let mut read = Vec::with_capacity(WATCHED.len());
         for watched in &WATCHED {
-            for (name, found) in self.rows(watched).await? {
-                all.insert(name, (watched.life, Some(found)));
+            // One that cannot be read hides nothing in the others.
+            match self.rows(watched).await {
+                Ok(rows) => {
+                    read.push(watched);
+                    all.extend(rows.into_iter().map(|(name, found)| (name, (watched.life, Some(found)))));
+                }
+                Err(error) => unread = Some(error),
             }
         }
         for name in self.memory.names() {
             if !all.contains_key(name)
-                && let Some(watched) = WATCHED.iter().find(|watched| watched.names(name))
+                && let Some(watched) = read.iter().find(|watched| watched.names(name))
             {
                 all.insert(name.clone(), (watched.life, None));
             }
@@ -144,6 +150,9 @@ impl RegisterWatch {
         }
         self.memory.forget((at - MARGIN).unix_timestamp());
         self.memory.keep().await?;
+        if let Some(error) = unread {
+            return Err(error);
+        }
         self.since = span.ok().map(|span| span.next);
         Ok(news)
     }

@@ -70,7 +70,7 @@ pub struct DecisionQuestion {
 pub struct Decision {
     /// Whether it may be.
     pub permitted: bool,
-    /// Why not: `license_not_valid`, `status_unknown`, `status_not_permitted`, `item_required`, `item_unknown`,
+    /// Why not: `license_not_valid`, `status_unknown`, `status_not_permitted`, `archive_only` (nobody acts by it any more; what is on file stays there), `item_required`, `item_unknown`,
     /// `item_not_permitted`, `role_not_permitted`, `authorisation_missing`, `authorisation_expired`,
     /// `authorisation_not_for_item`.
     pub reason: Option<&'static str>,
@@ -135,7 +135,8 @@ impl DecisionTable {
             return Some("status_unknown");
         }
         match (effect, item) {
-            (None | Some(Effect::Refused | Effect::Archive), _) => return Some("status_not_permitted"),
+            (Some(Effect::Archive), _) => return Some("archive_only"),
+            (None | Some(Effect::Refused), _) => return Some("status_not_permitted"),
             (Some(Effect::Only(_)), None) => return Some("item_required"),
             (Some(Effect::Only(kind)), Some(item)) if !item.is_of(kind) => return Some("item_not_permitted"),
             (Some(Effect::Only(_) | Effect::Permitted | Effect::Marked), _) => {}

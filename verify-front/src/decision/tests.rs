@@ -106,6 +106,12 @@ fn nobody_acts_by_a_license_that_is_not_valid_or_of_an_unknown_status() {
     assert_eq!(table().decide(&question, Verdict::Valid, None).reason, Some("status_unknown"));
     let unheard_of = table().decide(&question, Verdict::Valid, Some(&status(7, "")));
     assert_eq!(unheard_of.reason, Some("status_not_permitted"), "what no row speaks of is refused");
+    let ended = |license_use| {
+        let question = DecisionQuestion { license_use, ..question.clone() };
+        table().decide(&question, Verdict::Invalid, Some(&status(4, ""))).reason
+    };
+    assert_eq!(ended(LicenseUse::Show), Some("status_not_permitted"));
+    assert_eq!(ended(LicenseUse::File), Some("archive_only"), "what is on file stays there");
 }
 
 #[test]
