@@ -124,6 +124,24 @@ fn annotations_that_are_there_stay_and_more_come_behind_them() {
 }
 
 #[test]
+fn parts_that_begin_with_a_byte_order_mark_are_added_to_at_the_right_place() {
+    let (site, mut parts) = (Site::sm2(), Parts::plain(1));
+    let named = "<ofd:Annotations>list.xml</ofd:Annotations></ofd:Document>";
+    parts.replace("Doc_0/Document.xml", "</ofd:Document>", named);
+    let list = format!("<ofd:Annotations {NS}></ofd:Annotations>");
+    parts.set("Doc_0/list.xml", &list);
+    for part in ["OFD.xml", "Doc_0/Document.xml", "Doc_0/list.xml"] {
+        let marked = format!("\u{feff}{}", parts.text(part));
+        parts.set(part, &marked);
+    }
+    let after = drawn(&site, &parts.zip(), &[drawing(0)]);
+    let list = after.text("Doc_0/list.xml");
+    assert!(list.ends_with("</ofd:FileLoc></ofd:Page></ofd:Annotations>"), "{list}");
+    let ofd = after.text("OFD.xml");
+    assert!(ofd.contains("Signatures.xml</") && ofd.ends_with("</ofd:OFD>"), "{ofd}");
+}
+
+#[test]
 fn what_cannot_take_a_drawing_is_refused() {
     let site = Site::sm2();
     let refused = |ofd: &[u8], drawings: &[Drawing]| prepared(&site, ofd, drawings).unwrap_err().to_string();
@@ -140,7 +158,10 @@ fn what_cannot_take_a_drawing_is_refused() {
         let named = format!("<ofd:Annotations>{place}</ofd:Annotations></ofd:Document>");
         with("Doc_0/Document.xml", "</ofd:Document>", &named)
     };
-    assert!(refused(&named("../../x.xml").zip(), &[drawing(0)]).contains("taken"));
+    assert!(
+        refused(&named("../../x.xml").zip(), &[drawing(0)]).contains("../../x.xml"),
+        "a list that is not there"
+    );
     let mut broken = named("list.xml");
     broken
         .set("Doc_0/list.xml", &format!("<ofd:Annotations {NS}><ofd:Page PageID=\"10\"/></ofd:Annotations>"));

@@ -299,8 +299,9 @@ impl<'p> PagesParts<'p> {
         let mut known = HashMap::new();
         for page in tree.children("Page") {
             let place = page.text_of("FileLoc").map_err(|reason| OfdError::part(list, reason))?;
-            if let Some((id, place)) = page.attribute("PageID").zip(place) {
-                known.entry(id.to_owned()).or_insert_with(|| place.to_owned());
+            if let Some(id) = page.attribute("PageID") {
+                // Without a place it is found missing: readers would not look behind it.
+                known.entry(id.to_owned()).or_insert_with(|| place.unwrap_or_default().to_owned());
             }
         }
         Ok(Self { package, list, known, entries: String::new(), written: BTreeMap::new() })
