@@ -132,6 +132,7 @@ fn every_code_of_a_problem_is_in_the_reference_and_no_other() {
         "problem/approvals.rs",
         "problem/callers.rs",
         "problem/deliveries.rs",
+        "problem/inspections.rs",
         "problem/library.rs",
         "problem/mandates.rs",
         "problem/people.rs",
