@@ -183,6 +183,7 @@ fn every_metric_is_described_once() {
         "metrics.rs",
         "metrics/deliveries.rs",
         "metrics/evidence.rs",
+        "metrics/inspections.rs",
         "metrics/stamp_jobs.rs",
         "metrics/status.rs",
         "metrics/timekeeping.rs",
