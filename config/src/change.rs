@@ -61,6 +61,7 @@ impl Config {
             audit,
             documents,
             query_certificates,
+            inspections,
             timestamps,
             stamp_evidence,
             fleet,
@@ -87,6 +88,7 @@ impl Config {
         changes.audit(audit, &next.audit);
         changes.documents(documents, &next.documents);
         changes.field(Effect::Live, "query_certificates", query_certificates, &next.query_certificates);
+        changes.field(Effect::Live, "inspections", inspections, &next.inspections);
         changes.timestamps(timestamps, &next.timestamps);
         changes.stamp_evidence(stamp_evidence, &next.stamp_evidence);
         changes.fleet(fleet, &next.fleet);

@@ -12,6 +12,7 @@ mod change;
 mod database;
 mod device;
 mod error;
+mod inspections;
 mod library;
 mod names;
 mod outbound;
@@ -40,6 +41,7 @@ pub use change::{Change, Effect};
 pub use database::Database;
 pub use device::{Device, Fleet, Isolation, OutputCheck};
 pub use error::{ConfigError, Mistake};
+pub use inspections::Inspections;
 pub use library::Library;
 pub use names::{
     AccountName, AccountNameError, AppId, AppIdError, DeviceId, GroupId, KeyId, MandateNumber, NameError,
@@ -102,6 +104,8 @@ pub struct Config {
     pub documents: Documents,
     /// How query certificates are made, where they are.
     pub query_certificates: Option<QueryCertificates>,
+    /// When inspections are made by themselves.
+    pub inspections: Inspections,
     /// The timestamp authority.
     pub timestamps: Timestamps,
     /// What is kept so that stamps can be verified later.
@@ -161,6 +165,7 @@ impl Config {
             let certifying = root.has("query_certificates");
             let query_certificates =
                 certifying.then(|| root.section("query_certificates", QueryCertificates::read)).flatten();
+            let inspections = root.section("inspections", Inspections::read);
             let timestamps =
                 root.section("timestamps", |section| Timestamps::read(section, site.sandbox, &trust.fetch));
             let stamp_evidence = root
@@ -188,6 +193,7 @@ impl Config {
                 audit,
                 documents,
                 query_certificates,
+                inspections,
                 timestamps,
                 stamp_evidence,
                 fleet,

@@ -493,6 +493,28 @@ fn query_certificates_name_who_certifies_and_by_which_key() {
 }
 
 #[test]
+fn inspections_are_due_at_times_that_are_some() {
+    let found = |text: &str| mistakes(&format!("[site]\nname = \"x\"\n{REST}[inspections]\n{text}\n"));
+    let whole = "at = \"06:30\"\nweekly = false\nkey_moments = [\"2026-12-31T08:00:00+08:00\"]\nkey = \"agency\"\n\
+        retention_days = 400";
+    assert_eq!(found(whole), []);
+    for (text, expected) in [
+        ("at = \"24:00\"", "inspections.at: must be a time of the day"),
+        ("at = \"6:30\"", "inspections.at: must be a time of the day"),
+        ("at = \"+6:30\"", "inspections.at: must be a time of the day"),
+        ("at = \"0630\"", "inspections.at: must be a time of the day"),
+        ("key_moments = [\"2026-12-31\"]", "inspections.key_moments: must be times"),
+        ("key_moments = \"2026-12-31T08:00:00+08:00\"", "inspections.key_moments: must be a list of times"),
+        ("key = \"a b\"", "inspections.key"),
+        ("retention_days = 1", "inspections.retention_days"),
+        ("hourly = true", "inspections.hourly: unknown field"),
+    ] {
+        let found = found(text);
+        assert!(found.iter().any(|(_, said)| said.contains(expected)), "{expected}: {found:?}");
+    }
+}
+
+#[test]
 fn what_says_how_the_national_service_is_asked_needs_its_address_and_is_of_no_use_without_it() {
     let status = |text: &str| mistakes(&format!("[site]\nname = \"x\"\n{REST}[status]\n{text}\n"));
     let only = |field: &str| format!("status.{field}: is of use with source = \"national\" only");

@@ -20,6 +20,7 @@ pub mod edition;
 pub mod error;
 pub mod font;
 pub mod identifier;
+pub mod inspection_report;
 pub mod key;
 pub mod license;
 pub mod license_file;

@@ -16,7 +16,7 @@ function fresh() {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (octet) => octet.toString(16).padStart(2, '0')).join('');
 }
 
-async function ask(method, path, { token, body, once } = {}) {
+async function ask(method, path, { token, body, once, file } = {}) {
   const headers = {};
   if (token) headers.authorization = `Bearer ${token}`;
   if (body !== undefined) headers['content-type'] = 'application/json';
@@ -30,6 +30,7 @@ async function ask(method, path, { token, body, once } = {}) {
   } catch {
     throw new Refusal(0, null);
   }
+  if (file && response.ok) return response.blob();
   const text = await response.text();
   let answer = null;
   try { answer = text ? JSON.parse(text) : null; } catch { /* not JSON: only a proxy answers so */ }
@@ -59,6 +60,9 @@ export class Caller {
   }
 
   get(path) { return this.ask('GET', path); }
+
+  /** What is no JSON, as it comes. */
+  file(path) { return this.ask('GET', path, { file: true }); }
 
   /** Does something: a repetition by the network does it once. */
   act(path, body) { return this.ask('POST', path, { body, once: true }); }

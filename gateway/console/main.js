@@ -9,6 +9,7 @@ import { door } from './door.js';
 import { fault, tell } from './dialogs.js';
 import { h, show } from './dom.js';
 import { fleetPage } from './fleet.js';
+import { inspectionsPage } from './inspections.js';
 import { licensesPage } from './licenses.js';
 import * as sessions from './sessions.js';
 import { languageTag, switchLanguage, w } from './words.js';
@@ -18,6 +19,7 @@ const app = document.getElementById('app');
 /** Pages in the order of the navigation, with the scope that opens each. */
 const PAGES = [
   { at: 'fleet', scope: 'devices', draw: fleetPage },
+  { at: 'inspections', scope: 'devices', draw: inspectionsPage },
   { at: 'approvals', scope: 'approvals', draw: approvalsPage },
   { at: 'apps', scope: 'apps', draw: appsPage },
   { at: 'audit', scope: 'audit', draw: auditPage },
@@ -147,7 +149,7 @@ function draw(session, content, trouble) {
   }
   if (session.due) duePage(content, context, () => renew(session));
   else if (name === 'devices' && detail && session.scopes.includes('devices')) devicePage(content, context, plain(detail));
-  else if (page) page.draw(content, context);
+  else if (page) page.draw(content, context, detail && plain(detail));
   else location.replace(`#/${pages[0].at}`);
 }
 

@@ -42,6 +42,14 @@ const ZH = {
   secret: '密钥', confirmCode: '验证码', recoveryShown: '请抄录恢复码，它们只显示这一次：', changed: '已修改。',
   role_operator: '运维人员', 'role_window-clerk': '窗口人员', 'role_service-seat': '服务坐席', role_auditor: '审计员（只读）',
   'role_system-admin': '系统管理员', 'role_security-admin': '安全管理员', 'role_audit-admin': '审计管理员',
+  inspections: '巡检', inspectNow: '立即巡检', inspectText: '检查全部设备、数据库、存储、主机、接口、证书、审计与安全；对设备的开销有上限。',
+  noInspections: '还没有巡检。', allInspections: '全部巡检', occasion: '类别', grade: '结论', gradeCounts: '异常 / 关注 / 未测得 / 正常',
+  gradeLine: '异常 {0}，需关注 {1}，未能测得 {2}，正常 {3}', grade_ok: '正常', grade_unmeasured: '未能测得', grade_attention: '需关注', grade_abnormal: '异常',
+  occasion_daily: '每日', occasion_weekly: '每周', occasion_quarterly: '每季', occasion_key_moment: '重要时刻前', occasion_on_demand: '按需',
+  inspection_running: '正在进行…', inspection_failed: '已中断', inspection_done: '已完成', check: '检查项', measured: '实测', threshold: '阈值', advice: '处置建议',
+  reasonOf: '事由', signature: '报告签名', unsigned: '未签名（{0}）', savePdf: '下载报告（PDF）', saveHtml: '下载报告（网页）', saved_report: '已下载 {0}',
+  group_devices: '密码设备', group_database: '数据库', group_storage: '存储', group_host: '主机', group_interfaces: '接口', group_certificates: '证书与印章',
+  group_audit: '审计日志', group_security: '安全',
   seconds: '{0} 秒', minutes: '{0} 分钟', hours: '{0} 小时', days: '{0} 天',
 };
 
@@ -98,6 +106,16 @@ const EN = {
   role_operator: 'operator', 'role_window-clerk': 'window clerk', 'role_service-seat': 'service seat',
   role_auditor: 'auditor (reads only)', 'role_system-admin': 'system administrator',
   'role_security-admin': 'security administrator', 'role_audit-admin': 'audit administrator',
+  inspections: 'Inspections', inspectNow: 'Inspect now',
+  inspectText: 'Looks at devices, database, storage, host, interfaces, certificates, audit log and security; what it costs the devices is bounded.',
+  noInspections: 'No inspection has been made yet.', allInspections: 'All inspections', occasion: 'Occasion', grade: 'Verdict',
+  gradeCounts: 'Abnormal / attention / unmeasured / ok', gradeLine: '{0} abnormal, {1} need attention, {2} could not be measured, {3} ok',
+  grade_ok: 'ok', grade_unmeasured: 'not measured', grade_attention: 'attention', grade_abnormal: 'abnormal',
+  occasion_daily: 'daily', occasion_weekly: 'weekly', occasion_quarterly: 'quarterly', occasion_key_moment: 'before a key moment', occasion_on_demand: 'on demand',
+  inspection_running: 'being made…', inspection_failed: 'broken off', inspection_done: 'done', check: 'Check', measured: 'Measured', threshold: 'Threshold', advice: 'What to do',
+  reasonOf: 'Reason', signature: 'Signature of the report', unsigned: 'not signed ({0})', savePdf: 'Download the report (PDF)', saveHtml: 'Download the report (page)', saved_report: 'Downloaded {0}',
+  group_devices: 'Devices', group_database: 'Database', group_storage: 'Storage', group_host: 'Host', group_interfaces: 'Interfaces',
+  group_certificates: 'Certificates and seals', group_audit: 'Audit log', group_security: 'Security',
   seconds: '{0} s', minutes: '{0} min', hours: '{0} h', days: '{0} d',
 };
 

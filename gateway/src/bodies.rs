@@ -28,6 +28,7 @@ use crate::custodians::CustodianRequest;
 use crate::faults::FaultRequest;
 use crate::history::HistoryQuery;
 use crate::identifiers;
+use crate::inspections::routes::InspectionRequest;
 use crate::judging::Judging;
 use crate::key_register::{AppKeysRequest, CsrRequest};
 use crate::licenses::{License, LicenseRequest};
@@ -87,7 +88,7 @@ pub enum Form {
 }
 
 /// All of them.
-pub const KINDS: [Kind; 38] = [
+pub const KINDS: [Kind; 39] = [
     object("signature", fields::<SignatureRequest>, |bodies, octets| {
         bodies.one(octets, SignatureRequest::check)
     }),
@@ -215,6 +216,9 @@ pub const KINDS: [Kind; 38] = [
     }),
     object("maintenance", fields::<MaintenanceRequest>, |bodies, octets| {
         bodies.one(octets, |request: MaintenanceRequest| request.check().map(drop))
+    }),
+    object("an inspection", fields::<InspectionRequest>, |bodies, octets| {
+        bodies.one(octets, |request: InspectionRequest| request.check().map(drop))
     }),
     object("replacement", fields::<ReplaceRequest>, |bodies, octets| {
         bodies.one(octets, Ok::<ReplaceRequest, _>)

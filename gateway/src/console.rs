@@ -42,6 +42,7 @@ const FILES: &[(&str, &str, &str)] = files![
     "fleet.js" as SCRIPT,
     "icon.svg" as "image/svg+xml",
     "index.html" as HTML,
+    "inspections.js" as SCRIPT,
     "licenses.js" as SCRIPT,
     "main.js" as SCRIPT,
     "sessions.js" as SCRIPT,

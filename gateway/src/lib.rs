@@ -33,6 +33,7 @@ mod identifiers;
 #[cfg(feature = "sandbox")]
 mod init;
 mod input;
+mod inspections;
 mod judging;
 mod key_register;
 mod keys;
@@ -172,6 +173,8 @@ enum Command {
     Delivery(cli::DeliveryArguments),
     /// See how far jobs of stamps are at a running gateway, and cancel them.
     StampJob(cli::StampJobArguments),
+    /// Have a running gateway inspect the site (巡检); see what inspections found.
+    Inspect(cli::InspectArguments),
     /// Take the register of entities in from files, give it out, look into it.
     Library(Box<cli::LibraryArguments>),
     /// See and set what apps may sign at a running gateway.
@@ -224,6 +227,7 @@ pub fn run() -> ExitCode {
         Command::Approval(arguments) => return cli::approval(*arguments),
         Command::Delivery(arguments) => return cli::delivery(arguments),
         Command::StampJob(arguments) => return cli::stamp_job(arguments),
+        Command::Inspect(arguments) => return cli::inspect(arguments),
         Command::Library(arguments) => return cli::library(*arguments),
         Command::Policy(arguments) => return cli::policy(*arguments),
         Command::Seal(arguments) => return cli::seal(*arguments),

@@ -1,7 +1,9 @@
 //! Counters and gauges in a registry of their own: nothing global, no personal data, no caller-made labels.
 
+mod capacity;
 mod deliveries;
 mod evidence;
+pub(crate) mod inspections;
 mod labels;
 mod stamp_jobs;
 mod status;
@@ -115,6 +117,7 @@ pub(crate) struct Metrics {
     stamp_jobs: StampJobGauges,
     evidence: evidence::EvidenceFigures,
     statuses: StatusGauges,
+    pub(crate) inspections: inspections::InspectionFigures,
     slow: Arc<Slow>,
 }
 
@@ -217,6 +220,7 @@ impl Metrics {
             stamp_jobs: StampJobGauges::default(),
             evidence: evidence::EvidenceFigures::default(),
             statuses: StatusGauges::default(),
+            inspections: inspections::InspectionFigures::default(),
             slow,
         };
         let registry = &mut metrics.registry;
@@ -370,6 +374,7 @@ impl Metrics {
         metrics.stamp_jobs.register(&mut metrics.registry);
         metrics.evidence.register(&mut metrics.registry);
         metrics.statuses.register(&mut metrics.registry);
+        metrics.inspections.register(&mut metrics.registry);
         metrics
     }
 
@@ -477,6 +482,7 @@ impl Metrics {
     }
 
     pub(crate) fn answered(&self, route: &str, method: &'static str, status: u16, took: Duration) {
+        self.inspections.answered(status);
         self.requests.get_or_create(&Request { route: route.to_owned(), method, status }).inc();
         self.duration.get_or_create(&Route { route: route.to_owned() }).observe(took.as_secs_f64());
     }
@@ -581,30 +587,6 @@ impl Metrics {
             Verdict::Invalid => "invalid",
         };
         self.judged.get_or_create(&Judged { what, verdict }).inc();
-    }
-
-    /// How much groups and database have to do.
-    fn take_capacity(&self, gateway: &Gateway) {
-        let whole = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
-        for gauge in [&self.group_load, &self.group_load_peak, &self.group_queue, &self.group_queue_peak] {
-            gauge.clear();
-        }
-        for group in gateway.fleet.groups() {
-            let label = GroupLabel { group: group.id.to_string() };
-            self.group_load.get_or_create(&label).set(whole(group.load));
-            self.group_load_peak.get_or_create(&label).set(whole(group.load_peak));
-            self.group_queue.get_or_create(&label).set(whole(group.queued));
-            self.group_queue_peak.get_or_create(&label).set(whole(group.queued_peak));
-        }
-        for figures in gateway.store.pools() {
-            let label = PoolLabel { pool: figures.pool };
-            self.pool_size.get_or_create(&label).set(i64::from(figures.size));
-            self.pool_in_use.get_or_create(&label).set(i64::from(figures.in_use));
-        }
-        let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-        self.slow_statements.set(count(self.slow.statements()));
-        self.slow_acquires.set(count(self.slow.acquires()));
-        self.audit_waiting.set(whole(gateway.audit.waiting()));
     }
 
     pub(crate) fn render(&self, gateway: &Gateway) -> String {

@@ -17,9 +17,9 @@ use utoipa::openapi::{Ref, RefOr, Required, ResponseBuilder};
 use crate::auth::scope::{self, Needed};
 use crate::{
     approvals, apps, audit, ceremonies, configuration, custodians, data_key, devices, evidence, faults,
-    history, idempotency, identifiers, key_register, keys, library, licenses, maintenance, mandates,
-    operations, people, policies, problem, query_certificates, replace, seals, signature_batch, signatures,
-    stamp_jobs, stamps, templates, timestamps, tokens, trust, verifications, webhooks,
+    history, idempotency, identifiers, inspections, key_register, keys, library, licenses, maintenance,
+    mandates, operations, people, policies, problem, query_certificates, replace, seals, signature_batch,
+    signatures, stamp_jobs, stamps, templates, timestamps, tokens, trust, verifications, webhooks,
 };
 
 #[derive(OpenApi)]
@@ -74,6 +74,10 @@ use crate::{
         configuration::post_reload,
         data_key::rotate_data_key,
         trust::overview::get_trust,
+        inspections::routes::list_inspections,
+        inspections::routes::post_inspection,
+        inspections::routes::get_inspection,
+        inspections::routes::get_inspection_report,
         key_register::list_register,
         key_register::get_registered,
         key_register::post_csr,

@@ -4,6 +4,7 @@
 mod approvals;
 mod callers;
 mod deliveries;
+mod inspections;
 mod library;
 mod mandates;
 mod people;

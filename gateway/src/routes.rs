@@ -11,10 +11,10 @@ use crate::problem::Problem;
 use crate::state::Gateway;
 use crate::{
     approvals, apps, audit, ceremonies, configuration, console, custodians, data_key, deadline, devices,
-    edge, evidence, faults, history, idempotency, identifiers, key_register, keys, library, licenses,
-    maintenance, mandates, openapi, operations, people, policies, query_certificates, replace, seals,
-    signature_batch, signatures, stamp_jobs, stamps, templates, timestamps, tokens, trust, verifications,
-    webhooks,
+    edge, evidence, faults, history, idempotency, identifiers, inspections, key_register, keys, library,
+    licenses, maintenance, mandates, openapi, operations, people, policies, query_certificates, replace,
+    seals, signature_batch, signatures, stamp_jobs, stamps, templates, timestamps, tokens, trust,
+    verifications, webhooks,
 };
 
 /// By which door a request came in. A surface answers at its own doors; at any other there is nothing.
@@ -116,6 +116,12 @@ fn administration_acts() -> Router<Gateway> {
     Router::new()
         .route("/v1/admin/config:reload", post(configuration::post_reload))
         .route("/v1/admin/data-key:rotate", post(data_key::rotate_data_key))
+        .route(
+            "/v1/admin/inspections",
+            get(inspections::routes::list_inspections).post(inspections::routes::post_inspection),
+        )
+        .route("/v1/admin/inspections/{id}", get(inspections::routes::get_inspection))
+        .route("/v1/admin/inspections/{id}/report", get(inspections::routes::get_inspection_report))
         .route("/v1/admin/keys/{id}/csr", post(key_register::post_csr))
         .route("/v1/admin/apps", get(apps::list_apps).post(apps::create_app))
         .route("/v1/admin/apps/{id}", get(apps::get_app).put(apps::change_app))

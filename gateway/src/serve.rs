@@ -36,8 +36,8 @@ use crate::timestamps::{self, Timekeeping};
 use crate::tls_device::TlsDevices;
 use crate::trust::TrustKeeper;
 use crate::{
-    approvals, database, evidence, history, people, protection, query_certificates, register, replicas,
-    webhooks,
+    approvals, database, evidence, history, inspections, people, protection, query_certificates, register,
+    replicas, webhooks,
 };
 
 /// What is said where one person changes the site.
@@ -160,6 +160,7 @@ pub(crate) async fn serve(
     let sweeping = stamp_jobs::sweep(current.clone(), timekeeping.watch(&config));
     let taking_away = query_certificates::forget(current.clone(), timekeeping.watch(&config));
     let keeping_evidence = evidence::keep(current.clone(), timekeeping.watch(&config));
+    let inspecting = inspections::watch(current.clone(), timekeeping.watch(&config));
     let watching_clock = timestamps::clock::watch(timekeeping.clock(), config.timestamps.clock.clone());
     let trust = TrustKeeper::start(config.trust.clone(), trust, audit.clone()).await?;
     let (reloads, orders) = reload::orders();
@@ -265,6 +266,7 @@ pub(crate) async fn serve(
     let comparing_clocks = tokio::spawn(database::watch_clock(store.clone(), clock_figures));
     let taking_away = tokio::spawn(taking_away);
     let keeping_evidence = tokio::spawn(keeping_evidence);
+    let inspecting = tokio::spawn(inspecting);
     let approving = tokio::spawn(approvals::watch(gateway));
     let watching_clock = tokio::spawn(watching_clock);
     let ended = tokio::select! {
@@ -292,6 +294,7 @@ pub(crate) async fn serve(
         forgetting,
         taking_away,
         keeping_evidence,
+        inspecting,
         approving,
         watching_clock,
         comparing_clocks,

@@ -1,6 +1,6 @@
 //! All SQL of the gateway, over SQLite or PostgreSQL: people and their accounts, apps, their credentials and signing
 //! policies, changes that wait for approval, nonces, keys and their life, key ceremonies, wrapped keys, what devices did,
-//! electronic seals, standing mandates, stamp templates, the license library, what is on its way to apps and the audit log.
+//! inspections, electronic seals, standing mandates, stamp templates, the license library, what is on its way to apps and the audit log.
 //!
 //! Invariants: what a call answered is on disk; no other crate speaks SQL; an API key is stored as its
 //! digest only, a custodian's secret and a person's password as hashes; errors name rows by id and never carry their content.
@@ -24,6 +24,7 @@ mod error;
 mod evidence;
 mod habits;
 mod idempotency;
+mod inspections;
 mod key_life;
 mod keys;
 mod library;
@@ -71,6 +72,9 @@ pub use device_history::{DeviceFigures, DeviceMinute, DeviceSpan, Downsampled};
 pub use error::StoreError;
 pub use evidence::{DueEvidence, EvidenceItems, KeptEvidence, NewEvidence};
 pub use idempotency::{Claim, Claimed, IdempotencyId, KeptAnswer, LARGEST_ANSWER, UnplacedAnswer};
+pub use inspections::{
+    Begun, DatabaseFigures, Inspection, InspectionEnd, InspectionState, NewInspection, Occasion,
+};
 pub use key_life::{NewKey, VersionPlan};
 pub use keys::{
     ExistingKey, KeyCopy, KeyPurpose, KeyRecord, KeyStanding, KeyState, KeyVersion, Spread, UnknownPurpose,

@@ -19,6 +19,7 @@ mod durability;
 mod evidence;
 mod habits;
 mod idempotency;
+mod inspections;
 mod key_register;
 mod library;
 mod library_imports;

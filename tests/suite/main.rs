@@ -29,6 +29,7 @@ mod evidence;
 mod examples;
 mod fleet;
 mod idempotency;
+mod inspections;
 mod key_commands;
 mod large_stamps;
 mod layering;

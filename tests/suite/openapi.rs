@@ -4,7 +4,7 @@ use serde_json::Value;
 use tests::{Answer, Caller, repository, shared, update_snapshots};
 
 /// Every call of the HTTP contract, built or not, with a value for each parameter.
-const CONTRACT: [(&str, &str, &str); 149] = [
+const CONTRACT: [(&str, &str, &str); 153] = [
     ("POST", "/v1/signatures", "/v1/signatures"),
     ("POST", "/v1/signatures:batch", "/v1/signatures:batch"),
     ("POST", "/v1/verifications", "/v1/verifications"),
@@ -34,6 +34,10 @@ const CONTRACT: [(&str, &str, &str); 149] = [
     ("POST", "/v1/admin/config:reload", "/v1/admin/config:reload"),
     ("POST", "/v1/admin/data-key:rotate", "/v1/admin/data-key:rotate"),
     ("GET", "/v1/trust", "/v1/trust"),
+    ("GET", "/v1/admin/inspections", "/v1/admin/inspections"),
+    ("POST", "/v1/admin/inspections", "/v1/admin/inspections"),
+    ("GET", "/v1/admin/inspections/{id}", "/v1/admin/inspections/none"),
+    ("GET", "/v1/admin/inspections/{id}/report", "/v1/admin/inspections/none/report"),
     ("GET", "/v1/admin/keys", "/v1/admin/keys"),
     ("GET", "/v1/admin/keys/{id}", "/v1/admin/keys/demo-sm2"),
     ("POST", "/v1/admin/keys/{id}/csr", "/v1/admin/keys/none/csr"),

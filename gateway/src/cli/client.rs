@@ -59,6 +59,11 @@ impl Client {
         String::from_utf8(answer.into()).map_err(|_| CliError::Broken("its answer is not text".to_owned()))
     }
 
+    /// What is at a path, as it comes.
+    pub(super) async fn octets(&mut self, path: &str) -> Result<Bytes, CliError> {
+        self.exchange(Method::GET, path, None, "*/*").await
+    }
+
     async fn exchange(
         &mut self,
         method: Method,

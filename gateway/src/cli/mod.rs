@@ -8,6 +8,7 @@ mod audit;
 mod client;
 mod data_key;
 mod devices;
+mod inspections;
 mod keys;
 mod library;
 mod mandates;
@@ -37,6 +38,7 @@ pub(crate) use apps::AppArguments;
 pub(crate) use audit::{AuditArguments, audit};
 pub(crate) use data_key::{DataKeyArguments, data_key};
 pub(crate) use devices::DeviceArguments;
+pub(crate) use inspections::InspectArguments;
 pub(crate) use keys::KeyArguments;
 pub(crate) use library::LibraryArguments;
 pub(crate) use mandates::MandateArguments;
@@ -152,6 +154,12 @@ pub(crate) fn approval(arguments: ApprovalArguments) -> ExitCode {
 
 /// `license-gateway delivery …`
 pub(crate) fn delivery(arguments: DeliveryArguments) -> ExitCode {
+    let json = arguments.wants_json();
+    finish(block_on(arguments.run()), json)
+}
+
+/// `license-gateway inspect …`
+pub(crate) fn inspect(arguments: InspectArguments) -> ExitCode {
     let json = arguments.wants_json();
     finish(block_on(arguments.run()), json)
 }

@@ -37,6 +37,16 @@ impl Store {
         self.index_names().await
     }
 
+    /// How many migrations this program has.
+    #[must_use]
+    pub fn known_migrations(&self) -> u64 {
+        let known = match self.dialect() {
+            super::Dialect::Sqlite => &SQLITE,
+            super::Dialect::Postgres => &POSTGRES,
+        };
+        known.iter().count() as u64
+    }
+
     pub(super) async fn refuse_newer_schema(&self) -> Result<(), StoreError> {
         let (migrations, is_there) = match self.dialect() {
             super::Dialect::Sqlite => {

@@ -1,0 +1,300 @@
+//! Checks of the devices. What they cost a device is bounded before it begins: so many orders of it, one after the other.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use formats::inspection_report::Grade;
+use hsm_driver::{Answer, CheckOutcome, DeviceTelemetry, HsmError, KeyState, Order, SelfTest, State};
+use time::OffsetDateTime;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use super::randomness::{BITS, Chances, OCTETS};
+use super::{Finding, Work};
+use crate::state::Gateway;
+
+/// Devices that are inspected at the same time.
+const AT_ONCE: usize = 2;
+/// Signatures that a device has to make at most; where it has more keys, chance says which.
+const SIGNATURES: usize = 32;
+/// Orders of an inspection to one device at most: signatures, known answers, two samples of the self-test, two of the statistics.
+/// With a minute between two inspections that is less than one in a hundred of what a device does that does 62 in a second.
+pub(super) const MOST_ORDERS: u32 = SIGNATURES as u32 + 1 + 2 + 2;
+/// How long one device may take.
+const PATIENCE: Duration = Duration::from_secs(45);
+const SAMPLE_TIME: Duration = Duration::from_secs(5);
+/// Signatures in the last hour, and in the baseline, below which a latency says nothing.
+const FEWEST: u64 = 50;
+const BASELINE: time::Duration = time::Duration::days(7);
+/// What a self-test always costs beside its signatures: known answers and two samples.
+const BESIDE_SIGNATURES: u32 = 3;
+
+/// Inspects all devices.
+pub(super) async fn inspect(gateway: &Gateway, whole: bool, work: &mut Work) -> Vec<Finding> {
+    let places = Arc::new(Semaphore::new(AT_ONCE));
+    let mut tasks = JoinSet::new();
+    for (place, device) in gateway.config.devices.iter().enumerate() {
+        let (gateway, places, device) = (gateway.clone(), Arc::clone(&places), device.clone());
+        tasks.spawn(async move {
+            let _place = places.acquire().await;
+            (place, device.id.to_string(), one(&gateway, &device, whole).await)
+        });
+    }
+    let mut found: Vec<_> = Vec::new();
+    while let Some(ended) = tasks.join_next().await {
+        // One that panicked leaves its device without findings, which the catalogue shows as not measured.
+        if let Ok(ended) = ended {
+            found.push(ended);
+        }
+    }
+    found.sort_by_key(|(place, ..)| *place);
+    let mut findings = Vec::new();
+    for (_, id, (of_device, orders)) in found {
+        work.device_orders.insert(id, orders);
+        findings.extend(of_device);
+    }
+    findings
+}
+
+async fn one(gateway: &Gateway, device: &config::Device, whole: bool) -> (Vec<Finding>, u32) {
+    let id = device.id.as_str();
+    let telemetry = match gateway.fleet.telemetry(&device.id) {
+        Ok(telemetry) => telemetry,
+        Err(error) => return (vec![Finding::unknown("device.state", id, error.to_string())], 0),
+    };
+    let mut findings =
+        vec![state(id, &telemetry), sessions(id, &telemetry, device.lanes), drift(id, &telemetry)];
+    let mut orders = 0;
+    let tested = tokio::time::timeout(PATIENCE, gateway.fleet.brief_self_test(&device.id, SIGNATURES)).await;
+    // One that was broken off asked for all that it may.
+    let tested = tested.unwrap_or(Err(HsmError::DeadlineExceeded { attempts: 1 }));
+    orders += match &tested {
+        Ok(test) => signatures(test).count() as u32 + BESIDE_SIGNATURES,
+        Err(HsmError::NotRunning { .. }) => 0,
+        Err(_) => SIGNATURES as u32 + BESIDE_SIGNATURES,
+    };
+    findings.extend(self_test(id, &tested));
+    if whole {
+        let (finding, samples) = random(gateway, device).await;
+        findings.push(finding);
+        orders += samples;
+    }
+    findings.push(latency(gateway, device, &telemetry).await);
+    (findings, orders)
+}
+
+fn signatures(test: &SelfTest) -> impl Iterator<Item = &hsm_driver::Check> {
+    test.checks.iter().filter(|check| check.name.starts_with("key "))
+}
+
+fn state(id: &str, telemetry: &DeviceTelemetry) -> Finding {
+    let status = &telemetry.status;
+    let grade = match status.state {
+        State::Ready => Grade::Ok,
+        State::Starting | State::Degraded | State::Draining | State::Maintenance => Grade::Attention,
+        State::Down | State::Quarantined => Grade::Abnormal,
+    };
+    let said = serde_json::to_value(status.state).ok();
+    let measured = said.as_ref().and_then(|value| value.as_str()).unwrap_or_default();
+    let token = status.token.as_ref().map(|token| {
+        format!("{} {} · {} · {}", token.manufacturer, token.model, token.serial, token.firmware)
+    });
+    let error = status.last_error.as_ref().filter(|_| grade != Grade::Ok);
+    let evidence = [token, error.cloned()].into_iter().flatten().collect::<Vec<_>>().join("; ");
+    Finding::new("device.state", id, grade, measured, evidence)
+}
+
+fn sessions(id: &str, telemetry: &DeviceTelemetry, configured: usize) -> Finding {
+    let open = telemetry.status.lanes;
+    let grade = match open {
+        0 => Grade::Abnormal,
+        open if open < configured => Grade::Attention,
+        _ => Grade::Ok,
+    };
+    let load = format!("load {}, queued {}", telemetry.status.load, telemetry.status.queued);
+    Finding::new("device.sessions", id, grade, format!("{open} / {configured}"), load)
+}
+
+fn drift(id: &str, telemetry: &DeviceTelemetry) -> Finding {
+    const CODE: &str = "device.key_drift";
+    let keys = &telemetry.status.keys;
+    let of = |state: KeyState| keys.iter().filter(move |key| key.state == state);
+    let measured = format!("{} / {}", of(KeyState::Held).count(), keys.len());
+    let wrong: Vec<_> = [
+        (KeyState::Missing, "missing"),
+        (KeyState::Different, "different"),
+        (KeyState::Unusable, "unusable"),
+    ]
+    .into_iter()
+    .flat_map(|(state, word)| of(state).map(move |key| format!("{} {word}", key.id)))
+    .collect();
+    if !wrong.is_empty() {
+        return Finding::new(CODE, id, Grade::Abnormal, measured, listed(&wrong));
+    }
+    match of(KeyState::Unknown).count() {
+        0 => Finding::new(CODE, id, Grade::Ok, measured, String::new()),
+        unknown => Finding::unknown(CODE, id, format!("{unknown} keys: the device has not been up")),
+    }
+}
+
+/// Names, the first of them.
+pub(super) fn listed(names: &[String]) -> String {
+    const SHOWN: usize = 10;
+    let mut text = names[..names.len().min(SHOWN)].join(", ");
+    if names.len() > SHOWN {
+        text.push_str(&format!(" (+{})", names.len() - SHOWN));
+    }
+    text
+}
+
+/// What a self-test shows: by algorithm, and as a whole.
+fn self_test(id: &str, tested: &Result<SelfTest, HsmError>) -> [Finding; 4] {
+    const WHOLE: &str = "device.self_test";
+    let test = match tested {
+        Ok(test) => test,
+        Err(error) => {
+            let unknown = |code| Finding::unknown(code, id, error.to_string());
+            return ["device.sm2", "device.sm3", "device.sm4", WHOLE].map(unknown);
+        }
+    };
+    let known = |code, name: &str| {
+        let check = test.checks.iter().find(|check| check.name == name);
+        match check.map(|check| check.outcome) {
+            Some(CheckOutcome::Passed) => Finding::new(code, id, Grade::Ok, "as published", name),
+            Some(CheckOutcome::Failed) => Finding::new(code, id, Grade::Abnormal, "not as published", name),
+            Some(CheckOutcome::NotAvailable) => {
+                Finding::unknown(code, id, "the device does not offer it".to_owned())
+            }
+            None => Finding::unknown(code, id, "the device gave no known answers".to_owned()),
+        }
+    };
+    let of_sm2: Vec<_> = signatures(test).filter(|check| check.name.ends_with(" sm2-sm3")).collect();
+    let failed = |checks: &[&hsm_driver::Check]| {
+        let failed = checks.iter().filter(|check| check.outcome == CheckOutcome::Failed);
+        let said =
+            failed.map(|check| format!("{}: {}", check.name, check.detail.as_deref().unwrap_or("failed")));
+        said.collect::<Vec<_>>()
+    };
+    let counted = |code, checks: &[&hsm_driver::Check]| {
+        let failed = failed(checks);
+        let grade = if failed.is_empty() { Grade::Ok } else { Grade::Abnormal };
+        let measured = format!("{} / {}", checks.len() - failed.len(), checks.len());
+        Finding::new(code, id, grade, measured, listed(&failed))
+    };
+    let sm2 = match &of_sm2[..] {
+        [] => Finding::unknown("device.sm2", id, "the device holds no SM2 key".to_owned()),
+        checks => counted("device.sm2", checks),
+    };
+    let made: Vec<_> =
+        test.checks.iter().filter(|check| check.outcome != CheckOutcome::NotAvailable).collect();
+    [
+        sm2,
+        known("device.sm3", "known answer sm3"),
+        known("device.sm4", "known answer sm4"),
+        counted(WHOLE, &made),
+    ]
+}
+
+/// Statistics on a sample; on a second one where the first is odd. How many samples it took is told.
+async fn random(gateway: &Gateway, device: &config::Device) -> (Finding, u32) {
+    const CODE: &str = "device.random";
+    let id = device.id.as_str();
+    let mut said = Vec::new();
+    for sample in 1..=2 {
+        let asked = gateway.fleet.order(&device.id, Order::Random { octets: OCTETS }, SAMPLE_TIME).await;
+        let octets = match asked {
+            Ok(Answer::Octets(octets)) if octets.len() == usize::from(OCTETS) => octets,
+            Ok(_) => {
+                let why = "too few octets".to_owned();
+                return (Finding::new(CODE, id, Grade::Abnormal, why, String::new()), sample);
+            }
+            Err(HsmError::NotRunning { .. }) => {
+                return (Finding::unknown(CODE, id, "the device is not running".to_owned()), sample - 1);
+            }
+            Err(error) => return (Finding::unknown(CODE, id, error.to_string()), sample),
+        };
+        let chances = Chances::of(&octets);
+        said.push(format!(
+            "monobit {:.4}, poker {:.4}, runs {:.4}, autocorrelation {:.4}",
+            chances.monobit, chances.poker, chances.runs, chances.autocorrelation
+        ));
+        if chances.pass() {
+            let measured = said.pop().unwrap_or_default();
+            let before = said.iter().map(|odd| format!("first sample: {odd}; "));
+            let evidence = format!("{}{BITS} bits", before.collect::<String>());
+            return (Finding::new(CODE, id, Grade::Ok, format!("P: {measured}"), evidence), sample);
+        }
+    }
+    let evidence = format!("2 × {BITS} bits");
+    (Finding::new(CODE, id, Grade::Abnormal, format!("P: {}", said.join("; ")), evidence), 2)
+}
+
+/// The last hour's median against the week before it.
+async fn latency(gateway: &Gateway, device: &config::Device, telemetry: &DeviceTelemetry) -> Finding {
+    const CODE: &str = "device.latency";
+    let id = device.id.as_str();
+    let hour = &telemetry.latency.hour;
+    if hour.count < FEWEST {
+        let why = format!("{} signatures in the last hour: too few", hour.count);
+        return Finding::unknown(CODE, id, why);
+    }
+    let until = OffsetDateTime::now_utc() - time::Duration::HOUR;
+    let spans =
+        gateway.store.device_history(&device.id, until - BASELINE, until, Duration::from_secs(86_400)).await;
+    let spans = match spans {
+        Ok(spans) => spans,
+        Err(error) => return Finding::unknown(CODE, id, error.to_string()),
+    };
+    let signed: u64 = spans.iter().map(|span| span.figures.signed).sum();
+    if signed < FEWEST {
+        return Finding::unknown(
+            CODE,
+            id,
+            format!("{signed} signatures in the week before: no baseline yet"),
+        );
+    }
+    let weighed: f64 = spans.iter().map(|span| span.figures.p50_us as f64 * span.figures.signed as f64).sum();
+    let baseline = weighed / signed as f64;
+    let evidence = format!("p50 {} µs, p99 {} µs; baseline p50 {baseline:.0} µs", hour.p50_us, hour.p99_us);
+    Finding::figure(CODE, id, hour.p50_us as f64 / baseline.max(1.0), evidence)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn test(checks: &[(&str, CheckOutcome)]) -> SelfTest {
+        let check = |(name, outcome): &(&str, CheckOutcome)| hsm_driver::Check {
+            name: (*name).to_owned(),
+            outcome: *outcome,
+            detail: (*outcome == CheckOutcome::Failed).then(|| "the signature is wrong".to_owned()),
+        };
+        SelfTest { passed: true, at: 0, took_ms: 1, checks: checks.iter().map(check).collect() }
+    }
+
+    #[test]
+    fn what_a_device_does_not_offer_is_not_said_to_be_well() {
+        use CheckOutcome::{Failed, NotAvailable, Passed};
+        let sound = test(&[
+            ("key a sm2-sm3", Passed),
+            ("key b ecdsa-p256-sha256", Passed),
+            ("known answer sm3", Passed),
+            ("known answer sm4", NotAvailable),
+        ]);
+        let grades = |test| self_test("d1", &test).map(|finding| finding.grade);
+        assert_eq!(grades(Ok(sound)), [Grade::Ok, Grade::Ok, Grade::Unmeasured, Grade::Ok]);
+        let broken = test(&[("key a sm2-sm3", Failed), ("known answer sm3", Failed)]);
+        assert_eq!(
+            grades(Ok(broken)),
+            [Grade::Abnormal, Grade::Abnormal, Grade::Unmeasured, Grade::Abnormal]
+        );
+        assert_eq!(grades(Err(HsmError::DeadlineExceeded { attempts: 1 })), [Grade::Unmeasured; 4]);
+    }
+
+    #[test]
+    fn an_inspection_costs_a_device_less_than_one_in_a_hundred() {
+        // Of what a slow one does in the least time between two.
+        let slowest = 62.0 * super::super::APART.whole_seconds() as f64;
+        assert!(f64::from(MOST_ORDERS) / slowest < 0.01, "{MOST_ORDERS} of {slowest}");
+    }
+}
