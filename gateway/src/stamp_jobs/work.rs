@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
-use super::{count, order};
+use super::{count, enter, order};
 use crate::auth::{self, Scope};
 use crate::error::with_causes;
 use crate::problem::Problem;
@@ -119,7 +119,7 @@ async fn carry_out(gateway: Gateway, document: ClaimedDocument, place: DocumentP
         Err(problem) => {
             let now = OffsetDateTime::now_utc();
             let again = problem.may_pass() && now - document.ordered_at < PATIENCE;
-            let failure = order::failure(problem);
+            let failure = enter::failure(problem);
             tracing::debug!(
                 job = document.job,
                 n = document.n,
