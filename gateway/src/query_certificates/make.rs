@@ -63,7 +63,7 @@ pub(super) async fn make(
     let grant = FieldGrant::new(app.fields.iter().cloned());
     let caller = caller.caller();
     let agency = Agency::of(gateway, caller.at).await?;
-    let found = gateway.licenses.certifiable(&asked.uscc, &grant).await?;
+    let found = gateway.licenses.certifiable(&asked.uscc, &grant, caller.at).await?;
     let Some((face, status)) = found else {
         // A look into the library is on record, whatever it showed.
         let subject = asked.uscc.to_string();
