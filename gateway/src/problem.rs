@@ -616,8 +616,9 @@ impl From<FrontError> for Problem {
             }
             FrontError::Library(source) => Self::database(source),
             FrontError::UnknownStatus(_) => Self::internal("library_broken", error.to_string()),
-            FrontError::StatusUnavailable(_) => Self::status_not_certified("status_unavailable", &error),
-            FrontError::StatusUnfit { code, .. } => Self::status_not_certified(code, &error),
+            FrontError::StatusUnavailable(_) | FrontError::StatusUnfit { .. } => {
+                Self::status_not_certified(&error)
+            }
         }
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use axum::http::StatusCode;
 use store::StoreError;
+use verify_front::FrontError;
 
 use super::Problem;
 
@@ -36,8 +37,13 @@ impl Problem {
         Self::unavailable("agency_not_ready", "Agency's key or seal not ready", detail)
     }
 
-    /// The register says nothing that could be certified now: `status_unavailable`, `status_stale` or `status_malformed`.
-    pub(crate) fn status_not_certified(code: &'static str, error: &impl fmt::Display) -> Self {
+    /// The register says nothing that could be certified now.
+    pub(crate) fn status_not_certified(error: &FrontError) -> Self {
+        let code = match error {
+            FrontError::StatusUnfit { code: "status_malformed", .. } => "status_malformed",
+            FrontError::StatusUnfit { .. } => "status_stale",
+            _ => "status_unavailable",
+        };
         let problem = Self::unavailable(code, "Status not known", error.to_string());
         Self { retry_after: Some(STATUS_AGAIN), ..problem }
     }

@@ -1,5 +1,6 @@
 //! `/v1/query-certificates`: 打印查询证明, what the license library says of an entity at one time, certified by the agency.
 
+pub(crate) mod jobs;
 mod make;
 
 use std::time::Duration;

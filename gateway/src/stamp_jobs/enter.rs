@@ -4,13 +4,17 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use serde_json::{Map, Value};
 use store::{App, DayLimit, Failure, JobKind, NewDocument, NewStampJob, StoreError};
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 
 use super::{entry, names, record};
-use crate::problem::Problem;
+use crate::problem::{Fault, Problem};
 use crate::state::Gateway;
+
+/// Characters of a document's name.
+const LONGEST_NAME: usize = 200;
 
 /// A job that was taken.
 #[derive(Serialize, ToSchema)]
@@ -71,6 +75,18 @@ pub(crate) async fn enter(
     inserted?;
     gateway.stamp_jobs.ordered.notify_one();
     Ok(StampJobTaken { job: id, total, failed, audit_index, request_id })
+}
+
+/// Takes what a document is called out of its order.
+pub(crate) fn document_name(order: &mut Map<String, Value>) -> Result<Option<String>, Problem> {
+    match order.remove("name") {
+        None => Ok(None),
+        Some(Value::String(name)) if (1..=LONGEST_NAME).contains(&name.chars().count()) => Ok(Some(name)),
+        Some(_) => {
+            let detail = format!("must be a text of 1 to {LONGEST_NAME} characters");
+            Err(Problem::faults(vec![Fault::new("name", "invalid_value", detail)]))
+        }
+    }
 }
 
 /// A refusal as it is kept.

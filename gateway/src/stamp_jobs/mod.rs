@@ -5,6 +5,7 @@
 
 pub(crate) mod enter;
 pub(crate) mod order;
+pub(crate) mod package;
 mod sweep;
 pub(crate) mod uploads;
 pub(crate) mod view;

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tracing::Instrument;
 use utoipa::ToSchema;
 
-use super::enter::{ReadJob, StampJobTaken, enter, failure};
+use super::enter::{ReadJob, StampJobTaken, document_name, enter, failure};
 use super::{asking, uploads};
 use crate::auth::Authenticated;
 use crate::batch::MOST_ITEMS;
@@ -28,8 +28,6 @@ use crate::templates::Templates;
 
 /// Documents that are written at a time.
 const WRITERS: usize = 8;
-/// Characters of a document's name.
-const LONGEST_NAME: usize = 200;
 /// Octets of the defaults as JSON, pictures apart: they are read anew with each document.
 const MOST_DEFAULTS: usize = 64 << 10;
 /// Octets of what one document's order says as JSON, the document itself apart: it may have a picture of its own.
@@ -179,15 +177,8 @@ impl Read {
         let Value::Object(mut order) = document else {
             return Err(fault("(document)", "invalid_type", "must be an object".to_owned()));
         };
-        match order.remove("name") {
-            None => {}
-            Some(Value::String(name)) if (1..=LONGEST_NAME).contains(&name.chars().count()) => {
-                self.name = name
-            }
-            Some(_) => {
-                let detail = format!("must be a text of 1 to {LONGEST_NAME} characters");
-                return Err(fault("name", "invalid_value", detail));
-            }
+        if let Some(name) = document_name(&mut order)? {
+            self.name = name;
         }
         self.content = match (order.remove("document"), order.remove("upload")) {
             (None, None) => Content::Nothing,

@@ -8,11 +8,12 @@ use axum::response::{IntoResponse, Response};
 use config::AppId;
 use serde::{Deserialize, Serialize};
 use store::{
-    Blob, Blobs, DocumentCounts, DocumentState, JobDocument, JobKind, Stamp, StampJob, StampJobState,
+    Blob, Blobs, DocumentCounts, DocumentState, Failure, JobDocument, JobKind, Stamp, StampJob, StampJobState,
 };
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 
+use super::enter::failure;
 use super::{asking, entry, found, names, own, record};
 use crate::auth::{Authenticated, Scope};
 use crate::body::{Faults, QueryOf, Segment};
@@ -22,7 +23,7 @@ use crate::stamps::make::grouped;
 use crate::state::Gateway;
 
 /// Documents in one answer.
-const PAGE: u32 = 100;
+pub(super) const PAGE: u32 = 100;
 /// Jobs in one answer.
 const MOST_JOBS: u32 = 1_000;
 
@@ -141,6 +142,14 @@ impl From<JobDocument> for StampJobDocument {
         let (code, detail) = failure.map(|failure| (failure.code, failure.detail)).unzip();
         let check_code = check_code.as_deref().map(grouped);
         Self { n, name, state, stamp_id, check_code, octets, sm3, code, detail }
+    }
+}
+
+impl StampJobDocument {
+    /// Says why what came of it cannot be had.
+    pub(super) fn fail(&mut self, problem: Problem) {
+        let Failure { code, detail } = failure(problem);
+        (self.code, self.detail) = (Some(code), Some(detail));
     }
 }
 
@@ -296,20 +305,20 @@ pub(super) struct StampedResult {
 /// It is something else.
 pub(super) async fn result_of(
     gateway: &Gateway,
-    document: JobDocument,
+    document: &JobDocument,
 ) -> Result<Option<StampedResult>, Problem> {
-    let (Some(blob), Some(stamp_id)) = (document.result, document.stamp_id) else { return Ok(None) };
-    let stamp = gateway.store.stamp(&stamp_id).await.map_err(|error| Problem::from_stamps(&error))?;
+    let (Some(blob), Some(stamp_id)) = (&document.result, &document.stamp_id) else { return Ok(None) };
+    let stamp = gateway.store.stamp(stamp_id).await.map_err(|error| Problem::from_stamps(&error))?;
     // What leaves is what the audit log has.
     let stamp = stamp.map(|recorded| recorded.stamp).filter(|stamp| stamp.result_digest == blob.sm3);
-    let stamp = stamp.ok_or_else(|| Problem::stamp_register_broken(&stamp_id))?;
+    let stamp = stamp.ok_or_else(|| Problem::stamp_register_broken(stamp_id))?;
     let (media_type, extension) = match stamp.format.as_str() {
         "pdf" => ("application/pdf", "pdf"),
         "ofd" => ("application/ofd", "ofd"),
         "digest" => ("application/cms", "p7s"),
         _ => ("application/octet-stream", "bin"),
     };
-    Ok(Some(StampedResult { blob, stamp, media_type, extension }))
+    Ok(Some(StampedResult { blob: blob.clone(), stamp, media_type, extension }))
 }
 
 /// A stamped document.
@@ -351,10 +360,9 @@ pub(crate) async fn content(
     let documents = gateway.store.stamp_job_documents(&job, n - 1, 1).await;
     let document = documents.map_err(|error| Problem::from_stamp_jobs(&error))?.pop();
     let document = document.ok_or_else(Problem::unknown_document)?;
-    let state = document.state;
-    let result = result_of(gateway, document).await?;
+    let result = result_of(gateway, &document).await?;
     let StampedResult { blob, media_type, .. } =
-        result.ok_or_else(|| Problem::not_stamped(state.as_str()))?;
+        result.ok_or_else(|| Problem::not_stamped(document.state.as_str()))?;
     let tag = format!("\"{}\"", hex::encode(blob.sm3));
     let known = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
     let is_known =
