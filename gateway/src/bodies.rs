@@ -41,6 +41,7 @@ use crate::people::sign_in::{SecondStepRequest, SignInRequest};
 use crate::policies::{EvaluationRequest, PolicyRequest};
 use crate::problem::Problem;
 use crate::query_certificates::QueryCertificateRequest;
+use crate::query_certificates::jobs::QueryCertificateJobRequest;
 use crate::replace::ReplaceRequest;
 use crate::seals::form::SealRequest;
 use crate::signature_batch;
@@ -137,6 +138,11 @@ pub const KINDS: [Kind; 39] = [
     }),
     object("query certificate", fields::<QueryCertificateRequest>, |bodies, octets| {
         bodies.one(octets, |request: QueryCertificateRequest| request.check(true))
+    }),
+    object("query certificate job", fields::<QueryCertificateJobRequest>, |bodies, octets| {
+        bodies.one(octets, |request: QueryCertificateJobRequest| {
+            request.read(true).map(|orders| orders.sound())
+        })
     }),
     object("license", fields::<LicenseRequest>, |bodies, octets| {
         bodies.one(octets, |request| bodies.license(&request))

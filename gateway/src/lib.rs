@@ -187,6 +187,8 @@ enum Command {
     Template(Box<cli::TemplateArguments>),
     /// See what a query certificate (打印查询证明) certified, at a running gateway.
     QueryCertificate(cli::QueryCertificateArguments),
+    /// See how far jobs of query certificates are, and cancel them, at a running gateway.
+    QueryCertificateJob(cli::QueryCertificateJobArguments),
     /// Verify, export and show the audit log, with or without a running gateway.
     Audit(cli::AuditArguments),
     /// Change the data key that what a running gateway stores is protected under.
@@ -236,6 +238,7 @@ pub fn run() -> ExitCode {
         #[cfg(feature = "sandbox")]
         Command::Sandbox(arguments) => return cli::sandbox(&arguments),
         Command::QueryCertificate(arguments) => return cli::query_certificate(arguments),
+        Command::QueryCertificateJob(arguments) => return cli::query_certificate_job(arguments),
         Command::Audit(arguments) => return cli::audit(arguments),
         Command::DataKey(arguments) => return cli::data_key(&arguments),
         Command::Reload(target) => return cli::reload(&target),

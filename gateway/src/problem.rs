@@ -617,6 +617,9 @@ impl From<FrontError> for Problem {
             }
             FrontError::Library(source) => Self::database(source),
             FrontError::UnknownStatus(_) => Self::internal("library_broken", error.to_string()),
+            FrontError::StatusUnavailable(_) | FrontError::StatusUnfit { .. } => {
+                Self::status_not_certified(&error)
+            }
         }
     }
 }

@@ -8,6 +8,7 @@ use axum::routing::{get, post, put};
 
 use crate::auth::signed;
 use crate::problem::Problem;
+use crate::query_certificates::jobs;
 use crate::state::Gateway;
 use crate::{
     approvals, apps, audit, ceremonies, configuration, console, custodians, data_key, deadline, devices,
@@ -43,6 +44,7 @@ fn business() -> Router<Gateway> {
             get(stamp_jobs::view::list_stamp_jobs).post(stamp_jobs::order::post_stamp_job),
         )
         .route("/v1/stamp-jobs/{id}", get(stamp_jobs::view::get_stamp_job))
+        .route("/v1/stamp-jobs/{id}/content", get(stamp_jobs::package::get_stamped_documents))
         .route("/v1/stamp-jobs/{id}/cancel", post(stamp_jobs::view::cancel_stamp_job))
         .route("/v1/stamp-jobs/{id}/documents/{n}/content", get(stamp_jobs::view::get_stamped_document))
         .route("/v1/stamps/{id}/evidence", get(evidence::show::get_evidence))
@@ -52,6 +54,17 @@ fn business() -> Router<Gateway> {
         .route("/v1/identifiers:check", post(identifiers::post_identifier_check))
         .route("/v1/query-certificates", post(query_certificates::post_query_certificate))
         .route("/v1/query-certificates/{number}", get(query_certificates::get_query_certificate))
+        .route(
+            "/v1/query-certificate-jobs",
+            get(jobs::list_query_certificate_jobs).post(jobs::post_query_certificate_job),
+        )
+        .route("/v1/query-certificate-jobs/{id}", get(jobs::get_query_certificate_job))
+        .route("/v1/query-certificate-jobs/{id}/cancel", post(jobs::cancel_query_certificate_job))
+        .route("/v1/query-certificate-jobs/{id}/content", get(jobs::get_query_certificates_of_job))
+        .route(
+            "/v1/query-certificate-jobs/{id}/documents/{n}/content",
+            get(jobs::get_query_certificate_of_job),
+        )
         .route("/v1/licenses/{uscc}/files", get(library::files::list_files))
         .route("/v1/licenses/{uscc}/files/{kind}", get(library::files::get_file))
         .route("/v1/keys", get(keys::list_keys))

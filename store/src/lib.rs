@@ -90,6 +90,7 @@ pub use mandates::{
 };
 pub use nonces::{NonceSpace, NonceWriter, Nonces};
 pub use policies::{AppPolicy, NewPolicy, PolicyChange, PolicyVersion};
+pub use policy_counts::DayLimit;
 pub use protection::{
     Cell, DATA_KEY_CREATED, DataKey, DataKeys, DeviceKey, DeviceSecrets, NextDataKey, Protection,
     RegisterWatch, RowImage, UnlockError, Unlocked, protected_tables,
@@ -103,7 +104,7 @@ pub use seals::{
 };
 pub use stamp_jobs::{
     ClaimedDocument, DocumentCounts, DocumentEnd, DocumentOrder, DocumentState, Failure, JobDocument,
-    NewDocument, NewStampJob, Source, StampJob, StampJobState, StampedDocument, Upload, UploadRoom,
+    JobKind, NewDocument, NewStampJob, Source, StampJob, StampJobState, StampedDocument, Upload, UploadRoom,
 };
 pub use stamps::{RecordedStamp, Stamp, StampMandate, StampSignature, StampTemplateUse};
 pub use templates::{NewStampTemplate, StampTemplate, TemplateChange, TemplateState, TemplateVersion};

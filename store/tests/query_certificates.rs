@@ -14,6 +14,7 @@ use time::{Duration, OffsetDateTime};
 on_both_databases! {
     what_was_certified_is_kept_sealed_and_found_out_when_changed,
     a_snapshot_is_taken_away_when_its_time_is_over_and_its_digest_stays,
+    a_number_is_given_once_among_a_million,
 }
 
 const AT: OffsetDateTime = datetime!(2024-05-06 07:08:09 UTC);
@@ -149,6 +150,49 @@ async fn a_snapshot_is_taken_away_when_its_time_is_over_and_its_digest_stays(dat
     let kept = store.kept_snapshot("one").await.unwrap().unwrap();
     assert!(kept.snapshot.is_none());
     assert_eq!(kept.digest[..], Sm3::digest(SNAPSHOT)[..]);
+    writer.finish().await;
+    store.close().await;
+}
+
+async fn a_number_is_given_once_among_a_million(database: &Database) {
+    let store = unlocked(database).await;
+    let (log, writer) = AuditLog::start(&store).await.unwrap();
+    let mut raw = database.raw().await;
+    let (numbers, number, octets) = match database {
+        Database::Sqlite(_) => (
+            "WITH RECURSIVE numbers (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM numbers WHERE i < 1000000)",
+            "printf('20240506-%010d', i)",
+            "zeroblob(32)",
+        ),
+        Database::Postgres(_) => (
+            "WITH numbers (i) AS (SELECT generate_series(1, 1000000))",
+            "'20240506-' || lpad(i::text, 10, '0')",
+            "decode(repeat('00', 32), 'hex')",
+        ),
+    };
+    raw.execute(&format!(
+        "{numbers} INSERT INTO query_certificates (id, app, uscc, made_at, snapshot, digest, log, idx, entry)
+         SELECT {number}, 'window', '{USCC}', 1, NULL, {octets}, 1000, i, {octets} FROM numbers"
+    ))
+    .await
+    .unwrap();
+    for taken in ["20240506-0000000001", "20240506-0000777777", "20240506-0001000000"] {
+        let again = keep(&store, &log, taken).await;
+        assert!(matches!(again, Err(StoreError::AlreadyExists { .. })), "{taken}: {again:?}");
+    }
+    // Who draws the same number at the same time has it once.
+    let mut drawing = tokio::task::JoinSet::new();
+    for _ in 0..16 {
+        let (store, log) = (store.clone(), log.clone());
+        drawing.spawn(async move { keep(&store, &log, "20240506-0001000001").await });
+    }
+    let drawn = drawing.join_all().await;
+    assert_eq!(drawn.iter().filter(|drawn| drawn.is_ok()).count(), 1, "{drawn:?}");
+    assert_eq!(
+        raw.texts("SELECT CAST(count(DISTINCT id) AS TEXT) FROM query_certificates").await,
+        ["1000001"]
+    );
+    assert!(store.kept_snapshot("20240506-0001000001").await.unwrap().is_some());
     writer.finish().await;
     store.close().await;
 }

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use config::{AppId, KeyId};
 use store::{
-    App, AuditEntry, AuditLog, Blob, Blobs, ClaimedDocument, DataKey, DataKeys, DocumentEnd, DocumentOrder,
-    DocumentState, Failure, NewDocument, NewStampJob, Source, Stamp, StampJobState, StampedDocument, Store,
-    StoreError, UploadRoom,
+    App, AuditEntry, AuditLog, Blob, Blobs, ClaimedDocument, DataKey, DataKeys, DayLimit, DocumentEnd,
+    DocumentOrder, DocumentState, Failure, JobKind, NewDocument, NewStampJob, Source, Stamp, StampJobState,
+    StampedDocument, Store, StoreError, UploadRoom,
 };
 use support::{Database, on_both_databases};
 use time::OffsetDateTime;
@@ -24,6 +24,7 @@ on_both_databases! {
     what_was_altered_or_lost_too_often_is_given_up,
     what_cannot_be_opened_for_want_of_its_key_is_let_go_at_once_and_tried_again,
     a_job_is_cancelled_finished_and_forgotten,
+    what_counts_for_a_day_is_taken_with_the_order_and_given_back_by_what_ends_without_a_stamp,
 }
 
 const AT: OffsetDateTime = datetime!(2026-05-06 07:08:09 UTC);
@@ -50,8 +51,25 @@ fn digest_of(name: &str) -> NewDocument {
 
 async fn insert(store: &Store, job: &str, app: &str, documents: &[NewDocument]) -> Result<(), StoreError> {
     let app = id(app);
-    let new = NewStampJob { id: job, app: &app, request_id: "request", defaults: b"{}", documents };
+    let (kind, counted) = (JobKind::Stamps, None);
+    let new =
+        NewStampJob { id: job, app: &app, kind, counted, request_id: "request", defaults: b"{}", documents };
     store.insert_stamp_job(&new, 2, AT).await
+}
+
+const COUNTED: DayLimit<'_> = DayLimit { rule: "certificates:", day: 20_000, limit: 250 };
+
+async fn insert_counted(store: &Store, job: &str, documents: &[NewDocument]) -> Result<(), StoreError> {
+    let new = NewStampJob {
+        id: job,
+        app: &id("one"),
+        kind: JobKind::QueryCertificates,
+        counted: Some(COUNTED),
+        request_id: "request",
+        defaults: b"{}",
+        documents,
+    };
+    store.insert_stamp_job(&new, 3, AT).await
 }
 
 async fn claim(store: &Store, at: OffsetDateTime) -> Option<ClaimedDocument> {
@@ -348,4 +366,70 @@ async fn a_job_is_cancelled_finished_and_forgotten(database: &Database) {
     assert!(store.stamp_job("job").await.unwrap().is_none());
     assert!(store.stamp("stamp").await.unwrap().is_some(), "the register keeps it");
     writer.finish().await;
+}
+
+async fn what_counts_for_a_day_is_taken_with_the_order_and_given_back_by_what_ends_without_a_stamp(
+    database: &Database,
+) {
+    let store = with_apps(database).await;
+    let (log, writer) = AuditLog::start(&store).await.unwrap();
+    let app = id("one");
+    let taken = async || store.taken_of_day((&app, COUNTED.rule), COUNTED.day).await.unwrap();
+    let mut documents: Vec<_> = (0..204).map(|number| digest_of(&number.to_string())).collect();
+    documents[203].failed = Some(failure("uscc_invalid"));
+    insert_counted(&store, "first", &documents).await.unwrap();
+    assert_eq!(taken().await, 203, "what cannot be made something of does not count");
+    let refused = insert_counted(&store, "second", &documents[..50]).await;
+    assert!(
+        matches!(refused, Err(StoreError::Full { what: "count of a day", most: 250, .. })),
+        "{refused:?}"
+    );
+    assert_eq!(taken().await, 203, "all of it or nothing");
+    assert!(store.stamp_job("second").await.unwrap().is_none());
+    insert(&store, "of another kind", "one", &documents[..47]).await.unwrap();
+    insert_counted(&store, "third", &documents[..47]).await.unwrap();
+    assert_eq!(taken().await, 250);
+    let listed = store.stamp_jobs(JobKind::QueryCertificates, Some(&app), 10).await.unwrap();
+    assert_eq!(listed.iter().map(|job| job.id.as_str()).collect::<Vec<_>>(), ["first", "third"]);
+    store.cancel_stamp_job("of another kind", AT).await.unwrap();
+    assert_eq!(taken().await, 250, "another kind's are not counted");
+    store.cancel_stamp_job("third", AT).await.unwrap();
+    assert_eq!(taken().await, 203);
+
+    // The documents come in their order, whole and once.
+    let (job, counts) = store.stamp_job("first").await.unwrap().unwrap();
+    assert_eq!(
+        (job.kind, job.total, counts.waiting, counts.failed),
+        (JobKind::QueryCertificates, 204, 203, 1)
+    );
+    let names = store.stamp_job_documents(&job, 0, 1_000).await.unwrap();
+    let names: Vec<_> = names.into_iter().map(|document| document.name).collect();
+    assert_eq!(names, (0..204).map(|number| number.to_string()).collect::<Vec<_>>());
+    let one = claim(&store, AT).await.unwrap();
+    assert_eq!((one.n, one.kind), (1, JobKind::QueryCertificates));
+    record(&log, "stamp", stamped(&one)).await.unwrap();
+    assert_eq!(taken().await, 203, "one that was made stays counted");
+    let two = claim(&store, AT).await.unwrap();
+    let again = DocumentEnd::Again { due_at: AT, failure: failure("agency_not_ready") };
+    assert!(store.end_document(&two, &again).await.unwrap());
+    assert_eq!(taken().await, 203, "one that is tried again is");
+    let two = claim(&store, AT).await.unwrap();
+    let failed = DocumentEnd::Failed(failure("license_unknown"));
+    assert!(store.end_document(&two, &failed).await.unwrap());
+    assert!(!store.end_document(&two, &failed).await.unwrap());
+    assert_eq!(taken().await, 202, "given back once");
+    // Gateways are lost over the third, until it is given up; it is given back with that.
+    let mut at = AT;
+    while claim(&store, at).await.is_some_and(|claimed| claimed.n == 3) {
+        at += LEASE;
+    }
+    assert_eq!(taken().await, 201);
+    // Those that are worked on when their job is cancelled count until they end.
+    store.cancel_stamp_job("first", AT).await.unwrap();
+    assert_eq!(taken().await, 2);
+    let held = store.stamp_job_documents(&job, 3, 1).await.unwrap();
+    assert_eq!(held[0].state, DocumentState::Working);
+    assert!(store.taken_of_day((&id("two"), COUNTED.rule), COUNTED.day).await.unwrap() == 0);
+    writer.finish().await;
+    store.close().await;
 }

@@ -48,6 +48,7 @@ mod policies;
 mod postgres;
 mod probe;
 mod protection;
+mod query_certificate_jobs;
 mod query_certificates;
 mod reload;
 mod replace;

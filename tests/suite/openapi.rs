@@ -4,7 +4,7 @@ use serde_json::Value;
 use tests::{Answer, Caller, repository, shared, update_snapshots};
 
 /// Every call of the HTTP contract, built or not, with a value for each parameter.
-const CONTRACT: [(&str, &str, &str); 153] = [
+const CONTRACT: [(&str, &str, &str); 160] = [
     ("POST", "/v1/signatures", "/v1/signatures"),
     ("POST", "/v1/signatures:batch", "/v1/signatures:batch"),
     ("POST", "/v1/verifications", "/v1/verifications"),
@@ -138,6 +138,16 @@ const CONTRACT: [(&str, &str, &str); 153] = [
     ("GET", "/v1/audit/proofs/{index}", "/v1/audit/proofs/0"),
     ("GET", "/v1/audit/proofs:consistency", "/v1/audit/proofs:consistency?first=0"),
     ("POST", "/v1/sessions", "/v1/sessions"),
+    ("GET", "/v1/query-certificate-jobs", "/v1/query-certificate-jobs"),
+    ("POST", "/v1/query-certificate-jobs", "/v1/query-certificate-jobs"),
+    ("GET", "/v1/query-certificate-jobs/{id}", "/v1/query-certificate-jobs/none"),
+    ("POST", "/v1/query-certificate-jobs/{id}/cancel", "/v1/query-certificate-jobs/none/cancel"),
+    ("GET", "/v1/query-certificate-jobs/{id}/content", "/v1/query-certificate-jobs/none/content"),
+    (
+        "GET",
+        "/v1/query-certificate-jobs/{id}/documents/{n}/content",
+        "/v1/query-certificate-jobs/none/documents/1/content",
+    ),
     ("POST", "/v1/query-certificates", "/v1/query-certificates"),
     ("GET", "/v1/query-certificates/{number}", "/v1/query-certificates/20261122-0123456789"),
     ("POST", "/v1/stamps", "/v1/stamps"),
@@ -148,6 +158,7 @@ const CONTRACT: [(&str, &str, &str); 153] = [
     ("POST", "/v1/stamp-jobs", "/v1/stamp-jobs"),
     ("GET", "/v1/stamp-jobs/{id}", "/v1/stamp-jobs/none"),
     ("POST", "/v1/stamp-jobs/{id}/cancel", "/v1/stamp-jobs/none/cancel"),
+    ("GET", "/v1/stamp-jobs/{id}/content", "/v1/stamp-jobs/none/content"),
     ("GET", "/v1/stamp-jobs/{id}/documents/{n}/content", "/v1/stamp-jobs/none/documents/1/content"),
     ("POST", "/v1/timestamps", "/v1/timestamps"),
     ("POST", "/v1/timestamps:verify", "/v1/timestamps:verify"),

@@ -96,6 +96,7 @@ fn a_certificate_says_what_the_library_says_and_whoever_has_its_code_sees_the_sa
     assert!(!text.contains("不证明其存续"), "{text}");
     assert_eq!((&page["stamp_id"], &page["document_sm3"]), (&answer["number"], &answer["document_sm3"]));
     assert_eq!(page["certified"]["snapshot_sm3"], answer["snapshot_sm3"]);
+    assert_eq!(page["certified"]["unchanged"], true);
     assert_eq!(answer["status"]["in_force"], true);
     let proved = eventually("the proof", SOON, || {
         Some(checked(site, &answer["check_code"])).filter(|found| !found["proof"].is_null())
@@ -265,9 +266,12 @@ fn only_who_is_in_force_is_certified_as_that() {
         assert!(text.contains(&format!("登记状态为“{term}”")) && text.contains("不证明其存续"), "{text}");
         assert_eq!(text.contains("严重违法失信名单"), flags != "[]", "{text}");
     }
-    // What was certified before stays what it was.
+    // What was certified before stays what it was, and is told not to be so any more.
     let page = checked(&site, &before["check_code"]);
     assert!(page["certified"].to_string().contains("存续（在营"), "{page:#}");
+    assert_eq!(page["certified"]["unchanged"], false, "{page:#}");
+    let path = format!("/verify/{}?lang=zh", before["check_code"].as_str().unwrap());
+    assert!(site.stranger(None).get(&path).expect(200).text().contains("登记信息此后已变更"));
 
     // Somebody writes to the database: what the log does not vouch for is not shown.
     let other = made(&site, &uscc);
@@ -401,4 +405,40 @@ fn red_dots(picture: &[u8]) -> Red {
         red.quarter += usize::from(place % width > width / 2 && place / width > height / 2);
     }
     red
+}
+
+#[test]
+fn only_a_status_that_counts_is_certified_and_a_change_of_the_face_is_told() {
+    let folder = Folder::init();
+    folder.configure("[site]\n", "[status]\nmax_age_s = 3600\n[site]\n");
+    let site = folder.serve();
+    let (one, two) = (uscc(&site, 0), uscc(&site, 1));
+    let set =
+        |uscc: &str, what: &str| sql(&site, &format!("UPDATE entities SET {what} WHERE uscc = '{uscc}'"));
+    let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs() as i64;
+    set(&one, &format!("status_as_of = {now}"));
+    set(&two, &format!("status_as_of = {}", now - 7_200));
+    let answer = made(&site, &one);
+    let refused = site.app().post(PATH, &order(&two)).expect(503);
+    assert_eq!(refused.json()["code"], "status_stale", "the library's word is too old to be certified");
+    assert!(refused.header("retry-after").parse::<u32>().unwrap() > 0);
+    set(&two, &format!("status_as_of = {}", now + 7_200));
+    assert_eq!(site.app().post(PATH, &order(&two)).expect(503).json()["code"], "status_malformed");
+    set(&two, &format!("status_as_of = {now}"));
+    made(&site, &two);
+
+    assert_eq!(checked(&site, &answer["check_code"])["certified"]["unchanged"], true);
+    set(&one, "face = json_set(face, '$.name', '改名后的公司')");
+    let page = checked(&site, &answer["check_code"]);
+    assert_eq!(page["certified"]["unchanged"], false, "{page:#}");
+    assert!(
+        !page["certified"]["facts"].to_string().contains("改名后的公司"),
+        "what is certified is of its time"
+    );
+    let masked = site.app_number(1).post(PATH, &order(&two)).expect(201).json();
+    assert_eq!(
+        checked(&site, &masked["check_code"])["certified"]["unchanged"],
+        true,
+        "masked names are the same"
+    );
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use formats::license::same_value;
+use formats::uscc::Uscc;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use store::EntityRecord;
@@ -88,12 +89,21 @@ pub struct FaceAnswer {
 
 impl FaceAnswer {
     pub(crate) fn of(entity: &EntityRecord, granted: &FieldGrant) -> Self {
-        let face = entity
-            .face
+        Self::granted(&entity.uscc, &entity.face, granted, entity.status_as_of)
+    }
+
+    /// What of a face is granted.
+    pub(crate) fn granted(
+        uscc: &Uscc,
+        face: &Map<String, Value>,
+        granted: &FieldGrant,
+        as_of: OffsetDateTime,
+    ) -> Self {
+        let face = face
             .iter()
             .filter_map(|(name, value)| Some((name.clone(), granted.view(name, value)?)))
             .collect();
-        Self { uscc: entity.uscc.to_string(), face, as_of: entity.status_as_of }
+        Self { uscc: uscc.to_string(), face, as_of }
     }
 }
 
@@ -146,6 +156,16 @@ pub(crate) fn differences(shown: &Map<String, Value>, register: &Map<String, Val
         .collect()
 }
 
+/// Whether a part of a face, in which persons may be masked, is a part of this one.
+pub(crate) fn is_of(part: &Map<String, Value>, whole: &Map<String, Value>) -> bool {
+    part.iter().all(|(name, value)| {
+        let Some(now) = whole.get(name) else { return false };
+        let is_masked =
+            || PERSONS.contains(&name.as_str()) && text(now).map(masked).as_deref() == value.as_str();
+        now == value || is_masked()
+    })
+}
+
 /// The text of a face field: a string, or a date with its text.
 fn text(value: &Value) -> Option<&str> {
     value.as_str().or_else(|| value.get("text")?.as_str())
@@ -178,6 +198,28 @@ mod tests {
     fn a_masked_name_keeps_its_first_character() {
         for (name, wanted) in [("张三", "张*"), (" 欧阳娜娜 ", "欧***"), ("李", "李"), ("", "")] {
             assert_eq!(masked(name), wanted);
+        }
+    }
+
+    #[test]
+    fn a_part_of_a_face_is_of_it_also_when_its_names_are_masked() {
+        let whole =
+            face(json!({"name": "甲公司", "legal_representative": "张三", "domicile": ["一号", "二号"]}));
+        for part in [
+            json!({}),
+            json!({"name": "甲公司", "legal_representative": "张*"}),
+            json!({"legal_representative": "张三", "domicile": ["一号", "二号"]}),
+        ] {
+            assert!(is_of(&face(part.clone()), &whole), "{part}");
+        }
+        for part in [
+            json!({"name": "乙公司"}),
+            json!({"name": "甲**"}),
+            json!({"legal_representative": "李*"}),
+            json!({"domicile": ["一号"]}),
+            json!({"business_scope": "贸易"}),
+        ] {
+            assert!(!is_of(&face(part.clone()), &whole), "{part}");
         }
     }
 

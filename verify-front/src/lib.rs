@@ -19,6 +19,7 @@ use std::sync::Arc;
 use formats::chain::TrustStore;
 use formats::license_file::{LicenseFileInput, judge as judge_file};
 use formats::uscc::Uscc;
+use serde_json::{Map, Value};
 use store::{NameQuery, Store};
 use time::OffsetDateTime;
 
@@ -165,18 +166,56 @@ impl LicenseFront {
         self.store.entity(uscc).await?.map(|entity| StatusAnswer::of(&entity)).transpose()
     }
 
-    /// Face and status of one moment, to be certified together; `None` for an unknown entity.
+    /// Face and status, to be certified together; `None` for an unknown entity. The status is what the register says, no
+    /// older than the site's rules let it be. The face is the register's; where that gives none, it is the library's.
     ///
     /// # Errors
-    /// [`FrontError::TestIdentityInProduction`], [`FrontError::UnknownStatus`], or the library cannot be read.
+    /// [`FrontError::TestIdentityInProduction`], [`FrontError::UnknownStatus`], [`FrontError::StatusUnavailable`] and
+    /// [`FrontError::StatusUnfit`] of what cannot be certified now, or the library cannot be read.
     pub async fn certifiable(
         &self,
         uscc: &Uscc,
         granted: &FieldGrant,
+        now: OffsetDateTime,
     ) -> Result<Option<(FaceAnswer, StatusAnswer)>, FrontError> {
         self.admit(uscc)?;
+        let question = StatusQuestion::now(now);
+        let said =
+            self.register.ask(uscc, question.at, question.max_age, now).await.map_err(
+                |error| match error {
+                    RegisterError::Unavailable(code) => FrontError::StatusUnavailable(code),
+                    RegisterError::Library(error) => error.into(),
+                },
+            )?;
+        let Some(standing) = said.standing else { return Ok(None) };
+        if let Some((code, detail)) = self.rules.unfit(&standing, &question) {
+            return Err(FrontError::StatusUnfit { code, detail });
+        }
+        let status = StatusAnswer::of_standing(&standing)?;
+        let face = match standing.face {
+            Some(face) => face,
+            None => match self.store.entity(uscc).await? {
+                Some(entity) => entity.face,
+                None => return Ok(None),
+            },
+        };
+        Ok(Some((FaceAnswer::granted(uscc, &face, granted, standing.as_of), status)))
+    }
+
+    /// Whether the library says now what was certified: the standing, and each of these face fields, of which names of
+    /// persons may be masked. `None` where it does not know the entity any more.
+    ///
+    /// # Errors
+    /// The library cannot be read.
+    pub async fn still_says(
+        &self,
+        uscc: &Uscc,
+        (code, flags): (i64, &[String]),
+        face: &Map<String, Value>,
+    ) -> Result<Option<bool>, FrontError> {
         let Some(entity) = self.store.entity(uscc).await? else { return Ok(None) };
-        Ok(Some((FaceAnswer::of(&entity, granted), StatusAnswer::of(&entity)?)))
+        let same_standing = entity.status == code && entity.flags == flags;
+        Ok(Some(same_standing && face::is_of(face, &entity.face)))
     }
 
     fn admit(&self, uscc: &Uscc) -> Result<(), FrontError> {

@@ -217,6 +217,12 @@ const TABLE: &[(&str, &[(&str, Needed)])] = &[
     ("/v1/licenses:verify", &[("POST", LICENSES)]),
     ("/v1/licenses:verify-batch", &[("POST", LICENSES)]),
     ("/v1/mandates", &[("GET", SIGNATURES)]),
+    // As of jobs of stamps.
+    ("/v1/query-certificate-jobs", &[("GET", Needed::Caller), ("POST", QUERY_CERTIFICATES)]),
+    ("/v1/query-certificate-jobs/{id}", &[("GET", Needed::Caller)]),
+    ("/v1/query-certificate-jobs/{id}/cancel", &[("POST", Needed::Caller)]),
+    ("/v1/query-certificate-jobs/{id}/content", &[("GET", QUERY_CERTIFICATES)]),
+    ("/v1/query-certificate-jobs/{id}/documents/{n}/content", &[("GET", QUERY_CERTIFICATES)]),
     ("/v1/query-certificates", &[("POST", QUERY_CERTIFICATES)]),
     // As of a stamp.
     ("/v1/query-certificates/{number}", &[("GET", Needed::Caller)]),
@@ -232,6 +238,7 @@ const TABLE: &[(&str, &[(&str, Needed)])] = &[
     ("/v1/stamp-jobs", &[("GET", Needed::Caller), ("POST", SIGNATURES)]),
     ("/v1/stamp-jobs/{id}", &[("GET", Needed::Caller)]),
     ("/v1/stamp-jobs/{id}/cancel", &[("POST", Needed::Caller)]),
+    ("/v1/stamp-jobs/{id}/content", &[("GET", SIGNATURES)]),
     ("/v1/stamp-jobs/{id}/documents/{n}/content", &[("GET", SIGNATURES)]),
     ("/v1/stamp-templates", &[("GET", SIGNATURES)]),
     ("/v1/stamps", &[("POST", SIGNATURES)]),

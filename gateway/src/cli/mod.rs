@@ -47,7 +47,7 @@ pub(crate) use query_certificates::QueryCertificateArguments;
 #[cfg(feature = "sandbox")]
 pub(crate) use sandbox::SandboxArguments;
 pub(crate) use seals::SealArguments;
-pub(crate) use stamp_jobs::StampJobArguments;
+pub(crate) use stamp_jobs::{QueryCertificateJobArguments, StampJobArguments};
 pub(crate) use templates::TemplateArguments;
 pub(crate) use trust::trust;
 pub(crate) use webhooks::DeliveryArguments;
@@ -196,6 +196,12 @@ pub(crate) fn template(arguments: TemplateArguments) -> ExitCode {
 
 /// `license-gateway query-certificate …`
 pub(crate) fn query_certificate(arguments: QueryCertificateArguments) -> ExitCode {
+    let json = arguments.wants_json();
+    finish(block_on(arguments.run()), json)
+}
+
+/// `license-gateway query-certificate-job …`
+pub(crate) fn query_certificate_job(arguments: QueryCertificateJobArguments) -> ExitCode {
     let json = arguments.wants_json();
     finish(block_on(arguments.run()), json)
 }

@@ -1,4 +1,4 @@
-//! `license-gateway stamp-job …`: how far jobs of stamps are, and an end to what has not begun.
+//! `license-gateway stamp-job …` and `query-certificate-job …`: how far jobs are, and an end to what has not begun.
 
 use clap::{Args, Subcommand};
 use hyper::Method;
@@ -11,11 +11,18 @@ use super::{CliError, Target, print, table, text};
 #[derive(Args)]
 pub(crate) struct StampJobArguments {
     #[command(subcommand)]
-    command: StampJobCommand,
+    command: JobCommand,
+}
+
+/// See how far jobs of query certificates (打印查询证明) are, and cancel them.
+#[derive(Args)]
+pub(crate) struct QueryCertificateJobArguments {
+    #[command(subcommand)]
+    command: JobCommand,
 }
 
 #[derive(Subcommand)]
-enum StampJobCommand {
+enum JobCommand {
     /// The latest jobs, the newest first.
     List {
         #[command(flatten)]
@@ -28,7 +35,7 @@ enum StampJobCommand {
         #[command(flatten)]
         target: Target,
     },
-    /// Have those documents not stamped that have not begun.
+    /// Have nothing made of those documents that have not begun.
     Cancel {
         /// Its id.
         id: String,
@@ -39,17 +46,37 @@ enum StampJobCommand {
 
 impl StampJobArguments {
     pub(super) fn wants_json(&self) -> bool {
-        match &self.command {
-            StampJobCommand::List { target }
-            | StampJobCommand::Show { target, .. }
-            | StampJobCommand::Cancel { target, .. } => target.json,
-        }
+        self.command.wants_json()
     }
 
     pub(super) async fn run(self) -> Result<(), CliError> {
-        match self.command {
-            StampJobCommand::List { target } => {
-                let answer = target.connect().await?.call(Method::GET, "/v1/stamp-jobs", None).await?;
+        self.command.run("/v1/stamp-jobs").await
+    }
+}
+
+impl QueryCertificateJobArguments {
+    pub(super) fn wants_json(&self) -> bool {
+        self.command.wants_json()
+    }
+
+    pub(super) async fn run(self) -> Result<(), CliError> {
+        self.command.run("/v1/query-certificate-jobs").await
+    }
+}
+
+impl JobCommand {
+    fn wants_json(&self) -> bool {
+        match self {
+            Self::List { target } | Self::Show { target, .. } | Self::Cancel { target, .. } => target.json,
+        }
+    }
+
+    async fn run(self, jobs: &str) -> Result<(), CliError> {
+        // What cannot be an id is the id of none.
+        let path = |id: &str| Ok::<_, CliError>(format!("{jobs}/{}", name(id, "a job")?));
+        match self {
+            Self::List { target } => {
+                let answer = target.connect().await?.call(Method::GET, jobs, None).await?;
                 print(target.json, &answer, |out| {
                     let columns = [
                         ("JOB", false),
@@ -64,27 +91,22 @@ impl StampJobArguments {
                     table::print(out, &columns, answer["items"].as_array().into_iter().flatten().map(row))
                 });
             }
-            StampJobCommand::Show { id, target } => {
+            Self::Show { id, target } => {
                 let found = target.connect().await?.call(Method::GET, &path(&id)?, None).await?;
                 print(target.json, &found, |out| writeln!(out, "{found:#}"));
             }
-            StampJobCommand::Cancel { id, target } => {
+            Self::Cancel { id, target } => {
                 let path = format!("{}/cancel", path(&id)?);
                 let done = target.connect().await?.call(Method::POST, &path, None).await?;
                 print(target.json, &done, |out| {
                     let (cancelled, index) = (&done["cancelled"], &done["audit_index"]);
                     writeln!(
                         out,
-                        "{cancelled} documents of job {id} will not be stamped (audit entry {index})"
+                        "{cancelled} documents of job {id} have not begun and will not (audit entry {index})"
                     )
                 });
             }
         }
         Ok(())
     }
-}
-
-/// A job's path; what cannot be an id is the id of none.
-fn path(id: &str) -> Result<String, CliError> {
-    Ok(format!("/v1/stamp-jobs/{}", name(id, "a job")?))
 }

@@ -4,8 +4,12 @@ use std::fmt;
 
 use axum::http::StatusCode;
 use store::StoreError;
+use verify_front::FrontError;
 
 use super::Problem;
+
+/// Seconds after which a register may say more.
+const STATUS_AGAIN: u32 = 10;
 
 impl Problem {
     pub(crate) fn query_certificates_not_offered() -> Self {
@@ -18,9 +22,11 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "unknown_query_certificate", "Unknown query certificate", detail)
     }
 
-    /// An app had as many made as it may; `seconds` until there are some again.
+    /// An app has fewer left today than it wants; `seconds` until there are some again.
     pub(crate) fn query_certificates_used_up(limit: u64, seconds: i64) -> Self {
-        let detail = format!("this app has had {limit} query certificates made today, and may have no more");
+        let detail = format!(
+            "an app may have {limit} query certificates on a day, and fewer are left today than are wanted"
+        );
         let code = "query_certificates_used_up";
         let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, code, "Limit of the day reached", detail);
         Self { retry_after: Some(u32::try_from(seconds.max(1)).unwrap_or(u32::MAX)), ..problem }
@@ -29,6 +35,17 @@ impl Problem {
     /// What the configuration names to certify with cannot do it.
     pub(crate) fn agency_not_ready(detail: impl Into<String>) -> Self {
         Self::unavailable("agency_not_ready", "Agency's key or seal not ready", detail)
+    }
+
+    /// The register says nothing that could be certified now.
+    pub(crate) fn status_not_certified(error: &FrontError) -> Self {
+        let code = match error {
+            FrontError::StatusUnfit { code: "status_malformed", .. } => "status_malformed",
+            FrontError::StatusUnfit { .. } => "status_stale",
+            _ => "status_unavailable",
+        };
+        let problem = Self::unavailable(code, "Status not known", error.to_string());
+        Self { retry_after: Some(STATUS_AGAIN), ..problem }
     }
 
     /// The document could not be set.
@@ -45,6 +62,12 @@ impl Problem {
                 let said = format!("query certificate {id} is not as the audit log has it");
                 Self::internal("query_certificate_register_broken", said)
             }
+            // As rare as it is: so many numbers of a day are there that another one is free.
+            StoreError::AlreadyExists { .. } => Self::unavailable(
+                "number_taken",
+                "Number taken",
+                "the number that was drawn for it is another's; the next one will not be",
+            ),
             error => Self::database(error),
         }
     }

@@ -11,10 +11,11 @@ use formats::query_certificate::{CertifiedStatus, QueryCertificate, SetCertifica
 use formats::scheme::SignatureScheme;
 use formats::{Algorithm, Certificate};
 use signing::{
-    Caller, Level, SignatureOrder, SigningError, StampOrder, StampReceipt, StampSigner, StampSubject,
+    Caller, KeepStamp, Level, SignatureOrder, SigningError, StampOrder, StampReceipt, StampSigner,
+    StampSubject,
 };
 use sm3::{Digest, Sm3};
-use store::{AuditEntry, NewSnapshot, RegisteredSeal, snapshot_subject};
+use store::{AuditEntry, DayLimit, NewSnapshot, RegisteredSeal, StoreError, snapshot_subject};
 use time::OffsetDateTime;
 use tracing::Instrument;
 use verify_front::FieldGrant;
@@ -49,6 +50,36 @@ struct Counted {
     day: i64,
 }
 
+/// A certificate that can be made: what it says, what it is found by, and who signs it.
+pub(super) struct Ready {
+    agency: Agency,
+    snapshot: Snapshot,
+    codes: Codes,
+}
+
+/// What a certificate is found by.
+struct Codes {
+    id: String,
+    check_code: String,
+    link: String,
+}
+
+/// A certificate whose stamp is on record.
+pub(super) struct Made<T> {
+    told: T,
+    receipt: StampReceipt,
+    audit_index: u64,
+    codes: Codes,
+    agency: Agency,
+    pub(super) snapshot: Certified,
+}
+
+/// What was certified.
+pub(super) struct Certified {
+    pub(super) status: CertifiedStatus,
+    digest: [u8; 32],
+}
+
 /// Makes a certificate.
 ///
 /// # Errors
@@ -62,12 +93,38 @@ pub(super) async fn make(
     let app = caller.with(crate::auth::Scope::QueryCertificates)?;
     let grant = FieldGrant::new(app.fields.iter().cloned());
     let caller = caller.caller();
+    let ready = looked_up(gateway, &caller, &grant, asked).await?;
+    let counted = Counted::take(gateway, &ready.agency.rules, &caller).await?;
+    let gateway = gateway.clone();
+    // In a task of its own: a caller that hangs up does not keep what the agency's key did off the record.
+    let work = async move {
+        let tell = |document: &[u8]| Ok(STANDARD.encode(document));
+        let made = signed(&gateway, asker, &caller, ready, tell, None).await;
+        // A certificate whose record is in doubt was made, and counts.
+        if made.as_ref().is_err_and(|problem| problem.code() != "audit_unavailable") {
+            counted.give_back(&gateway).await;
+        }
+        made.map(|made| made.answer(&gateway, caller.request_id))
+    };
+    tokio::spawn(work.in_current_span()).await.map_err(|_| Problem::panicked())?
+}
+
+/// Looks up what is to be certified, and whether it can be.
+///
+/// # Errors
+/// There is nothing to certify, or nobody who can; the look is on record.
+pub(super) async fn looked_up(
+    gateway: &Gateway,
+    caller: &Caller,
+    grant: &FieldGrant,
+    asked: Asked,
+) -> Result<Ready, Problem> {
     let agency = Agency::of(gateway, caller.at).await?;
-    let found = gateway.licenses.certifiable(&asked.uscc, &grant).await?;
+    let found = gateway.licenses.certifiable(&asked.uscc, grant, caller.at).await?;
     let Some((face, status)) = found else {
         // A look into the library is on record, whatever it showed.
         let subject = asked.uscc.to_string();
-        gateway.audit.append(entry(&caller, "license_unknown", subject, None)).await.map_err(unrecorded)?;
+        gateway.audit.append(entry(caller, "license_unknown", subject, None)).await.map_err(unrecorded)?;
         return Err(Problem::license_unknown());
     };
     let (id, check_code) = (number(caller.at), random(CODE_LENGTH));
@@ -88,38 +145,25 @@ pub(super) async fn make(
         purpose: asked.purpose,
         applicant: asked.applicant,
     };
-    let counted = Counted::take(gateway, &agency.rules, &caller).await?;
     let config = &gateway.config;
     let site = config.server.public_url.as_ref().map_or(config.callers.issuer.as_str(), |url| url.as_str());
-    let (link, gateway) = (page_of(site, &check_code), gateway.clone());
-    // In a task of its own: a caller that hangs up does not keep what the agency's key did off the record.
-    let work = async move {
-        let codes = Codes { id, check_code, link };
-        let made = signed(&gateway, asker, &caller, &agency, snapshot, codes).await;
-        // A certificate whose record is in doubt was made, and counts.
-        if made.as_ref().is_err_and(|problem| problem.code() != "audit_unavailable") {
-            counted.give_back(&gateway).await;
-        }
-        made
-    };
-    tokio::spawn(work.in_current_span()).await.map_err(|_| Problem::panicked())?
+    let link = page_of(site, &check_code);
+    Ok(Ready { agency, snapshot, codes: Codes { id, check_code, link } })
 }
 
-/// What a certificate is found by.
-struct Codes {
-    id: String,
-    check_code: String,
-    link: String,
-}
-
-async fn signed(
+/// Sets a certificate, puts on record and keeps what it says, and has the agency sign it. `tell` is given the signed
+/// certificate before the stamp on it is on record; with `keep` what it says goes on record with that.
+///
+/// # Errors
+/// Why there is none; then no stamp is on record either.
+pub(super) async fn signed<T: Send + 'static>(
     gateway: &Gateway,
     asker: signing::Asker,
     caller: &Caller,
-    agency: &Agency,
-    snapshot: Snapshot,
-    codes: Codes,
-) -> Result<QueryCertificateResponse, Problem> {
+    Ready { agency, snapshot, codes }: Ready,
+    tell: impl FnOnce(&[u8]) -> Result<T, StoreError> + Send + 'static,
+    keep: Option<KeepStamp<T>>,
+) -> Result<Made<T>, Problem> {
     let status = snapshot.status.clone();
     let (octets, digest, uscc) = (snapshot.to_json(), snapshot.digest(), snapshot.uscc.clone());
     let level = agency.level;
@@ -132,34 +176,7 @@ async fn signed(
     if let Some(sources) = sources.as_ref().filter(|_| level > Level::T) {
         sources.expect(&agency.chain, caller.at).map_err(|error| of_agency(&error))?;
     }
-    let certificate = QueryCertificate {
-        snapshot,
-        check_code: grouped(&codes.check_code),
-        link: codes.link.clone(),
-        offset: gateway.config.site.utc_offset,
-        sandbox: gateway.config.site.sandbox,
-    };
-    let font = gateway.font.clone();
-    let (plan, number) = (agency.plan(caller.at), codes.id.clone());
-    let (seal, size) = (agency.seal.clone(), agency.size);
-    let set = move || {
-        let set = certificate.to_pdf(&font).map_err(|error| Problem::query_certificate_failed(&error))?;
-        let (look, rect) = match seal {
-            Some(picture) => (Look::of_picture(picture), set.seal_place(size.0, size.1)),
-            None => (
-                Look { font, text_size: 8.0, ..Look::of_text(vec![format!("电子签名 {number}")]) },
-                below(&set),
-            ),
-        };
-        let places = vec![Place::Rect { pages: Pages::Last, rect }];
-        let field = FieldPlan::New { name: Some(FIELD.to_owned()), places };
-        let plan = SignaturePlan { field, look: Some(look), ..plan };
-        let prepared =
-            sign::prepare(&set.pdf, &plan).map_err(|error| Problem::query_certificate_failed(&error))?;
-        let begun = Sm3::new().chain_update(&set.pdf);
-        Ok::<_, Problem>(StampSubject::Pdf { document: set.pdf.into(), begun, prepared, seal: None })
-    };
-    let subject = gateway.judging.run(set).await?.await.map_err(|_| Problem::panicked())??;
+    let subject = agency.set(gateway, caller.at, snapshot, &codes).await?;
     // What is going to be certified is on record and kept before a key signs.
     let said = entry(caller, "ok", snapshot_subject(&codes.id, &uscc), Some(digest));
     let audit_index = gateway.audit.append(said.clone()).await.map_err(unrecorded)?;
@@ -187,28 +204,46 @@ async fn signed(
         further: Vec::new(),
         template: None,
     };
-    let told =
-        |receipt: &StampReceipt| Ok((STANDARD.encode(&receipt.document), receipt.certificate.to_pem()));
-    let stamped = gateway.desk.stamp(caller, order, told, None).await;
+    let tell = move |receipt: &StampReceipt| Ok(tell(&receipt.document)?);
+    let stamped = gateway.desk.stamp(caller, order, tell, keep).await;
     let (told, receipt, audit_index) = stamped.map_err(|error| of_agency(&error))?;
     gateway.metrics.signed(receipt.device.as_str(), agency.algorithm.name());
-    let (document, certificate) = told;
-    Ok(QueryCertificateResponse {
-        number: codes.id,
-        check_code: grouped(&codes.check_code),
-        link: codes.link,
-        document,
-        document_sm3: hex::encode(receipt.digest),
-        snapshot_sm3: hex::encode(digest),
-        status,
-        level: level.name(),
-        key: agency.rules.key.clone(),
-        algorithm: agency.algorithm,
-        certificate,
-        audit_index,
-        audit_log: gateway.audit.record().origin.clone(),
-        request_id: caller.request_id.clone(),
-    })
+    Ok(Made { told, receipt, audit_index, codes, agency, snapshot: Certified { status, digest } })
+}
+
+impl Made<String> {
+    fn answer(self, gateway: &Gateway, request_id: String) -> QueryCertificateResponse {
+        let Self { told, receipt, audit_index, codes, agency, snapshot } = self;
+        QueryCertificateResponse {
+            number: codes.id,
+            check_code: grouped(&codes.check_code),
+            link: codes.link,
+            document: told,
+            document_sm3: hex::encode(receipt.digest),
+            snapshot_sm3: hex::encode(snapshot.digest),
+            status: snapshot.status,
+            level: agency.level.name(),
+            key: agency.rules.key,
+            algorithm: agency.algorithm,
+            certificate: receipt.certificate.to_pem(),
+            audit_index,
+            audit_log: gateway.audit.record().origin.clone(),
+            request_id,
+        }
+    }
+}
+
+/// What an app's certificates of that time count for.
+pub(super) fn counted(gateway: &Gateway, rules: &QueryCertificates, at: OffsetDateTime) -> DayLimit<'static> {
+    let day = policies::day(at, gateway.config.site.utc_offset);
+    DayLimit { rule: COUNTED, day, limit: u64::from(rules.per_app_and_day.get()) }
+}
+
+/// The day has not as many left as are wanted.
+pub(super) fn used_up(gateway: &Gateway, counted: DayLimit<'_>, at: OffsetDateTime) -> Problem {
+    let offset = gateway.config.site.utc_offset;
+    let tomorrow = (counted.day + 1) * 86_400 - i64::from(offset.whole_seconds());
+    Problem::query_certificates_used_up(counted.limit, tomorrow - at.unix_timestamp())
 }
 
 impl Agency {
@@ -247,6 +282,44 @@ impl Agency {
         Ok(Self { rules, algorithm, level, chain: key.shown().chain.clone(), seal, size })
     }
 
+    /// Sets a certificate, up to what is signed.
+    async fn set(
+        &self,
+        gateway: &Gateway,
+        at: OffsetDateTime,
+        snapshot: Snapshot,
+        codes: &Codes,
+    ) -> Result<StampSubject, Problem> {
+        let certificate = QueryCertificate {
+            snapshot,
+            check_code: grouped(&codes.check_code),
+            link: codes.link.clone(),
+            offset: gateway.config.site.utc_offset,
+            sandbox: gateway.config.site.sandbox,
+        };
+        let font = gateway.font.clone();
+        let (plan, number) = (self.plan(at), codes.id.clone());
+        let (seal, size) = (self.seal.clone(), self.size);
+        let set = move || {
+            let set = certificate.to_pdf(&font).map_err(|error| Problem::query_certificate_failed(&error))?;
+            let (look, rect) = match seal {
+                Some(picture) => (Look::of_picture(picture), set.seal_place(size.0, size.1)),
+                None => (
+                    Look { font, text_size: 8.0, ..Look::of_text(vec![format!("电子签名 {number}")]) },
+                    below(&set),
+                ),
+            };
+            let places = vec![Place::Rect { pages: Pages::Last, rect }];
+            let field = FieldPlan::New { name: Some(FIELD.to_owned()), places };
+            let plan = SignaturePlan { field, look: Some(look), ..plan };
+            let prepared =
+                sign::prepare(&set.pdf, &plan).map_err(|error| Problem::query_certificate_failed(&error))?;
+            let begun = Sm3::new().chain_update(&set.pdf);
+            Ok::<_, Problem>(StampSubject::Pdf { document: set.pdf.into(), begun, prepared, seal: None })
+        };
+        gateway.judging.run(set).await?.await.map_err(|_| Problem::panicked())?
+    }
+
     fn plan(&self, at: OffsetDateTime) -> SignaturePlan {
         let is_sm2 = self.algorithm == Algorithm::Sm2Sm3;
         let filter = if is_sm2 { SubFilter::Pkcs7 } else { SubFilter::Cades };
@@ -262,13 +335,11 @@ impl Agency {
 
 impl Counted {
     async fn take(gateway: &Gateway, rules: &QueryCertificates, caller: &Caller) -> Result<Self, Problem> {
-        let offset = gateway.config.site.utc_offset;
-        let day = policies::day(caller.at, offset);
-        let limit = u64::from(rules.per_app_and_day.get());
-        let taken = gateway.store.take_of_day((&caller.app, COUNTED), day, 1, limit).await;
+        let counted = counted(gateway, rules, caller.at);
+        let DayLimit { rule, day, limit } = counted;
+        let taken = gateway.store.take_of_day((&caller.app, rule), day, 1, limit).await;
         if taken.map_err(|error| Problem::database(&error))? == 0 {
-            let tomorrow = (day + 1) * 86_400 - i64::from(offset.whole_seconds());
-            return Err(Problem::query_certificates_used_up(limit, tomorrow - caller.at.unix_timestamp()));
+            return Err(used_up(gateway, counted, caller.at));
         }
         Ok(Self { app: caller.app.clone(), day })
     }
@@ -302,7 +373,7 @@ fn entry(caller: &Caller, outcome: &str, subject: String, digest: Option<[u8; 32
     }
 }
 
-fn unrecorded(error: store::StoreError) -> Problem {
+fn unrecorded(error: StoreError) -> Problem {
     Problem::record_unavailable(&error)
 }
 
@@ -313,5 +384,37 @@ fn of_agency(error: &SigningError) -> Problem {
             Problem::from(error)
         }
         error => Problem::agency_not_ready(format!("the agency's key cannot sign: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn a_million_numbers_of_a_day_are_drawn_from_all_there_are() {
+        const DRAWN: usize = 1_000_000;
+        let at = OffsetDateTime::from_unix_timestamp(1_700_000_000).expect("a time");
+        let numbers: HashSet<String> = (0..DRAWN).map(|_| number(at)).collect();
+        // Of 32^10 that two are the same happens once in 2,000 times; four times once in 10^14. The database refuses one
+        // that is taken (store/tests/query_certificates.rs).
+        assert!(numbers.len() > DRAWN - 4, "{}", numbers.len());
+        assert!(numbers.iter().all(|number| number.starts_with("20231114-") && number.len() == 19));
+        let mut seen = [[0_usize; 256]; 10];
+        for number in &numbers {
+            number
+                .bytes()
+                .skip(9)
+                .enumerate()
+                .for_each(|(place, octet)| seen[place][usize::from(octet)] += 1);
+        }
+        for place in seen {
+            let used: Vec<_> = place.into_iter().filter(|times| *times > 0).collect();
+            assert_eq!(used.len(), 32);
+            // Forty standard deviations around a 32nd.
+            assert!(used.iter().all(|times| times.abs_diff(DRAWN / 32) < 7_000), "{used:?}");
+        }
     }
 }

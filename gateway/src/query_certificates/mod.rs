@@ -1,5 +1,6 @@
 //! `/v1/query-certificates`: 打印查询证明, what the license library says of an entity at one time, certified by the agency.
 
+pub(crate) mod jobs;
 mod make;
 
 use std::time::Duration;
@@ -174,6 +175,9 @@ pub(crate) struct Certified {
     pub(crate) snapshot_sm3: String,
     /// What the certificate says of the entity; null when it is not kept any more.
     pub(crate) facts: Option<Vec<CertifiedFact>>,
+    /// Whether the library says the same of the entity now; null when it does not know it any more, or when what the
+    /// certificate says is not kept. One that does not hold any more is not to be relied on.
+    pub(crate) unchanged: Option<bool>,
 }
 
 /// One thing that a certificate says.
@@ -254,14 +258,21 @@ pub(crate) async fn get_query_certificate(
 /// What is kept is not what the log vouches for, or cannot be read.
 pub(crate) async fn certified(gateway: &Gateway, number: &str) -> Result<Option<Certified>, Problem> {
     let Some(kept) = kept(gateway, number).await? else { return Ok(None) };
-    let offset = gateway.config.site.utc_offset;
-    let facts = |octets: &[u8]| {
-        let snapshot: Snapshot = serde_json::from_slice(octets).ok()?;
-        let facts = snapshot.facts(offset).into_iter();
-        Some(facts.map(|(label, value)| CertifiedFact { label, value }).collect())
+    let snapshot_sm3 = hex::encode(kept.digest);
+    let snapshot = kept.snapshot.and_then(|octets| serde_json::from_slice::<Snapshot>(&octets).ok());
+    let Some(snapshot) = snapshot else {
+        return Ok(Some(Certified { snapshot_sm3, facts: None, unchanged: None }));
     };
-    let facts = kept.snapshot.as_ref().and_then(|octets| facts(octets));
-    Ok(Some(Certified { snapshot_sm3: hex::encode(kept.digest), facts }))
+    let unchanged = match Uscc::parse_sandbox(&snapshot.uscc) {
+        Ok(uscc) => {
+            let standing = (snapshot.status.code, &snapshot.status.flags[..]);
+            gateway.licenses.still_says(&uscc, standing, &snapshot.face).await?
+        }
+        Err(_) => None,
+    };
+    let facts = snapshot.facts(gateway.config.site.utc_offset).into_iter();
+    let facts = facts.map(|(label, value)| CertifiedFact { label, value }).collect();
+    Ok(Some(Certified { snapshot_sm3, facts: Some(facts), unchanged }))
 }
 
 async fn kept(gateway: &Gateway, number: &str) -> Result<Option<KeptSnapshot>, Problem> {

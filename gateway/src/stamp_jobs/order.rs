@@ -2,21 +2,20 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Map, Value};
-use store::{App, Blob, DocumentOrder, Failure, NewDocument, NewStampJob, Source};
+use store::{App, Blob, DocumentOrder, JobKind, NewDocument, Source};
 use time::OffsetDateTime;
 use tokio::task::JoinSet;
 use tracing::Instrument;
 use utoipa::ToSchema;
 
-use super::{asking, entry, record, uploads};
+use super::enter::{ReadJob, StampJobTaken, document_name, enter, failure};
+use super::{asking, uploads};
 use crate::auth::Authenticated;
 use crate::batch::MOST_ITEMS;
 use crate::body;
@@ -29,8 +28,6 @@ use crate::templates::Templates;
 
 /// Documents that are written at a time.
 const WRITERS: usize = 8;
-/// Characters of a document's name.
-const LONGEST_NAME: usize = 200;
 /// Octets of the defaults as JSON, pictures apart: they are read anew with each document.
 const MOST_DEFAULTS: usize = 64 << 10;
 /// Octets of what one document's order says as JSON, the document itself apart: it may have a picture of its own.
@@ -51,21 +48,6 @@ pub(crate) struct StampJobRequest {
     documents: Vec<Value>,
 }
 
-/// A job that was taken.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct StampJobTaken {
-    /// Its id.
-    job: String,
-    /// How many documents it has.
-    total: usize,
-    /// How many of them cannot be stamped as they are ordered.
-    failed: usize,
-    /// Where it stands in the audit log.
-    audit_index: u64,
-    /// The request's id.
-    request_id: String,
-}
-
 /// Have up to 1,000 documents stamped one after the other. Each ends by itself: what is wrong with one is said of that one.
 #[utoipa::path(
     post, path = "/v1/stamp-jobs", tag = "stamps", request_body = StampJobRequest,
@@ -80,7 +62,7 @@ pub(crate) async fn post_stamp_job(
     State(gateway): State<Gateway>,
     DocumentBody { request, place }: DocumentBody<StampJobRequest>,
 ) -> Result<Response, Problem> {
-    let app = asking(&caller)?.clone();
+    let app = asking(&caller, JobKind::Stamps)?.clone();
     let request_id = crate::request_id::current();
     // In a task of its own: a caller that hangs up leaves no order half taken.
     let work = async move {
@@ -88,9 +70,7 @@ pub(crate) async fn post_stamp_job(
         take(&gateway, &app, request, request_id).await
     };
     let taken = tokio::spawn(work.in_current_span()).await.map_err(|_| Problem::panicked())??;
-    let location =
-        HeaderValue::try_from(format!("/v1/stamp-jobs/{}", taken.job)).map_err(|_| Problem::panicked())?;
-    Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(taken)).into_response())
+    taken.answer(JobKind::Stamps)
 }
 
 async fn take(
@@ -120,28 +100,15 @@ async fn take(
         return Err(first.unwrap_or_else(Problem::panicked));
     }
     let documents = kept(gateway, app, read).await?;
-    let failed = documents.iter().filter(|document| document.failed.is_some()).count();
     let defaults = serde_json::to_vec(&defaults).unwrap_or_default(); // it was JSON
-    let id = format!("sj_{:032x}", fastrand::u128(..));
-    let most = gateway.config.stamp_jobs.most_running;
-    let total = documents.len();
-    let subject = format!("{id}: {total} documents");
-    let entry = entry("stamp_job.order", app.id.to_string(), request_id.clone(), subject);
-    record(gateway, &entry, "intended").await?;
-    let job = NewStampJob {
-        id: &id,
-        app: &app.id,
-        request_id: &request_id,
+    let job = ReadJob {
+        kind: JobKind::Stamps,
         defaults: &defaults,
         documents: &documents,
+        counted: None,
+        request_id,
     };
-    let inserted = gateway.store.insert_stamp_job(&job, most, OffsetDateTime::now_utc()).await;
-    let inserted = inserted.map_err(|error| Problem::from_stamp_jobs(&error));
-    let outcome = inserted.as_ref().map_or_else(Problem::code, |()| "ok");
-    let audit_index = record(gateway, &entry, outcome).await?;
-    inserted?;
-    gateway.stamp_jobs.ordered.notify_one();
-    Ok(StampJobTaken { job: id, total, failed, audit_index, request_id })
+    enter(gateway, app, job, Problem::from_stamp_jobs).await
 }
 
 impl StampJobRequest {
@@ -210,15 +177,8 @@ impl Read {
         let Value::Object(mut order) = document else {
             return Err(fault("(document)", "invalid_type", "must be an object".to_owned()));
         };
-        match order.remove("name") {
-            None => {}
-            Some(Value::String(name)) if (1..=LONGEST_NAME).contains(&name.chars().count()) => {
-                self.name = name
-            }
-            Some(_) => {
-                let detail = format!("must be a text of 1 to {LONGEST_NAME} characters");
-                return Err(fault("name", "invalid_value", detail));
-            }
+        if let Some(name) = document_name(&mut order)? {
+            self.name = name;
         }
         self.content = match (order.remove("document"), order.remove("upload")) {
             (None, None) => Content::Nothing,
@@ -357,10 +317,4 @@ async fn written(
         blobs[place] = Some(blob.map_err(|error| Problem::from_stamp_jobs(&error))?);
     }
     Ok(())
-}
-
-/// A refusal as it is kept.
-pub(super) fn failure(problem: Problem) -> Failure {
-    let code = problem.code().to_owned();
-    Failure { code, detail: problem.document(String::new()).detail }
 }

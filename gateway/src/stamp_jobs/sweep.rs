@@ -48,7 +48,8 @@ async fn round(gateway: &Gateway, leftovers: bool, now: OffsetDateTime) -> Resul
     let before = now - gateway.config.stamp_jobs.retention;
     for job in store.stamp_jobs_finished_before(before, MOST).await? {
         let entry = entry(
-            "stamp_job.remove",
+            job.kind,
+            "remove",
             OwnName::Gateway.as_str().to_owned(),
             format!("{:032x}", fastrand::u128(..)),
             job.id.clone(),

@@ -9,7 +9,7 @@ use config::AppId;
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use serde::Serialize;
-use store::{Upload, UploadRoom};
+use store::{JobKind, Upload, UploadRoom};
 use time::OffsetDateTime;
 use tokio::time::Instant;
 use utoipa::ToSchema;
@@ -61,7 +61,7 @@ pub(crate) async fn put_upload(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let app = asking(&caller)?.id.clone();
+    let app = asking(&caller, JobKind::Stamps)?.id.clone();
     let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let essence = media_type.and_then(|value| value.split(';').next()).map(str::trim).unwrap_or_default();
     if !MEDIA_TYPES.iter().any(|known| essence.eq_ignore_ascii_case(known)) {

@@ -1,4 +1,4 @@
-//! `GET /v1/stamp-jobs…`: how far jobs are, and what came of their documents, which is fetched one by one.
+//! `GET /v1/stamp-jobs…`: how far jobs are, and what came of their documents, which is fetched one by one or in a package.
 
 use axum::Json;
 use axum::body::Body;
@@ -7,11 +7,14 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use config::AppId;
 use serde::{Deserialize, Serialize};
-use store::{Blobs, DocumentCounts, DocumentState, JobDocument, StampJob, StampJobState};
+use store::{
+    Blob, Blobs, DocumentCounts, DocumentState, Failure, JobDocument, JobKind, Stamp, StampJob, StampJobState,
+};
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 
-use super::{asking, entry, found, record};
+use super::enter::failure;
+use super::{asking, entry, found, names, own, record};
 use crate::auth::{Authenticated, Scope};
 use crate::body::{Faults, QueryOf, Segment};
 use crate::content::Content;
@@ -20,7 +23,7 @@ use crate::stamps::make::grouped;
 use crate::state::Gateway;
 
 /// Documents in one answer.
-const PAGE: u32 = 100;
+pub(super) const PAGE: u32 = 100;
 /// Jobs in one answer.
 const MOST_JOBS: u32 = 1_000;
 
@@ -127,7 +130,7 @@ pub(crate) struct StampJobQuery {
 
 impl From<StampJob> for StampJobItem {
     fn from(job: StampJob) -> Self {
-        let StampJob { id, app, total, state, created_at, cancelled_at, finished_at } = job;
+        let StampJob { id, app, total, state, created_at, cancelled_at, finished_at, kind: _ } = job;
         Self { job: id, app, state, total, created_at, cancelled_at, finished_at }
     }
 }
@@ -139,6 +142,14 @@ impl From<JobDocument> for StampJobDocument {
         let (code, detail) = failure.map(|failure| (failure.code, failure.detail)).unzip();
         let check_code = check_code.as_deref().map(grouped);
         Self { n, name, state, stamp_id, check_code, octets, sm3, code, detail }
+    }
+}
+
+impl StampJobDocument {
+    /// Says why what came of it cannot be had.
+    pub(super) fn fail(&mut self, problem: Problem) {
+        let Failure { code, detail } = failure(problem);
+        (self.code, self.detail) = (Some(code), Some(detail));
     }
 }
 
@@ -168,14 +179,23 @@ pub(crate) async fn list_stamp_jobs(
     caller: Authenticated,
     State(gateway): State<Gateway>,
 ) -> Result<Json<StampJobList>, Problem> {
-    let whose = match asking(&caller) {
+    listed(&caller, &gateway, JobKind::Stamps).await
+}
+
+/// Jobs of a kind: of the app that asks, or of all.
+pub(crate) async fn listed(
+    caller: &Authenticated,
+    gateway: &Gateway,
+    kind: JobKind,
+) -> Result<Json<StampJobList>, Problem> {
+    let whose = match asking(caller, kind) {
         Ok(app) => {
-            caller.using(Scope::Signatures, &gateway)?;
+            caller.using(names(kind).scope, gateway)?;
             Some(app.id.clone())
         }
-        Err(_) => caller.using(Scope::Maintenance, &gateway).map(|_| None)?,
+        Err(_) => caller.using(Scope::Maintenance, gateway).map(|_| None)?,
     };
-    let jobs = gateway.store.stamp_jobs(whose.as_ref(), MOST_JOBS).await;
+    let jobs = gateway.store.stamp_jobs(kind, whose.as_ref(), MOST_JOBS).await;
     let jobs = jobs.map_err(|error| Problem::from_stamp_jobs(&error))?;
     Ok(Json(StampJobList { items: jobs.into_iter().map(Into::into).collect(), next: None }))
 }
@@ -196,15 +216,26 @@ pub(crate) async fn get_stamp_job(
     caller: Authenticated,
     State(gateway): State<Gateway>,
     Segment(id): Segment,
-    QueryOf(StampJobQuery { cursor }): QueryOf<StampJobQuery>,
+    QueryOf(query): QueryOf<StampJobQuery>,
+) -> Result<Json<StampJobResponse>, Problem> {
+    shown(&caller, &gateway, JobKind::Stamps, &id, query).await
+}
+
+/// A job of a kind.
+pub(crate) async fn shown(
+    caller: &Authenticated,
+    gateway: &Gateway,
+    kind: JobKind,
+    id: &str,
+    StampJobQuery { cursor }: StampJobQuery,
 ) -> Result<Json<StampJobResponse>, Problem> {
     let mut faults = Faults::default();
     let behind = cursor.as_deref().map_or(Ok(0), str::parse::<u32>);
     let behind = faults.parse("cursor", "invalid_value", behind);
     let behind = faults.into_result(behind)?;
-    let (job, counts) = found(&caller, &gateway, &id).await?;
+    let (job, counts) = found(caller, gateway, kind, id).await?;
     // What documents are called is their owner's.
-    let documents = match asking(&caller) {
+    let documents = match asking(caller, kind) {
         Ok(app) if app.id == job.app => gateway.store.stamp_job_documents(&job, behind, PAGE).await,
         _ => Ok(Vec::new()),
     };
@@ -227,9 +258,20 @@ pub(crate) async fn cancel_stamp_job(
     State(gateway): State<Gateway>,
     Segment(id): Segment,
 ) -> Result<Json<StampJobCancelled>, Problem> {
-    let (job, _) = found(&caller, &gateway, &id).await?;
+    cancelled(&caller, &gateway, JobKind::Stamps, &id).await
+}
+
+/// Cancels a job of a kind.
+pub(crate) async fn cancelled(
+    caller: &Authenticated,
+    gateway: &Gateway,
+    kind: JobKind,
+    id: &str,
+) -> Result<Json<StampJobCancelled>, Problem> {
+    let (job, _) = found(caller, gateway, kind, id).await?;
     let request_id = crate::request_id::current();
-    let entry = entry("stamp_job.cancel", caller.actor(), request_id.clone(), job.id.clone());
+    let entry = entry(kind, "cancel", caller.actor(), request_id.clone(), job.id.clone());
+    let gateway = gateway.clone();
     // In a task of its own: a caller that hangs up leaves no act without outcome.
     let work = async move {
         record(&gateway, &entry, "intended").await?;
@@ -246,6 +288,37 @@ pub(crate) async fn cancel_stamp_job(
         Ok(StampJobCancelled { job: job.id, cancelled, audit_index, request_id })
     };
     tokio::spawn(work).await.map_err(|_| Problem::panicked())?.map(Json)
+}
+
+/// What came of a document that was stamped.
+pub(super) struct StampedResult {
+    pub(super) blob: Blob,
+    pub(super) stamp: Stamp,
+    pub(super) media_type: &'static str,
+    /// Of files that hold such.
+    pub(super) extension: &'static str,
+}
+
+/// What came of a document: of one that is stamped, if it is what the audit log has.
+///
+/// # Errors
+/// It is something else.
+pub(super) async fn result_of(
+    gateway: &Gateway,
+    document: &JobDocument,
+) -> Result<Option<StampedResult>, Problem> {
+    let (Some(blob), Some(stamp_id)) = (&document.result, &document.stamp_id) else { return Ok(None) };
+    let stamp = gateway.store.stamp(stamp_id).await.map_err(|error| Problem::from_stamps(&error))?;
+    // What leaves is what the audit log has.
+    let stamp = stamp.map(|recorded| recorded.stamp).filter(|stamp| stamp.result_digest == blob.sm3);
+    let stamp = stamp.ok_or_else(|| Problem::stamp_register_broken(stamp_id))?;
+    let (media_type, extension) = match stamp.format.as_str() {
+        "pdf" => ("application/pdf", "pdf"),
+        "ofd" => ("application/ofd", "ofd"),
+        "digest" => ("application/cms", "p7s"),
+        _ => ("application/octet-stream", "bin"),
+    };
+    Ok(Some(StampedResult { blob: blob.clone(), stamp, media_type, extension }))
 }
 
 /// A stamped document.
@@ -270,29 +343,26 @@ pub(crate) async fn get_stamped_document(
     Path((id, n)): Path<(String, String)>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let app = asking(&caller)?.id.clone();
-    let (job, _) = found(&caller, &gateway, &id).await?;
-    if job.app != app {
-        return Err(Problem::unknown_stamp_job(&id)); // who looks after the site does not see documents
-    }
+    content(&caller, &gateway, JobKind::Stamps, (&id, &n), &headers).await
+}
+
+/// What came of a document of a job of a kind.
+pub(crate) async fn content(
+    caller: &Authenticated,
+    gateway: &Gateway,
+    kind: JobKind,
+    (id, n): (&str, &str),
+    headers: &HeaderMap,
+) -> Result<Response, Problem> {
+    let job = own(caller, gateway, kind, id).await?;
     let n: u32 =
         n.parse().ok().filter(|n| (1..=job.total).contains(n)).ok_or_else(Problem::unknown_document)?;
     let documents = gateway.store.stamp_job_documents(&job, n - 1, 1).await;
     let document = documents.map_err(|error| Problem::from_stamp_jobs(&error))?.pop();
     let document = document.ok_or_else(Problem::unknown_document)?;
-    let (Some(blob), Some(stamp_id)) = (document.result, document.stamp_id) else {
-        return Err(Problem::not_stamped(document.state.as_str()));
-    };
-    let stamp = gateway.store.stamp(&stamp_id).await.map_err(|error| Problem::from_stamps(&error))?;
-    // What leaves is what the audit log has.
-    let stamp = stamp.map(|recorded| recorded.stamp).filter(|stamp| stamp.result_digest == blob.sm3);
-    let stamp = stamp.ok_or_else(|| Problem::stamp_register_broken(&stamp_id))?;
-    let media_type = match stamp.format.as_str() {
-        "pdf" => "application/pdf",
-        "ofd" => "application/ofd",
-        "digest" => "application/cms",
-        _ => "application/octet-stream",
-    };
+    let result = result_of(gateway, &document).await?;
+    let StampedResult { blob, media_type, .. } =
+        result.ok_or_else(|| Problem::not_stamped(document.state.as_str()))?;
     let tag = format!("\"{}\"", hex::encode(blob.sm3));
     let known = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
     let is_known =

@@ -6,16 +6,17 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use signing::{Asker, Caller};
-use store::{Blob, ClaimedDocument, DocumentEnd, StampedDocument};
+use store::{Blob, ClaimedDocument, DocumentEnd, JobKind, StampedDocument};
 use time::OffsetDateTime;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
-use super::{count, order};
-use crate::auth::{self, Scope};
+use super::{count, enter, names, order};
+use crate::auth;
 use crate::error::with_causes;
 use crate::problem::Problem;
+use crate::query_certificates::jobs;
 use crate::stamps::document::DocumentPlace;
 use crate::stamps::make::{self, StampAsked};
 use crate::state::Gateway;
@@ -119,7 +120,7 @@ async fn carry_out(gateway: Gateway, document: ClaimedDocument, place: DocumentP
         Err(problem) => {
             let now = OffsetDateTime::now_utc();
             let again = problem.may_pass() && now - document.ordered_at < PATIENCE;
-            let failure = order::failure(problem);
+            let failure = enter::failure(problem);
             tracing::debug!(
                 job = document.job,
                 n = document.n,
@@ -161,18 +162,10 @@ async fn stamp(gateway: &Gateway, document: &ClaimedDocument, place: DocumentPla
     if auth::holding(known, at).next().is_none() {
         return Err(Problem::no_credential_holds());
     }
-    if !known.app.scopes.contains(Scope::Signatures.name()) {
-        return Err(Problem::scope_missing(Scope::Signatures.name()));
+    let scope = names(document.kind).scope;
+    if !known.app.scopes.contains(scope.name()) {
+        return Err(Problem::scope_missing(scope.name()));
     }
-    let failed = |error: store::StoreError| Problem::from_stamp_jobs(&error);
-    let content: Option<Arc<[u8]>> = match &document.order.source {
-        None => None,
-        Some(source) => {
-            let blob = source.of_app(&document.app).ok_or_else(Problem::unknown_upload)?;
-            Some(gateway.stamp_jobs.blobs.read(&blob).await.map_err(failed)?.into())
-        }
-    };
-    let request = order::request(&document.defaults, &document.order, content)?;
     let deadline = Some(Instant::now() + DEVICES);
     let caller = Caller { app: document.app.clone(), request_id: document.request_id.clone(), at, deadline };
     let asker = Asker {
@@ -190,5 +183,20 @@ async fn stamp(gateway: &Gateway, document: &ClaimedDocument, place: DocumentPla
         Ok(StampedDocument { job, n, holder, attempt, result })
     };
     let stamp = StampAsked { app: &known.app, caller, asker };
-    make::make_of_job(gateway, stamp, request, place, result).await
+    match document.kind {
+        JobKind::QueryCertificates => jobs::make_of_job(gateway, stamp, document, place, result).await,
+        JobKind::Stamps => {
+            let content = content(gateway, document).await?;
+            let request = order::request(&document.defaults, &document.order, content)?;
+            make::make_of_job(gateway, stamp, request, place, result).await
+        }
+    }
+}
+
+/// What is stamped, if it came with the order.
+async fn content(gateway: &Gateway, document: &ClaimedDocument) -> Result<Option<Arc<[u8]>>, Problem> {
+    let Some(source) = &document.order.source else { return Ok(None) };
+    let blob = source.of_app(&document.app).ok_or_else(Problem::unknown_upload)?;
+    let content = gateway.stamp_jobs.blobs.read(&blob).await;
+    Ok(Some(content.map_err(|error| Problem::from_stamp_jobs(&error))?.into()))
 }

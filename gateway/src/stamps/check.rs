@@ -339,6 +339,14 @@ fn certificate(certified: &Certified, english: bool) -> Markup {
                 (say("请逐项比对手中的证明；不一致的，以本页为准。此后的变更不在其内。",
                     "Compare each with the certificate you hold; where they differ, this page counts. Later changes are not in it."))
             }
+            @if certified.unchanged == Some(false) {
+                p {
+                    strong {
+                        (say("登记信息此后已变更：本证明所载内容已不是现状，不得再作为现状使用。",
+                            "What is registered has changed since: the certificate does not say how things are now, and is not to be used as if it did."))
+                    }
+                }
+            }
             @match &certified.facts {
                 Some(facts) => dl {
                     @for fact in facts { dt { (fact.label) } dd { (fact.value) } }

@@ -17,13 +17,26 @@ pub use work::{ClaimedDocument, DocumentEnd, StampedDocument};
 
 use crate::blobs::Blob;
 use crate::database::{Connection, Row, instant, query};
+use crate::policy_counts::{DayLimit, take_all};
 use crate::protection::{Cell, Protection};
 use crate::words::words;
 use crate::{Store, StoreError};
 
 const JOB: &str = "stamp job";
 const DOCUMENT: &str = "stamp job document";
-const COLUMNS: &str = "id, app, total, state, created_at, cancelled_at, finished_at";
+const COLUMNS: &str = "id, app, kind, total, state, created_at, cancelled_at, finished_at";
+/// Documents that are entered by one statement.
+const ENTERED: usize = 100;
+
+words! {
+    /// What a job makes.
+    JobKind {
+        /// Stamps on documents that its app sent.
+        Stamps = "stamps",
+        /// Query certificates (打印查询证明), of which the gateway sets the documents.
+        QueryCertificates = "query_certificates",
+    }
+}
 
 words! {
     /// How far a job is.
@@ -57,6 +70,10 @@ pub struct NewStampJob<'a> {
     pub id: &'a str,
     /// Whose.
     pub app: &'a AppId,
+    /// What it makes.
+    pub kind: JobKind,
+    /// What each of its documents counts for that can be made something of; it is given back when nothing comes of one.
+    pub counted: Option<DayLimit<'a>>,
     /// Of the request that ordered it.
     pub request_id: &'a str,
     /// JSON: what all documents' orders have in common.
@@ -127,6 +144,8 @@ pub struct StampJob {
     pub id: String,
     /// Whose.
     pub app: AppId,
+    /// What it makes.
+    pub kind: JobKind,
     /// Of how many documents.
     pub total: u32,
     /// How far it is.
@@ -178,14 +197,15 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Locked`] without a data key: documents are orders that name people. [`StoreError::Full`] while the app
-    /// has `most` running. [`StoreError::NotFound`] of an upload that has gone meanwhile.
+    /// has `most` running, and where its day has not as many left as are counted; then nothing is. [`StoreError::NotFound`]
+    /// of an upload that has gone meanwhile.
     pub async fn insert_stamp_job(
         &self,
         job: &NewStampJob<'_>,
         most: usize,
         now: OffsetDateTime,
     ) -> Result<(), StoreError> {
-        let &NewStampJob { id, app, request_id, defaults, documents } = job;
+        let &NewStampJob { id, app, kind, counted, request_id, defaults, documents } = job;
         let mut sealed = Vec::with_capacity(documents.len());
         for (document, n) in documents.iter().zip(1..) {
             let body = Zeroizing::new(serde_json::to_vec(&document.order).unwrap_or_default());
@@ -202,9 +222,13 @@ impl Store {
         if usize::try_from(running.try_get::<i64, _>("n")?).unwrap_or(0) >= most {
             return Err(StoreError::Full { what: JOB, most, in_force: true });
         }
+        if let Some(limit) = counted {
+            let wanted = documents.iter().filter(|document| document.failed.is_none()).count();
+            take_all(&mut transaction, app, wanted as u64, limit).await?;
+        }
         query(
-            "INSERT INTO stamp_jobs (id, app, request_id, defaults, total, state, created_at)
-             VALUES ($1, $2, $3, $4, $5, 'running', $6)",
+            "INSERT INTO stamp_jobs (id, app, request_id, defaults, total, state, created_at, kind, counted, counted_day)
+             VALUES ($1, $2, $3, $4, $5, 'running', $6, $7, $8, $9)",
         )
         .bind(id)
         .bind(app.as_str())
@@ -212,31 +236,39 @@ impl Store {
         .bind(defaults)
         .bind(i64::try_from(documents.len()).unwrap_or(i64::MAX))
         .bind(now.unix_timestamp())
+        .bind(kind.as_str())
+        .bind(counted.map(|limit| limit.rule))
+        .bind(counted.map(|limit| limit.day))
         .execute(&mut *transaction)
         .await
         .map_err(|error| StoreError::from_insert(JOB, id, error))?;
-        for (n, body, detail, document) in sealed {
-            let source = document.order.source.as_ref();
-            if let Some(source) = source.filter(|_| document.failed.is_none()) {
-                let held = query("SELECT 1 FROM uploads WHERE blob = $1").bind(&source.blob);
-                if held.fetch_optional(&mut *transaction).await?.is_none() {
-                    return Err(StoreError::NotFound { what: uploads::UPLOAD, id: source.sm3.clone() });
-                }
+        for document in documents.iter().filter(|document| document.failed.is_none()) {
+            let Some(source) = &document.order.source else { continue };
+            let held = query("SELECT 1 FROM uploads WHERE blob = $1").bind(&source.blob);
+            if held.fetch_optional(&mut *transaction).await?.is_none() {
+                return Err(StoreError::NotFound { what: uploads::UPLOAD, id: source.sm3.clone() });
             }
-            query(
-                "INSERT INTO stamp_job_documents (job, n, body, source, state, due_at, error, detail)
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-            )
-            .bind(id)
-            .bind(n)
-            .bind(body)
-            .bind(source.map(|source| source.blob.as_str()))
-            .bind(if document.failed.is_some() { "failed" } else { "waiting" })
-            .bind(milliseconds(now))
-            .bind(document.failed.as_ref().map(|failed| failed.code.as_str()))
-            .bind(detail)
-            .execute(&mut *transaction)
-            .await?;
+        }
+        // Many at a time: everybody else who writes waits meanwhile.
+        for some in sealed.chunks(ENTERED) {
+            let rows: Vec<_> = (0..some.len()).map(values).collect();
+            let insert = format!(
+                "INSERT INTO stamp_job_documents (job, n, body, source, state, due_at, error, detail) VALUES {}",
+                rows.join(", ")
+            );
+            let mut insert = query(sqlx::AssertSqlSafe(insert));
+            for (n, body, detail, document) in some {
+                insert = insert
+                    .bind(id)
+                    .bind(*n)
+                    .bind(body)
+                    .bind(document.order.source.as_ref().map(|source| source.blob.as_str()))
+                    .bind(if document.failed.is_some() { "failed" } else { "waiting" })
+                    .bind(milliseconds(now))
+                    .bind(document.failed.as_ref().map(|failed| failed.code.as_str()))
+                    .bind(detail.as_deref());
+            }
+            insert.execute(&mut *transaction).await?;
         }
         transaction.commit().await?;
         Ok(())
@@ -254,12 +286,19 @@ impl Store {
         }
     }
 
-    /// The latest, of one app or of any, the newest first.
-    pub async fn stamp_jobs(&self, app: Option<&AppId>, most: u32) -> Result<Vec<StampJob>, StoreError> {
+    /// The latest of a kind, of one app or of any, the newest first.
+    pub async fn stamp_jobs(
+        &self,
+        kind: JobKind,
+        app: Option<&AppId>,
+        most: u32,
+    ) -> Result<Vec<StampJob>, StoreError> {
         let select = format!(
-            "SELECT {COLUMNS} FROM stamp_jobs WHERE ($1 IS NULL OR app = $1) ORDER BY created_at DESC, id LIMIT $2"
+            "SELECT {COLUMNS} FROM stamp_jobs WHERE kind = $1 AND ($2 IS NULL OR app = $2)
+             ORDER BY created_at DESC, id LIMIT $3"
         );
         let rows = query(sqlx::AssertSqlSafe(select))
+            .bind(kind.as_str())
             .bind(app.map(AppId::as_str))
             .bind(i64::from(most))
             .fetch_all(self.readers())
@@ -342,9 +381,10 @@ impl Store {
             "UPDATE stamp_job_documents SET state = 'cancelled', holder = NULL, error = NULL, detail = NULL
              WHERE job = $1 AND state = 'waiting'",
         );
-        let cancelled = cancelled.bind(id).execute(&mut *transaction).await?;
+        let cancelled = cancelled.bind(id).execute(&mut *transaction).await?.rows_affected();
+        give_back(&mut transaction, id, cancelled).await?;
         transaction.commit().await?;
-        Ok(Some(cancelled.rows_affected()))
+        Ok(Some(cancelled))
     }
 
     /// Those that finished before, some at a time.
@@ -405,6 +445,32 @@ impl Store {
     }
 }
 
+/// Gives back to its day what was counted for documents of a job of which nothing will come.
+async fn give_back(connection: &mut Connection<'_>, job: &str, documents: u64) -> Result<(), StoreError> {
+    if documents == 0 {
+        return Ok(());
+    }
+    query(
+        "UPDATE policy_counts SET taken = CASE WHEN taken > $2 THEN taken - $2 ELSE 0 END
+         WHERE EXISTS (
+             SELECT 1 FROM stamp_jobs j
+             WHERE j.id = $1 AND j.app = policy_counts.app AND j.counted = policy_counts.rule
+                 AND j.counted_day = policy_counts.day
+         )",
+    )
+    .bind(job)
+    .bind(i64::try_from(documents).unwrap_or(i64::MAX))
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// The parameters of the row in this place, of eight columns.
+fn values(row: usize) -> String {
+    let places: Vec<_> = (1..=8).map(|column| format!("${}", 8 * row + column)).collect();
+    format!("({})", places.join(", "))
+}
+
 async fn find(connection: &mut Connection<'_>, id: &str) -> Result<Option<StampJob>, StoreError> {
     let select = format!("SELECT {COLUMNS} FROM stamp_jobs WHERE id = $1");
     let row = query(sqlx::AssertSqlSafe(select)).bind(id).fetch_optional(connection).await?;
@@ -433,6 +499,7 @@ fn read(row: &Row) -> Result<StampJob, StoreError> {
     let corrupt = |column| StoreError::Corrupt { what: JOB, id: id.clone(), column };
     Ok(StampJob {
         app: AppId::parse(row.try_get("app")?).map_err(|_| corrupt("app"))?,
+        kind: JobKind::parse(row.try_get("kind")?).ok_or_else(|| corrupt("kind"))?,
         total: u32::try_from(row.try_get::<i64, _>("total")?).map_err(|_| corrupt("total"))?,
         state: StampJobState::parse(row.try_get("state")?).ok_or_else(|| corrupt("state"))?,
         created_at: instant(row, "created_at")?.ok_or_else(|| corrupt("created_at"))?,

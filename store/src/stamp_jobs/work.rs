@@ -4,18 +4,19 @@ use std::fmt;
 use std::time::Duration;
 
 use config::AppId;
-use serde_json::json;
+use serde_json::{Value, json};
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
-use super::{DocumentOrder, Failure, counts, defaults_of, find, milliseconds, open_order, seal_detail};
+use super::{
+    DocumentCounts, DocumentOrder, Failure, JobKind, StampJob, counts, defaults_of, find, give_back,
+    milliseconds, open_order, seal_detail,
+};
 use crate::blobs::Blob;
 use crate::database::{Connection, Dialect, query};
 use crate::deliveries::notify;
 use crate::{Notice, Store, StoreError};
 
-/// What an app is told when all documents of a job have ended.
-const FINISHED: &str = "stamps.finished";
 /// A document at which a gateway was lost so often is left alone: it may be what loses them.
 const MOST_LOST: i64 = 3;
 
@@ -33,6 +34,8 @@ pub struct ClaimedDocument {
     pub n: u32,
     /// Whose.
     pub app: AppId,
+    /// What is made of it.
+    pub kind: JobKind,
     /// Of the request that ordered the job.
     pub request_id: String,
     /// When that was.
@@ -192,7 +195,7 @@ impl Store {
         let attempt = document.try_get::<i64, _>("attempts")? + 1;
         let was_lost = document.try_get::<&str, _>("state")? == "working";
         let lost = document.try_get::<i64, _>("lost")? + i64::from(was_lost);
-        let app = found.app;
+        let (app, kind) = (found.app, found.kind);
         let failure = |code: &str, detail: &str| Failure { code: code.to_owned(), detail: detail.to_owned() };
         if lost >= MOST_LOST {
             let detail = "a gateway was lost each time it was tried; nothing is on record as its stamp";
@@ -262,6 +265,7 @@ impl Store {
             job,
             n: narrow(n),
             app,
+            kind,
             request_id,
             ordered_at: found.created_at,
             defaults,
@@ -279,7 +283,7 @@ impl Store {
         failure: &Failure,
     ) -> Result<(), StoreError> {
         let detail = seal_detail(self.protection(), job, n, &failure.detail)?;
-        query(
+        let given_up = query(
             "UPDATE stamp_job_documents SET state = 'failed', holder = NULL, error = $3, detail = $4
              WHERE job = $1 AND n = $2 AND state IN ('waiting', 'working')",
         )
@@ -287,9 +291,9 @@ impl Store {
         .bind(n)
         .bind(&failure.code)
         .bind(detail)
-        .execute(connection)
+        .execute(&mut *connection)
         .await?;
-        Ok(())
+        give_back(connection, job, given_up.rows_affected()).await
     }
 
     /// Says what came of an attempt that made no stamp; false where somebody else holds the document by now. One that was
@@ -331,6 +335,9 @@ impl Store {
         .bind(detail)
         .execute(&mut *transaction)
         .await?;
+        if state != "waiting" {
+            give_back(&mut transaction, job, written.rows_affected()).await?;
+        }
         transaction.commit().await?;
         Ok(written.rows_affected() == 1)
     }
@@ -412,16 +419,22 @@ impl Store {
         }
         if let Some(job) = find(&mut transaction, id).await? {
             let counts = counts(&mut transaction, id).await?;
-            let data = json!({
-                "job": id,
-                "total": job.total,
-                "stamped": counts.stamped,
-                "failed": counts.failed,
-                "cancelled": counts.cancelled,
-            });
-            notify(&mut transaction, self.protection(), &Notice::new(&job.app, FINISHED, data)?, now).await?;
+            let (kind, data) = told(&job, &counts);
+            notify(&mut transaction, self.protection(), &Notice::new(&job.app, kind, data)?, now).await?;
         }
         transaction.commit().await?;
         Ok(true)
     }
+}
+
+/// What an app is told when all documents of a job have ended.
+fn told(job: &StampJob, counts: &DocumentCounts) -> (&'static str, Value) {
+    let (kind, made) = match job.kind {
+        JobKind::Stamps => ("stamps.finished", "stamped"),
+        JobKind::QueryCertificates => ("query_certificates.finished", "made"),
+    };
+    let DocumentCounts { stamped, failed, cancelled, .. } = *counts;
+    let data =
+        json!({"job": job.id, "total": job.total, made: stamped, "failed": failed, "cancelled": cancelled});
+    (kind, data)
 }

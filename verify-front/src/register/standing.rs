@@ -79,17 +79,25 @@ impl StatusRules {
         question: &StatusQuestion,
         judgement: &mut Judgement,
     ) -> bool {
+        let Some((code, detail)) = self.unfit(standing, question) else { return true };
+        judgement.indeterminate(code, detail);
+        false
+    }
+
+    /// Why a status does not count, if it does not: `status_malformed`, of a time that cannot be, or `status_stale`.
+    pub(crate) fn unfit(
+        &self,
+        standing: &Standing,
+        question: &StatusQuestion,
+    ) -> Option<(&'static str, String)> {
         if standing.as_of > question.now + SKEW {
-            judgement.indeterminate("status_malformed", "the register speaks of a time that is to come");
-            return false;
+            return Some(("status_malformed", "the register speaks of a time that is to come".to_owned()));
         }
         let wanted = question.at.unwrap_or(question.now);
         let longest = [self.max_age, question.max_age].into_iter().flatten().min();
         let until = standing.until.unwrap_or(standing.as_of);
-        let Some(longest) = longest.filter(|longest| wanted - until > *longest) else { return true };
-        let detail = format!("older than {} seconds", longest.as_secs());
-        judgement.indeterminate("status_stale", detail);
-        false
+        let longest = longest.filter(|longest| wanted - until > *longest)?;
+        Some(("status_stale", format!("older than {} seconds", longest.as_secs())))
     }
 }
 

@@ -1,0 +1,192 @@
+//! `GET /v1/stamp-jobs/{id}/content`: what came of a job's documents in one ZIP, written while it goes out. No more of it
+//! is held than a part of one document, a few that are on their way, and a line for each document.
+
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use http_body_util::channel::{Channel, Sender};
+use serde::Serialize;
+use store::{Blobs, JobDocument, JobKind, StampJob, StoreError};
+use time::UtcOffset;
+use tracing::Instrument;
+use zip::result::ZipError;
+use zip::write::{SimpleFileOptions, StreamWriter};
+use zip::{CompressionMethod, ZipWriter};
+
+use super::own;
+use super::view::{PAGE, StampJobDocument, StampedResult, result_of};
+use crate::auth::Authenticated;
+use crate::body::Segment;
+use crate::error::with_causes;
+use crate::problem::{Problem, ProblemDocument};
+use crate::state::Gateway;
+
+/// Parts that are ready before they are taken.
+const AHEAD: usize = 2;
+/// The file that says what came of each document.
+const RESULTS: &str = "results.json";
+
+/// What came of a document, in the package's list.
+#[derive(Serialize)]
+struct Line {
+    #[serde(flatten)]
+    document: StampJobDocument,
+    /// Its name in the package.
+    file: Option<String>,
+}
+
+/// Why a package ends before its end.
+#[derive(Debug, thiserror::Error)]
+enum NotPacked {
+    /// Nobody takes it any more.
+    #[error("its reader has gone")]
+    Gone,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Zip(#[from] ZipError),
+    #[error(transparent)]
+    Write(#[from] io::Error),
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+}
+
+/// What is stamped by now, as one ZIP, with `results.json` for all of the job's documents.
+#[utoipa::path(
+    get, path = "/v1/stamp-jobs/{id}/content", tag = "stamps",
+    params(("id" = String, Path, description = "the job's id")),
+    responses(
+        (status = 200, description = "the stamped documents, each called by its number and its stamp's; of a digest, the CMS over it", content((String = "application/zip"))),
+        (status = 404, description = "`unknown_stamp_job`", body = ProblemDocument, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn get_stamped_documents(
+    caller: Authenticated,
+    State(gateway): State<Gateway>,
+    Segment(id): Segment,
+) -> Result<Response, Problem> {
+    packed(&caller, &gateway, JobKind::Stamps, &id).await
+}
+
+/// What came of a job of a kind.
+pub(crate) async fn packed(
+    caller: &Authenticated,
+    gateway: &Gateway,
+    kind: JobKind,
+    id: &str,
+) -> Result<Response, Problem> {
+    let job = own(caller, gateway, kind, id).await?;
+    let fields = [
+        (header::CONTENT_TYPE, "application/zip".to_owned()),
+        (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{}.zip\"", job.id)),
+        (header::CACHE_CONTROL, "private, no-store".to_owned()),
+    ];
+    let (mut sender, body) = Channel::<Bytes, io::Error>::new(AHEAD);
+    let gateway = gateway.clone();
+    // Each part waits until the one before it is taken: who reads slowly holds up nobody else.
+    let writing = async move {
+        match write(&gateway, &job, &mut sender).await {
+            Ok(()) | Err(NotPacked::Gone) => {}
+            Err(error) => {
+                tracing::error!(
+                    job = job.id,
+                    error = with_causes(&error),
+                    "a package could not be written to its end"
+                );
+                sender.abort(io::Error::other("the package could not be written to its end"));
+            }
+        }
+    };
+    tokio::spawn(writing.in_current_span());
+    Ok((fields, Body::new(body)).into_response())
+}
+
+async fn write(
+    gateway: &Gateway,
+    job: &StampJob,
+    sender: &mut Sender<Bytes, io::Error>,
+) -> Result<(), NotPacked> {
+    let written = Written::default();
+    let mut zip = ZipWriter::new_stream(written.clone());
+    let (mut behind, mut results) = (0, b"[".to_vec());
+    loop {
+        let documents = gateway.store.stamp_job_documents(job, behind, PAGE).await?;
+        let Some(last) = documents.last() else { break };
+        behind = last.n;
+        for document in documents {
+            let line = put(gateway, document, &mut zip, &written, sender).await?;
+            results.extend_from_slice(if results.len() > 1 { b",\n" } else { b"\n" });
+            serde_json::to_writer(&mut results, &line)?;
+        }
+    }
+    results.extend_from_slice(b"\n]\n");
+    zip.start_file(RESULTS, SimpleFileOptions::default().compression_method(CompressionMethod::Deflated))?;
+    zip.write_all(&results)?;
+    zip.finish()?;
+    send(&written, sender).await
+}
+
+/// Puts what came of a document into the package, if something did.
+async fn put(
+    gateway: &Gateway,
+    document: JobDocument,
+    zip: &mut ZipWriter<StreamWriter<Written>>,
+    written: &Written,
+    sender: &mut Sender<Bytes, io::Error>,
+) -> Result<Line, NotPacked> {
+    let (n, result) = (document.n, result_of(gateway, &document).await);
+    let mut line = Line { document: document.into(), file: None };
+    let StampedResult { blob, stamp, extension, .. } = match result {
+        Ok(Some(result)) => result,
+        Ok(None) => return Ok(line),
+        Err(problem) => {
+            // Of this one alone: the others are as the log has them.
+            line.document.fail(problem);
+            return Ok(line);
+        }
+    };
+    let name = format!("{n:05}-{}.{extension}", stamp.id);
+    // PDF and OFD are compressed already.
+    let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
+    let at = stamped_at(stamp.at, gateway.config.site.utc_offset);
+    zip.start_file(&name, at.map_or(options, |at| options.last_modified_time(at)))?;
+    for part in 0..Blobs::parts(&blob) {
+        zip.write_all(&gateway.stamp_jobs.blobs.part(&blob, part).await?)?;
+        send(written, sender).await?;
+    }
+    line.file = Some(name);
+    Ok(line)
+}
+
+/// Hands over what is written by now.
+async fn send(written: &Written, sender: &mut Sender<Bytes, io::Error>) -> Result<(), NotPacked> {
+    let octets = std::mem::take(&mut *written.0.lock().unwrap_or_else(PoisonError::into_inner));
+    sender.send_data(Bytes::from(octets)).await.map_err(|_| NotPacked::Gone)
+}
+
+/// As ZIP has times: of a clock on the wall, from 1980 on.
+fn stamped_at(at: time::OffsetDateTime, offset: UtcOffset) -> Option<zip::DateTime> {
+    let at = at.to_offset(offset);
+    let year = u16::try_from(at.year()).ok()?;
+    zip::DateTime::from_date_and_time(year, at.month().into(), at.day(), at.hour(), at.minute(), at.second())
+        .ok()
+}
+
+/// What the writer of the package wrote, until it is sent.
+#[derive(Clone, Default)]
+struct Written(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Written {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(octets);
+        Ok(octets.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
