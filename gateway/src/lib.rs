@@ -61,6 +61,7 @@ mod request_id;
 mod routes;
 mod seals;
 mod serve;
+mod sessions;
 mod signature_batch;
 mod signatures;
 mod stamp_jobs;

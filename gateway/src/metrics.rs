@@ -2,6 +2,7 @@
 
 mod deliveries;
 mod labels;
+mod sessions;
 mod stamp_jobs;
 mod timekeeping;
 
@@ -29,6 +30,7 @@ use labels::{
     Outcome, PoolLabel, Request, Route, Rule, Signature, SourceLabel, SourceOutcome, Standing, TlsFile,
     Trust,
 };
+use sessions::SessionFigures;
 use stamp_jobs::StampJobGauges;
 
 use crate::logging::Slow;
@@ -109,6 +111,7 @@ pub(crate) struct Metrics {
     slow_statements: Gauge,
     slow_acquires: Gauge,
     deliveries: DeliveryGauges,
+    sessions: SessionFigures,
     stamp_jobs: StampJobGauges,
     slow: Arc<Slow>,
 }
@@ -209,6 +212,7 @@ impl Metrics {
             slow_statements: Gauge::default(),
             slow_acquires: Gauge::default(),
             deliveries: DeliveryGauges::default(),
+            sessions: SessionFigures::default(),
             stamp_jobs: StampJobGauges::default(),
             slow,
         };
@@ -360,6 +364,7 @@ impl Metrics {
         metrics.register_timestamps();
         metrics.register_capacity();
         metrics.deliveries.register(&mut metrics.registry);
+        metrics.sessions.register(&mut metrics.registry);
         metrics.stamp_jobs.register(&mut metrics.registry);
         metrics
     }
@@ -664,6 +669,7 @@ impl Metrics {
         }
         self.take_capacity(gateway);
         self.deliveries.take(&gateway.deliveries);
+        self.sessions.take(gateway.waiting.count());
         self.stamp_jobs.take(&gateway.stamp_jobs.figures);
         self.take_clock(&gateway.timestamps.clock_state());
         self.in_flight.set(whole(gateway.admission.count() as u64));

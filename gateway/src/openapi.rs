@@ -18,8 +18,8 @@ use crate::auth::scope::{self, Needed};
 use crate::{
     approvals, apps, audit, ceremonies, configuration, custodians, data_key, devices, faults, history,
     idempotency, identifiers, key_register, keys, library, licenses, maintenance, mandates, operations,
-    people, policies, problem, query_certificates, replace, seals, signature_batch, signatures, stamp_jobs,
-    stamps, templates, timestamps, tokens, trust, verifications, webhooks,
+    people, policies, problem, query_certificates, replace, seals, sessions, signature_batch, signatures,
+    stamp_jobs, stamps, templates, timestamps, tokens, trust, verifications, webhooks,
 };
 
 #[derive(OpenApi)]
@@ -39,6 +39,14 @@ use crate::{
         stamps::check::get_check,
         query_certificates::post_query_certificate,
         query_certificates::get_query_certificate,
+        sessions::post_session,
+        sessions::watch::get_session,
+        sessions::watch::get_session_events,
+        sessions::consume_session,
+        sessions::cancel_session,
+        sessions::phone::scan_session,
+        sessions::phone::confirm_session,
+        sessions::phone::deny_session,
         stamps::verify::post_stamp_verify,
         licenses::post_license_verify,
         licenses::post_license_verify_batch,

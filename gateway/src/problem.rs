@@ -10,6 +10,7 @@ mod people;
 mod query_certificates;
 mod record;
 mod seals;
+mod sessions;
 mod stamp_jobs;
 mod templates;
 mod timestamps;

@@ -34,6 +34,7 @@ use crate::material::{self, Digests, Material, Unusable};
 use crate::metrics::Metrics;
 use crate::routes::Routers;
 use crate::serve::Overrides;
+use crate::sessions::waiting::Waiting;
 use crate::stamp_jobs::StampJobs;
 use crate::state::{Gateway, Parts};
 use crate::tally::Tally;
@@ -176,6 +177,7 @@ pub(crate) struct Foundation {
     pub(crate) instance: Instance,
     pub(crate) stamp_jobs: Arc<StampJobs>,
     pub(crate) license_files: LicenseFiles,
+    pub(crate) waiting: Arc<Waiting>,
     /// The gateway as requests have it now, for those who work without one.
     pub(crate) gateways: watch::Sender<Option<Gateway>>,
     pub(crate) deliveries: Arc<Figures>,
@@ -217,6 +219,7 @@ impl Foundation {
             instance: self.instance.clone(),
             stamp_jobs: Arc::clone(&self.stamp_jobs),
             license_files: self.license_files.clone(),
+            waiting: Arc::clone(&self.waiting),
             deliveries: Arc::clone(&self.deliveries),
             reloads: self.reloads.clone(),
             config,

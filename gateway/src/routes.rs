@@ -12,7 +12,7 @@ use crate::state::Gateway;
 use crate::{
     approvals, apps, audit, ceremonies, configuration, custodians, data_key, deadline, devices, edge, faults,
     history, idempotency, identifiers, key_register, keys, library, licenses, maintenance, mandates, openapi,
-    operations, people, policies, query_certificates, replace, seals, signature_batch, signatures,
+    operations, people, policies, query_certificates, replace, seals, sessions, signature_batch, signatures,
     stamp_jobs, stamps, templates, timestamps, tokens, trust, verifications, webhooks,
 };
 
@@ -50,6 +50,10 @@ fn business() -> Router<Gateway> {
         .route("/v1/identifiers:check", post(identifiers::post_identifier_check))
         .route("/v1/query-certificates", post(query_certificates::post_query_certificate))
         .route("/v1/query-certificates/{number}", get(query_certificates::get_query_certificate))
+        .route("/v1/sessions", post(sessions::post_session))
+        .route("/v1/sessions/{id}/cancel", post(sessions::cancel_session))
+        .route("/v1/sessions/{id}/consume", post(sessions::consume_session))
+        .route("/v1/sessions/{id}/events", get(sessions::watch::get_session_events))
         .route("/v1/licenses", get(library::search::list_licenses))
         .route("/v1/licenses/{uscc}/face", get(licenses::get_face))
         .route("/v1/licenses/{uscc}/status", get(licenses::get_status))
@@ -212,6 +216,19 @@ fn checks() -> Router<Gateway> {
     Router::new().route("/verify/{code}", get(stamps::check::get_check))
 }
 
+/// For the phones of people who scan.
+fn phones() -> Router<Gateway> {
+    Router::new()
+        .route("/v1/phone/sessions:scan", post(sessions::phone::scan_session))
+        .route("/v1/phone/sessions/{id}/confirm", post(sessions::phone::confirm_session))
+        .route("/v1/phone/sessions/{id}/deny", post(sessions::phone::deny_session))
+}
+
+/// What may wait longer than requests take.
+fn watched() -> Router<Gateway> {
+    Router::new().route("/v1/sessions/{id}", get(sessions::watch::get_session))
+}
+
 /// For whoever watches the gateway; never refused for load.
 fn figures() -> Router<Gateway> {
     Router::new().route("/metrics", get(operations::get_metrics))
@@ -250,12 +267,18 @@ impl Routers {
                 .method_not_allowed_fallback(async || Problem::method_not_allowed());
             edge::watched(routes, gateway).with_state(gateway.clone())
         };
-        let public = || business().merge(record()).merge(tokens()).merge(checks()).merge(equipment());
+        let public =
+            || business().merge(record()).merge(tokens()).merge(checks()).merge(phones()).merge(equipment());
         let operators = || equipment().merge(record()).merge(register()).merge(sign_in());
+        let public_acts = || equipment_acts().merge(watched());
         let all_acts = || equipment_acts().merge(administration_acts()).merge(account_acts());
         Self {
-            whole: door(public().merge(register()).merge(sign_in()), all_acts(), anybody().merge(figures())),
-            public: door(public(), equipment_acts(), anybody()),
+            whole: door(
+                public().merge(register()).merge(sign_in()),
+                all_acts().merge(watched()),
+                anybody().merge(figures()),
+            ),
+            public: door(public(), public_acts(), anybody()),
             admin: door(operators(), all_acts(), anybody().merge(figures())),
             closed: {
                 let refused = Router::new().fallback(async || Problem::client_certificate_refused());

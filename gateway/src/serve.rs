@@ -30,12 +30,15 @@ use crate::material::{self, Material};
 use crate::metrics::Metrics;
 use crate::reload::{self, Foundation, Reloader};
 use crate::routes::{Door, Routers};
+use crate::sessions::waiting::Waiting;
 use crate::stamp_jobs::{self, StampJobs};
 use crate::tally::Tally;
 use crate::timestamps::{self, Timekeeping};
 use crate::tls_device::TlsDevices;
 use crate::trust::TrustKeeper;
-use crate::{approvals, database, history, people, protection, query_certificates, replicas, webhooks};
+use crate::{
+    approvals, database, history, people, protection, query_certificates, replicas, sessions, webhooks,
+};
 
 /// What is said where one person changes the site.
 pub(crate) const ONE_PERSON: &str = "administration.two_person is off: ONE PERSON ALONE CHANGES what apps, keys and \
@@ -148,6 +151,8 @@ pub(crate) async fn serve(
     let blobs = Blobs::folder(&config.stamp_jobs.folder, store.protection())?;
     let license_files = LicenseFiles::folder(&config.library.folder)?;
     let (gateways, current) = watch::channel(None);
+    let waiting = Arc::<Waiting>::default();
+    let expiring = sessions::waiting::sweep(current.clone());
     let deliveries = Arc::default();
     let (tls_client, signer) = (trust.tls_client(&config.trust.fetch)?, system.clone());
     let courier = webhooks::courier(&config, store.clone(), tls_client, signer, Arc::clone(&deliveries))?;
@@ -195,6 +200,7 @@ pub(crate) async fn serve(
         instance: Instance::of(&config.site.replica),
         stamp_jobs: Arc::new(StampJobs::new(blobs)),
         license_files,
+        waiting: Arc::clone(&waiting),
         gateways,
         deliveries,
         reloads,
@@ -250,6 +256,8 @@ pub(crate) async fn serve(
     let sharing = tokio::spawn(auth::rate::share(store.clone(), Arc::clone(&known)));
     let keeping = tokio::spawn(people::keep::keep(store.clone(), kept_log, Arc::clone(&known)));
     let following = tokio::spawn(replicas::follow(store.clone(), following_fleet, known, followed_keys));
+    let hearing = tokio::spawn(sessions::waiting::follow(store.clone(), Arc::clone(&waiting)));
+    let expiring = tokio::spawn(expiring);
     let looking = tokio::spawn(Arc::clone(&trust).watch());
     let stamping = tokio::spawn(stamp_jobs::work(current, working_ends));
     let sweeping = tokio::spawn(sweeping);
@@ -265,6 +273,7 @@ pub(crate) async fn serve(
     };
     tracing::info!("finishing what is in flight");
     let _ = stop.send(true); // the listeners are all that could listen
+    waiting.close(); // who waits for a session asks another gateway
     let grace = *grace_now.borrow();
     let finished =
         tokio::time::timeout(grace, async { while listeners.join_next().await.is_some() {} }).await;
@@ -286,6 +295,8 @@ pub(crate) async fn serve(
         watching_clock,
         comparing_clocks,
         watching_registers,
+        hearing,
+        expiring,
     ] {
         task.abort();
         let _ = task.await;

@@ -52,6 +52,7 @@ mod revocation;
 mod schemathesis;
 mod seal_stamps;
 mod seals;
+mod sessions;
 mod signature_batches;
 mod signed_requests;
 mod signing;

@@ -41,6 +41,26 @@ impl FieldGrant {
         self.0.contains(grant)
     }
 
+    /// What is in both grants, where `names` is a list of fields: a person's name stays masked unless it is granted in full.
+    #[must_use]
+    pub fn within(&self, names: &[String]) -> Self {
+        let full = |name: &String| PERSONS.contains(&name.as_str()).then(|| format!("{name}{IN_FULL}"));
+        let granted = names.iter().flat_map(|name| [Some(name.clone()), full(name)].into_iter().flatten());
+        Self(granted.filter(|name| self.has(name)).collect())
+    }
+
+    /// Whether nothing may be seen.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// A person's name as this caller may see it, by the grant of a field.
+    #[must_use]
+    pub fn person(&self, field: &str, name: &str) -> Option<String> {
+        self.view(field, &Value::from(name))?.as_str().map(str::to_owned)
+    }
+
     fn has(&self, name: &str) -> bool {
         self.0.contains(name) || self.0.contains(EVERYTHING)
     }

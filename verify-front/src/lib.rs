@@ -1,4 +1,5 @@
-//! The verification front (验证前置): is this license genuine and in force, and what does the library say?
+//! The verification front (验证前置): is this license genuine and in force, what does the library say, and how does a session
+//! go on in which somebody scans with a license?
 //!
 //! Invariants: a verdict is an answer, an error means that nothing could be judged; nothing here can reach
 //! an HSM; of the register's face only granted fields leave; test identities exist in the sandbox only; time
@@ -9,6 +10,7 @@ mod admission;
 mod error;
 mod face;
 mod judge;
+mod session;
 mod status;
 mod trust;
 
@@ -26,6 +28,10 @@ pub use error::FrontError;
 pub use face::{FaceAnswer, FieldGrant, FoundEntity, FoundPage};
 use judge::Holder;
 pub use judge::{Examined, FileSummary, LicenseAnswer, LicenseSummary, LicenseType, register_differences};
+pub use session::{
+    Authorisation, Consent, ConsentFault, QrError, QrPayload, Role, RoleRefusal, SessionEvent,
+    SessionRefusal, SessionTerms, Standing, Step,
+};
 pub use status::StatusAnswer;
 pub use trust::TrustInForce;
 

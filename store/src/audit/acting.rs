@@ -9,6 +9,7 @@ use super::{LogId, stored};
 use crate::database::{AdvisoryLock, Transaction, query};
 use crate::mandates::MandateWork;
 use crate::protection::Protection;
+use crate::scan_sessions::ScanChange;
 use crate::seals::{SealChange, Written};
 use crate::stamp_jobs::StampedDocument;
 use crate::stamps::{self, Stamp};
@@ -31,6 +32,7 @@ pub(super) enum Act {
     Seal(Box<SealChange>),
     TurnOff(Box<UnusedAccount>),
     Mandate(Box<MandateWork>),
+    Scan(Box<ScanChange>),
 }
 
 /// What came of what goes with an entry.
@@ -53,8 +55,11 @@ pub(super) async fn carry_out(
     (log, first): (LogId, u64),
     batch: &mut Vec<Waiting>,
 ) -> Result<(), StoreError> {
-    if batch.iter().any(|waiting| matches!(waiting.act, Some(Act::TurnOff(_) | Act::Mandate(_)))) {
-        // These are read before they are written, by whichever gateway: one at a time.
+    if batch
+        .iter()
+        .any(|waiting| matches!(waiting.act, Some(Act::TurnOff(_) | Act::Mandate(_) | Act::Scan(_))))
+    {
+        // These are read before they are written, or several in one transaction, by whichever gateway: one at a time.
         transaction.lock(AdvisoryLock::Write).await?;
     }
     for waiting in std::mem::take(batch) {
@@ -123,6 +128,7 @@ async fn perform(
             }
             written
         }
+        Act::Scan(change) => change.write(&mut *transaction, protection).await?,
         Act::Stamp(stamp) => {
             stamps::insert(&mut *transaction, (log, stored(index)), &waiting.entry, stamp).await?;
             true

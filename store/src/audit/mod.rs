@@ -14,6 +14,7 @@ mod history;
 mod keeper;
 mod keeping;
 mod mandated;
+mod scanned;
 mod search;
 mod tiles;
 mod tree;

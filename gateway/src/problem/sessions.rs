@@ -1,0 +1,133 @@
+//! Why a session does not go on.
+
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use signing::SigningError;
+use store::StoreError;
+use verify_front::{ConsentFault, QrError, RoleRefusal, SessionRefusal};
+
+use super::{Fault, Problem};
+
+impl From<SessionRefusal> for Problem {
+    fn from(refusal: SessionRefusal) -> Self {
+        let (status, code, title) = match refusal {
+            SessionRefusal::Expired => (StatusCode::GONE, "session_expired", "Session over"),
+            SessionRefusal::Replaced => (StatusCode::GONE, "session_replaced", "Session over"),
+            SessionRefusal::Cancelled => (StatusCode::GONE, "session_cancelled", "Session over"),
+            SessionRefusal::Rejected => (StatusCode::GONE, "session_rejected", "Session over"),
+            SessionRefusal::Consumed => (StatusCode::CONFLICT, "session_consumed", "Session over"),
+            SessionRefusal::Taken => (StatusCode::CONFLICT, "session_taken", "Session taken"),
+            SessionRefusal::NotScanned => (StatusCode::CONFLICT, "session_not_scanned", "Not yet"),
+            SessionRefusal::NotConfirmed => (StatusCode::CONFLICT, "session_not_confirmed", "Not yet"),
+            SessionRefusal::Confirmed => (StatusCode::CONFLICT, "session_confirmed", "Confirmed already"),
+            SessionRefusal::NotDue => (StatusCode::CONFLICT, "session_not_due", "Not yet"),
+        };
+        Self::new(status, code, title, refusal.to_string())
+    }
+}
+
+impl From<QrError> for Problem {
+    fn from(error: QrError) -> Self {
+        let code = match error {
+            QrError::Malformed => "qr_malformed",
+            QrError::Signature => "qr_signature_invalid",
+        };
+        Self::faults(vec![Fault::new("qr", code, error.to_string())])
+    }
+}
+
+impl From<ConsentFault> for Problem {
+    fn from(fault: ConsentFault) -> Self {
+        let (code, detail) = match fault {
+            ConsentFault::Malformed => ("consent_malformed", "must be a consent of version 1, as JSON"),
+            ConsentFault::Session => ("consent_session", "is to another session: qrid or nonce differ"),
+            ConsentFault::App => ("consent_app", "is given to another app"),
+            ConsentFault::Item => ("consent_item", "is for another matter: item or flow differ"),
+            ConsentFault::Digest => ("consent_digest", "is to another digest than the one to be signed"),
+            ConsentFault::Fields => ("consent_fields", "must name some of the fields that are asked for"),
+            ConsentFault::Enterprise => ("consent_enterprise", "is another enterprise's than the license"),
+            ConsentFault::Clock => ("clock_skew", "the phone's clock is more than five minutes off"),
+        };
+        Self::faults(vec![Fault::new("consent", code, detail)])
+    }
+}
+
+impl From<RoleRefusal> for Problem {
+    fn from(refusal: RoleRefusal) -> Self {
+        let (code, detail) = match refusal {
+            RoleRefusal::NotPermitted(why) => ("role_not_permitted", why),
+            RoleRefusal::AuthorisationExpired => ("authorisation_expired", "the authorisation has ended"),
+        };
+        Self::new(StatusCode::FORBIDDEN, code, "Not permitted", detail)
+    }
+}
+
+impl Problem {
+    pub(crate) fn unknown_session() -> Self {
+        let detail = "there is no such session of this app";
+        Self::new(StatusCode::NOT_FOUND, "unknown_session", "Unknown session", detail)
+    }
+
+    pub(crate) fn session_field_not_granted(field: &str) -> Self {
+        let detail = format!("this app may not see the field {field:?}");
+        Self::faults(vec![Fault::new("fields", "field_not_granted", detail)])
+    }
+
+    pub(crate) fn too_many_phones(wait: Duration) -> Self {
+        Self::later("rate_limited", "Too many requests", "too many phones answer from this address", wait)
+    }
+
+    pub(crate) fn consent_signature_invalid() -> Self {
+        let detail = "is not the license key's over this consent";
+        Self::faults(vec![Fault::new("signature", "consent_signature_invalid", detail)])
+    }
+
+    /// The license may not be used; by the first thing that was found.
+    pub(crate) fn license_not_accepted(found: impl Iterator<Item = &'static str>) -> Self {
+        let found: Vec<_> = found.collect();
+        let code = match found.first() {
+            Some(&("expired" | "not_yet_valid")) => "license_expired",
+            Some(&"revoked") => "license_revoked",
+            Some(&"status_not_permitted") => "status_not_permitted",
+            _ => "license_chain_invalid",
+        };
+        let detail = format!("the license is not accepted: {}", found.join(", "));
+        Self::new(StatusCode::FORBIDDEN, code, "License not accepted", detail)
+    }
+
+    pub(crate) fn license_not_current() -> Self {
+        let detail = "the library holds another license of this enterprise as the current one, or none";
+        Self::new(StatusCode::FORBIDDEN, "license_not_current", "License not accepted", detail)
+    }
+
+    pub(crate) fn status_not_permitted(code: i64, text: &str) -> Self {
+        let detail = format!("status {code}: {text}; the app does not take it for this matter");
+        Self::new(StatusCode::FORBIDDEN, "status_not_permitted", "License not accepted", detail)
+    }
+
+    /// The site's key of purpose `front` does not sign now.
+    pub(crate) fn front_not_ready(error: &SigningError) -> Self {
+        let problem =
+            Self::unavailable("front_not_ready", "Front not ready", "the front's key does not sign now");
+        Self { internal: Some(error.to_string()), ..problem }
+    }
+
+    /// Something that is always there is not.
+    pub(crate) fn session_broken(what: &str) -> Self {
+        Self::internal("session_broken", format!("a session's {what}"))
+    }
+
+    /// What the register of sessions answered.
+    pub(crate) fn from_sessions(error: &StoreError) -> Self {
+        const WHAT: &str = "session";
+        match error {
+            StoreError::NotFound { what: WHAT, .. } => Self::unknown_session(),
+            StoreError::Altered { what: WHAT | "scan_sessions", id }
+            | StoreError::Corrupt { what: WHAT, id, .. } => {
+                Self::internal("session_broken", format!("session {id} was altered outside the gateway"))
+            }
+            error => Self::database(error),
+        }
+    }
+}

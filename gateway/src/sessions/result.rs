@@ -1,0 +1,270 @@
+//! What was confirmed: as it is kept with the session, and as the app gets it.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use formats::Certificate;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use sm3::{Digest, Sm3};
+use store::{KeyPurpose, ScanFlow, ScanSession};
+use time::OffsetDateTime;
+use utoipa::ToSchema;
+use verify_front::{Authorisation, Consent, FieldGrant, LicenseAnswer};
+
+use super::steps;
+use crate::idempotency;
+use crate::problem::Problem;
+use crate::state::Gateway;
+
+/// What a phone brought and how it was judged. It is sealed with its session.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Confirmed {
+    /// What the license's key signed, as it came.
+    signed: String,
+    /// The signature, DER, base64.
+    signature: String,
+    /// The license certificate, PEM.
+    license: String,
+    /// The same text, read.
+    consent: Consent,
+    name: Option<String>,
+    status: Status,
+    serial: String,
+    #[serde(with = "time::serde::rfc3339")]
+    not_before: OffsetDateTime,
+    #[serde(with = "time::serde::rfc3339")]
+    not_after: OffsetDateTime,
+    /// SM3 of the certificate, hexadecimal.
+    certificate_sm3: String,
+    #[serde(with = "time::serde::rfc3339")]
+    confirmed_at: OffsetDateTime,
+}
+
+/// A standing.
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
+struct Status {
+    /// The publicity system's code.
+    code: i64,
+    /// Its term.
+    text: String,
+    /// What is on file beside it.
+    flags: Vec<String>,
+    /// When the register said so.
+    #[serde(with = "time::serde::rfc3339")]
+    #[schema(value_type = String)]
+    as_of: OffsetDateTime,
+}
+
+/// What a session came to.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct SessionResult {
+    /// The session.
+    session: String,
+    /// The app that it is for.
+    app: String,
+    /// `login`, `login_sign`, `sign` or `authorise`.
+    #[schema(value_type = String)]
+    flow: ScanFlow,
+    /// The matter.
+    item: String,
+    /// The app's own number for the business.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    biz_no: Option<String>,
+    /// The enterprise: unified social credit code.
+    uscc: String,
+    /// Its name, as the license has it.
+    name: Option<String>,
+    /// Its standing when it was confirmed.
+    status: Status,
+    /// As whom somebody acted.
+    role: RoleItem,
+    /// Who, as far as the app may see it (the grant of the field `holder`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    operator: Option<String>,
+    /// Under what a handler acted, as the license's key vouches for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    authorisation: Option<AuthorisationItem>,
+    /// The license.
+    license: LicenseItem,
+    /// The digest that was signed, SM3, hexadecimal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest: Option<String>,
+    /// The fields of the face that the holder let be read, as the register has them now; with `authorise`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    face: Option<Map<String, Value>>,
+    /// When the holder confirmed.
+    #[serde(with = "time::serde::rfc3339")]
+    #[schema(value_type = String)]
+    confirmed_at: OffsetDateTime,
+    /// `urn:cn:elicense:2` scanned and confirmed; `urn:cn:elicense:3` with a digest signed besides.
+    assurance: &'static str,
+}
+
+/// A role.
+#[derive(Serialize, ToSchema)]
+struct RoleItem {
+    /// 0 法定代表人, 1 证照管理员, 2 办事人.
+    opertype: u8,
+    /// `legal_representative`, `manager` or `handler`.
+    name: &'static str,
+}
+
+/// An authorisation.
+#[derive(Serialize, ToSchema)]
+struct AuthorisationItem {
+    /// Its id.
+    id: String,
+    /// The matter; `*` for all.
+    item: String,
+    /// When it ends.
+    #[serde(with = "time::serde::rfc3339")]
+    #[schema(value_type = String)]
+    until: OffsetDateTime,
+}
+
+/// A license.
+#[derive(Serialize, ToSchema)]
+struct LicenseItem {
+    /// 执照序列号.
+    serial: String,
+    /// Start of validity.
+    #[serde(with = "time::serde::rfc3339")]
+    #[schema(value_type = String)]
+    not_before: OffsetDateTime,
+    /// End of validity.
+    #[serde(with = "time::serde::rfc3339")]
+    #[schema(value_type = String)]
+    not_after: OffsetDateTime,
+    /// SM3 of its certificate, hexadecimal.
+    certificate_sm3: String,
+}
+
+/// What a session came to, its signature by the site, and the proof by the license's key.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ResultResponse {
+    /// Where it stands in the audit log. First, so that the rest can be written before it is known.
+    audit_index: u64,
+    /// What it came to.
+    result: SessionResult,
+    /// The same as it is signed: JSON, octet by octet.
+    result_text: String,
+    /// base64: the site's SM2 signature over that text, DER, identifier `1234567812345678`.
+    result_signature: String,
+    /// The site's key of purpose `front` that signed.
+    #[schema(value_type = String)]
+    key: config::KeyId,
+    /// What the license's key signed, octet by octet.
+    consent: String,
+    /// base64: its SM2 signature, DER, identifier `1234567812345678`.
+    consent_signature: String,
+    /// The license certificate, PEM.
+    license: String,
+    /// The request's id.
+    request_id: String,
+}
+
+impl Confirmed {
+    /// What is kept of a consent that was judged.
+    pub(super) fn of(
+        consent: Consent,
+        (signed, signature): (&str, &[u8]),
+        certificate: &Certificate,
+        answer: &LicenseAnswer,
+        at: OffsetDateTime,
+    ) -> Option<Self> {
+        let (status, license) = (answer.status.as_ref()?, answer.license.as_ref()?);
+        Some(Self {
+            signed: signed.to_owned(),
+            signature: STANDARD.encode(signature),
+            license: certificate.to_pem(),
+            consent,
+            name: answer.face.as_ref()?.name.clone(),
+            status: Status {
+                code: status.code,
+                text: status.text.to_owned(),
+                flags: status.flags.clone(),
+                as_of: status.as_of,
+            },
+            serial: license.serial.clone(),
+            not_before: license.not_before,
+            not_after: license.not_after,
+            certificate_sm3: hex::encode(Sm3::digest(certificate.der())),
+            confirmed_at: OffsetDateTime::from_unix_timestamp(at.unix_timestamp()).unwrap_or(at),
+        })
+    }
+
+    pub(super) fn read(octets: &[u8]) -> Option<Self> {
+        serde_json::from_slice(octets).ok()
+    }
+
+    pub(super) fn write(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default() // texts, numbers and times
+    }
+
+    pub(super) fn uscc(&self) -> &str {
+        &self.consent.uscc
+    }
+
+    /// The answer without its place in the audit log, where that goes, and SM3 of the signed result.
+    pub(super) async fn answer(
+        &self,
+        gateway: &Gateway,
+        session: &ScanSession,
+        grant: &FieldGrant,
+    ) -> Result<(Vec<u8>, usize, [u8; 32]), Problem> {
+        let (terms, consent) = (steps::terms(session)?, &self.consent);
+        let face = if terms.flow == ScanFlow::Authorise {
+            let uscc = crate::licenses::read_uscc(gateway, &consent.uscc)?;
+            let found = gateway.licenses.face(&uscc, &grant.within(&consent.fields)).await?;
+            Some(found.ok_or_else(Problem::license_unknown)?.face)
+        } else {
+            None
+        };
+        let operator = consent.operator.as_deref().and_then(|name| grant.person("holder", name));
+        let authorisation = consent.authorisation.clone().map(|granted| {
+            let Authorisation { id, item, until } = granted;
+            AuthorisationItem { id, item, until }
+        });
+        let result = SessionResult {
+            session: session.id.clone(),
+            app: terms.app,
+            flow: terms.flow,
+            item: terms.item,
+            biz_no: terms.biz_no,
+            uscc: consent.uscc.clone(),
+            name: self.name.clone(),
+            status: self.status.clone(),
+            role: RoleItem { opertype: consent.role.opertype(), name: consent.role.name() },
+            operator,
+            authorisation,
+            license: LicenseItem {
+                serial: self.serial.clone(),
+                not_before: self.not_before,
+                not_after: self.not_after,
+                certificate_sm3: self.certificate_sm3.clone(),
+            },
+            assurance: if terms.digest.is_some() { "urn:cn:elicense:3" } else { "urn:cn:elicense:2" },
+            digest: terms.digest,
+            face,
+            confirmed_at: self.confirmed_at,
+        };
+        let text = serde_json::to_string(&result).map_err(|_| Problem::session_broken("result"))?;
+        let signed = gateway.system.sign(KeyPurpose::Front, |_, _| text.clone().into_bytes()).await;
+        let signed = signed.map_err(|error| Problem::front_not_ready(&error))?;
+        let digest = Sm3::digest(text.as_bytes()).into();
+        let response = ResultResponse {
+            audit_index: 0,
+            result,
+            result_text: text,
+            result_signature: STANDARD.encode(&signed.signature),
+            key: signed.key,
+            consent: self.signed.clone(),
+            consent_signature: self.signature.clone(),
+            license: self.license.clone(),
+            request_id: crate::request_id::current(),
+        };
+        let (body, index_at) = idempotency::unplaced(&response);
+        Ok((body, index_at, digest))
+    }
+}

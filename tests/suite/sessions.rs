@@ -1,0 +1,647 @@
+//! Sessions of people who scan with their license (扫码): what the license's key agreed to is what the app gets, once, at
+//! whichever gateway and whoever dies in between; nothing else goes through.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tests::{
+    Answer, Caller, Folder, Postgres, Reply, Scratch, Site, Source, audit_on, base64, eventually, shared,
+    unbase64,
+};
+
+const SOON: Duration = Duration::from_secs(90);
+const PATH: &str = "/v1/sessions";
+
+/// A phone with a license of the sandbox on it.
+struct Phone {
+    secret: String,
+    license: String,
+    key: PathBuf,
+    uscc: String,
+}
+
+impl Phone {
+    fn with(site: &Site, stem: &str) -> Self {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let pki = site.data().join("pki");
+        let manifest: Value =
+            serde_json::from_slice(&std::fs::read(pki.join("manifest.json")).unwrap()).unwrap();
+        let named = |entry: &&Value| entry["file"] == format!("licenses/{stem}.der");
+        let entry = manifest["licenses"].as_array().unwrap().iter().find(named).unwrap();
+        Self {
+            secret: base64(format!("the secret of phone {number:08}").as_bytes()),
+            license: std::fs::read_to_string(pki.join(format!("licenses/{stem}.pem"))).unwrap(),
+            key: pki.join(format!("private/license-{stem}.pem")),
+            uscc: entry["uscc"].as_str().unwrap().to_owned(),
+        }
+    }
+
+    fn good(site: &Site) -> Self {
+        Self::with(site, "A-good")
+    }
+
+    fn scan(&self, site: &Site, session: &Value) -> Answer {
+        let body = json!({"qr": session["qr_text"], "phone": self.secret});
+        site.stranger(None).post("/v1/phone/sessions:scan", &body)
+    }
+
+    /// What its holder would sign.
+    fn consent(&self, asked: &Value) -> Value {
+        let mut consent = json!({
+            "app": asked["app"], "at": now(0), "flow": asked["flow"], "item": asked["item"],
+            "nonce": asked["nonce"], "operator": null, "qrid": asked["qrid"], "role": "manager",
+            "uscc": self.uscc, "v": 1,
+        });
+        for field in ["digest", "fields"] {
+            if let Some(value) = asked.get(field) {
+                consent[field] = value.clone();
+            }
+        }
+        consent
+    }
+
+    fn sign(&self, text: &str) -> String {
+        let scratch = Scratch::new();
+        scratch.write("text", text);
+        let key = self.key.display();
+        let signed = format!("dgst -sm3 -sign {key} -sigopt distid:1234567812345678 -out signature text");
+        scratch.openssl(&signed).expect("openssl signs");
+        base64(&scratch.read("signature"))
+    }
+
+    fn bring(&self, site: &Site, id: &str, text: &str, signature: &str) -> Answer {
+        let body = json!({
+            "phone": self.secret, "license": self.license, "consent": text, "signature": signature,
+        });
+        site.stranger(None).post(&format!("/v1/phone/sessions/{id}/confirm"), &body)
+    }
+
+    fn confirm(&self, site: &Site, consent: &Value) -> Answer {
+        let text = consent.to_string();
+        self.bring(site, consent["qrid"].as_str().unwrap(), &text, &self.sign(&text))
+    }
+
+    fn deny(&self, site: &Site, id: &str) -> Answer {
+        site.stranger(None).post(&format!("/v1/phone/sessions/{id}/deny"), &json!({"phone": self.secret}))
+    }
+}
+
+fn now(ahead: i64) -> String {
+    let at = tests::now() + ahead;
+    let scratch = Scratch::new();
+    let mut date = std::process::Command::new("date");
+    date.args(["-u", "-d", &format!("@{at}"), "+%Y-%m-%dT%H:%M:%SZ"]).current_dir(scratch.path());
+    tests::Ran::of(&mut date).expect("date").text.trim().to_owned()
+}
+
+fn order() -> Value {
+    json!({"flow": "login", "item": "company-setup", "item_name": "企业开办", "biz_no": "2026-0001"})
+}
+
+fn begun(app: &Caller, order: &Value) -> Value {
+    app.post(PATH, order).expect(201).json()
+}
+
+fn id(session: &Value) -> &str {
+    session["session"].as_str().unwrap()
+}
+
+fn state(app: &Caller, session: &Value) -> Value {
+    app.get(&format!("{PATH}/{}", id(session))).expect(200).json()["state"].clone()
+}
+
+fn consume(app: &Caller, session: &Value) -> Answer {
+    app.post(&format!("{PATH}/{}/consume", id(session)), &json!({}))
+}
+
+fn refused(answer: Answer, status: u16, code: &str) {
+    let problem = answer.expect(status).json();
+    assert_eq!(problem["code"], code, "{problem:#}");
+}
+
+/// Checks an SM2 signature with OpenSSL.
+fn verifies(public_key: &str, text: &str, signature: &str) -> bool {
+    let scratch = Scratch::new();
+    scratch.write("public.pem", public_key);
+    scratch.write("text", text);
+    scratch.write("signature", unbase64(signature));
+    let check = "dgst -sm3 -verify public.pem -sigopt distid:1234567812345678 -signature signature text";
+    scratch.openssl(check).ok
+}
+
+#[test]
+fn what_the_licenses_key_agreed_to_is_what_the_app_gets_once() {
+    let site = &shared().site;
+    let app = site.app();
+    let phone = Phone::good(site);
+    let session = begun(app, &order());
+    assert_eq!((&session["state"], &session["version"]), (&json!("created"), &json!(1)));
+    let svg = String::from_utf8(unbase64(session["qr_svg"].as_str().unwrap())).unwrap();
+    assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>"), "{svg}");
+
+    // The code is signed by the site's key of the portal, for whoever has OpenSSL.
+    let front = app.get("/v1/keys/front-sm2").expect(200).json();
+    let public = front["public_key"].as_str().unwrap();
+    let qr_text = session["qr_text"].as_str().unwrap();
+    let qr: Value = serde_json::from_str(qr_text).unwrap();
+    let (signed, _) = qr_text.split_once(",\"sign\"").unwrap();
+    assert!(verifies(public, &format!("{signed}}}"), qr["sign"].as_str().unwrap()), "{qr_text}");
+    assert_eq!(qr["qrid"], session["session"]);
+
+    let asked = phone.scan(site, &session).expect(200).json();
+    assert_eq!(
+        (&asked["app"], &asked["item_name"], &asked["state"]),
+        (&site.sandbox()["apps"][0]["id"], &json!("企业开办"), &json!("scanned"))
+    );
+    // An answer that was lost is given again, to the same phone.
+    assert_eq!(phone.scan(site, &session).expect(200).json(), asked);
+    refused(consume(app, &session), 409, "session_not_confirmed");
+
+    let mut consent = phone.consent(&asked);
+    consent["role"] = "legal_representative".into();
+    let confirmed = phone.confirm(site, &consent).expect(200).json();
+    assert_eq!((&confirmed["state"], &confirmed["version"]), (&json!("confirmed"), &json!(3)));
+    assert_eq!(phone.confirm(site, &consent).expect(200).json(), confirmed);
+    refused(phone.deny(site, id(&session)), 409, "session_confirmed");
+    refused(app.post(&format!("{PATH}/{}/cancel", id(&session)), &json!({})), 409, "session_confirmed");
+
+    let answer = consume(app, &session).expect(200);
+    assert_eq!(answer.header("cache-control"), "no-store");
+    let answer = answer.json();
+    let result = &answer["result"];
+    assert_eq!(result["uscc"], phone.uscc, "{result:#}");
+    assert_eq!(result["role"], json!({"opertype": 0, "name": "legal_representative"}));
+    assert_eq!((&result["biz_no"], &result["status"]["code"]), (&json!("2026-0001"), &json!(1)));
+    assert_eq!(result["assurance"], "urn:cn:elicense:2");
+    let text = answer["result_text"].as_str().unwrap();
+    assert_eq!(serde_json::from_str::<Value>(text).unwrap(), *result);
+    assert!(verifies(public, text, answer["result_signature"].as_str().unwrap()));
+    let scratch = Scratch::new();
+    scratch.write("license.pem", answer["license"].as_str().unwrap());
+    let license_key = scratch.openssl("x509 -in license.pem -noout -pubkey").expect("a certificate").text;
+    let consented = answer["consent"].as_str().unwrap();
+    assert!(verifies(&license_key, consented, answer["consent_signature"].as_str().unwrap()));
+    assert_eq!(serde_json::from_str::<Value>(consented).unwrap(), consent);
+
+    refused(consume(app, &session), 409, "session_consumed");
+    refused(phone.confirm(site, &consent), 409, "session_consumed");
+    assert_eq!(state(app, &session), "consumed");
+
+    // Each step is on record, and the person is not in it.
+    let about = |entry: &Value| entry["subject"].as_str().is_some_and(|text| text.starts_with(id(&session)));
+    let entries: Vec<_> = site.audit().into_iter().filter(about).collect();
+    let done: Vec<_> = entries.iter().filter(|entry| entry["outcome"] == "ok").collect();
+    let actions: Vec<_> = done.iter().map(|entry| entry["action"].as_str().unwrap()).collect();
+    assert_eq!(actions, ["session.create", "session.scan", "session.confirm", "session.consume"]);
+    assert_eq!(done[2]["subject"], format!("{} {}", id(&session), phone.uscc));
+    let late = entries.iter().filter(|entry| entry["outcome"] == "session_consumed").count();
+    assert_eq!(late, 1, "the phone's late answer: {entries:#?}");
+    let metrics = site.stranger(None).get("/metrics").expect(200).text();
+    assert!(metrics.contains("license_gateway_sessions_total{state=\"consumed\"}"), "{metrics}");
+}
+
+#[test]
+fn a_session_is_its_apps_and_the_first_phones() {
+    let site = &shared().site;
+    let (mine, other) = (site.app(), site.app_number(1));
+    let session = begun(mine, &order());
+    for answer in [
+        other.get(&format!("{PATH}/{}", id(&session))),
+        other.get(&format!("{PATH}/{}/events", id(&session))),
+        other.post(&format!("{PATH}/{}/cancel", id(&session)), &json!({})),
+        consume(&other, &session),
+    ] {
+        refused(answer, 404, "unknown_session");
+    }
+    refused(site.app_number(2).post(PATH, &order()), 403, "scope_missing");
+    let mut replacing = order();
+    replacing["replaces"] = session["session"].clone();
+    refused(other.post(PATH, &replacing), 404, "unknown_session");
+
+    let (first, second) = (Phone::good(site), Phone::with(site, "A-good-2"));
+    refused(first.deny(site, id(&session)), 409, "session_not_scanned");
+    let asked = first.scan(site, &session).expect(200).json();
+    refused(second.scan(site, &session), 409, "session_taken");
+    refused(second.confirm(site, &second.consent(&asked)), 409, "session_taken");
+    refused(second.deny(site, id(&session)), 409, "session_taken");
+    assert_eq!(first.deny(site, id(&session)).expect(200).json()["state"], "rejected");
+    refused(first.confirm(site, &first.consent(&asked)), 410, "session_rejected");
+
+    // Another code in its place; the old one is of no more use.
+    let old = begun(mine, &order());
+    replacing["replaces"] = old["session"].clone();
+    let new = begun(mine, &replacing);
+    refused(first.scan(site, &old), 410, "session_replaced");
+    let shown = mine.get(&format!("{PATH}/{}", id(&old))).expect(200).json();
+    assert_eq!((&shown["state"], &shown["replaced_by"]), (&json!("replaced"), &new["session"]));
+    refused(mine.post(PATH, &replacing), 410, "session_replaced");
+    assert_eq!(
+        mine.post(&format!("{PATH}/{}/cancel", id(&new)), &json!({})).expect(200).json()["state"],
+        "cancelled"
+    );
+    refused(first.scan(site, &new), 410, "session_cancelled");
+    refused(mine.get(&format!("{PATH}/nothing")), 404, "unknown_session");
+}
+
+#[test]
+fn a_consent_to_anything_else_is_refused_by_its_field() {
+    let site = &shared().site;
+    let phone = Phone::good(site);
+    let mut order = order();
+    order["flow"] = "login_sign".into();
+    order["digest"] = base64(&[7; 32]).into();
+    order["text"] = "企业设立登记申请书".into();
+    let session = begun(site.app(), &order);
+    let asked = phone.scan(site, &session).expect(200).json();
+    assert_eq!(asked["digest"], "07".repeat(32));
+    let good = phone.consent(&asked);
+    for (field, value, code) in [
+        ("item", json!("company-end"), "consent_item"),
+        ("flow", json!("login"), "consent_item"),
+        ("app", json!("sandbox-portal"), "consent_app"),
+        ("nonce", json!("00".repeat(16)), "consent_session"),
+        ("digest", json!("08".repeat(32)), "consent_digest"),
+        ("digest", Value::Null, "consent_digest"),
+        ("fields", json!(["name"]), "consent_fields"),
+        ("uscc", json!("91610200MAXTA00240"), "consent_enterprise"),
+        ("at", json!(now(-1000)), "clock_skew"),
+        ("at", json!(now(1000)), "clock_skew"),
+        ("at", json!("today"), "consent_malformed"),
+        ("role", json!("owner"), "consent_malformed"),
+        ("v", json!(2), "consent_malformed"),
+        ("more", json!(1), "consent_malformed"),
+    ] {
+        let mut consent = good.clone();
+        consent[field] = value;
+        refused(phone.confirm(site, &consent), 422, code);
+    }
+    let text = good.to_string();
+    let signature = phone.sign(&text);
+    let other = Phone::with(site, "A-good-2");
+    refused(phone.bring(site, id(&session), &text, &other.sign(&text)), 422, "consent_signature_invalid");
+    let altered = text.replace("\"v\":1", "\"v\": 1");
+    refused(phone.bring(site, id(&session), &altered, &signature), 422, "consent_signature_invalid");
+    refused(phone.bring(site, id(&session), &text, "AAAA"), 422, "consent_signature_invalid");
+    refused(phone.bring(site, id(&session), &text, "!"), 422, "invalid_base64");
+    refused(phone.bring(site, id(&session), "{", &signature), 422, "consent_malformed");
+
+    for (role, authorisation, code) in [
+        ("handler", Value::Null, "role_not_permitted"),
+        ("handler", json!({"id": "A1", "item": "other", "until": now(600)}), "role_not_permitted"),
+        ("handler", json!({"id": "A1", "item": "*", "until": now(-1)}), "authorisation_expired"),
+        ("manager", json!({"id": "A1", "item": "*", "until": now(600)}), "role_not_permitted"),
+    ] {
+        let mut consent = good.clone();
+        consent["role"] = role.into();
+        consent["authorisation"] = authorisation;
+        refused(phone.confirm(site, &consent), 403, code);
+    }
+    let mut stranger = good.clone();
+    stranger["role"] = "legal_representative".into();
+    stranger["operator"] = "无此人".into();
+    refused(phone.confirm(site, &stranger), 403, "role_not_permitted");
+
+    // None of it used the session up.
+    let mut consent = good;
+    consent["role"] = "handler".into();
+    consent["authorisation"] = json!({"id": "A1", "item": "company-setup", "until": now(600)});
+    phone.confirm(site, &consent).expect(200);
+    let result = consume(site.app(), &session).expect(200).json()["result"].clone();
+    assert_eq!((&result["digest"], &result["role"]["opertype"]), (&json!("07".repeat(32)), &json!(2)));
+    assert_eq!(result["authorisation"]["id"], "A1");
+    assert_eq!(result["assurance"], "urn:cn:elicense:3");
+}
+
+#[test]
+fn only_a_license_that_may_be_used_now_confirms() {
+    let site = Site::start();
+    for (stem, code) in [
+        ("A-expired", "license_expired"),
+        ("A-revoked", "license_revoked"),
+        ("A-tampered", "license_chain_invalid"),
+    ] {
+        let phone = Phone::with(&site, stem);
+        let session = begun(site.app(), &order());
+        let asked = phone.scan(&site, &session).expect(200).json();
+        refused(phone.confirm(&site, &phone.consent(&asked)), 403, code);
+    }
+    let phone = Phone::good(&site);
+    let standing = |code: i64| {
+        let statement = format!("UPDATE entities SET status = {code} WHERE uscc = '{}'", phone.uscc);
+        let mut sqlite = std::process::Command::new("sqlite3");
+        sqlite.args(["-cmd", ".timeout 30000"]).arg(site.data().join("gateway.db")).arg(statement);
+        tests::Ran::of(&mut sqlite).expect("sqlite3");
+    };
+    // As the register has it at the moment of the consent, not of the scan.
+    let session = begun(site.app(), &order());
+    let asked = phone.scan(&site, &session).expect(200).json();
+    for code in [2, 4] {
+        standing(code);
+        refused(phone.confirm(&site, &phone.consent(&asked)), 403, "status_not_permitted");
+    }
+    standing(2);
+    let mut winding_up = order();
+    winding_up["statuses"] = json!([1, 2]);
+    let session = begun(site.app(), &winding_up);
+    let asked = phone.scan(&site, &session).expect(200).json();
+    phone.confirm(&site, &phone.consent(&asked)).expect(200);
+    let result = consume(site.app(), &session).expect(200).json()["result"].clone();
+    assert_eq!(result["status"]["code"], 2);
+
+    // What a holder lets be read is what is read.
+    standing(1);
+    let mut reading = order();
+    reading["flow"] = "authorise".into();
+    reading["fields"] = json!(["name", "domicile", "business_scope"]);
+    let session = begun(site.app(), &reading);
+    let asked = phone.scan(&site, &session).expect(200).json();
+    let mut consent = phone.consent(&asked);
+    consent["fields"] = json!(["name", "holder"]);
+    refused(phone.confirm(&site, &consent), 422, "consent_fields");
+    consent["fields"] = json!(["name", "domicile"]);
+    phone.confirm(&site, &consent).expect(200);
+    let face = consume(site.app(), &session).expect(200).json()["result"]["face"].clone();
+    let names: Vec<_> = face.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(names, ["domicile", "name"]);
+    reading["fields"] = json!(["name", "domicile"]);
+    refused(site.app_number(1).post(PATH, &reading), 422, "field_not_granted");
+}
+
+#[test]
+fn a_code_of_another_site_or_with_another_text_is_none() {
+    let site = &shared().site;
+    let phone = Phone::good(site);
+    let session = begun(site.app(), &order());
+    let text = session["qr_text"].as_str().unwrap();
+    let moved = text.replace("\"expires\":", "\"expires\":1");
+    let spaced = text.replace(",\"qrid\"", ", \"qrid\"");
+    for (qr, code) in
+        [(moved.as_str(), "qr_signature_invalid"), (&spaced, "qr_malformed"), ("", "qr_malformed")]
+    {
+        refused(phone.scan(site, &json!({"qr_text": qr})), 422, code);
+    }
+    assert_eq!(state(site.app(), &session), "created");
+}
+
+#[test]
+fn a_bad_order_is_refused_by_field() {
+    let site = &shared().site;
+    for (field, value, code) in [
+        ("flow", json!("show"), "invalid_value"),
+        ("item", json!("企业"), "invalid_value"),
+        ("item", json!(""), "invalid_value"),
+        ("item_name", json!(" a"), "invalid_value"),
+        ("biz_no", json!("a\nb"), "invalid_value"),
+        ("roles", json!([]), "invalid_value"),
+        ("roles", json!(["owner"]), "invalid_value"),
+        ("statuses", json!([4]), "invalid_value"),
+        ("digest", json!(base64(&[1; 32])), "unexpected_field"),
+        ("fields", json!(["name"]), "invalid_value"),
+        ("ttl", json!(29), "out_of_range"),
+        ("ttl", json!(601), "out_of_range"),
+    ] {
+        let mut order = order();
+        order[field] = value;
+        let problem = site.app().post(PATH, &order).expect(422).json();
+        assert_eq!(
+            (&problem["code"], &problem["errors"][0]["field"]),
+            (&json!(code), &json!(field)),
+            "{problem:#}"
+        );
+    }
+    let session = begun(site.app(), &order());
+    let path = format!("{PATH}/{}?version=1&wait=26", id(&session));
+    refused(site.app().get(&path), 422, "out_of_range");
+    let short = json!({"qr": session["qr_text"], "phone": base64(b"short")});
+    refused(site.stranger(None).post("/v1/phone/sessions:scan", &short), 422, "invalid_value");
+}
+
+/// Reads the events of a stream until it ends.
+fn events(site: &Site, session: &Value, known: Option<&str>) -> impl Iterator<Item = String> + use<> {
+    let address = site.base().strip_prefix("http://").unwrap().to_owned();
+    let key = site.sandbox()["apps"][0]["api_key"].as_str().unwrap();
+    let mut stream = TcpStream::connect(&address).unwrap();
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    let known = known.map(|known| format!("last-event-id: {known}\r\n")).unwrap_or_default();
+    let path = format!("{PATH}/{}/events", id(session));
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nhost: {address}\r\nx-api-key: {key}\r\n{known}connection: close\r\n\r\n"
+    )
+    .unwrap();
+    let lines = BufReader::new(stream).lines().map(|line| line.expect("the stream goes on"));
+    lines.filter_map(|line| line.strip_prefix("data: ").map(str::to_owned))
+}
+
+fn state_of(event: &str) -> String {
+    serde_json::from_str::<Value>(event).unwrap()["state"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn who_waits_is_told_at_each_state_and_nobody_has_to_ask_again() {
+    let site = &shared().site;
+    let phone = Phone::good(site);
+    let session = begun(site.app(), &order());
+    let mut stream = events(site, &session, None);
+    assert_eq!(state_of(&stream.next().unwrap()), "created");
+    let patient = Caller::patient(site.base(), site.sandbox()["apps"][0]["api_key"].as_str(), SOON);
+    let waiting = format!("{PATH}/{}?version=1&wait=25", id(&session));
+    let polled = std::thread::spawn(move || patient.get(&waiting).expect(200).json());
+    eventually("somebody waits twice", SOON, || {
+        let metrics = site.stranger(None).get("/metrics").expect(200).text();
+        let line =
+            metrics.lines().find(|line| line.starts_with("license_gateway_sessions_waiting ")).unwrap();
+        (line.split(' ').nth(1).unwrap().parse::<f64>().unwrap() >= 2.0).then_some(())
+    });
+    let asked = phone.scan(site, &session).expect(200).json();
+    assert_eq!(polled.join().unwrap()["state"], "scanned");
+    assert_eq!(state_of(&stream.next().unwrap()), "scanned");
+    phone.confirm(site, &phone.consent(&asked)).expect(200);
+    assert_eq!(state_of(&stream.next().unwrap()), "confirmed");
+    consume(site.app(), &session).expect(200);
+    assert_eq!(state_of(&stream.next().unwrap()), "consumed");
+    assert_eq!(stream.next(), None, "it ends with the session");
+    // Who comes back is told what it does not know.
+    let again: Vec<_> = events(site, &session, Some("2")).map(|event| state_of(&event)).collect();
+    assert_eq!(again, ["consumed"]);
+    assert_eq!(events(site, &session, Some("4")).count(), 0);
+    // A wait that nothing ends answers what is.
+    let idle = begun(site.app(), &order());
+    let answer = site.app().get(&format!("{PATH}/{}?version=1&wait=1", id(&idle))).expect(200).json();
+    assert_eq!((&answer["state"], &answer["version"]), (&json!("created"), &json!(1)));
+}
+
+#[test]
+fn what_is_over_is_over_by_itself_and_is_told() {
+    let site = &shared().site;
+    let phone = Phone::good(site);
+    let mut order = order();
+    order["ttl"] = 30.into();
+    let session = begun(site.app(), &order);
+    let asked = phone.scan(site, &session).expect(200).json();
+    let mut stream = events(site, &session, Some("2"));
+    assert_eq!(state_of(&stream.next().unwrap()), "expired");
+    assert_eq!(stream.next(), None);
+    refused(phone.confirm(site, &phone.consent(&asked)), 410, "session_expired");
+    refused(phone.scan(site, &session), 410, "session_expired");
+    refused(consume(site.app(), &session), 410, "session_expired");
+    eventually("it is on record", SOON, || {
+        let ended = site
+            .audit()
+            .into_iter()
+            .find(|entry| entry["subject"] == session["session"] && entry["action"] == "session.expire");
+        ended.filter(|entry| entry["outcome"] == "ok" && entry["actor"] == "license-gateway")
+    });
+}
+
+#[test]
+fn an_answer_that_was_lost_is_had_again_under_its_key() {
+    let site = &shared().site;
+    let phone = Phone::good(site);
+    let session = begun(site.app(), &order());
+    let asked = phone.scan(site, &session).expect(200).json();
+    phone.confirm(site, &phone.consent(&asked)).expect(200);
+    let path = format!("{PATH}/{}/consume", id(&session));
+    let headers = [("content-type", "application/json"), ("idempotency-key", "consume-once")];
+    let take = || site.app().send("POST", &path, &headers, Some(b"{}"));
+    let first = take().expect(200);
+    let again = take().expect(200);
+    assert_eq!(again.header("idempotency-replayed"), "true");
+    assert_eq!(first.json(), again.json());
+    refused(consume(site.app(), &session), 409, "session_consumed");
+}
+
+/// Two gateways on one database: one is killed between scan and consent, and one consume of many succeeds at the other.
+#[test]
+fn a_lost_gateway_loses_no_session_and_one_consume_succeeds_over_all() {
+    let server = Postgres::start();
+    let database = server.database();
+    let first = Folder::init_in(&server, &database).serve();
+    let second = Folder::beside(&first, "second").serve();
+    let third = Folder::beside(&first, "third").serve();
+    let phone = Phone::good(&first);
+
+    let session = begun(first.app(), &order());
+    // Who waits at one gateway hears of what happens at another.
+    let mut stream = events(&second, &session, None);
+    assert_eq!(state_of(&stream.next().unwrap()), "created");
+    let asked = phone.scan(&first, &session).expect(200).json();
+    assert_eq!(state_of(&stream.next().unwrap()), "scanned");
+    let _folder = first.kill();
+
+    let consent = phone.consent(&asked);
+    phone.confirm(&third, &consent).expect(200);
+    assert_eq!(state_of(&stream.next().unwrap()), "confirmed");
+    let answers: Vec<Answer> = std::thread::scope(|scope| {
+        let takers: Vec<_> = (0..8)
+            .map(|number| {
+                let site = if number % 2 == 0 { &second } else { &third };
+                let session = &session;
+                scope.spawn(move || consume(site.app(), session))
+            })
+            .collect();
+        takers.into_iter().map(|taker| taker.join().unwrap()).collect()
+    });
+    let (taken, late): (Vec<_>, Vec<_>) = answers.into_iter().partition(|answer| answer.status == 200);
+    assert_eq!(taken.len(), 1, "one consume succeeds");
+    for answer in late {
+        refused(answer, 409, "session_consumed");
+    }
+    assert_eq!(state_of(&stream.next().unwrap()), "consumed");
+    let entries = audit_on(&server, &database);
+    let consumed =
+        entries.iter().filter(|entry| entry["action"] == "session.consume" && entry["outcome"] == "ok");
+    assert_eq!(consumed.count(), 1, "and is on record once");
+    drop((second, third));
+    drop(server);
+}
+
+#[test]
+fn an_app_is_told_of_what_a_phone_did() {
+    let folder = Folder::init();
+    folder.configure("[site]\n", "[outbound]\nretry_ms = 100\n[site]\n");
+    let (site, source) = (folder.serve(), Source::start());
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let kept = Arc::clone(&told);
+    source.answer_with_fields("hook", move |_, body| {
+        kept.lock().unwrap().push(serde_json::from_slice::<Value>(body).unwrap());
+        Reply::Status(204)
+    });
+    let app = site.sandbox()["apps"][0]["id"].as_str().unwrap();
+    let body = json!({"url": source.url("hook"), "reason": "test"}).to_string();
+    let path = format!("/v1/admin/apps/{app}/webhook");
+    let json = [("content-type", "application/json")];
+    site.app_number(2).send("PUT", &path, &json, Some(body.as_bytes())).expect(200);
+
+    let phone = Phone::good(&site);
+    let session = begun(site.app(), &order());
+    let asked = phone.scan(&site, &session).expect(200).json();
+    phone.scan(&site, &session).expect(200);
+    phone.confirm(&site, &phone.consent(&asked)).expect(200);
+    consume(site.app(), &session).expect(200);
+    let denied = begun(site.app(), &order());
+    phone.scan(&site, &denied).expect(200);
+    phone.deny(&site, id(&denied)).expect(200);
+    let kinds = |of: &Value| -> BTreeSet<(String, u64)> {
+        let told = told.lock().unwrap();
+        let about = told.iter().filter(|notice| notice["data"]["session"] == of["session"]);
+        let kind = |notice: &Value| notice["type"].as_str().unwrap().to_owned();
+        about.map(|notice| (kind(notice), notice["data"]["version"].as_u64().unwrap())).collect()
+    };
+    let wanted = |kinds: &[(&str, u64)]| -> BTreeSet<(String, u64)> {
+        kinds.iter().map(|(kind, version)| ((*kind).to_owned(), *version)).collect()
+    };
+    let both = [
+        (&session, wanted(&[("session.scanned", 2), ("session.confirmed", 3)])),
+        (&denied, wanted(&[("session.scanned", 2), ("session.rejected", 3)])),
+    ];
+    for (about, wanted) in both {
+        eventually("it was told", SOON, || (kinds(about) == wanted).then_some(()));
+    }
+}
+
+/// Octets of memory that a process has.
+fn memory(process: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+}
+
+#[test]
+fn two_thousand_wait_and_one_step_wakes_one() {
+    const STREAMS: usize = 2000;
+    let site = Site::start();
+    let phone = Phone::good(&site);
+    let sessions: Vec<_> = (0..100).map(|_| begun(site.app(), &order())).collect();
+    let before = memory(site.pid());
+    let mut streams: Vec<_> =
+        (0..STREAMS).map(|number| events(&site, &sessions[number % sessions.len()], None)).collect();
+    for stream in &mut streams {
+        assert_eq!(state_of(&stream.next().unwrap()), "created");
+    }
+    let waiting = || {
+        let metrics = site.stranger(None).get("/metrics").expect(200).text();
+        let line = metrics.lines().find(|line| line.starts_with("license_gateway_sessions_waiting "));
+        line.unwrap().split(' ').nth(1).unwrap().parse::<f64>().unwrap()
+    };
+    assert_eq!(waiting(), STREAMS as f64);
+    // With connection and all: what a stream holds is bounded.
+    let each = (memory(site.pid()).saturating_sub(before)) / STREAMS as u64;
+    assert!(each < 128 * 1024, "{each} octets for each who waits");
+    // Others are served meanwhile: who waits has no place among requests.
+    site.app().get("/v1/keys").expect(200);
+    phone.scan(&site, &sessions[0]).expect(200);
+    for (number, stream) in streams.iter_mut().enumerate().filter(|(number, _)| number % sessions.len() == 0)
+    {
+        assert_eq!(state_of(&stream.next().unwrap()), "scanned", "stream {number}");
+    }
+    drop(streams);
+    eventually("nobody waits any more", SOON, || (waiting() == 0.0).then_some(()));
+}
