@@ -27,6 +27,8 @@ need strace strace
 need softhsm2-util softhsm2
 need pkcs11-tool opensc
 for softokn in /usr/lib/*/libsoftokn3.so; do need "$softokn" libnss3; done
+need chromium chromium
+need chromedriver chromium-driver
 need javac default-jdk-headless
 need /usr/share/java/bcprov.jar libbcprov-java
 need /usr/share/java/bcpkix.jar libbcpkix-java

@@ -7,7 +7,8 @@ use std::fmt::{self, Debug};
 
 use crate::{
     Administration, Audit, Callers, Ceremony, ClockWatch, Config, Database, Device, Documents, Fetch, Fleet,
-    Library, People, Policy, Server, Site, StampJobs, Timestamps, Tls, Traces, Trust, TrustRules,
+    Library, People, Policy, Server, Site, StampEvidence, StampJobs, Status, Timestamps, Tls, Traces, Trust,
+    TrustRules,
 };
 
 /// Whether a running gateway can take a change over.
@@ -54,12 +55,14 @@ impl Config {
             outbound,
             stamp_jobs,
             library,
+            status,
             traces,
             ceremony,
             audit,
             documents,
             query_certificates,
             timestamps,
+            stamp_evidence,
             fleet,
             devices,
             folder,
@@ -78,12 +81,14 @@ impl Config {
         changes.field(Effect::Restart, "outbound", outbound, &next.outbound);
         changes.stamp_jobs(stamp_jobs, &next.stamp_jobs);
         changes.library(library, &next.library);
+        changes.status(status, &next.status);
         changes.traces(traces, &next.traces);
         changes.ceremony(ceremony, &next.ceremony);
         changes.audit(audit, &next.audit);
         changes.documents(documents, &next.documents);
         changes.field(Effect::Live, "query_certificates", query_certificates, &next.query_certificates);
         changes.timestamps(timestamps, &next.timestamps);
+        changes.stamp_evidence(stamp_evidence, &next.stamp_evidence);
         changes.fleet(fleet, &next.fleet);
         changes.devices(devices, &next.devices);
         changes.field(Effect::Restart, "folder", folder, &next.folder);
@@ -122,10 +127,27 @@ impl Changes {
         self.field(Effect::Live, "stamp_jobs.most_running", most_running, &after.most_running);
     }
 
+    fn stamp_evidence(&mut self, before: &StampEvidence, after: &StampEvidence) {
+        let StampEvidence { keep, folder, retention, renew_before, renew_after } = before;
+        self.field(Effect::Live, "stamp_evidence.keep", keep, &after.keep);
+        self.field(Effect::Restart, "stamp_evidence.folder", folder, &after.folder);
+        self.field(Effect::Live, "stamp_evidence.retention_days", retention, &after.retention);
+        self.field(Effect::Live, "stamp_evidence.renew_before_days", renew_before, &after.renew_before);
+        self.field(Effect::Live, "stamp_evidence.renew_after_days", renew_after, &after.renew_after);
+    }
+
     fn library(&mut self, before: &Library, after: &Library) {
         let Library { folder, require_purpose } = before;
         self.field(Effect::Restart, "library.folder", folder, &after.folder);
         self.field(Effect::Live, "library.require_purpose", require_purpose, &after.require_purpose);
+    }
+
+    fn status(&mut self, before: &Status, after: &Status) {
+        let Status { national, max_age, required, decisions } = before;
+        self.field(Effect::Restart, "status.source", national, &after.national);
+        self.field(Effect::Live, "status.max_age_s", max_age, &after.max_age);
+        self.field(Effect::Live, "status.required", required, &after.required);
+        self.field(Effect::Live, "status.decisions", decisions, &after.decisions);
     }
 
     fn server(&mut self, before: &Server, after: &Server) {

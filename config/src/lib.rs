@@ -15,13 +15,16 @@ mod error;
 mod library;
 mod names;
 mod outbound;
+mod own_names;
 mod people;
 mod policy;
 mod query_certificates;
 mod read;
 mod secret;
 mod server;
+mod stamp_evidence;
 mod stamp_jobs;
+mod status;
 mod timestamps;
 mod tls;
 mod traces;
@@ -39,17 +42,20 @@ pub use device::{Device, Fleet, Isolation, OutputCheck};
 pub use error::{ConfigError, Mistake};
 pub use library::Library;
 pub use names::{
-    AccountName, AccountNameError, AppId, DeviceId, GroupId, KeyId, MandateNumber, NameError, SealNumber,
-    TemplateId,
+    AccountName, AccountNameError, AppId, AppIdError, DeviceId, GroupId, KeyId, MandateNumber, NameError,
+    SealNumber, TemplateId,
 };
 pub use outbound::Outbound;
+pub use own_names::OwnName;
 pub use people::People;
 pub use policy::Policy;
 pub use query_certificates::QueryCertificates;
 use read::Reader;
 pub use secret::Secret;
 pub use server::{Ceremony, Documents, Server, Site};
+pub use stamp_evidence::StampEvidence;
 pub use stamp_jobs::StampJobs;
+pub use status::{NationalStatus, Status};
 pub use timestamps::{ClockWatch, OutsideAuthority, TimeServer, Timestamps};
 pub use tls::{ClientAuth, Tls, TlsVersion};
 pub use traces::Traces;
@@ -84,6 +90,8 @@ pub struct Config {
     pub stamp_jobs: StampJobs,
     /// The license library's files.
     pub library: Library,
+    /// Where registration statuses come from.
+    pub status: Status,
     /// Where traces go.
     pub traces: Traces,
     /// How keys are made and ended.
@@ -96,6 +104,8 @@ pub struct Config {
     pub query_certificates: Option<QueryCertificates>,
     /// The timestamp authority.
     pub timestamps: Timestamps,
+    /// What is kept so that stamps can be verified later.
+    pub stamp_evidence: StampEvidence,
     /// How devices are used.
     pub fleet: Fleet,
     /// The devices, in the file's order; ids are unique and there is at least one.
@@ -143,6 +153,7 @@ impl Config {
             let outbound = root.section("outbound", Outbound::read);
             let stamp_jobs = root.section("stamp_jobs", StampJobs::read);
             let library = root.section("library", Library::read);
+            let status = root.section("status", Status::read);
             let traces = root.section("traces", Traces::read);
             let ceremony = root.section("ceremony", |section| Ceremony::read(section, site.sandbox));
             let audit = root.section("audit", |section| Audit::read(section, site.sandbox, &trust.fetch));
@@ -152,6 +163,8 @@ impl Config {
                 certifying.then(|| root.section("query_certificates", QueryCertificates::read)).flatten();
             let timestamps =
                 root.section("timestamps", |section| Timestamps::read(section, site.sandbox, &trust.fetch));
+            let stamp_evidence = root
+                .section("stamp_evidence", |section| StampEvidence::read(section, site.sandbox, &timestamps));
             let fleet = root.section("fleet", Fleet::read);
             let devices = root.list("device", Device::read);
             root.finish();
@@ -169,12 +182,14 @@ impl Config {
                 outbound,
                 stamp_jobs,
                 library,
+                status,
                 traces,
                 ceremony,
                 audit,
                 documents,
                 query_certificates,
                 timestamps,
+                stamp_evidence,
                 fleet,
                 devices: Vec::new(),
                 folder: folder.to_owned(),

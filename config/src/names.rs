@@ -7,6 +7,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize};
 use thiserror::Error;
 
+use crate::OwnName;
+
 /// Why a text is not a name.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("must be 1 to 64 of a-z A-Z 0-9 . _ - and begin with a letter or digit")]
@@ -16,6 +18,19 @@ fn is_name(text: &str) -> bool {
     (1..=64).contains(&text.len())
         && text.starts_with(|c: char| c.is_ascii_alphanumeric())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+}
+
+/// Why a text is not the id of an app.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum AppIdError {
+    /// It is no name at all.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// The gateway calls itself so.
+    #[error(
+        "is, or looks like, {0:?}, which the gateway calls itself or others in its records; choose another id"
+    )]
+    Reserved(&'static str),
 }
 
 /// One form for each name of a person: neither capitals nor letters of other scripts that look alike.
@@ -115,6 +130,32 @@ name!(
     is_account_name,
     AccountNameError
 );
+
+impl AppId {
+    /// The id that a part of the gateway, or who is no app, has where apps have theirs.
+    #[must_use]
+    pub fn of(name: OwnName) -> Self {
+        Self(name.as_str().to_owned())
+    }
+
+    /// An app's id, as it may be entered into the register.
+    ///
+    /// # Errors
+    /// When it is no name, or one that the gateway has for itself.
+    pub fn parse_registered(text: &str) -> Result<Self, AppIdError> {
+        let id = Self::parse(text)?;
+        match id.reserved_as() {
+            Some(name) => Err(AppIdError::Reserved(name)),
+            None => Ok(id),
+        }
+    }
+
+    /// The gateway's own name that this is, or could be mistaken for: no app may be called so.
+    #[must_use]
+    pub fn reserved_as(&self) -> Option<&'static str> {
+        OwnName::seen_in(self)
+    }
+}
 
 #[cfg(test)]
 mod tests {

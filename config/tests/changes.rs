@@ -78,6 +78,13 @@ fn limits_devices_and_trust_change_live() {
     assert_eq!(after("[database]", jobs), live("stamp_jobs.retention_days"));
     let purpose = "[library]\nrequire_purpose = true\n[database]";
     assert_eq!(after("[database]", purpose), live("library.require_purpose"));
+    for (text, field) in [
+        ("max_age_s = 60", "status.max_age_s"),
+        ("required = true", "status.required"),
+        ("decisions = \"d.toml\"", "status.decisions"),
+    ] {
+        assert_eq!(after("[database]", &format!("[status]\n{text}\n[database]")), live(field));
+    }
     let policies = "[timestamps]\npolicies = [\"1.2.3\"]\n[database]";
     assert_eq!(after("[database]", policies), live("timestamps.policies"));
     assert_eq!(after("id = \"d2\"\n", "id = \"d2\"\nlanes = 3\n"), live("device d2"));
@@ -92,6 +99,11 @@ fn addresses_the_database_and_the_kind_of_site_need_a_restart() {
         ("gateway.db", "other.db", "database.url"),
         ("[server]\n", "[outbound]\nretry_ms = 100\n[server]\n", "outbound"),
         ("[server]\n", "[stamp_jobs]\nfolder = \"/elsewhere\"\n[server]\n", "stamp_jobs.folder"),
+        (
+            "[server]\n",
+            "[status]\nsource = \"national\"\nurl = \"https://a.example/\"\n[server]\n",
+            "status.source",
+        ),
         ("[server]\n", "[library]\nfolder = \"/elsewhere\"\n[server]\n", "library.folder"),
         ("[server]\n", "[administration]\ntwo_person = true\n[server]\n", "administration.two_person"),
         (

@@ -400,6 +400,31 @@ fn documents_on_their_way_have_a_folder_and_bounds() {
 }
 
 #[test]
+fn evidence_of_stamps_is_kept_where_there_are_timestamps() {
+    let parse = |sandbox: bool, lines: &str| {
+        let text = format!("{lines}[site]\nsandbox = {sandbox}\n{REST}");
+        Config::parse(&text, Path::new("/site")).map(|config| config.stamp_evidence)
+    };
+    let policy = "[timestamps]\npolicies = [\"1.2.3.4\"]\n[timestamps.clock]\nrequired = false\n";
+    let usual = parse(true, policy).unwrap();
+    assert_eq!((usual.keep, usual.retention, usual.folder.to_str()), (true, None, Some("/site/evidence")));
+    assert_eq!(usual.renew_before.as_secs(), 365 * 86_400);
+    assert!(!parse(true, "").unwrap().keep);
+    let said = parse(true, &format!("{policy}[stamp_evidence]\nretention_days = 30\n")).unwrap();
+    assert_eq!(said.retention.unwrap().as_secs(), 30 * 86_400);
+    for (line, field) in [
+        ("keep = true\n", "stamp_evidence.keep: evidence needs"),
+        ("retention_days = -1\n", "stamp_evidence.retention_days: "),
+        ("renew_before_days = 0\n", "stamp_evidence.renew_before_days: "),
+        ("renew_after_days = 0\n", "stamp_evidence.renew_after_days: "),
+        ("days = 3\n", "stamp_evidence.days: "),
+    ] {
+        let mistakes = parse(true, &format!("[stamp_evidence]\n{line}")).unwrap_err();
+        assert!(mistakes.len() == 1 && mistakes[0].message.starts_with(field), "{line}: {mistakes:?}");
+    }
+}
+
+#[test]
 fn an_authority_of_a_real_site_has_time_servers_and_promises_no_more_than_it_watches() {
     let site = |sandbox: bool, timestamps: &str| {
         mistakes(&format!(
@@ -465,4 +490,20 @@ fn query_certificates_name_who_certifies_and_by_which_key() {
         let found = site(&certificates);
         assert!(found.iter().any(|(_, said)| said.contains(expected)), "{expected}: {found:?}");
     }
+}
+
+#[test]
+fn what_says_how_the_national_service_is_asked_needs_its_address_and_is_of_no_use_without_it() {
+    let status = |text: &str| mistakes(&format!("[site]\nname = \"x\"\n{REST}[status]\n{text}\n"));
+    let only = |field: &str| format!("status.{field}: is of use with source = \"national\" only");
+    assert_eq!(status("source = \"library\"\nmax_age_s = 60\nrequired = true"), []);
+    assert_eq!(status("source = \"national\"\nurl = \"https://a.example/\"\ncache_s = 0"), []);
+    let said = |text: &str| status(text).into_iter().map(|(_, message)| message).collect::<Vec<_>>();
+    assert_eq!(said("source = \"national\""), ["status.url: is required"]);
+    assert_eq!(said("source = \"elsewhere\""), ["status.source: must be one of: library, national"]);
+    assert_eq!(said("url = \"https://a.example/\"\ncache_s = 1"), [only("url"), only("cache_s")]);
+    assert_eq!(
+        said("source = \"national\"\nurl = \"https://a.example/\"\nconcurrency = 0"),
+        ["status.concurrency: must be a whole number from 1 to 1000"]
+    );
 }

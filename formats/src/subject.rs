@@ -89,6 +89,24 @@ pub fn is_of_enterprise(certificate: &Certificate, name: &str, uscc: &Uscc) -> b
             .any(|code| code.strip_prefix(REGISTER).unwrap_or(&code) == uscc.as_str())
 }
 
+/// Is this the certificate of who has this name and, if there is one, this unified social credit code?
+///
+/// Names are no identity: enterprises of one name are told apart by their codes. Where the holder has a code and the subject
+/// has one, in organizationIdentifier, or else in serialNumber, or else in organizationalUnitName, the codes decide, and
+/// the name says nothing. Otherwise the certificate must [speak for](speaks_for) the whole name.
+pub fn is_of_holder(certificate: &Certificate, name: &str, uscc: Option<&Uscc>) -> bool {
+    let codes = |kind: &const_oid::ObjectIdentifier| -> Vec<Uscc> {
+        let texts = values(certificate, std::slice::from_ref(kind)).flatten().collect::<Vec<_>>();
+        let code = |text: &String| Uscc::parse_sandbox(text.strip_prefix(REGISTER).unwrap_or(text)).ok();
+        texts.iter().filter_map(code).collect()
+    };
+    let named = CODES.iter().map(codes).find(|codes| !codes.is_empty());
+    match (uscc, named) {
+        (Some(uscc), Some(named)) => named.iter().all(|code| code == uscc),
+        (_, _) => speaks_for(certificate, name).unwrap_or(false),
+    }
+}
+
 fn in_subject(certificate: &Certificate, name: &str) -> bool {
     values(certificate, &NAMES).any(|value| value.as_deref() == Some(name))
 }

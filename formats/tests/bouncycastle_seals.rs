@@ -1,11 +1,6 @@
 //! BouncyCastle as a second opinion on seal signatures, and on those in our OFD packages.
 #![allow(clippy::unwrap_used)] // a helper that fails fails its test
 
-mod packaging;
-mod pieces;
-mod pki;
-mod sealing;
-
 use std::path::Path;
 use std::process::Command;
 

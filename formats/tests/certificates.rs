@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // a helper that fails fails its test
 
-mod pki;
+use crate::pki;
 
 use formats::{Certificate, Crl, FormatError};
 use pki::{CrlPlan, Key, Plan};

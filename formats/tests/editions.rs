@@ -1,11 +1,6 @@
 //! Public editions of licenses and pictures of seals: set once, written as PDF and OFD, sealed and read back.
 #![allow(clippy::unwrap_used)] // a test that cannot go on has failed
 
-mod packaging;
-mod pieces;
-mod pki;
-mod sealing;
-
 use std::path::PathBuf;
 use std::process::Command;
 

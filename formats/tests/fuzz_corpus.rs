@@ -4,7 +4,6 @@
 
 #[path = "support/fuzzed.rs"]
 mod fuzzed;
-mod pki;
 
 use std::path::Path;
 

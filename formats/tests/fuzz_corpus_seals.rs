@@ -4,10 +4,8 @@
 
 #[path = "support/fuzzed_seals.rs"]
 mod fuzzed;
-mod packaging;
-mod pieces;
-mod pki;
-mod sealing;
+use crate::packaging;
+use crate::sealing;
 
 use std::path::{Path, PathBuf};
 

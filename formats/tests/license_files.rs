@@ -2,11 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // a helper that fails fails its test
 
-mod packaging;
-mod pieces;
-mod pki;
-mod sealing;
-mod signed_pdf;
+use crate::signed_pdf;
 
 use formats::edition::{Attached, PublicEdition};
 use formats::font::Font;

@@ -2,11 +2,6 @@
 //! read leaves undecided whether everything is protected.
 #![allow(clippy::unwrap_used)] // a test that cannot go on has failed
 
-mod packaging;
-mod pieces;
-mod pki;
-mod sealing;
-
 use encoding_rs::{GB18030, GBK};
 use formats::Verdict;
 use formats::ofd::OfdReport;

@@ -1,11 +1,6 @@
 //! Packages made to mislead or to exhaust: each is refused by name, before anything large is unpacked.
 #![allow(clippy::unwrap_used)] // a test that cannot go on has failed
 
-mod packaging;
-mod pieces;
-mod pki;
-mod sealing;
-
 use std::io::Write;
 
 use formats::Verdict;

@@ -1,10 +1,7 @@
 //! OFD packages signed here: judged valid, signed again, and found out when anything in them is not what was signed.
 #![allow(clippy::unwrap_used)] // a test that cannot go on has failed
 
-mod packaging;
-mod pieces;
-mod pki;
-mod sealing;
+use crate::pki;
 
 use formats::ofd::{
     Edge, MAX_ENTRIES, OfdError, OfdSigner, Placement, SignatureKind, across, on_every_page, pages,

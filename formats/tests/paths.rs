@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // a helper that fails fails its test
 
-mod pki;
+use crate::pki;
 
 use formats::chain::{MAX_PATH_LENGTH, TrustStore, Usage, validate};
 use formats::scheme::{HashAlgorithm, SignatureScheme};

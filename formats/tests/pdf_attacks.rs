@@ -2,10 +2,9 @@
 
 #![allow(clippy::unwrap_used)] // a helper that fails fails its test
 
-mod pdf;
-mod pki;
-#[path = "pdf/signed.rs"]
-mod signed;
+use crate::pdf;
+use crate::pki;
+use crate::signed;
 
 use formats::Verdict;
 use pdf::{

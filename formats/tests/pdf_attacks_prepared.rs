@@ -3,10 +3,8 @@
 
 #![allow(clippy::unwrap_used)] // a helper that fails fails its test
 
-mod pdf;
-mod pki;
-#[path = "pdf/signed.rs"]
-mod signed;
+use crate::pdf;
+use crate::signed;
 
 use formats::Verdict;
 use pdf::{Entry, Maker, ROOT, base, field, form, page_object, placeholder, text_field, value};

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // a helper that fails fails its test
 
-mod pdf;
+use crate::pdf;
 
 use formats::pdf::{Document, Limits, PdfError, Place};
 use lopdf::Object;

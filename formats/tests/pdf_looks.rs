@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used)] // a helper that fails fails its test
 
-mod pki;
-mod signed_pdf;
+use crate::pki;
+use crate::signed_pdf;
 
 use formats::pdf::sign::{
     Caption, Edge, FieldPlan, Look, Occurrence, PageRect, Pages, Picture, Place, SignaturePlan, TextPlace,
@@ -221,6 +221,7 @@ fn occurrences_are_taken_as_asked() {
         (Occurrence::All, [true, true, true]),
         (Occurrence::First, [true, false, false]),
         (Occurrence::Last, [false, false, true]),
+        (Occurrence::Nth(2), [false, true, false]),
     ] {
         let place = Place::Keyword {
             keyword: "盖章处".to_owned(),

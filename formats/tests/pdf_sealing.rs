@@ -2,10 +2,9 @@
 
 #![allow(clippy::unwrap_used)] // a helper that fails fails its test
 
-mod pieces;
-mod pki;
-mod sealing;
-mod signed_pdf;
+use crate::pki;
+use crate::sealing;
+use crate::signed_pdf;
 
 use formats::pdf::sign::{
     FieldPlan, Look, PdfSealError, SEAL_ROOM, Sealing, SignError, SignaturePlan, SubFilter, prepare,

@@ -2,12 +2,10 @@
 
 #![allow(clippy::unwrap_used)] // a helper that fails fails its test
 
-mod pdf;
-mod pieces;
-mod pki;
-mod sealing;
-#[path = "pdf/signed.rs"]
-mod signed;
+use crate::pdf;
+use crate::pki;
+use crate::sealing;
+use crate::signed;
 
 use formats::Verdict;
 use formats::pdf::{PdfReport, PdfSignatureKind};

@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used)] // a helper that fails fails its test
 
-mod pki;
-mod signed_pdf;
+use crate::pki;
+use crate::signed_pdf;
 
 use formats::Verdict;
 use formats::pdf::sign::{

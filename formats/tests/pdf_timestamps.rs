@@ -2,11 +2,10 @@
 
 #![allow(clippy::unwrap_used)] // a helper that fails fails its test
 
-mod pdf;
-mod pieces;
-mod pki;
-#[path = "pdf/signed.rs"]
-mod signed;
+use crate::pdf;
+use crate::pieces;
+use crate::pki;
+use crate::signed;
 
 use const_oid::ObjectIdentifier;
 use der::{Encode, Tag};

@@ -1,9 +1,9 @@
 //! Seals and seal signatures: made, read in three versions, and refused when something is wrong with them.
 #![allow(clippy::unwrap_used)] // a test that cannot go on has failed
 
-mod pieces;
-mod pki;
-mod sealing;
+use crate::pieces;
+use crate::pki;
+use crate::sealing;
 
 use formats::opened::{Kind, open};
 use formats::seal::{

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // a helper that fails fails its test
 
-mod pki;
+use crate::pki;
 
 use cms::content_info::ContentInfo;
 use cms::signed_data::SignedData;

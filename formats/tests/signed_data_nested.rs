@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used)] // a helper that fails fails its test
 
-mod pieces;
-mod pki;
+use crate::pieces;
+use crate::pki;
 
 use const_oid::ObjectIdentifier;
 use der::{Encode, TagNumber};

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // a helper that fails fails its test
 
-mod pki;
+use crate::pki;
 
 use std::path::Path;
 use std::process::{Command, Output};

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use config::AppId;
+use config::{AppId, OwnName};
 use nix::unistd::{Uid, User};
 use store::App;
 use tokio::net::{UnixListener, UnixStream};
@@ -124,7 +124,7 @@ impl AdminSocket {
                 return Err(unusable(&"another gateway listens there"));
             }
         }
-        let id = AppId::parse("admin-socket").map_err(|error| unusable(&error))?;
+        let id = AppId::of(OwnName::AdminSocket);
         let mut app = App::new(id, NAME);
         app.scopes = SCOPES.into_iter().map(str::to_owned).collect();
         let (socket, place, inode) = bind().map_err(|error| unusable(&error))?;

@@ -2,6 +2,7 @@
 //! a device: for tests that look for inputs which break that.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -113,8 +114,15 @@ pub const KINDS: [Kind; 42] = [
                 ("number", "code", Some("https://site.example/verify/code"), None);
             let is_template = false;
             let setting = Setting { algorithm, at, id, check_code, check_page, seal, is_template };
-            let ordered = request.check(&setting)?;
-            ordered.prepared().map(|subject| matches!(subject, StampSubject::Pdf { .. }))
+            let mut orders = request.orders()?;
+            let document = orders.first_mut().map_or(Ok(None), StampRequest::detached)?;
+            let mut subjects = orders.iter_mut().map(|order| {
+                document.iter().for_each(|octets| order.set_document(Arc::clone(octets)));
+                order.check(&setting)?.prepared()
+            });
+            subjects.try_fold(0, |pdfs, subject| {
+                Ok(pdfs + usize::from(matches!(subject?, StampSubject::Pdf { .. })))
+            })
         })
     }),
     object("stamp job", fields::<StampJobRequest>, |bodies, octets| {
@@ -126,7 +134,7 @@ pub const KINDS: [Kind; 42] = [
     object("stamped document", fields::<StampVerifyRequest>, |bodies, octets| {
         bodies.one(octets, |request: StampVerifyRequest| {
             let document = request.check(OffsetDateTime::UNIX_EPOCH)?;
-            Ok(document.judge(&bodies.trust))
+            Ok(document.judge(request.evidence(), &bodies.trust))
         })
     }),
     object("query certificate", fields::<QueryCertificateRequest>, |bodies, octets| {
@@ -220,7 +228,7 @@ pub const KINDS: [Kind; 42] = [
         bodies.one(octets, |request: SecondStepRequest| request.check().map(drop))
     }),
     object("another password", fields::<PasswordRequest>, |bodies, octets| {
-        bodies.one(octets, Ok::<PasswordRequest, _>)
+        bodies.one(octets, |request: PasswordRequest| request.check("wang.lei", "王磊", 12))
     }),
     object("a code", fields::<CodeRequest>, |bodies, octets| bodies.one(octets, Ok::<CodeRequest, _>)),
     object("a personal access token", fields::<PersonalTokenRequest>, |bodies, octets| {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use config::OwnName;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use signing::{KeyAct, KeyCeremonies, KeyRing, Operator};
@@ -391,7 +392,7 @@ pub(crate) async fn end_abandoned(
         }
         let entry = AuditEntry {
             action: "ceremony.finish".to_owned(),
-            actor: "gateway".to_owned(),
+            actor: OwnName::Gateway.as_str().to_owned(),
             at,
             device: None,
             input_digest: None,

@@ -26,12 +26,13 @@ pub(crate) fn access(database: &Database) -> Result<DatabaseAccess, StartupError
     }
 }
 
-fn first_line(path: &Path) -> Result<Secret<String>, StartupError> {
+/// A secret that stands on the first line of a file.
+pub(crate) fn first_line(path: &Path) -> Result<Secret<String>, StartupError> {
     let text = std::fs::read_to_string(path).map(Zeroizing::new);
     let text = text.map_err(|error| StartupError::file(path, error))?;
     match text.lines().next() {
         Some(password) if !password.is_empty() => Ok(Secret::new(password.to_owned())),
-        _ => Err(StartupError::file(path, "no password on its first line")),
+        _ => Err(StartupError::file(path, "no secret on its first line")),
     }
 }
 

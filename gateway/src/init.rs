@@ -41,6 +41,8 @@ pub(crate) enum InitError {
     Sample(#[from] formats::FormatError),
     #[error("name: {0}")]
     Name(#[from] config::NameError),
+    #[error("app {0}")]
+    App(#[from] config::AppIdError),
 }
 
 /// What is wanted.
@@ -354,7 +356,7 @@ async fn register(
     ] {
         let is_business = scopes.contains(&"signatures");
         let keys = KEYS.iter().filter(|(.., purpose)| is_business && *purpose == KeyPurpose::Service);
-        let mut app = App::new(AppId::parse(id).map_err(InitError::from)?, name);
+        let mut app = App::new(AppId::parse_registered(id).map_err(InitError::from)?, name);
         app.scopes = scopes.iter().map(|scope| (*scope).to_owned()).collect();
         app.keys =
             keys.map(|(id, ..)| KeyId::parse(id)).collect::<Result<_, _>>().map_err(InitError::from)?;

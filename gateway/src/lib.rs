@@ -16,6 +16,7 @@ mod ceremony_order;
 mod cli;
 mod client_certificate;
 mod configuration;
+mod console;
 mod content;
 mod custodians;
 mod data_key;
@@ -24,6 +25,7 @@ mod deadline;
 mod devices;
 mod edge;
 mod error;
+mod evidence;
 mod faults;
 mod history;
 mod idempotency;
@@ -53,6 +55,7 @@ mod problem;
 mod protection;
 mod proxied;
 mod query_certificates;
+mod register;
 mod reload;
 mod rendition;
 mod replace;
@@ -64,6 +67,8 @@ mod serve;
 mod sessions;
 mod signature_batch;
 mod signatures;
+#[cfg(feature = "sandbox")]
+mod simulator;
 mod stamp_jobs;
 mod stamps;
 mod state;
@@ -121,6 +126,9 @@ enum Command {
         /// The file.
         file: PathBuf,
     },
+    /// Play the national service of registration statuses, for a sandbox and for tests.
+    #[cfg(feature = "sandbox")]
+    StatusSimulator(simulator::SimulatorArguments),
     /// Make a database for a configuration, or a whole sandbox; what exists is kept.
     Init {
         /// Make the database that this configuration names.
@@ -148,6 +156,9 @@ enum Command {
         #[arg(long, requires = "database")]
         database_password_file: Option<PathBuf>,
     },
+    /// Show where a sandbox is and how its people sign in: passwords, and the codes that count now.
+    #[cfg(feature = "sandbox")]
+    Sandbox(cli::SandboxArguments),
     /// See and operate the devices of a running gateway.
     Device(cli::DeviceArguments),
     /// See keys and hold key ceremonies at a running gateway.
@@ -219,6 +230,8 @@ pub fn run() -> ExitCode {
         Command::Seal(arguments) => return cli::seal(*arguments),
         Command::Mandate(arguments) => return cli::mandate(*arguments),
         Command::Template(arguments) => return cli::template(*arguments),
+        #[cfg(feature = "sandbox")]
+        Command::Sandbox(arguments) => return cli::sandbox(&arguments),
         Command::QueryCertificate(arguments) => return cli::query_certificate(arguments),
         Command::Audit(arguments) => return cli::audit(arguments),
         Command::DataKey(arguments) => return cli::data_key(&arguments),
@@ -237,6 +250,8 @@ pub fn run() -> ExitCode {
                 block_on(serve::serve(config, read, serve::Overrides { http, https }, slow))
             })
         }
+        #[cfg(feature = "sandbox")]
+        Command::StatusSimulator(arguments) => block_on(simulator::run(arguments)),
         Command::Init { config: Some(config), .. } => Config::load(&config)
             .map_err(StartupError::from)
             .and_then(|config| block_on(create_database(config))),

@@ -1,5 +1,7 @@
 //! `/v1/licenses…`: judging a license, and what the library says of its holder.
 
+mod asked;
+
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -9,12 +11,15 @@ use serde_json::Value;
 use signing::{Judged, validation_report};
 use store::{AuditEntry, leaf_hash, root_of};
 use time::OffsetDateTime;
+use tokio::task::JoinSet;
 use utoipa::ToSchema;
-use verify_front::{Examined, FieldGrant, LicenseAnswer, LicenseType};
+use verify_front::{DecisionQuestion, Examined, FieldGrant, LicenseAnswer, LicenseType, StatusQuestion};
+
+use asked::AuthorisationRequest;
 
 use crate::auth::{Authenticated, Scope};
 use crate::batch::{self, Answers, Batch, Item};
-use crate::body::{self, Faults, JsonBody, Segment};
+use crate::body::{self, Faults, JsonBody, Object, Segment};
 use crate::problem::{Fault, Problem, ProblemDocument};
 use crate::rendition::{Form, Rendition};
 use crate::state::Gateway;
@@ -32,12 +37,28 @@ pub(crate) struct LicenseRequest {
     at: Option<String>,
     /// Ask for a `report` in the structure of ETSI TS 119 102-2. Default false.
     report: Option<bool>,
+    /// RFC 3339: of which time the holder's status is wanted, not in the future. Default now.
+    status_at: Option<String>,
+    /// How many seconds old the status may be at most, 0 to 315360000; 0 has a register elsewhere asked anew. Default as
+    /// the site says.
+    status_max_age_s: Option<u64>,
+    /// Ask for a `decision`: what the license is used for, `login`, `show`, `sign` or `file`.
+    #[serde(rename = "use")]
+    license_use: Option<String>,
+    /// Who acts: `legal_representative`, `administrator` or `agent`; with `use`.
+    role: Option<String>,
+    /// The code of the business item (业务事项) it is about; with `use`.
+    item: Option<String>,
+    /// By what an agent acts; with `use`.
+    #[schema(value_type = Option<AuthorisationRequest>)]
+    authorisation: Option<Object<AuthorisationRequest>>,
 }
 
 /// A verdict on a license.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct LicenseResponse {
-    /// `{verdict, findings:[{code, detail, message}], face, status, license}`; for a file also `file`
+    /// `{verdict, findings:[{code, detail, message}], face, status, status_origin, license}`; for a file also `file`,
+    /// with `use` also `decision`
     #[serde(flatten)]
     #[schema(value_type = Object)]
     answer: Reported,
@@ -55,7 +76,8 @@ struct Reported {
 }
 
 /// Judge an electronic business license: form, issuer, validity, revocation, code, holder's standing; of a license file
-/// also its seal and whether its page, its data and its certificate say the same.
+/// also its seal and whether its page, its data and its certificate say the same. With `use` it is decided whether who
+/// acts may use it for that.
 #[utoipa::path(
     post, path = "/v1/licenses:verify", tag = "licenses", request_body = LicenseRequest,
     params(("accept-language" = Option<String>, Header, description = "language of a report: `zh` (default) or `en`")),
@@ -73,7 +95,7 @@ pub(crate) async fn post_license_verify(
 ) -> Result<Response, Problem> {
     caller.with(Scope::Licenses)?;
     let now = OffsetDateTime::now_utc();
-    let License { octets, kind, at, reported } = request.check(now)?;
+    let License { octets, kind, at, reported, status, decision } = request.check(now)?;
     drop(request); // its text is a third larger than the octets
     let judging = gateway.clone();
     let (octets, examined) = match kind {
@@ -89,9 +111,9 @@ pub(crate) async fn post_license_verify(
             gateway.judging.run(examine).await?.await.map_err(|_| Problem::panicked())?
         }
     };
-    let answer = gateway.licenses.complete(examined).await?;
-    if let Some(face) = answer.status.as_ref().and(answer.face.as_ref()) {
-        record_read(&gateway, &caller, "license.verify", &face.uscc, true).await?;
+    let answer = looked_up(&gateway, examined, &status, decision.as_ref()).await?;
+    if let Some((outcome, subject)) = on_record(&answer) {
+        record(&gateway, &caller, "license.verify", outcome, subject).await?;
     }
     gateway.metrics.judged("license", answer.judgement.verdict);
     gateway.tally.verified(&caller.actor(), "license", answer.judgement.verdict);
@@ -117,6 +139,46 @@ pub(crate) struct License {
     pub(crate) at: OffsetDateTime,
     /// A report is asked for.
     reported: bool,
+    status: StatusQuestion,
+    decision: Option<DecisionQuestion>,
+}
+
+/// Adds what register and library know, and decides where that is asked.
+async fn looked_up(
+    gateway: &Gateway,
+    examined: Examined,
+    status: &StatusQuestion,
+    decision: Option<&DecisionQuestion>,
+) -> Result<LicenseAnswer, Problem> {
+    let mut answer = gateway.licenses.complete(examined, status).await?;
+    answer.decision = decision.map(|question| gateway.licenses.decide(question, &answer));
+    Ok(answer)
+}
+
+/// What goes on record of an answer that the register has a part in, or that decides something: the outcome, and whose
+/// license it was with what was decided.
+fn on_record(answer: &LicenseAnswer) -> Option<(&'static str, String)> {
+    const UNDECIDED: [&str; 4] = ["status_unavailable", "status_stale", "status_unknown", "status_malformed"];
+    let mut found = answer.judgement.findings.iter().map(|finding| finding.code);
+    let undecided = found.find(|code| UNDECIDED.contains(code));
+    if answer.status.is_none() && answer.decision.is_none() && undecided.is_none() {
+        return None;
+    }
+    let mut subject = answer.face.as_ref().map_or_else(|| "-".to_owned(), |face| face.uscc.clone());
+    if let Some(decision) = &answer.decision {
+        let word = |value: Value| value.as_str().unwrap_or_default().to_owned();
+        let (license_use, role) = (serde_json::json!(decision.license_use), serde_json::json!(decision.role));
+        let parts = [
+            word(license_use),
+            word(role),
+            decision.item.as_deref().unwrap_or("-").to_owned(),
+            decision.authorisation.as_deref().unwrap_or("-").to_owned(),
+            decision.reason.unwrap_or("permitted").to_owned(),
+            decision.table.clone(),
+        ];
+        subject = [subject].into_iter().chain(parts).collect::<Vec<_>>().join(" ");
+    }
+    Some((undecided.unwrap_or("ok"), subject))
 }
 
 /// Adds the report on a license: its authority's signature over it is the signature it speaks of.
@@ -149,7 +211,12 @@ impl LicenseRequest {
         let kind = faults.word("type", self.kind.as_deref(), &kinds, LicenseType::Certificate);
         let at = faults.time("at", self.at.as_deref(), now);
         let reported = self.report.unwrap_or(false);
-        let license = (|| Some(License { octets: octets?, kind: kind?, at: at?, reported }))();
+        let status = asked::status(self, now, &mut faults);
+        let decision = asked::decision(self, now, &mut faults);
+        let license = (|| {
+            let (status, decision) = (status?, decision?);
+            Some(License { octets: octets?, kind: kind?, at: at?, reported, status, decision })
+        })();
         faults.into_result(license)
     }
 }
@@ -193,17 +260,11 @@ pub(crate) async fn post_license_verify_batch(
     let mut answers = Answers::default();
     let mut looked_up = Vec::new();
     for part in parts {
-        for examined in part.await.map_err(|_| Problem::panicked())? {
-            let answer = match examined {
-                Ok((report, license)) => complete(&gateway, report, license, now).await,
-                Err(problem) => Err(problem),
-            };
+        for answer in completed(&gateway, part.await.map_err(|_| Problem::panicked())?, now).await? {
             if let Ok(Reported { answer, .. }) = &answer {
                 gateway.metrics.judged("license", answer.judgement.verdict);
                 gateway.tally.verified(&actor, "license", answer.judgement.verdict);
-                if let Some(face) = answer.status.as_ref().and(answer.face.as_ref()) {
-                    looked_up.push(face.uscc.clone());
-                }
+                looked_up.extend(on_record(answer).map(|(_, subject)| subject));
             }
             answers.push(answer, &request_id);
         }
@@ -215,14 +276,39 @@ pub(crate) async fn post_license_verify_batch(
     Ok(batch::answer(&[answers]))
 }
 
-/// Adds what the library knows, and the report where one is asked for.
+/// The answers on a part of a batch, in its order. All of the part are looked up at the same time: a register that is slow
+/// is waited for once and not by each of them.
+async fn completed(
+    gateway: &Gateway,
+    part: Vec<Result<(Examined, License), Problem>>,
+    now: OffsetDateTime,
+) -> Result<Vec<Result<Reported, Problem>>, Problem> {
+    let mut answers: Vec<Option<Result<Reported, Problem>>> = part.iter().map(|_| None).collect();
+    let mut under_way = JoinSet::new(); // what is not waited for any more ends
+    for (place, examined) in part.into_iter().enumerate() {
+        match examined {
+            Ok((examined, license)) => {
+                let gateway = gateway.clone();
+                under_way.spawn(async move { (place, complete(&gateway, examined, license, now).await) });
+            }
+            Err(problem) => answers[place] = Some(Err(problem)),
+        }
+    }
+    while let Some(done) = under_way.join_next().await {
+        let (place, answer) = done.map_err(|_| Problem::panicked())?;
+        answers[place] = Some(answer);
+    }
+    Ok(answers.into_iter().flatten().collect())
+}
+
+/// Adds what register and library know, and the report where one is asked for.
 async fn complete(
     gateway: &Gateway,
     examined: Examined,
     license: License,
     now: OffsetDateTime,
 ) -> Result<Reported, Problem> {
-    let answer = gateway.licenses.complete(examined).await?;
+    let answer = looked_up(gateway, examined, &license.status, license.decision.as_ref()).await?;
     if !license.reported {
         return Ok(Reported { answer, report: None });
     }
@@ -314,16 +400,16 @@ pub(crate) fn read_uscc(gateway: &Gateway, text: &str) -> Result<Uscc, Problem> 
     Err(Problem::faults(vec![fault]))
 }
 
-/// Looks of one batch are on record in one entry: how many, and the root over their codes in the order of the batch, by
-/// which whoever keeps the request can show what was looked at.
+/// Looks of one batch are on record in one entry: how many, and the root over their codes in the order of the batch, each
+/// with what was decided about it, by which whoever keeps request and answer can show what was looked at.
 async fn record_reads(
     gateway: &Gateway,
     caller: &Authenticated,
     action: &str,
-    usccs: &[String],
+    subjects: &[String],
 ) -> Result<(), Problem> {
     let (actor, caller) = (caller.actor(), caller.caller());
-    let leaves: Vec<_> = usccs.iter().map(|uscc| leaf_hash(uscc.as_bytes())).collect();
+    let leaves: Vec<_> = subjects.iter().map(|subject| leaf_hash(subject.as_bytes())).collect();
     let entry = AuditEntry {
         action: action.to_owned(),
         actor,
@@ -334,7 +420,7 @@ async fn record_reads(
         outcome: "ok".to_owned(),
         request_id: caller.request_id,
         result_digest: None,
-        subject: Some(format!("{} licenses", usccs.len())),
+        subject: Some(format!("{} licenses", subjects.len())),
     };
     gateway.audit.append(entry).await.map_err(|error| Problem::record_unavailable(&error))?;
     Ok(())
@@ -348,6 +434,17 @@ async fn record_read(
     uscc: &str,
     found: bool,
 ) -> Result<(), Problem> {
+    let outcome = if found { "ok" } else { "license_unknown" };
+    record(gateway, caller, action, outcome, uscc.to_owned()).await
+}
+
+async fn record(
+    gateway: &Gateway,
+    caller: &Authenticated,
+    action: &str,
+    outcome: &str,
+    subject: String,
+) -> Result<(), Problem> {
     let (actor, caller) = (caller.actor(), caller.caller());
     let entry = AuditEntry {
         action: action.to_owned(),
@@ -356,10 +453,10 @@ async fn record_read(
         device: None,
         input_digest: None,
         key: None,
-        outcome: if found { "ok" } else { "license_unknown" }.to_owned(),
+        outcome: outcome.to_owned(),
         request_id: caller.request_id,
         result_digest: None,
-        subject: Some(uscc.to_string()),
+        subject: Some(subject),
     };
     gateway.audit.append(entry).await.map_err(|error| Problem::record_unavailable(&error))?;
     Ok(())

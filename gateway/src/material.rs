@@ -9,6 +9,7 @@ use config::Config;
 use formats::Crl;
 use formats::font::Font;
 use formats::scheme::HashAlgorithm;
+use verify_front::DecisionTable;
 
 use crate::error::StartupError;
 use crate::tls::{Fault, TlsFiles, TlsSet};
@@ -22,7 +23,9 @@ pub(crate) struct Material {
     pub(crate) trust: TrustFiles,
     /// What reports are set in.
     pub(crate) font: Font,
-    /// Of the TLS files and the font.
+    /// Which status permits what.
+    pub(crate) decisions: Arc<DecisionTable>,
+    /// Of the TLS files, the font and that table.
     pub(crate) digests: Digests,
 }
 
@@ -78,15 +81,31 @@ impl Material {
             None => None,
         };
         let font = font.unwrap_or_else(|| Font::built_in().clone());
-        match TrustFiles::read(&config.trust) {
-            Ok(trust) if unusable.is_empty() => Ok(Self { tls, trust, font, digests }),
-            Ok(_) => Err(unusable),
-            Err(others) => Err([unusable, others].into_iter().flatten().collect()),
+        let decisions = read_decisions(config.status.decisions.as_deref(), &mut digests);
+        let decisions = decisions.map_err(|reason| unusable.push(Unusable { field: DECISIONS, reason })).ok();
+        match (TrustFiles::read(&config.trust), decisions) {
+            (Ok(trust), Some(decisions)) if unusable.is_empty() => {
+                Ok(Self { tls, trust, font, decisions: Arc::new(decisions), digests })
+            }
+            (Ok(_), _) => Err(unusable),
+            (Err(others), _) => Err([unusable, others].into_iter().flatten().collect()),
         }
     }
 }
 
 const FONT: &str = "documents.font";
+const DECISIONS: &str = "status.decisions";
+
+/// The site's table of decisions, or the one that comes with the gateway.
+fn read_decisions(path: Option<&Path>, digests: &mut Digests) -> Result<DecisionTable, StartupError> {
+    let Some(path) = path else {
+        let built_in = DecisionTable::built_in();
+        return built_in.map_err(|error| StartupError::file(Path::new("(built in)"), error));
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| StartupError::file(path, error))?;
+    digests.note(DECISIONS, text.as_bytes());
+    DecisionTable::parse(&text).map_err(|error| StartupError::file(path, error))
+}
 
 fn read_font(path: &Path, face: u32, digests: &mut Digests) -> Result<Font, StartupError> {
     let octets = std::fs::read(path).map_err(|error| StartupError::file(path, error))?;

@@ -1,9 +1,11 @@
 //! Counters and gauges in a registry of their own: nothing global, no personal data, no caller-made labels.
 
 mod deliveries;
+mod evidence;
 mod labels;
 mod sessions;
 mod stamp_jobs;
+mod status;
 mod timekeeping;
 
 use std::sync::Arc;
@@ -32,6 +34,7 @@ use labels::{
 };
 use sessions::SessionFigures;
 use stamp_jobs::StampJobGauges;
+use status::StatusGauges;
 
 use crate::logging::Slow;
 use crate::state::Gateway;
@@ -113,6 +116,8 @@ pub(crate) struct Metrics {
     deliveries: DeliveryGauges,
     sessions: SessionFigures,
     stamp_jobs: StampJobGauges,
+    evidence: evidence::EvidenceFigures,
+    statuses: StatusGauges,
     slow: Arc<Slow>,
 }
 
@@ -214,6 +219,8 @@ impl Metrics {
             deliveries: DeliveryGauges::default(),
             sessions: SessionFigures::default(),
             stamp_jobs: StampJobGauges::default(),
+            evidence: evidence::EvidenceFigures::default(),
+            statuses: StatusGauges::default(),
             slow,
         };
         let registry = &mut metrics.registry;
@@ -366,6 +373,8 @@ impl Metrics {
         metrics.deliveries.register(&mut metrics.registry);
         metrics.sessions.register(&mut metrics.registry);
         metrics.stamp_jobs.register(&mut metrics.registry);
+        metrics.evidence.register(&mut metrics.registry);
+        metrics.statuses.register(&mut metrics.registry);
         metrics
     }
 
@@ -671,6 +680,7 @@ impl Metrics {
         self.deliveries.take(&gateway.deliveries);
         self.sessions.take(gateway.waiting.count());
         self.stamp_jobs.take(&gateway.stamp_jobs.figures);
+        self.statuses.take(gateway.register.figures());
         self.take_clock(&gateway.timestamps.clock_state());
         self.in_flight.set(whole(gateway.admission.count() as u64));
         self.rows_refused.set(whole(gateway.store.protection().refused_rows()));

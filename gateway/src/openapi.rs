@@ -16,10 +16,10 @@ use utoipa::openapi::{Ref, RefOr, Required, ResponseBuilder};
 
 use crate::auth::scope::{self, Needed};
 use crate::{
-    approvals, apps, audit, ceremonies, configuration, custodians, data_key, devices, faults, history,
-    idempotency, identifiers, key_register, keys, library, licenses, maintenance, mandates, operations,
-    people, policies, problem, query_certificates, replace, seals, sessions, signature_batch, signatures,
-    stamp_jobs, stamps, templates, timestamps, tokens, trust, verifications, webhooks,
+    approvals, apps, audit, ceremonies, configuration, custodians, data_key, devices, evidence, faults,
+    history, idempotency, identifiers, key_register, keys, library, licenses, maintenance, mandates,
+    operations, people, policies, problem, query_certificates, replace, seals, sessions, signature_batch,
+    signatures, stamp_jobs, stamps, templates, timestamps, tokens, trust, verifications, webhooks,
 };
 
 #[derive(OpenApi)]
@@ -36,7 +36,9 @@ use crate::{
         verifications::post_verification_batch,
         stamps::make::post_stamp,
         stamps::make::get_stamp,
+        evidence::show::get_evidence,
         stamps::check::get_check,
+        evidence::show::get_evidence_of_code,
         query_certificates::post_query_certificate,
         query_certificates::get_query_certificate,
         sessions::post_session,

@@ -154,6 +154,19 @@ impl Problem {
         Self { errors: faults, ..Self::new(status, code, "Invalid request", detail) }
     }
 
+    /// The same, about the signer at this place of an order's list.
+    pub(crate) fn of_signer(mut self, place: usize) -> Self {
+        const OF_THE_WHOLE: [&str; 5] = ["(body)", "digest", "document", "format", "template"];
+        for fault in &mut self.errors {
+            let own = if fault.field == "key" { "signer.key" } else { &fault.field };
+            if !OF_THE_WHOLE.contains(&own) && !own.starts_with("signers[") {
+                fault.field = format!("signers[{place}].{own}");
+            }
+        }
+        self.detail = format!("signers[{place}]: {}", self.detail);
+        self
+    }
+
     /// A report that cannot be set; what was judged is not to blame.
     pub(crate) fn no_report(error: &ReportError) -> Self {
         Self::internal("report_not_made", error.to_string())
@@ -387,6 +400,7 @@ impl From<&SigningError> for Problem {
             SigningError::NoSystemKey(_) => Self::unavailable(code, "System key missing", error.to_string()),
             SigningError::Register { .. } => Self::internal(code, with_causes(error)),
             SigningError::Mandate(refusal) => Self::mandate_refused(std::slice::from_ref(refusal)),
+            SigningError::OfSignature { number, source } => Self::from(&**source).of_signer(*number),
             SigningError::OuterCode(_) => {
                 Self::unavailable(code, "Devices unavailable", "no device opens the mandate's key now")
             }

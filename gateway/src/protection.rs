@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use config::KeyId;
+use config::{KeyId, OwnName};
 use hsm_driver::{Answer, Fleet, HsmError, Order, State};
 use store::{
     AuditEntry, AuditLog, DATA_KEY_CREATED, DeviceKey, DeviceSecrets, RegisterWatch, Store, StoreError,
@@ -24,8 +24,10 @@ const WAIT: Duration = Duration::from_millis(100);
 const SAY_EVERY: u32 = 100;
 /// How often to look whether the key in the devices has a new version.
 const ROUND: Duration = Duration::from_secs(5);
-/// How often rows are held against what was seen of them.
+/// How often rows that were written are held against what was seen of them.
 const LOOK: Duration = Duration::from_secs(2);
+/// Each how manieth time that is done with all rows: every half minute.
+const LOOK_AT_ALL: u32 = 15;
 
 /// The devices of a fleet as they serve the store.
 pub(crate) struct Devices<'f>(pub(crate) &'f Fleet);
@@ -119,10 +121,16 @@ pub(crate) async fn keep_unlocked(
 pub(crate) async fn watch_registers(mut registers: RegisterWatch, callers: Arc<Callers>, reloads: Reloads) {
     let mut looks = tokio::time::interval(LOOK);
     looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut failing = false;
+    let (mut failing, mut look) = (false, 0_u32);
     loop {
         looks.tick().await;
-        match registers.look().await {
+        let at = OffsetDateTime::now_utc();
+        look = look.wrapping_add(1);
+        let looked = match look.is_multiple_of(LOOK_AT_ALL) {
+            true => registers.look_at_all(at).await,
+            false => registers.look(at).await,
+        };
+        match looked {
             Ok(put_back) => {
                 failing = false;
                 if put_back == 0 {
@@ -206,7 +214,7 @@ async fn record(
 ) -> Result<(), StoreError> {
     let entry = AuditEntry {
         action: action.to_owned(),
-        actor: "gateway".to_owned(),
+        actor: OwnName::Gateway.as_str().to_owned(),
         at: OffsetDateTime::now_utc(),
         device: None,
         input_digest: None,

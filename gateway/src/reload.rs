@@ -12,13 +12,13 @@ use formats::font::Font;
 use hsm_driver::{Fleet, KeySpec};
 use outbound::Figures;
 use signing::{KeyRing, MandateKeys, SigningCopy, SigningDesk, SystemDesk};
-use store::{AuditEntry, AuditLog, CheckpointRules, LicenseFiles, Store, StoreError};
+use store::{AuditEntry, AuditLog, CheckpointRules, EvidenceItems, LicenseFiles, Store, StoreError};
 use thiserror::Error;
 use time::OffsetDateTime;
 use tokio::signal::unix::Signal;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
-use verify_front::LicenseFront;
+use verify_front::{CarefulRegister, DecisionTable, LicenseFront, StatusRules};
 
 use crate::admission::Admission;
 use crate::audit::{self, AuditView};
@@ -176,8 +176,11 @@ pub(crate) struct Foundation {
     pub(crate) attempts: Arc<Attempts>,
     pub(crate) instance: Instance,
     pub(crate) stamp_jobs: Arc<StampJobs>,
+    pub(crate) evidence: EvidenceItems,
     pub(crate) license_files: LicenseFiles,
     pub(crate) waiting: Arc<Waiting>,
+    /// Where registration statuses come from.
+    pub(crate) register: Arc<CarefulRegister>,
     /// The gateway as requests have it now, for those who work without one.
     pub(crate) gateways: watch::Sender<Option<Gateway>>,
     pub(crate) deliveries: Arc<Figures>,
@@ -188,16 +191,27 @@ pub(crate) struct Foundation {
 
 impl Foundation {
     /// A gateway by this configuration.
-    pub(crate) fn gateway(&self, config: Config, keys: &Arc<KeyRing>, font: Font) -> Gateway {
+    pub(crate) fn gateway(
+        &self,
+        config: Config,
+        keys: &Arc<KeyRing>,
+        font: Font,
+        decisions: Arc<DecisionTable>,
+    ) -> Gateway {
         self.callers.unused_days.store(config.people.unused_days, Ordering::Relaxed);
+        let rules = StatusRules { max_age: config.status.max_age, required: config.status.required };
         let gateway = Gateway::new(Parts {
             desk: SigningDesk::new(Arc::clone(keys), Arc::clone(&self.fleet), self.audit.clone()),
             licenses: LicenseFront::new(
                 self.store.clone(),
                 self.trust.licenses(),
                 self.trust.documents(),
+                Arc::clone(&self.register),
+                decisions,
                 config.site.sandbox,
-            ),
+            )
+            .with_rules(rules),
+            register: Arc::clone(&self.register),
             documents: self.trust.documents(),
             trust: Arc::clone(&self.trust),
             font,
@@ -218,6 +232,7 @@ impl Foundation {
             attempts: Arc::clone(&self.attempts),
             instance: self.instance.clone(),
             stamp_jobs: Arc::clone(&self.stamp_jobs),
+            evidence: self.evidence.clone(),
             license_files: self.license_files.clone(),
             waiting: Arc::clone(&self.waiting),
             deliveries: Arc::clone(&self.deliveries),
@@ -364,12 +379,12 @@ impl Reloader {
         };
         changes.extend(done.not_ready.iter().map(|device| format!("device {device} is not ready yet")));
         let effective = self.overrides.applied_to(config.clone());
-        let Material { tls, trust, font, digests } = material;
+        let Material { tls, trust, font, decisions, digests } = material;
         let limits = effective.server.clone();
         if let Err(error) = self.foundation.trust.take(effective.trust.clone(), trust).await {
             changes.push(format!("revocations are not fetched: {}", with_causes(&error)));
         }
-        let gateway = self.foundation.gateway(effective, &keys, font);
+        let gateway = self.foundation.gateway(effective, &keys, font, decisions);
         self.desk = gateway.desk.clone();
         self.foundation.system.replace_keys(Arc::clone(&keys));
         self.served.replace(Routers::new(&gateway), tls, &limits);

@@ -10,10 +10,11 @@ use crate::auth::signed;
 use crate::problem::Problem;
 use crate::state::Gateway;
 use crate::{
-    approvals, apps, audit, ceremonies, configuration, custodians, data_key, deadline, devices, edge, faults,
-    history, idempotency, identifiers, key_register, keys, library, licenses, maintenance, mandates, openapi,
-    operations, people, policies, query_certificates, replace, seals, sessions, signature_batch, signatures,
-    stamp_jobs, stamps, templates, timestamps, tokens, trust, verifications, webhooks,
+    approvals, apps, audit, ceremonies, configuration, console, custodians, data_key, deadline, devices,
+    edge, evidence, faults, history, idempotency, identifiers, key_register, keys, library, licenses,
+    maintenance, mandates, openapi, operations, people, policies, query_certificates, replace, seals,
+    sessions, signature_batch, signatures, stamp_jobs, stamps, templates, timestamps, tokens, trust,
+    verifications, webhooks,
 };
 
 /// By which door a request came in. A surface answers at its own doors; at any other there is nothing.
@@ -44,6 +45,7 @@ fn business() -> Router<Gateway> {
         .route("/v1/stamp-jobs/{id}", get(stamp_jobs::view::get_stamp_job))
         .route("/v1/stamp-jobs/{id}/cancel", post(stamp_jobs::view::cancel_stamp_job))
         .route("/v1/stamp-jobs/{id}/documents/{n}/content", get(stamp_jobs::view::get_stamped_document))
+        .route("/v1/stamps/{id}/evidence", get(evidence::show::get_evidence))
         .route("/v1/stamps:verify", post(stamps::verify::post_stamp_verify))
         .route("/v1/licenses:verify", post(licenses::post_license_verify))
         .route("/v1/licenses:verify-batch", post(licenses::post_license_verify_batch))
@@ -54,9 +56,6 @@ fn business() -> Router<Gateway> {
         .route("/v1/sessions/{id}/cancel", post(sessions::cancel_session))
         .route("/v1/sessions/{id}/consume", post(sessions::consume_session))
         .route("/v1/sessions/{id}/events", get(sessions::watch::get_session_events))
-        .route("/v1/licenses", get(library::search::list_licenses))
-        .route("/v1/licenses/{uscc}/face", get(licenses::get_face))
-        .route("/v1/licenses/{uscc}/status", get(licenses::get_status))
         .route("/v1/licenses/{uscc}/files", get(library::files::list_files))
         .route("/v1/licenses/{uscc}/files/{kind}", get(library::files::get_file))
         .route("/v1/keys", get(keys::list_keys))
@@ -68,6 +67,14 @@ fn business() -> Router<Gateway> {
         .route("/v1/timestamps:verify", post(timestamps::verify::post_timestamp_verify))
         .route("/v1/timestamps/clock", get(timestamps::clock::get_clock))
         .route("/tsa", post(timestamps::tsa::post_tsa))
+}
+
+/// Looking licenses up, for callers and for people at a counter.
+fn look_up() -> Router<Gateway> {
+    Router::new()
+        .route("/v1/licenses", get(library::search::list_licenses))
+        .route("/v1/licenses/{uscc}/face", get(licenses::get_face))
+        .route("/v1/licenses/{uscc}/status", get(licenses::get_status))
 }
 
 /// The audit log, for callers and for people who read it.
@@ -213,7 +220,9 @@ fn tokens() -> Router<Gateway> {
 
 /// For whoever holds a stamped document.
 fn checks() -> Router<Gateway> {
-    Router::new().route("/verify/{code}", get(stamps::check::get_check))
+    Router::new()
+        .route("/verify/{code}", get(stamps::check::get_check))
+        .route("/verify/{code}/evidence", get(evidence::show::get_evidence_of_code))
 }
 
 /// For the phones of people who scan.
@@ -267,19 +276,27 @@ impl Routers {
                 .method_not_allowed_fallback(async || Problem::method_not_allowed());
             edge::watched(routes, gateway).with_state(gateway.clone())
         };
-        let public =
-            || business().merge(record()).merge(tokens()).merge(checks()).merge(phones()).merge(equipment());
-        let operators = || equipment().merge(record()).merge(register()).merge(sign_in());
+        let public = || {
+            business()
+                .merge(look_up())
+                .merge(record())
+                .merge(tokens())
+                .merge(checks())
+                .merge(phones())
+                .merge(equipment())
+        };
+        let operators = || equipment().merge(look_up()).merge(record()).merge(register()).merge(sign_in());
+        let for_people = || anybody().merge(figures()).merge(console::routes());
         let public_acts = || equipment_acts().merge(watched());
         let all_acts = || equipment_acts().merge(administration_acts()).merge(account_acts());
         Self {
             whole: door(
                 public().merge(register()).merge(sign_in()),
                 all_acts().merge(watched()),
-                anybody().merge(figures()),
+                for_people(),
             ),
             public: door(public(), public_acts(), anybody()),
-            admin: door(operators(), all_acts(), anybody().merge(figures())),
+            admin: door(operators(), all_acts(), for_people()),
             closed: {
                 let refused = Router::new().fallback(async || Problem::client_certificate_refused());
                 edge::watched(refused, gateway).with_state(gateway.clone())

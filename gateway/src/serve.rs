@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use config::{AppId, Config};
+use config::{AppId, Config, OwnName};
 use hsm_driver::{Fleet, WorkerCommand};
 use serde::Serialize;
 use signing::{MandateKeys, SystemDesk};
-use store::{AuditLog, Blobs, LicenseFiles, Nonces, RegisterWatch, Store};
+use store::{AuditLog, Blobs, EvidenceItems, LicenseFiles, Nonces, RegisterWatch, Store};
 use time::OffsetDateTime;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -37,7 +37,8 @@ use crate::timestamps::{self, Timekeeping};
 use crate::tls_device::TlsDevices;
 use crate::trust::TrustKeeper;
 use crate::{
-    approvals, database, history, people, protection, query_certificates, replicas, sessions, webhooks,
+    approvals, database, evidence, history, people, protection, query_certificates, register, replicas,
+    sessions, webhooks,
 };
 
 /// What is said where one person changes the site.
@@ -112,7 +113,7 @@ pub(crate) async fn serve(
         audit
     };
     let mut registers = RegisterWatch::open(&store, &config.folder.join(audit::GUARD))?;
-    registers.look().await?; // before anything is done by what they say
+    registers.look_at_all(OffsetDateTime::now_utc()).await?; // before anything is done by what they say
     if !config.administration.two_person {
         tracing::warn!("{ONE_PERSON}");
     }
@@ -130,7 +131,7 @@ pub(crate) async fn serve(
     };
     let fleet = Arc::new(Fleet::start(&config.fleet, &config.devices, keys.specs(), &worker)?);
 
-    let whose = AppId::parse("tls-listener").map_err(|error| StartupError::file("tls.key", error))?;
+    let whose = AppId::of(OwnName::TlsListener);
     let system = SystemDesk::new(Arc::clone(&keys), Arc::clone(&fleet));
     tls_devices.attach(Arc::clone(&fleet), system.clone(), whose);
     if config.tls.key.is_some() {
@@ -146,9 +147,10 @@ pub(crate) async fn serve(
     let metrics = Arc::new(Metrics::new(slow));
     let callers = if config.site.sandbox { Door::Whole } else { Door::Public };
     let (folder, site, limits) = (config.folder.clone(), config.site.name.clone(), config.server.clone());
-    let Material { tls, trust, font, digests } = material;
+    let Material { tls, trust, font, decisions, digests } = material;
     let anchors = trust.fetcher(&config.trust.fetch)?;
     let blobs = Blobs::folder(&config.stamp_jobs.folder, store.protection())?;
+    let evidence = EvidenceItems::folder(&config.stamp_evidence.folder)?;
     let license_files = LicenseFiles::folder(&config.library.folder)?;
     let (gateways, current) = watch::channel(None);
     let waiting = Arc::<Waiting>::default();
@@ -156,9 +158,11 @@ pub(crate) async fn serve(
     let deliveries = Arc::default();
     let (tls_client, signer) = (trust.tls_client(&config.trust.fetch)?, system.clone());
     let courier = webhooks::courier(&config, store.clone(), tls_client, signer, Arc::clone(&deliveries))?;
+    let register = register::open(&config, store.clone(), trust.tls_client(&config.trust.fetch)?)?;
     let timekeeping = Timekeeping::new(&config, store.clone(), trust.fetcher(&config.trust.fetch)?)?;
     let sweeping = stamp_jobs::sweep(current.clone(), timekeeping.watch(&config));
     let taking_away = query_certificates::forget(current.clone(), timekeeping.watch(&config));
+    let keeping_evidence = evidence::keep(current.clone(), timekeeping.watch(&config));
     let watching_clock = timestamps::clock::watch(timekeeping.clock(), config.timestamps.clock.clone());
     let trust = TrustKeeper::start(config.trust.clone(), trust, audit.clone()).await?;
     let (reloads, orders) = reload::orders();
@@ -199,15 +203,17 @@ pub(crate) async fn serve(
         attempts: Arc::default(),
         instance: Instance::of(&config.site.replica),
         stamp_jobs: Arc::new(StampJobs::new(blobs)),
+        evidence,
         license_files,
         waiting: Arc::clone(&waiting),
+        register: Arc::new(register),
         gateways,
         deliveries,
         reloads,
         trust: Arc::clone(&trust),
         tls_devices,
     };
-    let gateway = foundation.gateway(config, &keys, font);
+    let gateway = foundation.gateway(config, &keys, font, decisions);
     let desk = gateway.desk.clone();
     let served = Arc::new(Served::new(Routers::new(&gateway), tls, &limits, metrics));
     let listening = Listening {
@@ -264,6 +270,7 @@ pub(crate) async fn serve(
     let forgetting = tokio::spawn(idempotency::forget(store.clone(), sweeping_clock));
     let comparing_clocks = tokio::spawn(database::watch_clock(store.clone(), clock_figures));
     let taking_away = tokio::spawn(taking_away);
+    let keeping_evidence = tokio::spawn(keeping_evidence);
     let approving = tokio::spawn(approvals::watch(gateway));
     let watching_clock = tokio::spawn(watching_clock);
     let ended = tokio::select! {
@@ -291,6 +298,7 @@ pub(crate) async fn serve(
         looking,
         forgetting,
         taking_away,
+        keeping_evidence,
         approving,
         watching_clock,
         comparing_clocks,

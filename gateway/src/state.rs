@@ -5,8 +5,8 @@ use formats::font::Font;
 use hsm_driver::Fleet;
 use outbound::Figures;
 use signing::{MandateKeys, SigningDesk, SystemDesk};
-use store::{AuditLog, LicenseFiles, Store};
-use verify_front::{LicenseFront, TrustInForce};
+use store::{AuditLog, EvidenceItems, LicenseFiles, Store};
+use verify_front::{CarefulRegister, LicenseFront, TrustInForce};
 
 use crate::admission::Admission;
 use crate::audit::AuditView;
@@ -68,8 +68,12 @@ pub(crate) struct Parts {
     pub(crate) instance: Instance,
     /// Documents that are stamped many at a time.
     pub(crate) stamp_jobs: Arc<StampJobs>,
+    /// What stamps are verified with later.
+    pub(crate) evidence: EvidenceItems,
     /// The contents of license files.
     pub(crate) license_files: LicenseFiles,
+    /// Where registration statuses come from.
+    pub(crate) register: Arc<CarefulRegister>,
     /// What is on its way to apps.
     pub(crate) deliveries: Arc<Figures>,
     /// Who waits for which session.

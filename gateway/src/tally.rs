@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use config::OwnName;
 use formats::Verdict;
 use store::{AuditEntry, AuditLog, StoreError};
 use time::OffsetDateTime;
@@ -80,7 +81,7 @@ impl Tally {
         let actor = match (refusal.caller.0.get(), refusal.address) {
             (Some(actor), _) => actor.clone(),
             (None, Some(address)) => format!("anonymous:{address}"),
-            (None, None) => "anonymous".to_owned(),
+            (None, None) => OwnName::Anonymous.as_str().to_owned(),
         };
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (actor, refusal.code);

@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use config::AppId;
+use config::{AppId, OwnName};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use store::{AuditEntry, KeyPurpose, NonceSpace};
@@ -206,7 +206,7 @@ async fn client(
     let claimed = form.client_id.as_deref().and_then(|id| AppId::parse(id).ok());
     match &claimed {
         Some(app) => attempt.claims_app(app),
-        None => attempt.claims("certificate"),
+        None => attempt.claims(OwnName::Certificate.as_str()),
     }
     attempt.admit(gateway)?;
     let (app, known) =

@@ -47,6 +47,18 @@ fn no_kind_of_body_is_left_out() {
 }
 
 #[test]
+fn a_new_password_is_judged_and_not_only_read() {
+    let other = |password: &str| {
+        let body = serde_json::json!({"present": "p", "new": password}).to_string();
+        fuzzed::body(body.as_bytes()).contains("another password")
+    };
+    assert!(other("kT7-vepo-Quag"));
+    for weak in ["n", "Password1234!", "Wanglei#84k2Zq", "王磊Abc-7193xk"] {
+        assert!(!other(weak), "{weak}");
+    }
+}
+
+#[test]
 fn damaged_bodies_get_an_answer() {
     for input in corpus() {
         for position in 0..input.len() {

@@ -99,7 +99,7 @@ impl Client {
 }
 
 /// Whether it is the rules for addresses that let nothing be sent.
-fn is_refused(error: &reqwest::Error) -> bool {
+pub(crate) fn is_refused(error: &reqwest::Error) -> bool {
     let mut cause = error.source();
     while let Some(error) = cause {
         if error.is::<AddressRefused>() {

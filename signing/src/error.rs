@@ -69,6 +69,14 @@ pub enum SigningError {
     /// A mandate cannot be used for that, now or at all.
     #[error("{0}")]
     Mandate(MandateRefusal),
+    /// One of several signatures could not be made.
+    #[error("signature {}: {source}", .number + 1)]
+    OfSignature {
+        /// Which, counted from 0.
+        number: usize,
+        /// Why.
+        source: Box<SigningError>,
+    },
     /// No device gave what the outer codes of wrapped keys are made with.
     #[error("no device gives the key of the outer code: {0}")]
     OuterCode(String),
@@ -104,6 +112,7 @@ impl SigningError {
             Self::Evidence(_) => "revocation_data_missing",
             Self::Register { .. } => "key_register_broken",
             Self::Mandate(refusal) => refusal.code(),
+            Self::OfSignature { source, .. } => source.code(),
             Self::OuterCode(_) => "devices_unavailable",
             Self::Database(_) => "database_unavailable",
             Self::Device(HsmError::NoDevice { .. }) => "devices_unavailable",

@@ -9,6 +9,7 @@ mod batch;
 mod ceremony;
 mod document;
 mod error;
+mod evidence;
 mod keys;
 mod level;
 mod mandate;
@@ -29,6 +30,11 @@ pub use batch::{ItemOutcome, ItemSignature, MadeBatch, MadeItem, OrderedItem};
 pub use ceremony::{CeremonyError, KeyAct, KeyCeremonies, KeyDevices, Operator};
 pub use document::{OfdAnswer, OfdSignatureAnswer, SealAnswer, verify_ofd, verify_seal};
 pub use error::SigningError;
+pub use evidence::{
+    EVIDENCE_ACTION, EVIDENCE_FORMAT, EVIDENCE_HASH, EvidenceAnswer, EvidenceCore, EvidencePackage,
+    EvidenceRecord, RecordAnswer, ValidationData, ValidationNames, evidence_imprint, evidence_leaf,
+    evidence_path, judge_evidence,
+};
 pub use keys::{Expiring, KeyRing, SigningCopy, SigningKey, SigningVersion, driver_key};
 pub use level::{Level, LevelDesk};
 pub use mandate::{MandateKeys, MandateRequest, MandateSigner, MintedKey};
@@ -38,7 +44,10 @@ pub use policy::{
 pub use report::{Judged, merged_reports, validation_report};
 pub use seal::{MadeSeal, SealOrder};
 pub use sign::{Caller, Input, Keep, Receipt, SignOrder, SignatureFormat, SigningDesk};
-pub use stamp::{KeepStamp, StampOrder, StampReceipt, StampSigner, StampSubject};
+pub use stamp::{
+    FurtherSignature, KeepStamp, SignatureOrder, SignatureReceipt, StampOrder, StampReceipt, StampSigner,
+    StampSubject,
+};
 pub use stamped::{
     StampAnswer, StampSignature, StampVerification, StampedAnswer, StampedFormat, verify_pdf, verify_stamped,
 };

@@ -4,14 +4,14 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use config::{AppId, DeviceId, GroupId, KeyId};
+use config::{AppId, DeviceId, GroupId, KeyId, OwnName};
 use formats::csr::{self, KeyUsages, RequestPlan};
 use formats::scheme::HashAlgorithm;
 use formats::{Algorithm, DEFAULT_SIGNER_ID, PublicKey};
 use hsm_driver::{Ask, Fleet, KeyKind, Signed};
 use store::{
-    AuditEntry, DeviceKey, DeviceSecrets, KeyPurpose, KeyState, Mandate, MandateUse, StampMandate, Store,
-    WrappedKey, WrappingKey,
+    DeviceKey, DeviceSecrets, KeyPurpose, KeyState, Mandate, MandateUse, StampMandate, Store, WrappedKey,
+    WrappingKey,
 };
 use time::OffsetDateTime;
 
@@ -101,7 +101,7 @@ impl MandateKeys {
     /// Over a fleet and the register of wrapped keys.
     #[must_use]
     pub fn new(fleet: Arc<Fleet>, store: Store) -> Self {
-        let name = AppId::parse("system").expect("letters are a name");
+        let name = AppId::of(OwnName::System);
         Self { fleet, store, codes: Arc::default(), name }
     }
 
@@ -267,33 +267,12 @@ impl MandateKeys {
 }
 
 impl SigningDesk {
-    /// Has a signature made by a mandate's key, or refused by the devices, as [`SigningDesk::make`] does by a service key.
-    /// The intention is on record before, and one of the mandate's signatures is taken with it; whoever does not use it has to
-    /// give it back.
+    /// Has a signature made by a mandate's key, or refused by the devices, as [`SigningDesk::make`] does by a service key. That it is
+    /// going to be used is on record, and one of the mandate's signatures taken, before; whoever does not use it gives it back.
     ///
     /// # Errors
-    /// [`SigningError::Mandate`] when it cannot be used any more; what the order is refused for before a device is asked.
-    pub(crate) async fn make_mandated(
-        &self,
-        caller: &Caller,
-        order: &SignOrder,
-        signer: &MandateSigner,
-        intended: &AuditEntry,
-    ) -> Result<Made, SigningError> {
-        let wanted = signer.wanted.clone();
-        let taken = self.audit.append_mandate_use(intended.clone(), wanted.clone()).await?;
-        taken.map_err(SigningError::Mandate)?;
-        match self.signed_by(caller, order, signer).await {
-            Ok(made) => Ok(made),
-            Err(error) => {
-                let failed = AuditEntry { outcome: error.code().to_owned(), ..intended.clone() };
-                self.audit.append_mandate_unused(failed, wanted).await?;
-                Err(error)
-            }
-        }
-    }
-
-    async fn signed_by(
+    /// What the order is refused for before a device is asked.
+    pub(crate) async fn signed_by(
         &self,
         caller: &Caller,
         order: &SignOrder,

@@ -1,22 +1,23 @@
 //! Stamps: documents and digests signed, with their numbers, on record and in the register.
 
+mod subject;
+
 use std::sync::Arc;
 
 use config::{DeviceId, KeyId};
 use formats::cms::Family;
-use formats::ofd::PreparedOfd;
-use formats::pdf::sign::{Prepared, SignError};
-use formats::seal::Seal;
 use formats::{Algorithm, Certificate};
-use sm3::{Digest, Sm3};
 use store::{
-    AuditEntry, Claim, Keeping, Stamp, StampMandate, StampTemplateUse, StampedDocument, UnplacedAnswer,
+    AuditEntry, Claim, Keeping, MandateUse, Stamp, StampMandate, StampSignature, StampTemplateUse,
+    StampedDocument, UnplacedAnswer,
 };
 
 use crate::level::{Level, LevelDesk};
-use crate::{
-    Caller, Input, MandateSigner, SignOrder, SignatureFormat, SignedForm, SigningDesk, SigningError,
-};
+use crate::{Caller, MandateSigner, SignOrder, SigningDesk, SigningError};
+
+pub use subject::StampSubject;
+use subject::{Finished, finish};
+pub(crate) use subject::{computed, put_in, unfit};
 
 /// An order for a stamp.
 pub struct StampOrder {
@@ -24,20 +25,36 @@ pub struct StampOrder {
     pub id: String,
     /// What the check page will be found by.
     pub check_code: String,
+    /// What is stamped, prepared for the first signature.
+    pub subject: StampSubject,
+    /// The signature, or the first of several.
+    pub first: SignatureOrder,
+    /// The others, in order.
+    pub further: Vec<FurtherSignature>,
+    /// The template that the order was resolved by.
+    pub template: Option<StampTemplateUse>,
+}
+
+/// An order for a signature of a stamp.
+pub struct SignatureOrder {
     /// Who signs.
     pub signer: StampSigner,
     /// How; a document is digested as it wants.
     pub algorithm: Algorithm,
     /// Whose object identifiers the CMS has.
     pub family: Family,
-    /// What is stamped.
-    pub subject: StampSubject,
     /// The level that is wanted.
     pub level: Level,
     /// Where what a level beyond B-B takes comes from.
     pub sources: Option<LevelDesk>,
-    /// The template that the order was resolved by.
-    pub template: Option<StampTemplateUse>,
+}
+
+/// A signature that is made in the document that the earlier ones left.
+pub struct FurtherSignature {
+    /// The signature.
+    pub order: SignatureOrder,
+    /// Prepares that document for it.
+    pub prepare: Box<dyn FnOnce(Arc<[u8]>) -> Result<StampSubject, SigningError> + Send>,
 }
 
 /// Who signs a stamp.
@@ -67,45 +84,42 @@ impl StampSigner {
     }
 }
 
-/// What is stamped.
-pub enum StampSubject {
-    /// A PDF.
-    Pdf {
-        /// As it came.
-        document: Arc<[u8]>,
-        /// SM3 of it, to be gone on with.
-        begun: Sm3,
-        /// Its update, which waits for the signature.
-        prepared: Prepared,
-        /// The seal that is set, where the signature is that of a seal.
-        seal: Option<Arc<Seal>>,
-    },
-    /// An OFD package.
-    Ofd {
-        /// As it came.
-        document: Arc<[u8]>,
-        /// The parts that it gets, which wait for the signature.
-        prepared: PreparedOfd,
-        /// The seal that is set; without one it is signed alone.
-        seal: Option<Arc<Seal>>,
-    },
-    /// A digest, by the algorithm's hash function, of whatever the caller has.
-    Digest([u8; 32]),
-}
-
 /// A stamp that verified, is on record and in the register.
 #[derive(Debug, Clone)]
 pub struct StampReceipt {
     /// The stamped document; over a digest the detached CMS.
     pub document: Arc<[u8]>,
-    /// Who signed it.
+    /// Who signed it first.
     pub device: DeviceId,
     /// The certificate of the key that did.
     pub certificate: Certificate,
-    /// Where the signature is: the name of its field in a PDF, its part in an OFD package; none over a digest.
+    /// Where that signature is: the name of its field in a PDF, its part in an OFD package; none over a digest.
     pub field: Option<String>,
     /// SM3 of the stamped document, or of the CMS.
     pub digest: [u8; 32],
+    /// Each of several signatures, in order; empty if there is one.
+    pub signatures: Vec<SignatureReceipt>,
+}
+
+/// One of several signatures of a stamp.
+#[derive(Debug, Clone)]
+pub struct SignatureReceipt {
+    /// The key's name.
+    pub key: KeyId,
+    /// How it signed.
+    pub algorithm: Algorithm,
+    /// Its level.
+    pub level: Level,
+    /// Who signed.
+    pub device: DeviceId,
+    /// The certificate of the key that did.
+    pub certificate: Certificate,
+    /// Where it is.
+    pub field: String,
+    /// In whose name, unless it is the site's.
+    pub mandate: Option<StampMandate>,
+    /// Its own entry in the audit log.
+    pub audit_index: u64,
 }
 
 /// What is kept in the transaction that puts a stamp on record.
@@ -121,22 +135,78 @@ pub enum KeepStamp<T> {
     Document(fn(&T) -> StampedDocument),
 }
 
-/// A stamp that is made, and not on record yet.
-struct Finished {
-    document: Arc<[u8]>,
-    field: Option<String>,
-    digest: [u8; 32],
+/// What the record calls one of several signatures of a stamp.
+const SIGNATURE: &str = "stamp.signature";
+
+/// A signature that was not made.
+struct Unsigned {
+    error: SigningError,
+    /// What the record says of it; none where no device was asked.
+    entry: Option<AuditEntry>,
+}
+
+impl Unsigned {
+    fn unasked(error: SigningError) -> Self {
+        Self { error, entry: None }
+    }
+
+    /// Says which of several signatures it is. A record in doubt is nobody's fault.
+    fn named(self, number: usize) -> Self {
+        match self.error {
+            SigningError::Record(_) => self,
+            error => {
+                let source = Box::new(error);
+                Self { error: SigningError::OfSignature { number, source }, ..self }
+            }
+        }
+    }
+}
+
+/// What was taken of a mandate, with the intention that is on record.
+struct Taken {
+    intended: AuditEntry,
+    wanted: MandateUse,
+}
+
+/// A document with all its signatures, whose stamp is not on record yet.
+struct Signed {
+    finished: Finished,
+    signatures: Vec<SignatureReceipt>,
+    /// What the record says of the stamp.
+    entry: AuditEntry,
+}
+
+/// What the record says of a stamp and its signatures, but for what came of it.
+struct Entries {
+    /// Of the stamp; without a key.
+    whole: AuditEntry,
+    has_several: bool,
+}
+
+impl Entries {
+    /// Of the signature at this place, counted from 0: of several each has an entry and a name of its own.
+    fn of(&self, place: usize, signer: &StampSigner) -> AuditEntry {
+        let own = AuditEntry { key: Some(signer.key().to_string()), ..self.whole.clone() };
+        if !self.has_several {
+            return own;
+        }
+        let subject = own.subject.as_ref().map(|id| format!("{id}/{}", place + 1));
+        AuditEntry { action: SIGNATURE.to_owned(), subject, ..own }
+    }
 }
 
 impl SigningDesk {
-    /// Has the signature of a stamp made, brings it to the level and puts it into the document; the record, the register
-    /// and the answer to be kept are durable, all or none, before this returns. `tell` makes of the receipt what the
+    /// Has the signatures of a stamp made, one after the other, each brought to its level and put into the document; the record, the
+    /// register and the answer to be kept are durable, all or none, before this returns. `tell` makes of the receipt what the
     /// answers are made of, and may fail: then there is no stamp. It runs, as all that works on the whole document does,
     /// where computing holds nobody up.
     /// Answered is that, the receipt, and where the stamp stands in the audit log.
     ///
+    /// What mandates allow is taken of all of them before the first key signs, and given back to all if there is no stamp. Each of
+    /// several signatures has an entry of its own, on disk before the next one is made; the stamp's own is the last.
+    ///
     /// # Errors
-    /// See [`SigningError`]; a refusal by the devices is on record too. Whether the caller may use the key was decided
+    /// See [`SigningError`]; a refusal by the devices is on record too. Whether the caller may use the keys was decided
     /// before.
     pub async fn stamp<T: Send + 'static>(
         &self,
@@ -145,76 +215,65 @@ impl SigningDesk {
         tell: impl FnOnce(&StampReceipt) -> Result<T, SigningError> + Send + 'static,
         keep: Option<KeepStamp<T>>,
     ) -> Result<(T, StampReceipt, u64), SigningError> {
-        let StampOrder { id, check_code, signer, algorithm, family, subject, level, sources, template } =
-            order;
-        let (input_digest, input, format) = subject.to_sign(family)?;
+        let StampOrder { id, check_code, subject, first, further, template } = order;
         let (action, kind) = subject.names();
-        let signing = SignOrder {
-            key: signer.key().clone(),
-            group: None,
-            algorithm,
-            input,
-            format,
-            signer_id: formats::DEFAULT_SIGNER_ID.to_vec(),
-        };
-        let intended = AuditEntry {
+        let input_digest = subject.input_digest();
+        let whole = AuditEntry {
             action: action.to_owned(),
             actor: caller.app.to_string(),
             at: caller.at,
             device: None,
             input_digest: Some(hex::encode::<[u8; 32]>(input_digest)),
-            key: Some(signing.key.to_string()),
+            key: None,
             outcome: "intended".to_owned(),
             request_id: caller.request_id.clone(),
             result_digest: None,
             subject: Some(id.clone()),
         };
-        let made = match &signer {
-            StampSigner::Key(_) => self.make(&self.keys(), caller, &signing).await?,
-            StampSigner::Mandate(signer) => self.make_mandated(caller, &signing, signer, &intended).await?,
-        };
-        let entry = AuditEntry {
-            device: made.device().map(DeviceId::to_string),
-            key: Some(made.key.to_string()),
-            outcome: made.outcome().to_owned(),
-            ..intended
-        };
-        let certificate = made.certificate.ok_or_else(|| SigningError::Register {
-            key: signing.key.clone(),
-            reason: "a key that stamps has a certificate".to_owned(),
+        let entries = Entries { whole, has_several: !further.is_empty() };
+        let signers = std::iter::once(&first).chain(further.iter().map(|further| &further.order));
+        let uses = signers.enumerate().filter_map(|(place, order)| match &order.signer {
+            StampSigner::Key(_) => None,
+            StampSigner::Mandate(signer) => {
+                let intended = entries.of(place, &order.signer);
+                Some((place, Taken { intended, wanted: signer.wanted.clone() }))
+            }
         });
-        let finished = match (made.signed, certificate) {
-            (Ok((device, cms)), Ok(certificate)) => {
-                let finished = finish(subject, &certificate, cms, level, sources).await;
-                finished.map(|finished| (device, certificate, finished))
-            }
-            (Err((_, error)), _) | (_, Err(error)) => Err(error),
-        };
-        let (device, certificate, finished) = match finished {
-            Ok(finished) => finished,
-            Err(error) => {
-                self.note_failure(&signer, &error, entry).await?;
-                return Err(error);
-            }
+        let taken = self.take_all(uses.collect(), &entries).await?;
+        let Signed { finished, signatures, entry } =
+            match self.sign_all(caller, subject, first, further, &entries).await {
+                Ok(signed) => signed,
+                Err(Unsigned { error, entry }) => {
+                    self.note_failure(taken, &error, entry, &entries).await?;
+                    return Err(error);
+                }
+            };
+        let Some(shown) = signatures.first().cloned() else {
+            return Err(unfit("has no signature")); // the first was made
         };
         let Finished { document, field, digest } = finished;
+        // The register shows the first of several, and all of them beside it.
+        let several = if entries.has_several { signatures } else { Vec::new() };
+        let field = if entries.has_several { Some(shown.field) } else { field };
         let stamp = Stamp {
             id,
             check_code,
             format: kind.to_owned(),
-            level: level.name().to_owned(),
+            level: shown.level.name().to_owned(),
             app: caller.app.clone(),
-            key: signing.key,
+            key: shown.key,
             at: caller.at,
-            certificate: certificate.der().to_vec(),
+            certificate: shown.certificate.der().to_vec(),
             field: field.clone().unwrap_or_default(),
             input_digest,
             result_digest: digest,
             octets: document.len() as u64,
-            mandate: signer.named(),
+            mandate: shown.mandate,
             template,
+            signatures: several.iter().map(SignatureReceipt::registered).collect(),
         };
-        let receipt = StampReceipt { document, device, certificate, field, digest };
+        let (device, certificate) = (shown.device, shown.certificate);
+        let receipt = StampReceipt { document, device, certificate, field, digest, signatures: several };
         let telling = move || {
             let told = tell(&receipt)?;
             let (keeping, document) = match keep {
@@ -229,7 +288,7 @@ impl SigningDesk {
         let (told, keeping, document, receipt) = match computed(telling).await.and_then(|told| told) {
             Ok(told) => told,
             Err(error) => {
-                self.note_failure(&signer, &error, entry).await?;
+                self.note_failure(taken, &error, Some(entry), &entries).await?;
                 return Err(error);
             }
         };
@@ -241,147 +300,173 @@ impl SigningDesk {
         Ok((told, receipt, audit_index))
     }
 
-    /// Puts on record that nothing was stamped; a mandate has its signature back.
+    /// Puts the intention to use each mandate on record and takes one of its signatures, of all or of none.
+    async fn take_all(
+        &self,
+        uses: Vec<(usize, Taken)>,
+        entries: &Entries,
+    ) -> Result<Vec<Taken>, SigningError> {
+        let mut taken = Vec::with_capacity(uses.len());
+        for (place, one) in uses {
+            let answer = self.audit.append_mandate_use(one.intended.clone(), one.wanted.clone()).await;
+            let unsigned = match answer {
+                Ok(Ok(_)) => {
+                    taken.push(one);
+                    continue;
+                }
+                Ok(Err(refusal)) => Unsigned::unasked(SigningError::Mandate(refusal)),
+                Err(error) => Unsigned::unasked(error.into()),
+            };
+            let Unsigned { error, .. } = if entries.has_several { unsigned.named(place) } else { unsigned };
+            self.note_failure(taken, &error, None, entries).await?;
+            return Err(error);
+        }
+        Ok(taken)
+    }
+
+    /// Makes the signatures, each in what the one before left. Of several each is on record when the next one is made.
+    async fn sign_all(
+        &self,
+        caller: &Caller,
+        subject: StampSubject,
+        first: SignatureOrder,
+        further: Vec<FurtherSignature>,
+        entries: &Entries,
+    ) -> Result<Signed, Unsigned> {
+        let mut signatures: Vec<SignatureReceipt> = Vec::with_capacity(1 + further.len());
+        let (mut further, mut next) = (further.into_iter(), (first, subject));
+        loop {
+            let (order, subject) = next;
+            let (place, has_several) = (signatures.len(), entries.has_several);
+            let failed = |unsigned: Unsigned| match has_several {
+                true => {
+                    // Once a device was asked for any of them, the stamp's own entry says that there is none.
+                    let was_asked = unsigned.entry.is_some() || place > 0;
+                    let (key, device) =
+                        unsigned.entry.map_or((None, None), |entry| (entry.key, entry.device));
+                    let entry = AuditEntry { key, device, ..entries.whole.clone() };
+                    Unsigned { error: unsigned.error, entry: was_asked.then_some(entry) }.named(place)
+                }
+                false => unsigned,
+            };
+            let (signer, algorithm, level) = (order.signer.clone(), order.algorithm, order.level);
+            let entry = entries.of(place, &signer);
+            let (finished, device, certificate, entry) =
+                self.sign_one(caller, order, subject, entry).await.map_err(failed)?;
+            let audit_index = match has_several {
+                true => {
+                    let result_digest = Some(hex::encode::<[u8; 32]>(finished.digest));
+                    let own = AuditEntry { result_digest, ..entry.clone() };
+                    let appended = self.audit.append(own).await;
+                    appended.map_err(|error| failed(Unsigned::unasked(error.into())))?
+                }
+                false => 0, // the stamp's own entry
+            };
+            signatures.push(SignatureReceipt {
+                key: signer.key().clone(),
+                algorithm,
+                level,
+                device,
+                certificate,
+                field: finished.field.clone().unwrap_or_default(),
+                mandate: signer.named(),
+                audit_index,
+            });
+            let Some(FurtherSignature { order, prepare }) = further.next() else {
+                let entry = match has_several {
+                    true => AuditEntry { outcome: entry.outcome, ..entries.whole.clone() },
+                    false => entry,
+                };
+                return Ok(Signed { finished, signatures, entry });
+            };
+            let document = finished.document;
+            let prepared = computed(move || prepare(document)).await.and_then(|prepared| prepared);
+            let was_signed = |error| {
+                let entry = Some(entries.whole.clone());
+                Unsigned { error, entry }.named(place + 1)
+            };
+            next = (order, prepared.map_err(was_signed)?);
+        }
+    }
+
+    /// Makes one signature and puts it where it belongs; answers what the record says of it too.
+    async fn sign_one(
+        &self,
+        caller: &Caller,
+        order: SignatureOrder,
+        subject: StampSubject,
+        intended: AuditEntry,
+    ) -> Result<(Finished, DeviceId, Certificate, AuditEntry), Unsigned> {
+        let SignatureOrder { signer, algorithm, family, level, sources } = order;
+        let input_digest = Some(hex::encode::<[u8; 32]>(subject.input_digest()));
+        let (input, format) = subject.to_sign(family).map_err(Unsigned::unasked)?;
+        let signing = SignOrder {
+            key: signer.key().clone(),
+            group: None,
+            algorithm,
+            input,
+            format,
+            signer_id: formats::DEFAULT_SIGNER_ID.to_vec(),
+        };
+        let made = match &signer {
+            StampSigner::Key(_) => self.make(&self.keys(), caller, &signing).await,
+            StampSigner::Mandate(signer) => self.signed_by(caller, &signing, signer).await,
+        };
+        let made = made.map_err(Unsigned::unasked)?;
+        let entry = AuditEntry {
+            device: made.device().map(DeviceId::to_string),
+            input_digest,
+            key: Some(made.key.to_string()),
+            outcome: made.outcome().to_owned(),
+            ..intended
+        };
+        let certificate = made.certificate.ok_or_else(|| SigningError::Register {
+            key: signing.key,
+            reason: "a key that stamps has a certificate".to_owned(),
+        });
+        let finished = match (made.signed, certificate) {
+            (Ok((device, cms)), Ok(certificate)) => {
+                let finished = finish(subject, &certificate, cms, level, sources).await;
+                finished.map(|finished| (finished, device, certificate))
+            }
+            (Err((_, error)), _) | (_, Err(error)) => Err(error),
+        };
+        match finished {
+            Ok((finished, device, certificate)) => Ok((finished, device, certificate, entry)),
+            Err(error) => Err(Unsigned { error, entry: Some(entry) }),
+        }
+    }
+
+    /// Puts on record that nothing was stamped; each mandate has its signature back.
     async fn note_failure(
         &self,
-        signer: &StampSigner,
+        taken: Vec<Taken>,
         error: &SigningError,
-        entry: AuditEntry,
+        mut entry: Option<AuditEntry>,
+        entries: &Entries,
     ) -> Result<(), SigningError> {
-        let failed = AuditEntry { outcome: error.code().to_owned(), ..entry };
-        match signer {
-            StampSigner::Key(_) => self.audit.append(failed).await?,
-            StampSigner::Mandate(signer) => {
-                self.audit.append_mandate_unused(failed, signer.wanted.clone()).await?
-            }
-        };
+        let failed = |entry| AuditEntry { outcome: error.code().to_owned(), ..entry };
+        for Taken { intended, wanted } in taken {
+            // The entry of a single signature gives back what was taken for it.
+            let own = if entries.has_several { None } else { entry.take() };
+            self.audit.append_mandate_unused(failed(own.unwrap_or(intended)), wanted).await?;
+        }
+        if let Some(entry) = entry {
+            self.audit.append(failed(entry)).await?;
+        }
         Ok(())
     }
 }
 
-impl StampSubject {
-    /// The digest that the record has, what is signed, and in what form.
-    fn to_sign(&self, family: Family) -> Result<([u8; 32], Input, SignatureFormat), SigningError> {
-        Ok(match self {
-            Self::Pdf { begun, prepared, seal, .. } => {
-                let digest = prepared.digest().try_into().map_err(|_| unfit("was digested otherwise"))?;
-                let format = match seal {
-                    Some(seal) => SignatureFormat::Seal {
-                        seal: Arc::clone(seal),
-                        location: prepared.location(),
-                        of: SignedForm::Pdf,
-                    },
-                    None => SignatureFormat::Pdf { family },
-                };
-                (begun.clone().finalize().into(), Input::Digest(digest), format)
-            }
-            Self::Ofd { document, prepared, seal } => {
-                let digest = prepared.digest();
-                let (input, format) = match seal {
-                    Some(seal) => {
-                        let (seal, location) = (Arc::clone(seal), prepared.location());
-                        (Input::Digest(digest), SignatureFormat::Seal { seal, location, of: SignedForm::Ofd })
-                    }
-                    // GB/T 33190 says nothing of the form; the digest is what is signed, as others do it.
-                    None => {
-                        let format = SignatureFormat::Cms { family: Family::Gbt35275, detached: false };
-                        (Input::Data(digest.to_vec()), format)
-                    }
-                };
-                (Sm3::digest(document).into(), input, format)
-            }
-            Self::Digest(digest) => {
-                let format = SignatureFormat::Cms { family, detached: true };
-                (*digest, Input::Digest(*digest), format)
-            }
-        })
-    }
-
-    /// What the record and the register call it.
-    fn names(&self) -> (&'static str, &'static str) {
-        match self {
-            Self::Pdf { .. } => ("stamp.pdf", "pdf"),
-            Self::Ofd { .. } => ("stamp.ofd", "ofd"),
-            Self::Digest(_) => ("stamp.digest", "digest"),
+impl SignatureReceipt {
+    fn registered(&self) -> StampSignature {
+        StampSignature {
+            audit_index: self.audit_index,
+            certificate: self.certificate.der().to_vec(),
+            field: self.field.clone(),
+            key: self.key.clone(),
+            level: self.level.name().to_owned(),
+            mandate: self.mandate.clone(),
         }
     }
-}
-
-/// Puts a signature where it belongs and brings it to its level.
-async fn finish(
-    subject: StampSubject,
-    signer: &Certificate,
-    cms: Vec<u8>,
-    level: Level,
-    sources: Option<LevelDesk>,
-) -> Result<Finished, SigningError> {
-    let sources = match (level, sources) {
-        (Level::B, _) => None,
-        (_, Some(sources)) => Some(sources),
-        (_, None) => return Err(unfit("is to have a level that nobody can give it")),
-    };
-    let (cms, token) = match &sources {
-        Some(sources) => sources.timestamped(cms).await?,
-        None => (cms, Vec::new()),
-    };
-    let (document, begun, prepared) = match subject {
-        StampSubject::Digest(_) => {
-            let digest = Sm3::digest(&cms).into();
-            return Ok(Finished { document: cms.into(), field: None, digest });
-        }
-        StampSubject::Ofd { document, prepared, .. } => {
-            return computed(move || {
-                let field = Some(prepared.part().to_owned());
-                let stamped = prepared.finish(&document, cms);
-                let document: Arc<[u8]> = stamped.map_err(|_| unfit("cannot take the signature"))?.into();
-                let digest = Sm3::digest(&document).into();
-                Ok(Finished { document, field, digest })
-            })
-            .await?;
-        }
-        StampSubject::Pdf { document, begun, prepared, .. } => (document, begun, prepared),
-    };
-    let field = prepared.field().to_owned();
-    let Some(sources) = sources.filter(|_| level > Level::T) else {
-        return computed(move || {
-            let update = put_in(prepared, &cms)?;
-            let digest = begun.chain_update(&update).finalize().into();
-            let document = [&document[..], &update].concat().into();
-            Ok(Finished { document, field: Some(field), digest })
-        })
-        .await?;
-    };
-    let (with_data, named, signer) = (sources.clone(), field.clone(), signer.clone());
-    let document: Vec<u8> = computed(move || {
-        let update = put_in(prepared, &cms)?;
-        let signed = [&document[..], &update].concat();
-        drop((document, update));
-        let data = with_data.validation_data(&signed, named, &signer, (&cms, &token))?;
-        Ok::<_, SigningError>([signed, data].concat())
-    })
-    .await??;
-    let document = if level == Level::Lta { sources.archived(document).await? } else { document };
-    computed(move || {
-        let digest = Sm3::digest(&document).into();
-        Finished { document: document.into(), field: Some(field), digest }
-    })
-    .await
-}
-
-pub(crate) fn put_in(prepared: Prepared, signature: &[u8]) -> Result<Vec<u8>, SigningError> {
-    prepared.finish(signature).map_err(|error: SignError| match error {
-        SignError::Room { .. } => unfit("leaves too little room for this key's certificates"),
-        _ => unfit("cannot take the signature"),
-    })
-}
-
-/// Computes for a document beside those that serve.
-pub(crate) async fn computed<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, SigningError> {
-    tokio::task::spawn_blocking(work).await.map_err(|_| unfit("could not be worked on to its end"))
-}
-
-pub(crate) fn unfit(reason: &'static str) -> SigningError {
-    SigningError::Stamp(reason)
 }

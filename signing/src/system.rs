@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use config::{AppId, DeviceId, KeyId};
+use config::{AppId, DeviceId, KeyId, OwnName};
 use formats::{Algorithm, DEFAULT_SIGNER_ID, PublicKey};
 use hsm_driver::{Fleet, HsmError, Signed};
 use store::KeyPurpose;
@@ -45,7 +45,7 @@ impl SystemDesk {
     /// A desk over a fleet that was started with these keys.
     #[must_use]
     pub fn new(keys: Arc<KeyRing>, fleet: Arc<Fleet>) -> Self {
-        let name = AppId::parse("system").expect("letters are a name");
+        let name = AppId::of(OwnName::System);
         Self { keys: Arc::new(ArcSwap::new(keys)), fleet, name }
     }
 

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::apps::unusable;
 use crate::database::{Connection, Row, instant, query};
-use crate::protection::{Cell, Protection, RowImage};
+use crate::protection::{Batch, Cell, Protection, RowImage};
 use crate::terms::{Terms, counted};
 use crate::words::words;
 use crate::{Store, StoreError};
@@ -515,9 +515,9 @@ async fn find(
 pub(crate) async fn renew(
     connection: &mut Connection<'_>,
     protection: &Protection,
+    batch: &Batch,
 ) -> Result<u64, StoreError> {
-    let rows =
-        query(AssertSqlSafe(format!("SELECT {COLUMNS} FROM approvals"))).fetch_all(&mut *connection).await?;
+    let rows = batch.rows(connection, COLUMNS).await?;
     let mut renewed = 0;
     for row in &rows {
         let row = match ApprovalRow::judged(row, protection) {

@@ -17,7 +17,7 @@ use crate::credentials::{self, all_credentials};
 use crate::database::{Connection, Row, instant, query};
 use crate::deliveries::{Notice, notify};
 use crate::policies::{AppPolicy, policies_in_force};
-use crate::protection::{Cell, Protection, RowImage};
+use crate::protection::{Batch, Cell, Protection, RowImage};
 use crate::terms::{Terms, counted};
 use crate::words::words;
 use crate::{Credential, NewCredential, Store, StoreError};
@@ -138,7 +138,8 @@ impl Store {
     /// Adds an app with what it proves itself by.
     ///
     /// # Errors
-    /// [`StoreError::AlreadyExists`] when the id, or what alone says who a caller is, is taken; [`StoreError::Full`].
+    /// [`StoreError::AlreadyExists`] when the id, or what alone says who a caller is, is taken;
+    /// [`StoreError::Unacceptable`] for an id that the gateway has for itself; [`StoreError::Full`].
     pub async fn insert_app(
         &self,
         app: &App,
@@ -146,6 +147,10 @@ impl Store {
         terms: impl Into<Terms>,
     ) -> Result<(), StoreError> {
         let Terms { at, room, .. } = terms.into();
+        if app.id.reserved_as().is_some() {
+            let reason = "the gateway calls itself so";
+            return Err(StoreError::Unacceptable { what: APP, id: app.id.to_string(), reason });
+        }
         let mut transaction = self.begin_write().await?;
         if let Some(room) = room {
             let row = query("SELECT count(*) AS n FROM apps").fetch_one(&mut *transaction).await?;
@@ -358,6 +363,18 @@ pub(crate) async fn raise_revision(connection: &mut Connection<'_>) -> Result<()
     Ok(())
 }
 
+/// The same, to above a revision of what is named by an app and goes on with the register's revision.
+pub(crate) async fn raise_revision_above(
+    connection: &mut Connection<'_>,
+    revision: i64,
+) -> Result<(), StoreError> {
+    query("UPDATE app_register SET revision = CASE WHEN revision < $1 THEN $1 ELSE revision END + 1")
+        .bind(revision)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
 async fn write_state(
     connection: &mut Connection<'_>,
     id: &AppId,
@@ -519,9 +536,9 @@ pub(crate) async fn code_all(
 pub(crate) async fn renew(
     connection: &mut Connection<'_>,
     protection: &Protection,
+    batch: &Batch,
 ) -> Result<u64, StoreError> {
-    let rows =
-        query(AssertSqlSafe(format!("SELECT {COLUMNS} FROM apps"))).fetch_all(&mut *connection).await?;
+    let rows = batch.rows(connection, COLUMNS).await?;
     let mut renewed = 0;
     for row in &rows {
         let row = AppRow::read(row, protection);
@@ -582,7 +599,8 @@ fn app_from_row(row: &Row, contacts: Option<&[u8]>, protection: &Protection) -> 
         _ => None,
     };
     let state: String = row.try_get("state")?;
-    let app = AppId::parse(&id).map_err(|_| corrupt("id"))?;
+    // One that the gateway would be mistaken for is not used either, however it came here.
+    let app = AppId::parse_registered(&id).map_err(|_| corrupt("id"))?;
     // What cannot be opened now is not shown; whether it was altered says the code over the row.
     let opened = contacts.and_then(|sealed| protection.open(contacts_of(&app), sealed).ok());
     let contacts = opened.and_then(|json| serde_json::from_slice(&json).ok()).unwrap_or_default();

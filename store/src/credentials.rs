@@ -16,7 +16,7 @@ use time::OffsetDateTime;
 use crate::apps::{self, APP, found, raise_revision, unusable};
 use crate::database::{Connection, Row, instant, query};
 use crate::deliveries::{Notice, notify};
-use crate::protection::{Cell, Protection, RowImage};
+use crate::protection::{Batch, Cell, Protection, RowImage};
 use crate::terms::{Room, Terms, counted};
 use crate::words::words;
 use crate::{Store, StoreError};
@@ -501,9 +501,9 @@ pub(crate) async fn code_all(
 pub(crate) async fn renew(
     connection: &mut Connection<'_>,
     protection: &Protection,
+    batch: &Batch,
 ) -> Result<u64, StoreError> {
-    let select = format!("SELECT {COLUMNS} FROM app_credentials");
-    let rows = query(AssertSqlSafe(select)).fetch_all(&mut *connection).await?;
+    let rows = batch.rows(connection, COLUMNS).await?;
     let mut renewed = 0;
     for row in &rows {
         let row = CredentialRow::read(row);

@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
 use crate::database::{Connection, Row, instant, query};
-use crate::protection::{Protection, RowImage};
+use crate::protection::{Batch, Protection, RowImage};
 use crate::{Store, StoreError};
 
 const CUSTODIAN: &str = "custodian";
@@ -212,9 +212,9 @@ pub(crate) async fn code_all(
 pub(crate) async fn renew(
     connection: &mut Connection<'_>,
     protection: &Protection,
+    batch: &Batch,
 ) -> Result<u64, StoreError> {
-    let rows =
-        query(AssertSqlSafe(format!("SELECT {COLUMNS} FROM custodians"))).fetch_all(&mut *connection).await?;
+    let rows = batch.rows(connection, COLUMNS).await?;
     let mut renewed = 0;
     for row in &rows {
         let row = from_row(row)?;

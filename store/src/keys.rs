@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::database::{Connection, Row, instant, query};
-use crate::protection::{Protection, RowImage};
+use crate::protection::{Batch, Protection, RowImage};
 use crate::words::words;
 use crate::{Store, StoreError};
 
@@ -232,6 +232,14 @@ impl KeyVersion {
     }
 }
 
+/// How the keys of a purpose stand: see [`Store::key_standing`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyStanding {
+    revisions: Vec<(String, i64)>,
+    data_key: u32,
+    put_back: u64,
+}
+
 impl Store {
     /// Adds a key that is in the devices already: its version 1 is active at once.
     ///
@@ -280,6 +288,21 @@ impl Store {
         let mut transaction = self.begin_read().await?; // one picture, not three
         let rows = read(&mut transaction, None).await?;
         Ok(rows.into_iter().filter_map(|row| row.judged(self.protection()).ok()).collect())
+    }
+
+    /// How the keys of a purpose stand, for who remembers what he read of them: as long as this is the same, so are they. None
+    /// while rows have no codes, and so no revisions.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn key_standing(&self, purpose: KeyPurpose) -> Result<Option<KeyStanding>, StoreError> {
+        let Ok(data_key) = self.protection().version() else { return Ok(None) };
+        let put_back = self.protection().put_back_rows();
+        let select = query("SELECT id, revision FROM keys WHERE purpose = $1 ORDER BY id");
+        let rows = select.bind(purpose.as_str()).fetch_all(self.readers()).await?;
+        let read = |row: &Row| Ok::<_, StoreError>((row.try_get("id")?, row.try_get("revision")?));
+        let revisions = rows.iter().map(read).collect::<Result<_, _>>()?;
+        Ok(Some(KeyStanding { revisions, data_key, put_back }))
     }
 
     /// A key by its id.
@@ -386,13 +409,19 @@ pub(crate) async fn code_all(
 pub(crate) async fn renew(
     connection: &mut Connection<'_>,
     protection: &Protection,
+    batch: &Batch,
 ) -> Result<u64, StoreError> {
     let mut renewed = 0;
-    for row in read(connection, None).await? {
-        let code = row.code.as_deref().unwrap_or_default();
-        if protection.is_outdated(code) && protection.check(&image(&row.record, row.revision), code).is_ok() {
-            write_code(connection, protection, &row).await?;
-            renewed += 1;
+    for id in batch.ids() {
+        let Ok(id) = KeyId::parse(id) else { continue };
+        for row in read(connection, Some(&id)).await? {
+            let code = row.code.as_deref().unwrap_or_default();
+            if protection.is_outdated(code)
+                && protection.check(&image(&row.record, row.revision), code).is_ok()
+            {
+                write_code(connection, protection, &row).await?;
+                renewed += 1;
+            }
         }
     }
     Ok(renewed)

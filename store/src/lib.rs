@@ -22,6 +22,7 @@ mod database;
 mod deliveries;
 mod device_history;
 mod error;
+mod evidence;
 mod habits;
 mod idempotency;
 mod key_life;
@@ -70,10 +71,12 @@ pub use database::{DatabaseAccess, Dialect, PoolFigures, Store};
 pub use deliveries::{Attempted, ClaimLimits, ClaimedDelivery, Delivery, DeliveryState, Notice};
 pub use device_history::{DeviceFigures, DeviceMinute, DeviceSpan, Downsampled};
 pub use error::StoreError;
+pub use evidence::{DueEvidence, EvidenceItems, KeptEvidence, NewEvidence};
 pub use idempotency::{Claim, Claimed, IdempotencyId, KeptAnswer, LARGEST_ANSWER, UnplacedAnswer};
 pub use key_life::{NewKey, VersionPlan};
 pub use keys::{
-    ExistingKey, KeyCopy, KeyPurpose, KeyRecord, KeyState, KeyVersion, Spread, UnknownPurpose, WrappingKey,
+    ExistingKey, KeyCopy, KeyPurpose, KeyRecord, KeyStanding, KeyState, KeyVersion, Spread, UnknownPurpose,
+    WrappingKey,
 };
 pub use library::{
     Contents, Counts, EntityRecord, FileOutcome, Former, Import, LARGEST_PAGE, LibraryCounts, LicenseFile,
@@ -101,8 +104,8 @@ pub use stamp_jobs::{
     ClaimedDocument, DocumentCounts, DocumentEnd, DocumentOrder, DocumentState, Failure, JobDocument,
     NewDocument, NewStampJob, Source, StampJob, StampJobState, StampedDocument, Upload, UploadRoom,
 };
-pub use stamps::{RecordedStamp, Stamp, StampMandate, StampTemplateUse};
-pub use templates::{NewStampTemplate, StampTemplate, TemplateState, TemplateVersion};
+pub use stamps::{RecordedStamp, Stamp, StampMandate, StampSignature, StampTemplateUse};
+pub use templates::{NewStampTemplate, StampTemplate, TemplateChange, TemplateState, TemplateVersion};
 pub use terms::{Room, Terms};
 pub use timestamps::TimestampBlock;
 pub use webhooks::{NewWebhook, Webhook};

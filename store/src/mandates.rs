@@ -21,7 +21,7 @@ pub use uses::{MandateUse, TakenOfMandate};
 
 use crate::apps::unusable;
 use crate::database::{Connection, Row, instant, query};
-use crate::protection::{Cell, Protection, RowImage};
+use crate::protection::{Batch, Cell, Protection, RowImage};
 use crate::words::words;
 use crate::{Store, StoreError, WrappingKey};
 
@@ -533,9 +533,9 @@ pub(crate) async fn rests_on_key(
 pub(crate) async fn renew(
     connection: &mut Connection<'_>,
     protection: &Protection,
+    batch: &Batch,
 ) -> Result<u64, StoreError> {
-    let statement = format!("SELECT {COLUMNS} FROM mandates");
-    let rows = query(AssertSqlSafe(statement)).fetch_all(&mut *connection).await?;
+    let rows = batch.rows(connection, COLUMNS).await?;
     let mut renewed = 0;
     for row in &rows {
         let mut row = match MandateRow::judged(row, protection) {

@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 
 use crate::apps::{self, raise_revision, unusable};
 use crate::database::{Connection, Row, instant, query};
-use crate::protection::{Protection, RowImage};
+use crate::protection::{Batch, Protection, RowImage};
 use crate::terms::Terms;
 use crate::{Store, StoreError};
 
@@ -219,10 +219,9 @@ pub(crate) async fn code_all(
 pub(crate) async fn renew(
     connection: &mut Connection<'_>,
     protection: &Protection,
+    batch: &Batch,
 ) -> Result<u64, StoreError> {
-    let rows = query(AssertSqlSafe(format!("SELECT {COLUMNS} FROM signing_policies")))
-        .fetch_all(&mut *connection)
-        .await?;
+    let rows = batch.rows(connection, COLUMNS).await?;
     let mut renewed = 0;
     for row in &rows {
         match PolicyRow::read(row) {

@@ -24,6 +24,7 @@ pub(crate) use data_keys::{is_protected, wraps_a_data_key};
 pub use keys::{DataKey, DataKeys};
 pub use put_back::RegisterWatch;
 use put_back::Revisions;
+pub(crate) use rotation::Batch;
 pub use rotation::{NextDataKey, protected_tables};
 pub use row::RowImage;
 use zeroize::Zeroizing;
@@ -60,6 +61,8 @@ struct Shared {
     altered: Mutex<Altered>,
     /// Of rows of which an older one was put back: the revision that they have at least.
     lowest: RwLock<Revisions>,
+    /// How often that was news.
+    put_back: AtomicU64,
 }
 
 /// Rows that were refused, by table and id: each is reported once.
@@ -118,6 +121,11 @@ impl Protection {
     pub(crate) fn use_version(&self, version: u32) {
         let mut keys = self.0.keys.write().unwrap_or_else(PoisonError::into_inner);
         *keys = keys.take().map(|keys| Arc::new(DataKeys::clone(&keys).using(version)));
+    }
+
+    /// Whether a stored value was made under a data key that is not here.
+    pub(crate) fn lacks_key_of(&self, stored: &[u8]) -> bool {
+        split(stored).is_some_and(|(version, _)| !self.has(version))
     }
 
     /// Whether the key of this version is here.
@@ -250,9 +258,15 @@ impl Protection {
         let known = lowest.insert(row.to_owned(), revision) == Some(revision);
         drop(lowest);
         if !known {
+            self.0.put_back.fetch_add(1, Ordering::Relaxed);
             self.report(row.to_owned());
         }
         !known
+    }
+
+    /// How often a row was found to be older than it was seen. What was read before such a find is to be read again.
+    pub(crate) fn put_back_rows(&self) -> u64 {
+        self.0.put_back.load(Ordering::Relaxed)
     }
 
     fn is_put_back(&self, row: &RowImage) -> bool {

@@ -17,7 +17,7 @@ pub use change::{NewSeal, SealChange, SealVersion};
 
 use crate::apps::unusable;
 use crate::database::{Connection, Row, instant, query};
-use crate::protection::{Protection, RowImage};
+use crate::protection::{Batch, Protection, RowImage};
 use crate::words::words;
 use crate::{Store, StoreError};
 
@@ -405,9 +405,9 @@ pub(crate) async fn code_all(
 pub(crate) async fn renew(
     connection: &mut Connection<'_>,
     protection: &Protection,
+    batch: &Batch,
 ) -> Result<u64, StoreError> {
-    let rows =
-        query(AssertSqlSafe(format!("SELECT {COLUMNS} FROM seals"))).fetch_all(&mut *connection).await?;
+    let rows = batch.rows(connection, COLUMNS).await?;
     let mut renewed = 0;
     for row in &rows {
         match SealRow::judged(row, protection) {

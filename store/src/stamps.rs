@@ -6,13 +6,13 @@
 //! own time is over.
 
 use config::{AppId, KeyId, TemplateId};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sm3::{Digest, Sm3};
 use time::OffsetDateTime;
 
 use crate::audit::{Hash, LogId, leaf_hash};
 use crate::database::{Connection, Row, instant, query};
-use crate::{Store, StoreError};
+use crate::{Store, StoreError, evidence};
 
 const STAMP: &str = "stamp";
 
@@ -23,7 +23,7 @@ pub struct Stamp {
     pub id: String,
     /// What the check page is found by. Whoever has the document has it.
     pub check_code: String,
-    /// `pdf` or `digest`.
+    /// `pdf`, `ofd` or `digest`.
     pub format: String,
     /// `B-B`, `B-T`, `B-LT` or `B-LTA`.
     pub level: String,
@@ -47,6 +47,36 @@ pub struct Stamp {
     pub mandate: Option<StampMandate>,
     /// By which template.
     pub template: Option<StampTemplateUse>,
+    /// Where a document was given several signatures: each of them, in order. What the row says of key, certificate, field,
+    /// level and mandate is the first one's. Empty otherwise.
+    pub signatures: Vec<StampSignature>,
+}
+
+/// One of several signatures of a stamp. The members stand in the order of their names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StampSignature {
+    /// Its own entry in the log in which the stamp is on record.
+    pub audit_index: u64,
+    /// The signer's certificate, DER.
+    #[serde(serialize_with = "in_hex", deserialize_with = "of_hex")]
+    pub certificate: Vec<u8>,
+    /// Where it is: the name of its field in a PDF, its part in an OFD package.
+    pub field: String,
+    /// By which key.
+    pub key: KeyId,
+    /// `B-B`, `B-T`, `B-LT` or `B-LTA`.
+    pub level: String,
+    /// Under which mandate it was made in an enterprise's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mandate: Option<StampMandate>,
+}
+
+fn in_hex<S: Serializer>(octets: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&hex::encode(octets))
+}
+
+fn of_hex<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+    hex::decode(String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
 }
 
 /// The template that said what a stamp looks like and where it goes. The members stand in the order of their names.
@@ -100,6 +130,9 @@ struct Image<'a> {
     mandate: Option<&'a StampMandate>,
     octets: u64,
     result_digest: String,
+    // Likewise.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    signatures: &'a [StampSignature],
     stamped_at: i64,
     // Likewise.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -123,10 +156,16 @@ impl Stamp {
             mandate: self.mandate.as_ref(),
             octets: self.octets,
             result_digest: hex::encode(self.result_digest),
+            signatures: &self.signatures,
             stamped_at: self.at.unix_timestamp(),
             template: self.template.as_ref(),
         };
         Sm3::digest(serde_json::to_vec(&image).expect("texts and numbers are JSON")).into()
+    }
+
+    fn signatures_json(&self) -> Option<String> {
+        let has_several = !self.signatures.is_empty();
+        has_several.then(|| serde_json::to_string(&self.signatures).expect("texts and numbers are JSON"))
     }
 }
 
@@ -216,8 +255,8 @@ pub(crate) async fn insert(
 ) -> Result<(), sqlx::Error> {
     query(
         "INSERT INTO stamps (id, check_code, format, level, app, key, stamped_at, certificate, field, input_digest,
-             result_digest, octets, log, idx, entry, mandate, template)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
+             result_digest, octets, log, idx, entry, mandate, template, signatures)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
     )
     .bind(&stamp.id)
     .bind(&stamp.check_code)
@@ -236,9 +275,10 @@ pub(crate) async fn insert(
     .bind(entry)
     .bind(stamp.mandate.as_ref().map(StampMandate::to_json))
     .bind(stamp.template.as_ref().map(StampTemplateUse::to_json))
-    .execute(connection)
+    .bind(stamp.signatures_json())
+    .execute(&mut *connection)
     .await?;
-    Ok(())
+    evidence::expect(connection, stamp).await
 }
 
 fn read(row: &Row) -> Result<Stored, StoreError> {
@@ -255,7 +295,10 @@ fn read(row: &Row) -> Result<Stored, StoreError> {
     let mandate = mandate.map(|mandate| serde_json::from_str(&mandate)).transpose();
     let template: Option<String> = row.try_get("template")?;
     let template = template.map(|template| serde_json::from_str(&template)).transpose();
+    let signatures: Option<String> = row.try_get("signatures")?;
+    let signatures = signatures.map(|signatures| serde_json::from_str(&signatures)).transpose();
     let stamp = Stamp {
+        signatures: signatures.map_err(|_| corrupt("signatures"))?.unwrap_or_default(),
         mandate: mandate.map_err(|_| corrupt("mandate"))?,
         template: template.map_err(|_| corrupt("template"))?,
         check_code: row.try_get("check_code")?,

@@ -3,16 +3,18 @@
 //!
 //! What a version says of stamps is not this crate's to know: it is kept as the text in which it was given.
 
+mod change;
+
 use std::collections::BTreeSet;
 
+pub use change::TemplateChange;
 use config::{AppId, TemplateId};
 use sqlx::AssertSqlSafe;
 use time::OffsetDateTime;
 
 use crate::apps::unusable;
 use crate::database::{Connection, Row, instant, query};
-use crate::protection::{Protection, RowImage};
-use crate::terms::{Terms, counted};
+use crate::protection::{Batch, Protection, RowImage};
 use crate::words::words;
 use crate::{Store, StoreError};
 
@@ -89,106 +91,6 @@ pub struct NewStampTemplate<'t> {
 }
 
 impl Store {
-    /// Has a new version of a template be in force, or enters a template with its first one; answers the version. Whether
-    /// the template may be used stays as it is.
-    ///
-    /// # Errors
-    /// [`StoreError::NotAllowed`] when another version is in force than the one that was to be replaced;
-    /// [`StoreError::Full`]; [`StoreError::Changed`]; [`StoreError::Altered`].
-    pub async fn set_stamp_template(
-        &self,
-        new: &NewStampTemplate<'_>,
-        terms: impl Into<Terms>,
-    ) -> Result<u32, StoreError> {
-        let (terms, protection): (Terms, _) = (terms.into(), self.protection());
-        let mut transaction = self.begin_write().await?;
-        let held = match find(&mut transaction, protection, new.id).await {
-            Ok(held) => Some(held),
-            Err(StoreError::NotFound { .. }) => None,
-            Err(error) => return Err(error),
-        };
-        let in_force = held.as_ref().map_or(0, |held| held.version);
-        if in_force != new.replaces {
-            return Err(not_allowed(
-                new.id,
-                "changed",
-                "another version is in force than the one to be replaced",
-            ));
-        }
-        let version = in_force + 1;
-        let (revision, state) = match &held {
-            Some(held) => {
-                terms.hold_at(held.revision, TEMPLATE, new.id.as_str())?;
-                (held.revision + 1, held.state)
-            }
-            None => (1, TemplateState::Enabled),
-        };
-        if let (None, Some(room)) = (&held, terms.room) {
-            let row = query("SELECT count(*) AS n FROM stamp_templates").fetch_one(&mut *transaction).await?;
-            let there = counted(&row)?;
-            room.admit(TEMPLATE, there, there)?;
-        }
-        let (reason, actor, at) = (new.reason.to_owned(), new.actor.to_owned(), terms.at);
-        let row = TemplateRow {
-            id: new.id.clone(),
-            state,
-            version,
-            reason: reason.clone(),
-            actor: actor.clone(),
-            changed_at: at,
-            revision,
-            code: None,
-        };
-        row.write(&mut transaction, protection, held.is_none()).await?;
-        let row = VersionRow {
-            template: new.id.clone(),
-            version: TemplateVersion {
-                version,
-                description: new.description.to_owned(),
-                apps: new.apps.cloned(),
-                stamp: new.stamp.to_owned(),
-                reason,
-                actor,
-                at,
-            },
-            revision: 1,
-            code: None,
-        };
-        row.insert(&mut transaction, protection).await?;
-        transaction.commit().await?;
-        Ok(version)
-    }
-
-    /// Lets a template be used, or not be used.
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`]; [`StoreError::NotAllowed`] when it is so already; [`StoreError::Changed`];
-    /// [`StoreError::Altered`].
-    pub async fn set_stamp_template_state(
-        &self,
-        id: &TemplateId,
-        to: TemplateState,
-        reason: &str,
-        actor: &str,
-        terms: impl Into<Terms>,
-    ) -> Result<(), StoreError> {
-        let (terms, protection): (Terms, _) = (terms.into(), self.protection());
-        let mut transaction = self.begin_write().await?;
-        let mut row = find(&mut transaction, protection, id).await?;
-        terms.hold_at(row.revision, TEMPLATE, id.as_str())?;
-        if row.state == to {
-            return Err(not_allowed(id, to.as_str(), "it is so already"));
-        }
-        row.state = to;
-        reason.clone_into(&mut row.reason);
-        actor.clone_into(&mut row.actor);
-        row.changed_at = terms.at;
-        row.revision += 1;
-        row.write(&mut transaction, protection, false).await?;
-        transaction.commit().await?;
-        Ok(())
-    }
-
     /// A template, with the version in force.
     ///
     /// # Errors
@@ -229,11 +131,8 @@ impl Store {
     }
 }
 
-fn not_allowed(id: &TemplateId, state: &'static str, reason: &'static str) -> StoreError {
-    StoreError::NotAllowed { what: TEMPLATE, id: id.to_string(), state, reason }
-}
-
 /// A template as stored, with the code over the row.
+#[derive(Debug)]
 struct TemplateRow {
     id: TemplateId,
     state: TemplateState,
@@ -312,6 +211,7 @@ impl TemplateRow {
 }
 
 /// A version as stored, with the code over the row.
+#[derive(Debug)]
 struct VersionRow {
     template: TemplateId,
     version: TemplateVersion,
@@ -490,9 +390,10 @@ pub(crate) async fn code_all(
 pub(crate) async fn renew(
     connection: &mut Connection<'_>,
     protection: &Protection,
+    batch: &Batch,
 ) -> Result<u64, StoreError> {
     let mut renewed = 0;
-    for row in all(connection).await? {
+    for row in batch.rows(connection, COLUMNS).await? {
         match TemplateRow::read(&row).and_then(|row| row.judge(protection)) {
             Ok(row) if row.code.as_deref().is_some_and(|code| protection.is_outdated(code)) => {
                 recode(connection, protection, row).await?;
@@ -509,9 +410,10 @@ pub(crate) async fn renew(
 pub(crate) async fn renew_versions(
     connection: &mut Connection<'_>,
     protection: &Protection,
+    batch: &Batch,
 ) -> Result<u64, StoreError> {
     let mut renewed = 0;
-    for row in all_versions(connection).await? {
+    for row in batch.rows(connection, VERSION_COLUMNS).await? {
         match VersionRow::read(&row).and_then(|row| row.judge(protection)) {
             Ok(row) if row.code.as_deref().is_some_and(|code| protection.is_outdated(code)) => {
                 row.recode(connection, protection).await?;

@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 
 use crate::apps::{self, unusable};
 use crate::database::{Connection, Row, instant, query};
-use crate::protection::{Cell, Protection, RowImage};
+use crate::protection::{Batch, Cell, Protection, RowImage};
 use crate::terms::Terms;
 use crate::{Store, StoreError};
 
@@ -57,8 +57,10 @@ impl Store {
         let mut transaction = self.begin_write().await?;
         apps::judge(&mut transaction, self.protection(), app).await?;
         terms.hold_in_register(&mut transaction, WEBHOOK, app.as_str()).await?;
+        // One that comes after one that was removed begins above all its revisions: else it would look put back.
         query(
-            "INSERT INTO webhooks (app, id, url, secret, set_at) VALUES ($1, $2, $3, $4, $5)
+            "INSERT INTO webhooks (app, id, url, secret, set_at, revision)
+             VALUES ($1, $2, $3, $4, $5, (SELECT revision FROM app_register))
              ON CONFLICT (app) DO UPDATE SET id = excluded.id, url = excluded.url, secret = excluded.secret,
                  set_at = excluded.set_at",
         )
@@ -83,11 +85,13 @@ impl Store {
     /// [`StoreError::NotFound`] where there is none.
     pub async fn remove_webhook(&self, app: &AppId) -> Result<(), StoreError> {
         let mut transaction = self.begin_write().await?;
+        let missing = || StoreError::NotFound { what: WEBHOOK, id: app.to_string() };
+        let row = row_of(&mut transaction, app.as_str()).await?.ok_or_else(missing)?;
+        let judged = WebhookRow::read(&row).and_then(|row| row.judged_revision(self.protection()));
         let delete = query("DELETE FROM webhooks WHERE app = $1").bind(app.as_str());
-        if delete.execute(&mut *transaction).await?.rows_affected() == 0 {
-            return Err(StoreError::NotFound { what: WEBHOOK, id: app.to_string() });
-        }
-        apps::raise_revision(&mut transaction).await?;
+        delete.execute(&mut *transaction).await?;
+        // The next one of the app begins above it: see `set_webhook`.
+        apps::raise_revision_above(&mut transaction, judged.unwrap_or_default()).await?;
         transaction.commit().await?;
         Ok(())
     }
@@ -147,9 +151,15 @@ impl WebhookRow {
             .integer("set_at", self.set_at.unix_timestamp())
     }
 
+    /// Its revision; refuses a row that was altered.
+    fn judged_revision(&self, protection: &Protection) -> Result<i64, StoreError> {
+        protection.check(&self.image(self.revision), self.code.as_deref().unwrap_or_default())?;
+        Ok(self.revision)
+    }
+
     /// With its secret opened; refuses a row that was altered.
     fn judged(self, protection: &Protection) -> Result<Webhook, StoreError> {
-        protection.check(&self.image(self.revision), self.code.as_deref().unwrap_or_default())?;
+        self.judged_revision(protection)?;
         let secret = protection.open(secret_of(self.app.as_str()), &self.secret)?;
         let Self { app, id, url, set_at, .. } = self;
         Ok(Webhook { app, id, url, secret: Secret::new(secret.to_vec()), set_at })
@@ -165,16 +175,12 @@ async fn row_of(connection: &mut Connection<'_>, app: &str) -> Result<Option<Row
 pub(crate) async fn renew(
     connection: &mut Connection<'_>,
     protection: &Protection,
+    batch: &Batch,
 ) -> Result<u64, StoreError> {
-    let rows =
-        query(AssertSqlSafe(format!("SELECT {COLUMNS} FROM webhooks"))).fetch_all(&mut *connection).await?;
+    let rows = batch.rows(connection, COLUMNS).await?;
     let mut renewed = 0;
     for row in &rows {
-        let row = WebhookRow::read(row).and_then(|row| {
-            let image = row.image(row.revision);
-            protection.check(&image, row.code.as_deref().unwrap_or_default())?;
-            Ok(row)
-        });
+        let row = WebhookRow::read(row).and_then(|row| row.judged_revision(protection).map(|_| row));
         let row = match row {
             Ok(row) => row,
             Err(error) => {

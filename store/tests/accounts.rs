@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod people_support;
-mod support;
+use crate::people_support;
+use crate::support;
 
 use std::collections::BTreeSet;
 

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod support;
+use crate::support;
 
 use store::{ApprovalState, DataKey, DataKeys, Decision, NewApproval, Room, Store, StoreError, Terms};
 use support::{Database, on_both_databases};

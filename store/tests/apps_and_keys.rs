@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod support;
+use crate::support;
 
 use config::{AppId, GroupId, KeyId};
 use store::{
@@ -17,6 +17,7 @@ on_both_databases! {
     an_api_key_finds_its_own_app_and_nothing_else_does,
     an_api_key_is_nowhere_in_what_is_stored,
     a_taken_app_id_or_api_key_is_refused,
+    an_app_that_would_be_taken_for_the_gateway_is_neither_entered_nor_read,
     keys_of_every_purpose_come_back_as_they_went_in,
     two_keys_of_a_group_cannot_share_a_cka_id,
     an_unknown_algorithm_or_an_empty_cka_id_is_refused,
@@ -104,6 +105,22 @@ async fn a_taken_app_id_or_api_key_is_refused(database: &Database) {
         );
     }
     assert_eq!(store.apps().await.unwrap().len(), 1);
+}
+
+async fn an_app_that_would_be_taken_for_the_gateway_is_neither_entered_nor_read(database: &Database) {
+    let store = database.create().await;
+    for id in ["gateway", "Trust_Fi1es", "person.wang.lei"] {
+        let error = store.insert_app(&app(id), &[], AT).await.unwrap_err();
+        assert!(matches!(&error, StoreError::Unacceptable { what: "app", id: refused, .. } if refused == id));
+    }
+    store.insert_app(&app("window"), &[api_key("window", "k")], AT).await.unwrap();
+    store.insert_app(&app("other"), &[], AT).await.unwrap();
+    database.raw().await.execute("UPDATE apps SET id = 'Gateway' WHERE id = 'other'").await.unwrap();
+    let ids: Vec<_> = store.apps().await.unwrap().into_iter().map(|app| app.id.to_string()).collect();
+    assert_eq!(ids, ["window"]);
+    let id = AppId::parse("Gateway").unwrap();
+    let read = store.set_app_state(&id, AppState::Enabled, "", AT).await.unwrap_err();
+    assert!(matches!(read, StoreError::Corrupt { what: "app", column: "id", .. }), "{read:?}");
 }
 
 async fn keys_of_every_purpose_come_back_as_they_went_in(database: &Database) {

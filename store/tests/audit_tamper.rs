@@ -4,8 +4,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod audit_support;
-mod support;
+use crate::audit_support;
+use crate::support;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod audit_support;
-mod support;
+use crate::audit_support;
+use crate::support;
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;

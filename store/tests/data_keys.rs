@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod support;
+use crate::support;
 
 use config::{AccountName, AppId, GroupId, KeyId, Secret};
 use store::{
@@ -23,6 +23,7 @@ on_both_databases! {
     a_new_version_of_the_key_in_the_devices_takes_the_data_key_over,
     data_keys_that_were_deleted_are_not_made_anew_over_altered_rows,
     the_next_data_key_is_used_when_its_time_has_come_and_rows_are_protected_anew,
+    a_renewal_goes_by_batches_between_which_others_write_and_goes_on_where_it_was_cut_off,
     a_renewal_that_is_killed_is_taken_up_again_until_all_is_under_the_new_data_key,
     a_data_key_that_is_gone_at_the_start_is_not_made_anew,
     a_key_that_was_altered_by_sql_is_not_used,
@@ -236,6 +237,70 @@ async fn versions(database: &Database, column: &str, from: &str) -> Vec<String> 
     found.sort();
     found.dedup();
     found
+}
+
+async fn a_renewal_goes_by_batches_between_which_others_write_and_goes_on_where_it_was_cut_off(
+    database: &Database,
+) {
+    const APPS: u32 = 1201;
+    let later = AT + std::time::Duration::from_secs(61);
+    let store = site(database).await;
+    store.unlock(&Devices(1), AT).await.unwrap();
+    let name = |number| format!("app-{number:04}");
+    for number in 0..APPS {
+        let mut app = App::new(app_id(&name(number)), "app");
+        app.contacts = vec![format!("person {number}")];
+        store.insert_app(&app, &[], AT).await.unwrap();
+    }
+    store.make_data_key(&Devices(1), AT).await.unwrap();
+    store.unlock(&Devices(1), later).await.unwrap();
+    let mut raw = database.raw().await;
+    let (stop, go_on) = match database {
+        Database::Sqlite(_) => (
+            "CREATE TRIGGER stops BEFORE UPDATE ON apps WHEN NEW.id = 'app-0700'
+             BEGIN SELECT RAISE(ABORT, 'power cut'); END",
+            "DROP TRIGGER stops",
+        ),
+        Database::Postgres(_) => (
+            "CREATE TRIGGER stops BEFORE UPDATE ON apps FOR EACH ROW WHEN (NEW.id = 'app-0700')
+             EXECUTE FUNCTION refuse('power cut')",
+            "DROP TRIGGER stops ON apps",
+        ),
+    };
+    raw.execute(stop).await.unwrap();
+    let error = store.renew_protection().await.unwrap_err();
+    assert!(matches!(error, StoreError::Query(_)), "{error:?}");
+    raw.execute(go_on).await.unwrap();
+    let new = "SELECT id FROM apps WHERE substr(code, 1, 4) = x'00000002' ORDER BY id";
+    let new = new.replace("x'", if database.is_sqlite() { "x'" } else { "'\\x" });
+    let done = raw.texts(&new).await;
+    let left = APPS as usize - done.len();
+    assert_eq!(done.last().unwrap(), "app-0499", "what was begun is gone, what was done before it is there");
+
+    // Others write meanwhile, to what was done, is being done and will be; more than one batch is left.
+    let gateway = reopened(database).await;
+    gateway.unlock(&Devices(1), later).await.unwrap();
+    let writing = async {
+        for number in (0..APPS).step_by(25) {
+            gateway.set_app_state(&app_id(&name(number)), AppState::Disabled, "closed", later).await.unwrap();
+        }
+        let app = App::new(app_id("later"), "app");
+        gateway.insert_app(&app, &[], later).await.unwrap();
+    };
+    let (renewed, ()) = tokio::join!(store.renew_protection(), writing);
+    let renewed = renewed.unwrap();
+    assert!((1..=left as u64).contains(&renewed), "{renewed} of {left}: what was done is not done again");
+    assert_eq!(store.renew_protection().await.unwrap(), 0);
+    assert_eq!(versions(database, "code", "apps").await, ["00000002"]);
+    assert_eq!(versions(database, "contacts", "apps WHERE id <> 'later'").await, ["00000002"]);
+    let known = store.registered_apps().await.unwrap();
+    assert_eq!(known.len(), APPS as usize + 1);
+    for known in known {
+        let Some(number) = known.app.id.as_str().strip_prefix("app-") else { continue };
+        let number: u32 = number.parse().unwrap();
+        let expected = if number % 25 == 0 { AppState::Disabled } else { AppState::Enabled };
+        assert_eq!((known.app.state, &known.app.contacts[..]), (expected, &[format!("person {number}")][..]));
+    }
 }
 
 async fn a_renewal_that_is_killed_is_taken_up_again_until_all_is_under_the_new_data_key(database: &Database) {

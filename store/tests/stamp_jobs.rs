@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod support;
+use crate::support;
 
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ on_both_databases! {
     apps_take_turns_and_each_document_is_one_ones,
     a_stamp_is_on_record_by_who_holds_the_document_and_nobody_else,
     what_was_altered_or_lost_too_often_is_given_up,
+    what_cannot_be_opened_for_want_of_its_key_is_let_go_at_once_and_tried_again,
     a_job_is_cancelled_finished_and_forgotten,
 }
 
@@ -105,6 +106,7 @@ async fn record(log: &AuditLog, stamp: &str, document: StampedDocument) -> Resul
         octets: 10,
         mandate: None,
         template: None,
+        signatures: Vec::new(),
     };
     log.append_job_stamp(entry, stamp, document).await
 }
@@ -281,6 +283,44 @@ async fn what_was_altered_or_lost_too_often_is_given_up(database: &Database) {
     assert!(claim(&store, at + LEASE).await.is_none());
     let (_, counts) = store.stamp_job("job").await.unwrap().unwrap();
     assert_eq!(counts.failed, 2);
+}
+
+async fn what_cannot_be_opened_for_want_of_its_key_is_let_go_at_once_and_tried_again(database: &Database) {
+    let store = with_apps(database).await;
+    insert(&store, "job", "one", &[digest_of("a")]).await.unwrap();
+    let keys = |versions: &[u32]| {
+        let keys = versions.iter().map(|version| DataKey::new(*version, &[*version as u8; 32]));
+        DataKeys::new(keys.collect()).unwrap()
+    };
+    let state = || async {
+        let (job, _) = store.stamp_job("job").await.unwrap().unwrap();
+        // Whoever has the keys sees it.
+        store.protection().unlock(keys(&[1, 2]));
+        let found = store.stamp_job_documents(&job, 0, 10).await.unwrap().remove(0);
+        store.protection().unlock(keys(&[2]));
+        let failure = found.failure.unwrap();
+        assert!(failure.detail.contains("data key"), "{failure:?}");
+        (found.state, failure.code)
+    };
+    store.protection().unlock(keys(&[2]));
+    assert!(claim(&store, AT).await.is_none());
+    assert_eq!(state().await, (DocumentState::Waiting, "data_locked".to_owned()));
+    // A gateway that has the key need not wait for the lease.
+    store.protection().unlock(keys(&[1, 2]));
+    let soon = AT + Duration::from_secs(2);
+    assert!(claim(&store, soon - Duration::from_millis(1)).await.is_none(), "not at once again");
+    let claimed = claim(&store, soon).await.unwrap();
+    assert_eq!((claimed.n, claimed.attempt), (1, 2));
+    let again = DocumentEnd::Again { due_at: soon, failure: failure("devices_unavailable") };
+    assert!(store.end_document(&claimed, &again).await.unwrap());
+
+    // Not for ever.
+    store.protection().unlock(keys(&[2]));
+    let day = Duration::from_secs(24 * 3600);
+    assert!(claim(&store, AT + day - Duration::from_secs(1)).await.is_none());
+    assert_eq!(state().await.0, DocumentState::Waiting);
+    assert!(claim(&store, AT + day + Duration::from_secs(60)).await.is_none());
+    assert_eq!(state().await, (DocumentState::Failed, "data_locked".to_owned()));
 }
 
 async fn a_job_is_cancelled_finished_and_forgotten(database: &Database) {

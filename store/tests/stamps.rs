@@ -2,10 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod support;
+use crate::support;
 
 use config::{AppId, KeyId, TemplateId};
-use store::{AuditEntry, AuditLog, Stamp, StampTemplateUse, Store, StoreError};
+use store::{AuditEntry, AuditLog, Stamp, StampMandate, StampSignature, StampTemplateUse, Store, StoreError};
 use support::{Database, on_both_databases};
 use time::OffsetDateTime;
 use time::macros::datetime;
@@ -16,6 +16,23 @@ on_both_databases! {
 }
 
 const AT: OffsetDateTime = datetime!(2024-05-06 07:08:09 UTC);
+
+fn mandate() -> StampMandate {
+    let text = str::to_owned;
+    let (enterprise, name) = (text("91610131MA6UTEST00"), text("西安市测试秦风贸易有限公司"));
+    StampMandate { enterprise, name, number: text("M-1"), purpose: text("合同") }
+}
+
+fn signature(key: &str, mandate: Option<StampMandate>) -> StampSignature {
+    StampSignature {
+        audit_index: 3,
+        certificate: vec![0x30, 0],
+        field: "Signature1".to_owned(),
+        key: KeyId::parse(key).unwrap(),
+        level: "B-B".to_owned(),
+        mandate,
+    }
+}
 
 fn stamp(id: &str) -> Stamp {
     Stamp {
@@ -33,6 +50,7 @@ fn stamp(id: &str) -> Stamp {
         octets: 4_096,
         mandate: None,
         template: Some(StampTemplateUse { id: TemplateId::parse("contract").unwrap(), version: 2 }),
+        signatures: vec![signature("demo-p256", None), signature("mandate.M-1", Some(mandate()))],
     }
 }
 
@@ -94,6 +112,9 @@ async fn a_row_changed_in_any_column_is_found_out(database: &Database) {
         ("octets", "4097"),
         ("template", "NULL"),
         ("template", r#"'{"id":"contract","version":1}'"#),
+        ("signatures", "NULL"),
+        ("signatures", "replace(signatures, 'M-1', 'M-2')"),
+        ("signatures", "'[]'"),
         ("idx", "0"),
         ("entry", "x'7b7d'"),
     ] {

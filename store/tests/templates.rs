@@ -2,13 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod support;
+use crate::support;
 
 use std::collections::BTreeSet;
 
 use config::{AppId, TemplateId};
 use store::{
-    DataKey, DataKeys, NewStampTemplate, RegisterWatch, Room, Store, StoreError, TemplateState, Terms,
+    AuditEntry, AuditLog, DataKey, DataKeys, NewStampTemplate, RegisterWatch, Room, Store, StoreError,
+    TemplateChange, TemplateState, Terms,
 };
 use support::{Database, on_both_databases};
 use time::OffsetDateTime;
@@ -17,6 +18,8 @@ use time::macros::datetime;
 on_both_databases! {
     versions_follow_one_another_and_older_ones_stay,
     a_version_that_was_to_replace_another_one_is_refused,
+    a_change_and_its_record_are_both_there_or_neither,
+    of_two_who_change_a_template_at_once_one_does,
     a_template_is_disabled_and_enabled_and_keeps_its_version,
     versions_and_templates_are_never_changed_nor_forgotten,
     what_was_altered_or_put_back_is_not_used,
@@ -48,7 +51,32 @@ async fn set_on(
     let apps = Some(&apps).filter(|_| replaces > 0);
     let (description, reason, actor) = ("on the last page", "as agreed", "person:a");
     let new = NewStampTemplate { id: &id, description, apps, stamp, reason, actor, replaces };
-    store.set_stamp_template(&new, terms).await
+    let change = store.set_stamp_template(&new, terms).await?;
+    let version = change.version();
+    append(store, change).await.map(|_| version)
+}
+
+fn entry() -> AuditEntry {
+    AuditEntry {
+        action: "stamp_template.set".to_owned(),
+        actor: "person:a".to_owned(),
+        at: AT,
+        device: None,
+        input_digest: None,
+        key: None,
+        outcome: "ok".to_owned(),
+        request_id: "r".to_owned(),
+        result_digest: None,
+        subject: None,
+    }
+}
+
+/// Makes a change with its record; answers where that stands.
+async fn append(store: &Store, change: TemplateChange) -> Result<u64, StoreError> {
+    let (log, writer) = AuditLog::start(store).await.unwrap();
+    let appended = log.append_stamp_template(entry(), change).await;
+    writer.finish().await;
+    appended
 }
 
 async fn versions_follow_one_another_and_older_ones_stay(database: &Database) {
@@ -92,12 +120,100 @@ async fn a_version_that_was_to_replace_another_one_is_refused(database: &Databas
     assert_eq!(set_on(&store, "contract", "{}", 1, terms).await.unwrap(), 2, "that is no further one");
 }
 
+async fn a_change_and_its_record_are_both_there_or_neither(database: &Database) {
+    let store = database.create().await;
+    unlock(&store);
+    set(&store, "contract", r#"{"n":1}"#, 0).await.unwrap();
+    let contract = id("contract");
+    let recorded = store.audit_entries(0, 10).await.unwrap().len();
+    // The register refuses what is prepared well.
+    let mut raw = database.raw().await;
+    let (stop, go_on) = match database {
+        Database::Sqlite(_) => (
+            "CREATE TRIGGER stops BEFORE INSERT ON stamp_template_versions WHEN NEW.version = 2
+             BEGIN SELECT RAISE(ABORT, 'no'); END",
+            "DROP TRIGGER stops",
+        ),
+        Database::Postgres(_) => (
+            "CREATE TRIGGER stops BEFORE INSERT ON stamp_template_versions FOR EACH ROW
+             WHEN (NEW.version = 2) EXECUTE FUNCTION refuse('no')",
+            "DROP TRIGGER stops ON stamp_template_versions",
+        ),
+    };
+    raw.execute(stop).await.unwrap();
+    let error = set(&store, "contract", r#"{"n":2}"#, 1).await.unwrap_err();
+    assert!(matches!(error, StoreError::AuditUnavailable), "{error:?}");
+    assert_eq!(store.audit_entries(0, 10).await.unwrap().len(), recorded, "no entry without the change");
+    assert_eq!(store.stamp_template(&contract).await.unwrap().current.version, 1);
+    raw.execute(go_on).await.unwrap();
+    // The log refuses the entry: the template is as it was.
+    let stop = match database {
+        Database::Sqlite(_) => {
+            "CREATE TRIGGER stops BEFORE INSERT ON audit_entries BEGIN SELECT RAISE(ABORT, 'no'); END"
+        }
+        Database::Postgres(_) => {
+            "CREATE TRIGGER stops BEFORE INSERT ON audit_entries FOR EACH ROW EXECUTE FUNCTION refuse('no')"
+        }
+    };
+    raw.execute(stop).await.unwrap();
+    let error = set(&store, "contract", r#"{"n":2}"#, 1).await.unwrap_err();
+    assert!(matches!(error, StoreError::AuditUnavailable), "{error:?}");
+    assert_eq!(store.stamp_template(&contract).await.unwrap().current.version, 1);
+    let missing = store.stamp_template_version(&contract, 2).await;
+    assert!(matches!(missing, Err(StoreError::NotFound { .. })), "{missing:?}");
+    raw.execute(if database.is_sqlite() {
+        "DROP TRIGGER stops"
+    } else {
+        "DROP TRIGGER stops ON audit_entries"
+    })
+    .await
+    .unwrap();
+    assert_eq!(set(&store, "contract", r#"{"n":2}"#, 1).await.unwrap(), 2);
+    assert_eq!(store.audit_entries(0, 10).await.unwrap().len(), recorded + 1);
+}
+
+async fn of_two_who_change_a_template_at_once_one_does(database: &Database) {
+    let store = database.create().await;
+    unlock(&store);
+    let contract = id("contract");
+    let first = |stamp: &'static str| NewStampTemplate {
+        id: &contract,
+        description: "on the last page",
+        apps: None,
+        stamp,
+        reason: "as agreed",
+        actor: "person:a",
+        replaces: 0,
+    };
+    let terms = Terms::from(AT).within(Room::of(1));
+    let one = store.set_stamp_template(&first("{}"), terms).await.unwrap();
+    let other = store.set_stamp_template(&first("[]"), terms).await.unwrap();
+    let further = NewStampTemplate { id: &id("further"), ..first("{}") };
+    let further = store.set_stamp_template(&further, terms).await.unwrap();
+    append(&store, one).await.unwrap();
+    for late in [other, further] {
+        let error = append(&store, late).await.unwrap_err();
+        assert!(matches!(error, StoreError::NotAllowed { state: "changed", .. }), "{error:?}");
+    }
+    let disable = || store.set_stamp_template_state(&contract, TemplateState::Disabled, "r", "person:b", AT);
+    let (one, other) = (disable().await.unwrap(), disable().await.unwrap());
+    append(&store, one).await.unwrap();
+    let error = append(&store, other).await.unwrap_err();
+    assert!(matches!(error, StoreError::NotAllowed { state: "changed", .. }), "{error:?}");
+    assert_eq!(store.audit_entries(0, 10).await.unwrap().len(), 2, "what was not done has no entry");
+    assert_eq!(store.stamp_template_ids().await.unwrap(), [id("contract")]);
+    assert_eq!(store.stamp_template(&contract).await.unwrap().current.stamp, "{}");
+}
+
 async fn a_template_is_disabled_and_enabled_and_keeps_its_version(database: &Database) {
     let store = database.create().await;
     unlock(&store);
     set(&store, "contract", "{}", 0).await.unwrap();
     let contract = id("contract");
-    let to = async |state| store.set_stamp_template_state(&contract, state, "moved", "person:b", AT).await;
+    let to = async |state| {
+        let change = store.set_stamp_template_state(&contract, state, "moved", "person:b", AT).await?;
+        append(&store, change).await
+    };
     to(TemplateState::Disabled).await.unwrap();
     let error = to(TemplateState::Disabled).await.unwrap_err();
     assert!(matches!(error, StoreError::NotAllowed { state: "disabled", .. }), "{error:?}");
@@ -143,12 +259,11 @@ async fn what_was_altered_or_put_back_is_not_used(database: &Database) {
     }
     let mut raw = database.raw().await;
     raw.execute("CREATE TABLE kept AS SELECT * FROM stamp_templates").await.unwrap();
-    store
-        .set_stamp_template_state(&id("third"), TemplateState::Disabled, "lost", "person:a", AT)
-        .await
-        .unwrap();
+    let change =
+        store.set_stamp_template_state(&id("third"), TemplateState::Disabled, "lost", "person:a", AT).await;
+    append(&store, change.unwrap()).await.unwrap();
     let mut watch = RegisterWatch::open(&store, folder.path()).unwrap();
-    watch.look().await.unwrap();
+    watch.look_at_all(AT).await.unwrap();
     let triggers = match database {
         Database::Sqlite(_) => "SELECT 'DROP TRIGGER ' || name FROM sqlite_master WHERE type = 'trigger'",
         Database::Postgres(_) => {
@@ -195,7 +310,7 @@ async fn what_was_altered_or_put_back_is_not_used(database: &Database) {
         TemplateState::Enabled,
         "by its code alone"
     );
-    assert_eq!(watch.look().await.unwrap(), 1);
+    assert_eq!(watch.look_at_all(AT).await.unwrap(), 1);
     altered("third").await;
 }
 

@@ -8,6 +8,7 @@
 
 mod authority;
 mod bouncycastle;
+mod browser;
 mod built;
 mod foreign;
 mod http;
@@ -24,6 +25,7 @@ mod wait;
 
 pub use authority::{Authority, HttpsFiles};
 pub use bouncycastle::BouncyCastle;
+pub use browser::Browser;
 pub use built::{gateway, hsm_sim, repository, update_snapshots};
 pub use foreign::Foreign;
 pub use http::{Answer, Caller, base64, unbase64};

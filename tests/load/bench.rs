@@ -59,6 +59,8 @@ enum Part {
     Idle,
     /// Signing on SQLite and PostgreSQL, with and without idempotency keys, and in batches.
     Database,
+    /// Stamps on PDFs and OFD packages.
+    Stamps,
 }
 
 /// Devices of the sandbox's two groups.
@@ -121,6 +123,9 @@ pub(crate) fn bench(options: &Options) -> Fallible<()> {
     }
     if wanted(Part::Database) {
         bench.databases()?;
+    }
+    if wanted(Part::Stamps) {
+        bench.stamps()?;
     }
     bench.note("load_average_after", json!(fs::read_to_string("/proc/loadavg")?.trim()));
     bench.rows.sort_by_key(|row| row.name);

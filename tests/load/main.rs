@@ -20,6 +20,7 @@ mod reference;
 mod report;
 mod soak;
 mod softhsm;
+mod stamps;
 mod verify;
 
 use std::io::Write;

@@ -22,7 +22,7 @@ const ROLES: [(&str, &[&str]); 7] = [
 ];
 
 /// For anybody.
-const OPEN: [&str; 12] = [
+const OPEN: [&str; 13] = [
     "/.well-known/oauth-authorization-server",
     "/docs",
     "/livez",
@@ -35,6 +35,7 @@ const OPEN: [&str; 12] = [
     "/v1/sign-in",
     "/v1/sign-in:second-factor",
     "/verify/{code}",
+    "/verify/{code}/evidence",
 ];
 
 #[track_caller]

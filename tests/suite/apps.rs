@@ -81,6 +81,9 @@ fn what_cannot_be_an_app_is_refused_with_every_fault() {
     let cases = [
         (app(json!({"id": "a b"})), "id", "invalid_value"),
         (app(json!({"id": "网"})), "id", "invalid_value"),
+        (app(json!({"id": "gateway"})), "id", "invalid_value"),
+        (app(json!({"id": "Trust_Fi1es"})), "id", "invalid_value"),
+        (app(json!({"id": "person.wang.lei"})), "id", "invalid_value"),
         (app(json!({"name": ""})), "name", "invalid_value"),
         (app(json!({"name": "a\nb"})), "name", "invalid_value"),
         (app(json!({"scopes": ["everything"]})), "scopes", "unknown_scope"),

@@ -271,7 +271,21 @@ fn no_value_of_a_member_makes_a_server_error_or_a_panic() {
             serde_json::from_str(&verification(json!({}))).unwrap(),
             &["algorithm", "input", "format", "signature", "certificate", "public_key", "signer_id", "at"],
         ),
-        ("/v1/licenses:verify", json!({"license": "AA=="}), &["license", "type", "at"]),
+        (
+            "/v1/licenses:verify",
+            json!({"license": "AA==", "use": "login", "role": "agent"}),
+            &[
+                "license",
+                "type",
+                "at",
+                "status_at",
+                "status_max_age_s",
+                "use",
+                "role",
+                "item",
+                "authorisation",
+            ],
+        ),
     ];
     for (path, body, members) in &whole {
         for member in *members {

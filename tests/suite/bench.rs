@@ -44,6 +44,7 @@ parts! {
     idle_connections_are_measured: "idle", &["idle"];
     the_sandbox_is_measured: "sandbox", &["sign_sm2"];
     softhsm_is_measured: "softhsm", &["sign_p256", "sign_p256_p99", "sign_p256_p99_half"];
+    stamps_are_measured: "stamps", &["stamp_pdf", "stamp_pdf_100", "stamp_ofd", "stamp_pdf_1m", "stamp_cost_1m"];
     verification_is_measured: "verify", &["verify_batch"];
     worker_processes_are_measured: "worker", &["worker", "worker_four", "worker_sim", "worker_sim_four"];
 }

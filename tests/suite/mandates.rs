@@ -10,7 +10,7 @@ use tests::{
     unbase64,
 };
 
-const PATH: &str = "/v1/admin/mandates";
+pub(crate) const PATH: &str = "/v1/admin/mandates";
 const NAME: &str = "西安市测试秦风贸易有限公司";
 const SOON: Duration = Duration::from_secs(60);
 
@@ -23,7 +23,7 @@ fn because(reason: &str) -> Value {
 }
 
 /// So many days from now, RFC 3339.
-fn in_days(days: i64) -> String {
+pub(crate) fn in_days(days: i64) -> String {
     let ran =
         Ran::of(Command::new("date").args(["-u", "-d", &format!("{days} days"), "+%Y-%m-%dT%H:%M:%SZ"]));
     ran.text.trim().to_owned()
@@ -37,7 +37,7 @@ fn app(site: &Site, number: usize) -> Value {
     site.sandbox()["apps"][number]["id"].clone()
 }
 
-fn mandate(site: &Site, number: &str) -> Value {
+pub(crate) fn mandate(site: &Site, number: &str) -> Value {
     json!({
         "number": number,
         "enterprise": {"name": NAME, "uscc": uscc(site)},
@@ -51,7 +51,7 @@ fn mandate(site: &Site, number: &str) -> Value {
     })
 }
 
-fn with(mut body: Value, more: Value) -> Value {
+pub(crate) fn with(mut body: Value, more: Value) -> Value {
     body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     body
 }
@@ -61,14 +61,14 @@ fn entered(mandate: Value) -> Value {
 }
 
 /// An authority kept in files for `openssl`, of SM2 or P-256.
-struct Ca {
+pub(crate) struct Ca {
     scratch: Scratch,
     digest: &'static str,
     identifiers: &'static str,
 }
 
 impl Ca {
-    fn new(algorithm: &str) -> Self {
+    pub(crate) fn new(algorithm: &str) -> Self {
         let scratch = Scratch::new();
         let (key, digest, root, identifiers) = match algorithm {
             "sm2" => (
@@ -86,7 +86,7 @@ impl Ca {
         Self { scratch, digest, identifiers }
     }
 
-    fn root(&self) -> std::path::PathBuf {
+    pub(crate) fn root(&self) -> std::path::PathBuf {
         self.scratch.path().join("ca.pem")
     }
 
@@ -104,7 +104,7 @@ impl Ca {
 }
 
 /// A site that trusts an authority; mandates have so many uses a day.
-fn site_of(ca: &Ca, two_person: bool) -> Site {
+pub(crate) fn site_of(ca: &Ca, two_person: bool) -> Site {
     let folder = Folder::init();
     folder.at_noon();
     if two_person {
@@ -126,7 +126,7 @@ fn certified(post: &dyn Fn(&str, &Value) -> Answer, ca: &Ca, mandate: &Value) ->
 }
 
 /// Enters a mandate and puts it to use where one person is enough.
-fn in_force(site: &Site, ca: &Ca, mandate: &Value) {
+pub(crate) fn in_force(site: &Site, ca: &Ca, mandate: &Value) {
     let operator = site.app_number(2);
     certified(&|path, body| operator.post(path, body), ca, mandate);
     let path = format!("{PATH}/{}/activate", mandate["number"].as_str().unwrap());
@@ -134,7 +134,7 @@ fn in_force(site: &Site, ca: &Ca, mandate: &Value) {
     assert_eq!(active["state"], "active", "{active:#}");
 }
 
-fn signer(site: &Site, number: &str) -> Value {
+pub(crate) fn signer(site: &Site, number: &str) -> Value {
     json!({"enterprise": uscc(site), "mandate": number, "purpose": "合同"})
 }
 

@@ -259,6 +259,68 @@ fn who_never_ends_the_body_of_a_claim_is_told_to_wait_like_any_who_guesses() {
     assert!(late.starts_with("HTTP/1.1 429") && late.contains("retry-after"), "{late}");
 }
 
+/// A request of which the head came and the body is asked for: it has all places that it is to have.
+fn asked_for_its_body(site: &Site, app: usize, target: &str, media_type: &str) -> Result<TcpStream, String> {
+    let key = site.sandbox()["apps"][app]["api_key"].as_str().unwrap();
+    let mut stream = connect(site);
+    let head = format!(
+        "{target} HTTP/1.1\r\nhost: localhost\r\nx-api-key: {key}\r\nconnection: close\r\n\
+         content-type: {media_type}\r\ncontent-length: 1000\r\nexpect: 100-continue\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut line = Vec::new();
+    while !line.ends_with(b"\r\n") {
+        let mut octet = [0];
+        stream.read_exact(&mut octet).unwrap();
+        line.extend(octet);
+    }
+    if line.starts_with(b"HTTP/1.1 100") {
+        return Ok(stream);
+    }
+    let mut answer = String::from_utf8(line).unwrap();
+    let _ = stream.read_to_string(&mut answer); // a reset may come behind it
+    Err(answer)
+}
+
+/// Has an app hold as many places as it gets; the last answer refuses it more.
+fn most_of(site: &Site, target: &str, media_type: &str) -> Vec<TcpStream> {
+    let mut held = Vec::new();
+    loop {
+        match asked_for_its_body(site, 0, target, media_type) {
+            Ok(stream) => held.push(stream),
+            Err(answer) => {
+                assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("share_exceeded"), "{answer}");
+                assert!(answer.to_lowercase().contains("retry-after: "), "{answer}");
+                return held;
+            }
+        }
+        assert!(held.len() <= 64, "there is no end to the places of {target}");
+    }
+}
+
+#[test]
+fn one_app_cannot_hold_all_places_of_documents_or_uploads() {
+    // Nobody's body is given up while this looks.
+    let site = site_with("server", "read_timeout_ms = 600000");
+    for (target, media_type, most) in [
+        ("POST /v1/stamps:verify", "application/json", 7),
+        ("POST /v1/stamps", "application/json", 7),
+        ("PUT /v1/uploads", "application/pdf", 26),
+    ] {
+        let held = most_of(&site, target, media_type);
+        assert_eq!(held.len(), most, "{target}");
+        // What is no document goes on for the same app, and another app has its place.
+        sign(site.app(), "demo-sm2").expect(201);
+        drop(asked_for_its_body(&site, 1, target, media_type).expect("a place for another app"));
+        drop(held);
+        eventually("its places are free again", BOUND, || {
+            asked_for_its_body(&site, 0, target, media_type).ok()
+        });
+        // The last of those that ended may still be there when the next kind begins.
+        eventually("nobody is worked on", BOUND, || (in_flight(&site) == 0).then_some(()));
+    }
+}
+
 #[test]
 fn full_device_queues_are_a_503_at_once_and_what_was_admitted_is_signed() {
     // Long deadlines: whoever is admitted is served, however slow this machine is.

@@ -14,15 +14,15 @@ use tests::{
 use crate::seals::{PATH, because, order as seal_order, seal, until};
 
 /// Where this site's check pages are, as the QR codes have it.
-const PUBLIC: &str = "https://stamps.example.gov.cn";
+pub(crate) const PUBLIC: &str = "https://stamps.example.gov.cn";
 
 /// A site with an address of its own, and who makes its seals.
-struct Bureau {
+pub(crate) struct Bureau {
     site: Site,
     security: SignedIn,
 }
 
-static BUREAU: LazyLock<Bureau> = LazyLock::new(|| {
+pub(crate) static BUREAU: LazyLock<Bureau> = LazyLock::new(|| {
     let folder = Folder::init();
     folder.configure("[server]\n", &format!("[server]\npublic_url = \"{PUBLIC}\"\n"));
     let site = folder.serve();
@@ -32,7 +32,7 @@ static BUREAU: LazyLock<Bureau> = LazyLock::new(|| {
 
 impl Bureau {
     /// A registered seal for demo-sm2.
-    fn with_seal(&self, number: &str, change: impl FnOnce(&mut Value)) -> String {
+    pub(crate) fn with_seal(&self, number: &str, change: impl FnOnce(&mut Value)) -> String {
         let mut wanted = seal(&self.site, number);
         change(&mut wanted);
         self.security.post(PATH, &seal_order(&wanted)).expect(201);
@@ -43,17 +43,17 @@ impl Bureau {
         self.security.post(&format!("{PATH}/{number}/{verb}"), &because("worn")).expect(200);
     }
 
-    fn stamped(&self, order: &Value) -> Value {
+    pub(crate) fn stamped(&self, order: &Value) -> Value {
         self.site.app().post("/v1/stamps", order).expect(201).json()
     }
 
-    fn judged(&self, document: &[u8]) -> Value {
+    pub(crate) fn judged(&self, document: &[u8]) -> Value {
         let body = json!({"document": base64(document)});
         self.site.app().post("/v1/stamps:verify", &body).expect(200).json()
     }
 
     #[track_caller]
-    fn refused(&self, order: &Value, field: &str, code: &str) {
+    pub(crate) fn refused(&self, order: &Value, field: &str, code: &str) {
         let refused = self.site.app().post("/v1/stamps", order).expect(422).json();
         let told = refused["errors"].as_array().unwrap();
         let is_told = told.iter().any(|one| one["field"] == field && one["code"] == code);
@@ -61,7 +61,7 @@ impl Bureau {
     }
 }
 
-fn document(answer: &Value) -> Vec<u8> {
+pub(crate) fn document(answer: &Value) -> Vec<u8> {
     unbase64(answer["document"].as_str().unwrap())
 }
 
@@ -74,7 +74,7 @@ fn contract() -> Vec<u8> {
     std::fs::read(repository().join("formats/tests/pdfs/reportlab.pdf")).unwrap()
 }
 
-fn ofd_order(document: &[u8]) -> Value {
+pub(crate) fn ofd_order(document: &[u8]) -> Value {
     json!({"format": "ofd", "document": base64(document), "signer": {"key": "demo-sm2"}})
 }
 
@@ -82,7 +82,7 @@ fn pdf_order(document: &[u8], key: &str) -> Value {
     json!({"format": "pdf", "document": base64(document), "signer": {"key": key}})
 }
 
-fn with(mut order: Value, more: Value) -> Value {
+pub(crate) fn with(mut order: Value, more: Value) -> Value {
     order.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     order
 }
@@ -92,7 +92,7 @@ fn at(left: f32, top: f32) -> Value {
 }
 
 /// The parts of a package, unpacked by Python.
-fn unpacked(scratch: &Scratch, name: &str, ofd: &[u8]) -> PathBuf {
+pub(crate) fn unpacked(scratch: &Scratch, name: &str, ofd: &[u8]) -> PathBuf {
     let file = scratch.write(&format!("{name}.ofd"), ofd);
     let folder = scratch.path().join(name);
     let mut unpack = Command::new("python3");
@@ -313,7 +313,7 @@ fn what_no_seal_can_be_set_in_is_refused_by_name() {
         (with(ofd_order(&ofd), json!({"level": "B-T"})), "level", "not_applicable"),
         (with(ofd_order(&ofd), json!({"profile": "gm-seal"})), "profile", "not_applicable"),
         (with(ofd_order(&ofd), json!({"field": "x"})), "field", "not_applicable"),
-        (with(ofd_order(&ofd), json!({"appearance": {"text": ["x"]}})), "appearance", "not_applicable"),
+        (with(ofd_order(&ofd), json!({"appearance": {"text": ["x"]}})), "appearance.places", "missing_field"),
         (with(ofd_order(&ofd), json!({"seal": number})), "appearance", "missing_field"),
         (sealed(json!([])), "appearance.places", "missing_field"),
         (sealed(json!([at(190.0, 10.0)])), "appearance.places", "place_off_page"),
@@ -329,10 +329,13 @@ fn what_no_seal_can_be_set_in_is_refused_by_name() {
         ),
         (sealed(json!([{"kind": "seam", "edge": "top"}])), "appearance.places", "not_applicable"),
         (sealed(json!([{"kind": "seam", "offset": 290}])), "appearance.places", "place_off_page"),
-        (sealed(json!([{"kind": "keyword", "keyword": "章"}])), "appearance.places", "not_applicable"),
+        (sealed(json!([{"kind": "keyword", "keyword": "章"}])), "appearance.places", "keyword_not_found"),
         (
-            with(ofd_order(&ofd), json!({"seal": number, "appearance": {"places": place, "text": ["x"]}})),
-            "appearance.text",
+            with(
+                ofd_order(&ofd),
+                json!({"seal": number, "appearance": {"places": place, "picture": "AAAA"}}),
+            ),
+            "appearance.picture",
             "not_applicable",
         ),
         (ofd_order(&contract()), "document", "document_format"),

@@ -225,6 +225,78 @@ fn a_seal_takes_another_ones_place_in_one_step() {
 }
 
 #[test]
+fn a_persons_seal_is_shown_by_granted_fields_and_on_record() {
+    let two = &*TWO;
+    let site = &two.site;
+    let mut person = seal(site, "person-1");
+    person["kind"] = json!("person");
+    person["name"] = json!("王磊印");
+    person["holder"] = json!({"name": HOLDER});
+    two.approved(two.security.post(PATH, &order(&person)));
+    let shown = |app: usize| site.app_number(app).get("/v1/seals/person-1").expect(200).json();
+    let (whole, part) = (shown(0), shown(1));
+    assert_eq!((&whole["name"], &whole["holder"]["name"]), (&json!("王磊印"), &json!(HOLDER)));
+    assert!(whole["octets"].is_string());
+    let masked = format!("T{}", "*".repeat(HOLDER.chars().count() - 1));
+    assert_eq!((&part["name"], &part["holder"]["name"]), (&json!("王**"), &json!(masked)));
+    assert_eq!((&part["octets"], &part["seal_sm3"]), (&Value::Null, &whole["seal_sm3"]));
+    assert!(!part.to_string().contains(HOLDER), "{part}");
+    // What is no person's is shown as ever, and nothing is recorded of it.
+    two.approved(two.security.post(PATH, &order(&seal(site, "office-1"))));
+    assert!(site.app_number(1).get("/v1/seals/office-1").expect(200).json()["octets"].is_string());
+    two.security.get(&format!("{PATH}/person-1")).expect(200);
+    two.security.get(PATH).expect(200);
+    let entries = site.audit();
+    let reads = |actor: &str| {
+        let of = |entry: &&Value| entry["action"] == "seal.read" && entry["actor"] == actor;
+        entries.iter().filter(of).filter(|entry| entry["subject"] == "person-1").count()
+    };
+    assert_eq!((reads("sandbox-registration"), reads("sandbox-portal")), (1, 1));
+    assert!(reads("person:security") >= 2, "by itself and in the page");
+    assert!(entries.iter().all(|entry| entry["action"] != "seal.read" || entry["subject"] != "office-1"));
+}
+
+/// Two enterprises of one name are told apart by their codes; a certificate without a code speaks for the whole name.
+#[test]
+fn whose_certificate_it_is_say_the_codes_where_both_have_one() {
+    let two = &*TWO;
+    let [own, other] = [0, 1].map(|at| two.site.sandbox()["licenses"][at].as_str().unwrap().to_owned());
+    let scratch = Scratch::new();
+    scratch.openssl("genpkey -algorithm SM2 -out key.pem").expect("genpkey");
+    let is_refused = |subject: &str, holder: &Value| {
+        let made = format!("req -x509 -new -sm3 -key key.pem -utf8 -days 400 -subj {subject} -out own.pem");
+        scratch.openssl(&made).expect("a certificate");
+        let mut wanted = seal(&two.site, "namesake-1");
+        wanted["holder"] = holder.clone();
+        wanted["certificates"] = json!([String::from_utf8(scratch.read("own.pem")).unwrap()]);
+        let told = two.security.post(PATH, &order(&wanted)).expect(422).json();
+        let told = told["errors"].as_array().unwrap().iter().map(|one| one["code"].as_str().unwrap());
+        let told: Vec<_> = told.collect();
+        // No site trusts a certificate of its own making: that is said once it is clear whose it is.
+        assert!(
+            told.contains(&"certificate_refused") || told.contains(&"certificate_not_for_holder"),
+            "{told:?}"
+        );
+        told.contains(&"certificate_not_for_holder")
+    };
+    let enterprise = json!({"name": "同名有限公司", "uscc": own});
+    for kind in ["organizationIdentifier=NTRCN-", "serialNumber=", "OU="] {
+        assert!(!is_refused(&format!("/O=同名有限公司/{kind}{own}"), &enterprise), "{kind}");
+        assert!(
+            is_refused(&format!("/O=同名有限公司/{kind}{other}"), &enterprise),
+            "{kind}: of the same name"
+        );
+        assert!(!is_refused(&format!("/O=曾用名有限公司/{kind}{own}"), &enterprise), "{kind}: renamed");
+    }
+    assert!(is_refused(&format!("/O=同名有限公司/serialNumber={own}/serialNumber={other}"), &enterprise));
+    // The code in the place that is for it, whatever stands in others.
+    let department = format!("/O=同名有限公司/organizationIdentifier=NTRCN-{own}/OU={other}");
+    assert!(!is_refused(&department, &enterprise));
+    assert!(!is_refused("/O=同名有限公司/OU=财务部/serialNumber=4711", &enterprise), "without a code");
+    assert!(is_refused("/O=同名有限公司分公司", &enterprise), "the whole name");
+}
+
+#[test]
 fn a_seal_that_cannot_be_is_refused_with_its_code_and_field_before_anybody_is_asked() {
     let two = &*TWO;
     let site = &two.site;

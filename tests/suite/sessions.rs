@@ -56,7 +56,7 @@ impl Phone {
     fn consent(&self, asked: &Value) -> Value {
         let mut consent = json!({
             "app": asked["app"], "at": now(0), "flow": asked["flow"], "item": asked["item"],
-            "nonce": asked["nonce"], "operator": null, "qrid": asked["qrid"], "role": "manager",
+            "nonce": asked["nonce"], "operator": null, "qrid": asked["qrid"], "role": "administrator",
             "uscc": self.uscc, "v": 1,
         });
         for field in ["digest", "fields"] {
@@ -102,7 +102,7 @@ fn now(ahead: i64) -> String {
 }
 
 fn order() -> Value {
-    json!({"flow": "login", "item": "company-setup", "item_name": "企业开办", "biz_no": "2026-0001"})
+    json!({"flow": "login", "item": "annual-report", "item_name": "年度报告", "biz_no": "2026-0001"})
 }
 
 fn begun(app: &Caller, order: &Value) -> Value {
@@ -158,7 +158,7 @@ fn what_the_licenses_key_agreed_to_is_what_the_app_gets_once() {
     let asked = phone.scan(site, &session).expect(200).json();
     assert_eq!(
         (&asked["app"], &asked["item_name"], &asked["state"]),
-        (&site.sandbox()["apps"][0]["id"], &json!("企业开办"), &json!("scanned"))
+        (&site.sandbox()["apps"][0]["id"], &json!("年度报告"), &json!("scanned"))
     );
     // An answer that was lost is given again, to the same phone.
     assert_eq!(phone.scan(site, &session).expect(200).json(), asked);
@@ -179,6 +179,9 @@ fn what_the_licenses_key_agreed_to_is_what_the_app_gets_once() {
     assert_eq!(result["uscc"], phone.uscc, "{result:#}");
     assert_eq!(result["role"], json!({"opertype": 0, "name": "legal_representative"}));
     assert_eq!((&result["biz_no"], &result["status"]["code"]), (&json!("2026-0001"), &json!(1)));
+    assert_eq!(result["decision"]["standing"], "存续");
+    assert_eq!(result["decision"]["marked"], false);
+    assert_eq!(result["decision"]["table_digest"].as_str().unwrap().len(), 64, "{result:#}");
     assert_eq!(result["assurance"], "urn:cn:elicense:2");
     let text = answer["result_text"].as_str().unwrap();
     assert_eq!(serde_json::from_str::<Value>(text).unwrap(), *result);
@@ -257,13 +260,13 @@ fn a_consent_to_anything_else_is_refused_by_its_field() {
     let mut order = order();
     order["flow"] = "login_sign".into();
     order["digest"] = base64(&[7; 32]).into();
-    order["text"] = "企业设立登记申请书".into();
+    order["text"] = "年度报告书".into();
     let session = begun(site.app(), &order);
     let asked = phone.scan(site, &session).expect(200).json();
     assert_eq!(asked["digest"], "07".repeat(32));
     let good = phone.consent(&asked);
     for (field, value, code) in [
-        ("item", json!("company-end"), "consent_item"),
+        ("item", json!("liquidation"), "consent_item"),
         ("flow", json!("login"), "consent_item"),
         ("app", json!("sandbox-portal"), "consent_app"),
         ("nonce", json!("00".repeat(16)), "consent_session"),
@@ -293,10 +296,10 @@ fn a_consent_to_anything_else_is_refused_by_its_field() {
     refused(phone.bring(site, id(&session), "{", &signature), 422, "consent_malformed");
 
     for (role, authorisation, code) in [
-        ("handler", Value::Null, "role_not_permitted"),
-        ("handler", json!({"id": "A1", "item": "other", "until": now(600)}), "role_not_permitted"),
-        ("handler", json!({"id": "A1", "item": "*", "until": now(-1)}), "authorisation_expired"),
-        ("manager", json!({"id": "A1", "item": "*", "until": now(600)}), "role_not_permitted"),
+        ("agent", Value::Null, "authorisation_missing"),
+        ("agent", json!({"id": "A1", "items": ["other"], "until": now(600)}), "authorisation_not_for_item"),
+        ("agent", json!({"id": "A1", "until": now(-1)}), "authorisation_expired"),
+        ("administrator", json!({"id": "A1", "until": now(600)}), "role_not_permitted"),
     ] {
         let mut consent = good.clone();
         consent["role"] = role.into();
@@ -310,8 +313,8 @@ fn a_consent_to_anything_else_is_refused_by_its_field() {
 
     // None of it used the session up.
     let mut consent = good;
-    consent["role"] = "handler".into();
-    consent["authorisation"] = json!({"id": "A1", "item": "company-setup", "until": now(600)});
+    consent["role"] = "agent".into();
+    consent["authorisation"] = json!({"id": "A1", "items": ["annual-report"], "until": now(600)});
     phone.confirm(site, &consent).expect(200);
     let result = consume(site.app(), &session).expect(200).json()["result"].clone();
     assert_eq!((&result["digest"], &result["role"]["opertype"]), (&json!("07".repeat(32)), &json!(2)));
@@ -347,13 +350,19 @@ fn only_a_license_that_may_be_used_now_confirms() {
         refused(phone.confirm(&site, &phone.consent(&asked)), 403, "status_not_permitted");
     }
     standing(2);
+    // What the app takes the site's table may still refuse: as this enterprise stands, all but its liquidation.
     let mut winding_up = order();
     winding_up["statuses"] = json!([1, 2]);
     let session = begun(site.app(), &winding_up);
     let asked = phone.scan(&site, &session).expect(200).json();
+    refused(phone.confirm(&site, &phone.consent(&asked)), 403, "item_not_permitted");
+    winding_up["item"] = "liquidation".into();
+    let session = begun(site.app(), &winding_up);
+    let asked = phone.scan(&site, &session).expect(200).json();
     phone.confirm(&site, &phone.consent(&asked)).expect(200);
     let result = consume(site.app(), &session).expect(200).json()["result"].clone();
-    assert_eq!(result["status"]["code"], 2);
+    assert_eq!((&result["status"]["code"], &result["decision"]["marked"]), (&json!(2), &json!(true)));
+    assert_eq!(result["decision"]["standing"], "吊销,未注销");
 
     // What a holder lets be read is what is read.
     standing(1);
@@ -395,7 +404,8 @@ fn a_bad_order_is_refused_by_field() {
     let site = &shared().site;
     for (field, value, code) in [
         ("flow", json!("show"), "invalid_value"),
-        ("item", json!("企业"), "invalid_value"),
+        ("item", json!("no-such-item"), "item_unknown"),
+        ("item", json!("a\nb"), "invalid_value"),
         ("item", json!(""), "invalid_value"),
         ("item_name", json!(" a"), "invalid_value"),
         ("biz_no", json!("a\nb"), "invalid_value"),
@@ -416,6 +426,15 @@ fn a_bad_order_is_refused_by_field() {
             "{problem:#}"
         );
     }
+    // Some items are for some roles; who may, the phone is told.
+    let mut appointing = order();
+    appointing["item"] = "appoint-administrator".into();
+    let session = begun(site.app(), &appointing);
+    let asked = Phone::good(site).scan(site, &session).expect(200).json();
+    assert_eq!(asked["roles"], json!(["legal_representative"]));
+    appointing["roles"] = json!(["administrator"]);
+    refused(site.app().post(PATH, &appointing), 422, "role_not_permitted");
+
     let session = begun(site.app(), &order());
     let path = format!("{PATH}/{}?version=1&wait=26", id(&session));
     refused(site.app().get(&path), 422, "out_of_range");

@@ -301,7 +301,8 @@ fn a_template_that_could_not_be_carried_out_is_refused_when_it_is_set() {
     for (stamp, field, code) in [
         (json!({}), "format", "missing_field"),
         (json!({"format": "pdf", "document": ""}), "document", "not_applicable"),
-        (json!({"format": "pdf", "signer": {"key": "demo-p256"}}), "signer", "not_applicable"),
+        (json!({"format": "pdf", "signer": {"key": "nobodys"}}), "signer.key", "unknown_key"),
+        (json!({"format": "pdf", "signer": {"mandate": "x"}}), "signer.enterprise", "missing_field"),
         (json!({"format": "pdf", "colour": "red"}), "colour", "unknown_field"),
         (json!({"format": "pdf", "field": "a.b"}), "field", "invalid_value"),
         (json!({"format": "ofd", "reason": "收讫"}), "reason", "not_applicable"),

@@ -289,3 +289,73 @@ fn a_token_of_another_issuer_opens_nothing_though_the_same_key_signed_it() {
     let late = ask_with(&site, &signer.assertion(&before, &json!({})));
     self::refused(&late, "invalid_client", "client_refused");
 }
+
+/// What a gateway answers to `GET /v1/keys` with a token, asked from this address of this machine.
+fn asked_from(site: &Site, address: &str, token: &str) -> (u16, String) {
+    use std::io::{Read as _, Write as _};
+    let mut stream = site.connect_from(address);
+    let request = format!(
+        "GET /v1/keys HTTP/1.1\r\nhost: gateway\r\nauthorization: Bearer {token}\r\nconnection: close\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let status = text.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status line");
+    (status, text)
+}
+
+#[test]
+fn who_tries_tokens_is_counted_and_in_the_end_not_judged_at_all() {
+    const GUESSER: &str = "127.0.0.7";
+    let site = Site::start();
+    let [known, stranger] = ["at-home", "elsewhere"].map(|app| site.signing_app(app, "p256"));
+    let metadata = site.stranger(None).get("/.well-known/oauth-authorization-server").expect(200).json();
+    let issuer = metadata["issuer"].as_str().unwrap();
+    let token = |signer: &Signer| {
+        let answer = ask_with(&site, &signer.assertion(issuer, &json!({}))).expect(200).json();
+        answer["access_token"].as_str().unwrap().to_owned()
+    };
+    let (known_token, token) = (token(&known), token(&stranger));
+    assert_eq!(asked_from(&site, GUESSER, &known_token).0, 200);
+
+    let parts: Vec<_> = token.split('.').collect();
+    let (header, claims) = (decoded(parts[0]), decoded(parts[1]));
+    let forged = |app: &str| {
+        let mut claims = claims.clone();
+        claims["client_id"] = json!(app);
+        // No key signed it; the signature has the form of one.
+        let [header, claims] = [&header, &claims].map(|part| {
+            use base64::Engine as _;
+            base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(part.to_string())
+        });
+        format!("{header}.{claims}.{}", parts[2])
+    };
+    // In one app's name: after ten failures within a minute failures are told to wait, while the app's own token is good.
+    let (status, text) = asked_from(&site, GUESSER, &forged("elsewhere"));
+    assert!(status == 401 && text.contains("token_invalid"), "{text}");
+    eventually("failures are told to wait", std::time::Duration::from_secs(300), || {
+        let (status, text) = asked_from(&site, GUESSER, &forged("elsewhere"));
+        (status == 429 && text.contains("too_many_failures")).then_some(())
+    });
+    assert_eq!(asked_from(&site, GUESSER, &token).0, 200);
+
+    // Now in this app's name, now in that one's: three hundred failures within a minute, and nobody is judged who is not
+    // known there. On a machine so slow that they take longer, it takes more of them.
+    let third = site.signing_app("third", "p256");
+    let answer = ask_with(&site, &third.assertion(issuer, &json!({}))).expect(200).json();
+    let third = answer["access_token"].as_str().unwrap();
+    let forged: Vec<_> = (0..300).map(|number| forged(&format!("app-{number}"))).collect();
+    eventually("the source is not judged any more", std::time::Duration::from_secs(300), || {
+        for one in &forged {
+            asked_from(&site, GUESSER, one);
+        }
+        let (status, text) = asked_from(&site, GUESSER, third);
+        (status == 429 && text.contains("too_many_failures")).then_some(())
+    });
+    assert_eq!(asked_from(&site, GUESSER, &known_token).0, 200, "who is known there");
+    assert_eq!(asked_from(&site, "127.0.0.8", third).0, 200, "from elsewhere");
+    eventually("the failures are on record", std::time::Duration::from_secs(60), || {
+        let by = |entry: &Value| entry["actor"] == format!("unproved:elsewhere:{GUESSER}");
+        site.audit().iter().any(|entry| entry["action"] == "request.refused" && by(entry)).then_some(())
+    });
+}

@@ -35,6 +35,18 @@ impl FieldGrant {
         self.has(name)
     }
 
+    /// The name of a person in this field, `legal_representative` or `holder`, as it may be seen: in full, or masked.
+    #[must_use]
+    pub fn person(&self, field: &str, name: &str) -> String {
+        if self.shows_in_full(field) { name.to_owned() } else { masked(name) }
+    }
+
+    /// Whether the name of a person in this field may be seen in full.
+    #[must_use]
+    pub fn shows_in_full(&self, field: &str) -> bool {
+        self.has(&format!("{field}{IN_FULL}"))
+    }
+
     /// Whether a grant was made in these words: `*` does not stand for it.
     #[must_use]
     pub fn names(&self, grant: &str) -> bool {
@@ -55,12 +67,6 @@ impl FieldGrant {
         self.0.is_empty()
     }
 
-    /// A person's name as this caller may see it, by the grant of a field.
-    #[must_use]
-    pub fn person(&self, field: &str, name: &str) -> Option<String> {
-        self.view(field, &Value::from(name))?.as_str().map(str::to_owned)
-    }
-
     fn has(&self, name: &str) -> bool {
         self.0.contains(name) || self.0.contains(EVERYTHING)
     }
@@ -74,7 +80,7 @@ impl FieldGrant {
         let text = text(value)?;
         if !PERSONS.contains(&name) {
             self.has(name).then(|| value.clone())
-        } else if self.has(&format!("{name}{IN_FULL}")) {
+        } else if self.shows_in_full(name) {
             Some(value.clone())
         } else {
             self.has(name).then(|| masked(text).into())

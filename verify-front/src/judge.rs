@@ -6,11 +6,12 @@ use formats::license_file::{EditionData, FileForm, LicenseFileReport};
 use formats::verdict::{Judgement, Verdict};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use store::{EntityRecord, LicenseRecord};
+use store::LicenseRecord;
 use time::OffsetDateTime;
 
 use crate::face::differences;
-use crate::{FrontError, StatusAnswer, status};
+use crate::register::{RegisterError, Said, StatusOrigin, StatusQuestion, StatusRules, StatusSource};
+use crate::{Decision, FrontError, StatusAnswer, status};
 
 /// In what form a license is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -69,13 +70,20 @@ pub struct FileSummary {
 #[derive(Debug, Clone, Serialize)]
 pub struct LicenseAnswer {
     /// Beside the codes of [`formats::license::judge`] and [`formats::license_file::judge`]: invalid `status_not_permitted`,
-    /// `face_differs_from_register`; notes `status_flagged`, `status_not_checked`, `license_not_current`.
+    /// `face_differs_from_register`; indeterminate `status_unavailable`, `status_stale`, `status_unknown`,
+    /// `status_malformed`; notes `status_flagged`, `status_not_checked`, `license_not_current`.
     #[serde(flatten)]
     pub judgement: Judgement,
     /// What the shown license says.
     pub face: Option<Face>,
     /// What the register says of the holder; absent when it does not know the holder.
     pub status: Option<StatusAnswer>,
+    /// Where that comes from; absent when no register was asked, or none answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status_origin: Option<StatusOrigin>,
+    /// Whether it may be used for what was asked; absent where nothing was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decision: Option<Decision>,
     /// The license itself; absent when the bytes are no certificate.
     pub license: Option<LicenseSummary>,
     /// The file; absent for a license that came as a certificate.
@@ -104,9 +112,15 @@ pub struct LicenseSummary {
     pub not_after: OffsetDateTime,
 }
 
-/// What the library knows of the license's holder.
+/// What is known of the license's holder.
 pub(crate) struct Holder {
-    pub(crate) entity: EntityRecord,
+    /// Which register was asked about him.
+    pub(crate) source: StatusSource,
+    /// What it said.
+    pub(crate) said: Result<Said, RegisterError>,
+    /// His face as the library has it, where the register gave none.
+    pub(crate) face: Option<Map<String, Value>>,
+    /// His license, as the library has it.
     pub(crate) current: Option<LicenseRecord>,
 }
 
@@ -135,8 +149,13 @@ pub(crate) fn was_issued(judgement: &Judgement) -> bool {
         || judgement.findings.iter().all(|finding| OF_ISSUED.contains(&finding.code))
 }
 
-/// Adds what the library knows to what the license proves by itself.
-pub(crate) fn complete(examined: Examined, holder: Option<Holder>) -> Result<LicenseAnswer, FrontError> {
+/// Adds what is known of the holder to what the license proves by itself.
+pub(crate) fn complete(
+    examined: Examined,
+    holder: Option<Holder>,
+    question: &StatusQuestion,
+    rules: StatusRules,
+) -> Result<LicenseAnswer, FrontError> {
     let Examined { license, file } = examined;
     let mut judgement = Judgement::new();
     let file = file.map(|file| {
@@ -148,23 +167,37 @@ pub(crate) fn complete(examined: Examined, holder: Option<Holder>) -> Result<Lic
         judgement.merge(report.judgement);
         (certificate, face, serial) = (report.certificate, report.face, report.license_serial);
     }
-    let status = match &holder {
-        Some(Holder { entity, current }) => {
-            status::judge(entity, &mut judgement)?;
-            if let (Some(certificate), Some(face)) = (&certificate, &face) {
-                let is_file = file.is_some();
-                compare(certificate.der(), face, entity, current.as_ref(), is_file, &mut judgement);
+    let (mut status, mut status_origin) = (None, None);
+    if let Some(Holder { source, said, face: library_face, current }) = holder {
+        let mut register_face = None;
+        match said {
+            Ok(said) => {
+                status_origin = Some(StatusOrigin::of(source, &said, question));
+                if let Some(standing) = said.standing {
+                    let answer = StatusAnswer::of_standing(&standing)?;
+                    if rules.judge_age(&standing, question, &mut judgement) {
+                        status::judge(&answer, &mut judgement)?;
+                    }
+                    status = Some(answer);
+                    register_face = standing.face;
+                } else {
+                    unknown(rules.required || question.is_particular(), &mut judgement);
+                }
             }
-            Some(StatusAnswer::of(entity)?)
-        }
-        None => {
-            if certificate.is_some() {
+            Err(RegisterError::Unavailable(code)) => {
                 judgement
-                    .note("status_not_checked", "not issued by a trusted authority, or not in the library");
+                    .indeterminate("status_unavailable", format!("the register cannot be asked: {code}"));
             }
-            None
+            Err(RegisterError::Library(error)) => return Err(error.into()),
         }
-    };
+        if let (Some(certificate), Some(face), Some(register)) =
+            (&certificate, &face, register_face.or(library_face))
+        {
+            compare(certificate.der(), face, &register, current.as_ref(), file.is_some(), &mut judgement);
+        }
+    } else if certificate.is_some() {
+        unknown(rules.required || question.is_particular(), &mut judgement);
+    }
     let license = certificate.as_ref().map(|certificate| LicenseSummary {
         serial: serial.unwrap_or_else(|| certificate.serial_hex()),
         issuer: certificate.issuer(),
@@ -172,7 +205,17 @@ pub(crate) fn complete(examined: Examined, holder: Option<Holder>) -> Result<Lic
         not_before: certificate.not_before(),
         not_after: certificate.not_after(),
     });
-    Ok(LicenseAnswer { judgement, face, status, license, file, certificate })
+    Ok(LicenseAnswer { judgement, face, status, status_origin, decision: None, license, file, certificate })
+}
+
+/// Says that nobody knows how the holder stands. Where somebody has to, that leaves the license undecided.
+fn unknown(required: bool, judgement: &mut Judgement) {
+    if required {
+        judgement
+            .indeterminate("status_unknown", "not issued by a trusted authority, or not in the register");
+    } else {
+        judgement.note("status_not_checked", "not issued by a trusted authority, or not in the library");
+    }
 }
 
 /// Compares only the very certificate that the library holds as current: a forged one must not serve to
@@ -181,14 +224,14 @@ pub(crate) fn complete(examined: Examined, holder: Option<Holder>) -> Result<Lic
 fn compare(
     der: &[u8],
     face: &Face,
-    entity: &EntityRecord,
+    register: &Map<String, Value>,
     current: Option<&LicenseRecord>,
     is_file: bool,
     judgement: &mut Judgement,
 ) {
     let is_current = current.is_some_and(|current| current.certificate == der);
     if is_current || is_file {
-        let differing = register_differences(face, &entity.face);
+        let differing = register_differences(face, register);
         if !differing.is_empty() {
             judgement.invalid("face_differs_from_register", differing.join(", "));
         }

@@ -7,9 +7,11 @@
 
 mod account;
 mod admission;
+mod decision;
 mod error;
 mod face;
 mod judge;
+mod register;
 mod session;
 mod status;
 mod trust;
@@ -24,13 +26,19 @@ use time::OffsetDateTime;
 
 pub use account::file_section;
 pub use admission::NotAdmitted;
+pub use decision::{Authorisation, Decision, DecisionQuestion, DecisionTable, LicenseUse, Role, TableError};
 pub use error::FrontError;
 pub use face::{FaceAnswer, FieldGrant, FoundEntity, FoundPage};
 use judge::Holder;
 pub use judge::{Examined, FileSummary, LicenseAnswer, LicenseSummary, LicenseType, register_differences};
+pub use register::{
+    Care, CarefulRegister, LibraryRegister, NATIONAL_ANSWER_LIMIT, NationalRegister, RegisterError,
+    RegisterFigures, Said, Standing, StatusOrigin, StatusQuestion, StatusRegister, StatusRules, StatusSource,
+    UNAVAILABLE,
+};
 pub use session::{
-    Authorisation, Consent, ConsentFault, QrError, QrPayload, Role, RoleRefusal, SessionEvent,
-    SessionRefusal, SessionTerms, Standing, Step,
+    Consent, ConsentFault, QrError, QrPayload, RoleRefusal, SessionEvent, SessionProgress, SessionRefusal,
+    SessionTerms, Step,
 };
 pub use status::StatusAnswer;
 pub use trust::TrustInForce;
@@ -40,14 +48,42 @@ pub struct LicenseFront {
     store: Store,
     trust: Arc<TrustInForce>,
     documents: Arc<TrustInForce>,
+    register: Arc<CarefulRegister>,
+    rules: StatusRules,
+    decisions: Arc<DecisionTable>,
     sandbox: bool,
 }
 
 impl LicenseFront {
-    /// `trust` is for licenses, `documents` for the seals of license files; `sandbox` admits test enterprises
-    /// (`ZZJGD…`); a production site never sets it.
-    pub fn new(store: Store, trust: Arc<TrustInForce>, documents: Arc<TrustInForce>, sandbox: bool) -> Self {
-        Self { store, trust, documents, sandbox }
+    /// `trust` is for licenses, `documents` for the seals of license files; `register` says how entities stand, `decisions`
+    /// what that permits; `sandbox` admits test enterprises (`ZZJGD…`); a production site never sets it.
+    pub fn new(
+        store: Store,
+        trust: Arc<TrustInForce>,
+        documents: Arc<TrustInForce>,
+        register: Arc<CarefulRegister>,
+        decisions: Arc<DecisionTable>,
+        sandbox: bool,
+    ) -> Self {
+        Self { store, trust, documents, register, rules: StatusRules::default(), decisions, sandbox }
+    }
+
+    /// The same, with a site's rules for what registers say.
+    #[must_use]
+    pub fn with_rules(self, rules: StatusRules) -> Self {
+        Self { rules, ..self }
+    }
+
+    /// Decides whether a license that was judged may be used for what is asked.
+    #[must_use]
+    pub fn decide(&self, question: &DecisionQuestion, answer: &LicenseAnswer) -> Decision {
+        self.decisions.decide(question, answer.judgement.verdict, answer.status.as_ref())
+    }
+
+    /// Who may act for a business item, by its code; `None` for one that the site's table does not speak of.
+    #[must_use]
+    pub fn roles_for(&self, item: &str) -> Option<&[Role]> {
+        self.decisions.roles_for(item)
     }
 
     /// What licenses are judged against now.
@@ -56,8 +92,8 @@ impl LicenseFront {
         self.trust.current()
     }
 
-    /// Judges a license at a time: its form, chain, validity and revocation, then its holder's standing and
-    /// face as the library has them now.
+    /// Judges a license at a time: its form, chain, validity and revocation, then its holder's standing, as the register
+    /// says it is or was, and face, as the register has it now.
     ///
     /// # Errors
     /// The library cannot be read. A license that fails, or is none, is an answer.
@@ -66,8 +102,9 @@ impl LicenseFront {
         license: &[u8],
         kind: LicenseType,
         at: OffsetDateTime,
+        question: &StatusQuestion,
     ) -> Result<LicenseAnswer, FrontError> {
-        self.complete(self.examine(license, kind, at)).await
+        self.complete(self.examine(license, kind, at), question).await
     }
 
     /// What a license proves by itself: the part of [`judge`](Self::judge) that computes and asks nobody. A file takes
@@ -91,19 +128,24 @@ impl LicenseFront {
         Examined { license: file.license.take(), file: Some(file) }
     }
 
-    /// Adds what the library knows to what a license proves: the other part of [`judge`](Self::judge).
+    /// Adds what register and library know to what a license proves: the other part of [`judge`](Self::judge). A register
+    /// that does not answer leaves the license undecided.
     ///
     /// # Errors
     /// The library cannot be read.
-    pub async fn complete(&self, examined: Examined) -> Result<LicenseAnswer, FrontError> {
+    pub async fn complete(
+        &self,
+        examined: Examined,
+        question: &StatusQuestion,
+    ) -> Result<LicenseAnswer, FrontError> {
         // The register is asked for the holder of a license that was issued, in force or not: what a forged one
         // claims must not serve to read it.
         let issued = examined.license.as_ref().filter(|report| judge::was_issued(&report.judgement));
         let holder = match issued.and_then(|report| report.uscc.as_ref()) {
-            Some(uscc) => self.holder(uscc).await?,
+            Some(uscc) => Some(self.holder(uscc, question).await?),
             None => None,
         };
-        judge::complete(examined, holder)
+        judge::complete(examined, holder, question, self.rules)
     }
 
     /// The granted part of an entity's face as the register has it; `None` for an unknown entity.
@@ -153,9 +195,17 @@ impl LicenseFront {
         if uscc.is_test() && !self.sandbox { Err(FrontError::TestIdentityInProduction) } else { Ok(()) }
     }
 
-    async fn holder(&self, uscc: &Uscc) -> Result<Option<Holder>, FrontError> {
-        let Some(entity) = self.store.entity(uscc).await? else { return Ok(None) };
+    async fn holder(&self, uscc: &Uscc, question: &StatusQuestion) -> Result<Holder, FrontError> {
+        let said = self.register.ask(uscc, question.at, question.max_age, question.now).await;
+        let has_face = said.as_ref().is_ok_and(|said| {
+            said.standing.as_ref().is_none_or(|standing| standing.face.is_some())
+                && self.register.source() == StatusSource::Library
+        });
+        let face = match has_face {
+            true => None,
+            false => self.store.entity(uscc).await?.map(|entity| entity.face),
+        };
         let current = self.store.license_by_uscc(uscc).await?;
-        Ok(Some(Holder { entity, current }))
+        Ok(Holder { source: self.register.source(), said, face, current })
     }
 }

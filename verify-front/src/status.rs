@@ -6,6 +6,7 @@ use store::EntityRecord;
 use time::OffsetDateTime;
 
 use crate::FrontError;
+use crate::register::Standing;
 
 /// What a registration status means for a license shown today.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,19 +62,34 @@ impl StatusAnswer {
         let (code, text, _) = entry(entity.status)?;
         Ok(Self { code, text, flags: entity.flags.clone(), as_of: entity.status_as_of })
     }
+
+    pub(crate) fn of_standing(standing: &Standing) -> Result<Self, FrontError> {
+        let (code, text, _) = entry(standing.code)?;
+        Ok(Self { code, text, flags: standing.flags.clone(), as_of: standing.as_of })
+    }
+}
+
+/// The codes there are.
+pub(crate) fn codes() -> impl Iterator<Item = i64> {
+    STATUSES.into_iter().map(|(code, ..)| code)
+}
+
+/// Whether there is such a code.
+pub(crate) fn is_known(code: i64) -> bool {
+    entry(code).is_ok()
 }
 
 /// Judges a license by its holder's standing: a finding `status_not_permitted` (invalid) or
 /// `status_flagged` (a note), or none.
-pub(crate) fn judge(entity: &EntityRecord, judgement: &mut Judgement) -> Result<(), FrontError> {
-    let (code, text, effect) = entry(entity.status)?;
+pub(crate) fn judge(standing: &StatusAnswer, judgement: &mut Judgement) -> Result<(), FrontError> {
+    let (code, text, effect) = entry(standing.code)?;
     match effect {
         Effect::NotPermitted => judgement.invalid("status_not_permitted", format!("status {code}: {text}")),
         Effect::Flagged => judgement.note("status_flagged", format!("status {code}: {text}")),
         Effect::Permitted => {}
     }
-    if !entity.flags.is_empty() {
-        judgement.note("status_flagged", entity.flags.join("、"));
+    if !standing.flags.is_empty() {
+        judgement.note("status_flagged", standing.flags.join("、"));
     }
     Ok(())
 }

@@ -5,14 +5,14 @@
 use certs_test::LicenseKind;
 use formats::verdict::Verdict;
 use store::{EntityRecord, LicenseRecord};
-use verify_front::{LicenseAnswer, LicenseType};
+use verify_front::{LicenseAnswer, LicenseType, StatusQuestion};
 
 mod fixture;
 use fixture::{AT, Front, entity, front, good, licenses, record};
 
 impl Front {
     async fn judge(&self, license: &[u8]) -> LicenseAnswer {
-        self.front.judge(license, LicenseType::Certificate, AT).await.unwrap()
+        self.front.judge(license, LicenseType::Certificate, AT, &StatusQuestion::now(AT)).await.unwrap()
     }
 
     async fn knows(&self, entity: &EntityRecord, license: &LicenseRecord) {
@@ -187,5 +187,7 @@ async fn anything_that_is_no_certificate_is_an_answer() {
 async fn a_library_that_cannot_be_read_is_an_error_and_not_a_verdict() {
     let front = front(false).await;
     front.store.clone().close().await;
-    assert!(front.front.judge(&good().der, LicenseType::Certificate, AT).await.is_err());
+    assert!(
+        front.front.judge(&good().der, LicenseType::Certificate, AT, &StatusQuestion::now(AT)).await.is_err()
+    );
 }

@@ -5,7 +5,7 @@
 use certs_test::LicenseFileDefect;
 use formats::license_file::FileForm;
 use formats::verdict::Verdict;
-use verify_front::{LicenseAnswer, LicenseType};
+use verify_front::{LicenseAnswer, LicenseType, StatusQuestion};
 
 mod fixture;
 use fixture::{AT, Front, entity, front, good, license_files, record};
@@ -19,7 +19,7 @@ fn kind(form: FileForm) -> LicenseType {
 
 impl Front {
     async fn judge(&self, octets: &[u8], form: FileForm) -> LicenseAnswer {
-        self.front.judge(octets, kind(form), AT).await.unwrap()
+        self.front.judge(octets, kind(form), AT, &StatusQuestion::now(AT)).await.unwrap()
     }
 }
 

@@ -6,9 +6,11 @@
 //!
 //! Digests are over the octets that are stored: no XML is written again.
 
+mod annotations;
 mod coverage;
 mod document;
 mod error;
+mod keyword;
 mod package;
 mod shown;
 mod sign;
@@ -19,8 +21,10 @@ mod verify;
 pub(crate) mod write;
 mod xml;
 
+pub use annotations::{Drawing, MAX_DRAWN, Placed};
 pub use document::{Page, Rect, SignatureKind};
 pub use error::OfdError;
+pub use keyword::occurrences;
 pub use package::{MAX_ENTRIES, MAX_PART, MAX_RATIO, MAX_TOTAL, Package, RATIO_FROM, resolve};
 pub(crate) use shown::license_content;
 pub use sign::{OfdPlan, OfdSignPlan, OfdSigner, PendingOfd, PreparedOfd, Provider};

@@ -11,7 +11,8 @@ use time::{OffsetDateTime, UtcOffset};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
-use super::document::{Body, Deviations, Listed, MAX_TREE, ROOT, bodies, listed, pages};
+use super::annotations::{Drawing, annotated};
+use super::document::{Body, Deviations, Listed, MAX_TREE, Page, ROOT, bodies, listed, pages};
 use super::error::OfdError;
 use super::package::{MAX_ENTRIES, Package, resolve};
 use super::signature::Description;
@@ -65,6 +66,8 @@ pub struct OfdPlan<'a> {
     pub document: usize,
     /// The seal and where it is shown (type Seal); none for a signature alone (type Sign).
     pub seal: Option<(&'a Seal, &'a [Placement])>,
+    /// What is seen beside it; the first signature alone can have any.
+    pub drawings: &'a [Drawing],
     /// How the key signs.
     pub algorithm: Algorithm,
     /// When, written to the second.
@@ -139,7 +142,8 @@ impl<'a> OfdSignPlan<'a> {
             OfdSigner::Seal { seal, stamps, .. } => Some((&**seal, &**stamps)),
             OfdSigner::Sign { .. } => None,
         };
-        let prepared = OfdPlan { ofd, document, seal, algorithm, signed_at, provider }.prepare()?;
+        let prepared =
+            OfdPlan { ofd, document, seal, drawings: &[], algorithm, signed_at, provider }.prepare()?;
         let waiting = match signer {
             OfdSigner::Seal { seal, certificate, .. } => {
                 let plan = SealSignaturePlan {
@@ -175,7 +179,8 @@ impl OfdPlan<'_> {
     ///
     /// # Errors
     /// [`OfdError::Plan`] for a document or page that is not there, a package in which an earlier signature protects
-    /// the list of signatures, so that none can be added, or one that would have too much in it to be read; the rest for packages that cannot be read.
+    /// the list of signatures, so that none can be added, one with a signature already if something is to be drawn, or one
+    /// that would have too much in it to be read; the rest for packages that cannot be read.
     pub fn prepare(&self) -> Result<PreparedOfd, OfdError> {
         let package = Package::open(self.ofd)?;
         let bodies = bodies(&package, &mut Deviations::default())?;
@@ -195,21 +200,32 @@ impl OfdPlan<'_> {
         };
         let site = Site::find(&package, body, self.document, &of_document)?;
         refuse_locked(&package, &earlier, &site)?;
+        // Each earlier signature protects the pages as they were, annotations and all.
+        if !self.drawings.is_empty() && !earlier.is_empty() {
+            let reason = "it is signed already; text and QR codes come with the first signature alone";
+            return Err(OfdError::Plan(reason.to_owned()));
+        }
+        let pages = match self.seal.is_some() || !self.drawings.is_empty() {
+            true => pages(&package, &body.root)?,
+            false => Vec::new(),
+        };
+        let drawn = annotated(&package, body, &pages, self.drawings, self.signed_at, &self.provider.name)?;
         // The description and the value, the seal, and a list where there is none.
-        let added = 2 + usize::from(self.seal.is_some()) + usize::from(!package.has(&site.list));
+        let new = drawn.iter().filter(|(part, _)| !package.has(part)).count();
+        let added = 2 + usize::from(self.seal.is_some()) + usize::from(!package.has(&site.list)) + new;
         if package.entries() + added > MAX_ENTRIES {
             let reason = format!("with the signature it would have more than {MAX_ENTRIES} entries");
             return Err(OfdError::Plan(reason));
         }
 
         let (kind, stamps) = match self.seal {
-            Some((_, stamps)) => ("Seal", self.stamps(&package, body, stamps)?),
+            Some((_, stamps)) => ("Seal", stamped(&pages, stamps)?),
             None => ("Sign", String::new()),
         };
         let part = format!("{}/Signature.xml", site.folder);
         let signed_value = format!("{}/SignedValue.dat", site.folder);
         let seal_part = format!("{}/Seal.esl", site.folder);
-        let references = self.references(&package, &lists, &site)?;
+        let references = self.references(&package, &lists, &site, &drawn)?;
         let seal = self.seal.map_or(String::new(), |_| {
             format!("<ofd:Seal><ofd:BaseLoc>/{}</ofd:BaseLoc></ofd:Seal>", escape(&seal_part))
         });
@@ -233,7 +249,7 @@ impl OfdPlan<'_> {
             return Err(OfdError::Plan(format!("its signature would have more than {MAX_TREE} octets")));
         }
 
-        let mut parts = Vec::new();
+        let mut parts = drawn;
         parts.extend(site.root.map(|octets| (ROOT.to_owned(), octets)));
         let entry = format!(
             "<ofd:Signature xmlns:ofd=\"{NAMESPACE}\" ID=\"{}\" Type=\"{kind}\" BaseLoc=\"/{}\"/>",
@@ -248,16 +264,25 @@ impl OfdPlan<'_> {
         Ok(PreparedOfd { parts, part, signed_value, digest })
     }
 
-    /// Every part but the lists of signatures, with the digest it will have.
-    fn references(&self, package: &Package<'_>, lists: &[&String], site: &Site) -> Result<String, OfdError> {
+    /// Every part but the lists of signatures, with the digest it will have; `drawn` are parts that change or come in.
+    fn references(
+        &self,
+        package: &Package<'_>,
+        lists: &[&String],
+        site: &Site,
+        drawn: &[(String, Vec<u8>)],
+    ) -> Result<String, OfdError> {
         let hash = SignatureScheme::from(self.algorithm).hash();
         let mut text = format!("<ofd:References CheckMethod=\"{}\">", hash.oid());
-        for name in package.names() {
+        let new = drawn.iter().map(|(part, _)| part.as_str()).filter(|part| !package.has(part));
+        for name in package.names().chain(new) {
             if name == site.list || lists.iter().any(|list| *list == name) {
                 continue;
             }
-            let digest = match &site.root {
-                Some(octets) if name == ROOT => hash.digest(octets),
+            let changed = drawn.iter().find(|(part, _)| part == name);
+            let digest = match (&site.root, changed) {
+                (Some(octets), _) if name == ROOT => hash.digest(octets),
+                (_, Some((_, octets))) => hash.digest(octets),
                 _ => package.digest(name, hash)?,
             };
             let value = STANDARD.encode(digest);
@@ -270,27 +295,24 @@ impl OfdPlan<'_> {
         text.push_str("</ofd:References>");
         Ok(text)
     }
+}
 
-    fn stamps(&self, package: &Package<'_>, body: &Body, stamps: &[Placement]) -> Result<String, OfdError> {
-        let pages = pages(package, &body.root)?;
-        let mut text = String::new();
-        for (number, stamp) in stamps.iter().enumerate() {
-            let page = pages.get(stamp.page);
-            let page = page.ok_or_else(|| OfdError::Plan(format!("there is no page {}", stamp.page + 1)))?;
-            let boxes = [Some(stamp.boundary), stamp.clip];
-            if boxes.iter().flatten().any(|area| !area.is_finite() || area.width == 0.0 || area.height == 0.0)
-            {
-                return Err(OfdError::Plan("a stamp has no size".to_owned()));
-            }
-            let clip = stamp.clip.map_or(String::new(), |clip| format!(" Clip=\"{clip}\""));
-            let (id, page, boundary) = (number + 1, escape(&page.id), stamp.boundary);
-            let _ = write!(
-                text,
-                "<ofd:StampAnnot ID=\"{id}\" PageRef=\"{page}\" Boundary=\"{boundary}\"{clip}/>"
-            ); // a String takes everything
+/// Where the seal is shown.
+fn stamped(pages: &[Page], stamps: &[Placement]) -> Result<String, OfdError> {
+    let mut text = String::new();
+    for (number, stamp) in stamps.iter().enumerate() {
+        let page = pages.get(stamp.page);
+        let page = page.ok_or_else(|| OfdError::Plan(format!("there is no page {}", stamp.page + 1)))?;
+        let boxes = [Some(stamp.boundary), stamp.clip];
+        if boxes.iter().flatten().any(|area| !area.is_finite() || area.width == 0.0 || area.height == 0.0) {
+            return Err(OfdError::Plan("a stamp has no size".to_owned()));
         }
-        Ok(text)
+        let clip = stamp.clip.map_or(String::new(), |clip| format!(" Clip=\"{clip}\""));
+        let (id, page, boundary) = (number + 1, escape(&page.id), stamp.boundary);
+        let _ =
+            write!(text, "<ofd:StampAnnot ID=\"{id}\" PageRef=\"{page}\" Boundary=\"{boundary}\"{clip}/>"); // a String takes everything
     }
+    Ok(text)
 }
 
 impl PreparedOfd {
@@ -374,7 +396,7 @@ fn refuse_locked(package: &Package<'_>, earlier: &[Listed], site: &Site) -> Resu
 }
 
 /// What is put in is UTF-8.
-fn text(part: &str, octets: Vec<u8>) -> Result<String, OfdError> {
+pub(super) fn text(part: &str, octets: Vec<u8>) -> Result<String, OfdError> {
     let encoding = xml::declared(&octets).map_err(|reason| OfdError::part(part, reason))?;
     if encoding != UTF_8 {
         return Err(OfdError::Plan(format!("{part} is {}; only to UTF-8 can be added", encoding.name())));

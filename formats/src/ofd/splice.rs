@@ -13,6 +13,10 @@ pub(super) struct Place {
     pub(super) content: Range<usize>,
     /// It is written `<name/>`: the content is empty and stands before the slash.
     pub(super) empty: bool,
+    /// Where its first tag begins.
+    pub(super) start: usize,
+    /// Behind its last tag.
+    pub(super) end: usize,
 }
 
 /// The elements of a local name at a depth (0 is the root), in order. The text has been read before.
@@ -26,17 +30,18 @@ pub(super) fn places(text: &str, name: &str, depth: usize) -> Result<Vec<Place>,
         match event {
             Event::Start(start) => {
                 let wanted = open.len() == depth && start.local_name().as_ref() == name;
-                open.push((wanted, start.name().as_ref().to_owned(), after));
+                open.push((wanted, start.name().as_ref().to_owned(), before, after));
             }
             Event::Empty(start) if open.len() == depth && start.local_name().as_ref() == name => {
                 let slash = after.checked_sub(2).ok_or("it is too short")?;
                 let name = start.name().as_ref().to_owned();
-                found.push(Place { name, content: slash..slash, empty: true });
+                found.push(Place { name, content: slash..slash, empty: true, start: before, end: after });
             }
             Event::End(_) => {
-                let (wanted, name, start) = open.pop().ok_or("an end stands alone")?;
+                let (wanted, name, start, content) = open.pop().ok_or("an end stands alone")?;
                 if wanted {
-                    found.push(Place { name, content: start..before, empty: false });
+                    let content = content..before;
+                    found.push(Place { name, content, empty: false, start, end: after });
                 }
             }
             Event::Eof => return Ok(found),
@@ -62,4 +67,9 @@ pub(super) fn append(text: &mut String, place: &Place, more: &str) {
     } else {
         text.insert_str(place.content.end, more);
     }
+}
+
+/// Puts `more` before an element.
+pub(super) fn insert_before(text: &mut String, place: &Place, more: &str) {
+    text.insert_str(place.start, more);
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use config::OwnName;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use store::{Account, Approval, ApprovalState, AuditEntry, Decision, NewApproval, Room, StoreError, Terms};
@@ -408,7 +409,7 @@ pub(crate) async fn watch(gateway: Gateway) {
 async fn round(gateway: &Gateway) -> Result<(), StoreError> {
     let now = OffsetDateTime::now_utc();
     for approval in gateway.store.expire_approvals(now, without_secrets).await? {
-        let line = Line::of(&approval, "gateway", "nobody decided in time");
+        let line = Line::of(&approval, OwnName::Gateway.as_str(), "nobody decided in time");
         if let Err(problem) = line.record(gateway, "approval.expire", "ok").await {
             tracing::error!(
                 id = approval.id,
@@ -430,7 +431,13 @@ async fn round(gateway: &Gateway) -> Result<(), StoreError> {
             match Content::of(&approval) {
                 Ok(content) => bring_to_end(gateway, &approval, &content, false).await,
                 Err(problem) => {
-                    finish(gateway, &approval, ("gateway", "it cannot be read"), problem.code()).await
+                    finish(
+                        gateway,
+                        &approval,
+                        (OwnName::Gateway.as_str(), "it cannot be read"),
+                        problem.code(),
+                    )
+                    .await
                 }
             }
         };

@@ -89,7 +89,9 @@ impl AppRequest {
                 faults.add("id", "invalid_value", "an app's id is for good");
                 None
             }
-            (Some(id), _) | (None, Some(id)) => faults.parse("id", "invalid_value", AppId::parse(id)),
+            (Some(id), _) | (None, Some(id)) => {
+                faults.parse("id", "invalid_value", AppId::parse_registered(id))
+            }
             (None, None) => {
                 faults.add("id", "missing_field", "is required");
                 None

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use config::OwnName;
 use signing::Moment;
 use store::{
     Archive, ArchiveError, AuditEntry, AuditLog, AuditQuery, REMOVAL, Segment, Signed, Store, StoreError,
@@ -148,7 +149,7 @@ impl Archiving {
     /// Whether it is on record that a range is going to be removed.
     async fn intended(&self, range: &str) -> Result<bool, StoreError> {
         let query = AuditQuery {
-            actor: Some("gateway".to_owned()),
+            actor: Some(OwnName::Gateway.as_str().to_owned()),
             action: Some(REMOVAL.to_owned()),
             outcome: Some("intended".to_owned()),
             limit: MOST_INTENDED,
@@ -164,7 +165,7 @@ impl Archiving {
     async fn record(&self, outcome: &str, subject: &str) -> Result<u64, StoreError> {
         let entry = AuditEntry {
             action: REMOVAL.to_owned(),
-            actor: "gateway".to_owned(),
+            actor: OwnName::Gateway.as_str().to_owned(),
             at: OffsetDateTime::now_utc(),
             device: None,
             input_digest: None,

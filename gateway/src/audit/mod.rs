@@ -4,9 +4,11 @@ mod anchor;
 mod archiving;
 mod doubt;
 mod proving;
+mod registered;
 pub(crate) mod routes;
 mod witnessing;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use config::Config;
@@ -23,6 +25,7 @@ use crate::error::with_causes;
 use crate::timestamps::WatchedClock;
 use crate::trust::Fetcher;
 use archiving::Archiving;
+use registered::AuditKeys;
 use witnessing::Witnessing;
 
 pub(crate) use doubt::look_for;
@@ -79,6 +82,8 @@ pub(crate) struct AuditView {
     pub(crate) signed: watch::Receiver<Signed>,
     /// Where old entries are.
     pub(crate) archive: Option<Archive>,
+    /// Whose signatures of checkpoints count.
+    pub(crate) keys: Arc<AuditKeys>,
 }
 
 /// What the tasks around the log need of the gateway.
@@ -140,7 +145,8 @@ impl Auditing {
         let witnessing =
             Witnessing { store: store.clone(), log: log.clone(), interval: config.audit.witness_interval };
         let witnessing = tokio::spawn(witnessing.run());
-        let view = AuditView { signed: keeper.signed(), archive };
+        let keys = Arc::new(AuditKeys::new(store.clone()));
+        let view = AuditView { signed: keeper.signed(), archive, keys };
         Ok(Self { keeper, anchoring, archiving, witnessing, rules, view })
     }
 

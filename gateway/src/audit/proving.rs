@@ -1,10 +1,8 @@
 //! Proofs are computed here before they are shown or handed out: what they are made of is read from the database, and a page
 //! that says "proved" is read by people who compute nothing.
 
-use formats::PublicKey;
 use store::{Hash, LogRecord, Note, StoreError, TreeHead, is_consistent, root_from_inclusion, root_of};
 
-use super::registered_keys;
 use crate::problem::Problem;
 use crate::state::Gateway;
 
@@ -20,9 +18,8 @@ pub(super) async fn signed_tree(
 ) -> Result<SignedTree, Problem> {
     let note = Note::parse(note).ok().filter(|note| note.origin == log.origin && note.size == size);
     let note = note.ok_or_else(|| broken(log, "its newest checkpoint is none of this log"))?;
-    let keys = registered_keys(&gateway.store).await.map_err(|error| Problem::database(&error))?;
-    let mut keys = keys.iter().filter_map(|key| PublicKey::from_spki_der(key).ok());
-    if !keys.any(|key| note.is_signed_by(&key)) {
+    let keys = gateway.auditing.keys.registered().await.map_err(|error| Problem::database(&error))?;
+    if !keys.iter().any(|key| note.is_signed_by(key)) {
         return Err(broken(log, "no audit key of the site signed its newest checkpoint"));
     }
     Ok(SignedTree(TreeHead { size, root: note.root }))

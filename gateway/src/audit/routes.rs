@@ -230,6 +230,12 @@ impl InclusionResponse {
     pub(crate) fn index(&self) -> u64 {
         self.index
     }
+
+    /// With the entry that it is about; none if it is about another one.
+    pub(crate) fn with_entry(self, entry: &[u8]) -> Option<Self> {
+        let is_its = STANDARD.encode(leaf_hash(entry)) == self.leaf_hash;
+        is_its.then(|| Self { entry: Some(String::from_utf8_lossy(entry).into_owned()), ..self })
+    }
 }
 
 /// Show that an entry is in the log. An app without the scope `audit` gets this for entries of its own.

@@ -1,6 +1,7 @@
 //! API keys: in a sandbox, on loopback. Whoever reads one once has it, so that nothing real may hang on it.
 
 use axum::http::request::Parts;
+use config::OwnName;
 use store::{CredentialKind, Material};
 use time::OffsetDateTime;
 
@@ -23,7 +24,7 @@ pub(crate) fn prove(
     let (Some(key), None) = (shown.next(), shown.next()) else {
         return Err(Problem::header_repeated("x-api-key"));
     };
-    attempt.claims("x-api-key");
+    attempt.claims(OwnName::ApiKey.as_str());
     let key = key.to_str().map_err(|_| Problem::api_key_invalid())?;
     let Material::ApiKey(digest) = Material::of_api_key(key) else { return Err(Problem::api_key_invalid()) };
     let at = OffsetDateTime::now_utc();

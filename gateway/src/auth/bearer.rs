@@ -9,7 +9,7 @@ use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use config::AppId;
+use config::{AppId, OwnName};
 use formats::PublicKey;
 use serde::{Deserialize, Serialize};
 use signing::KeyRing;
@@ -91,8 +91,18 @@ pub(crate) fn prove(
     attempt: &mut Attempt,
 ) -> Result<Proved, Problem> {
     let token = shown(&parts.headers)?;
-    attempt.claims("authorization");
-    let claims = verified(token, gateway).ok_or_else(|| Problem::token_invalid("this is no access token"))?;
+    attempt.claims(OwnName::Authorization.as_str());
+    let no_token = || Problem::token_invalid("this is no access token");
+    let jws = Jws::parse(token).filter(|jws| jws.header.typ.as_deref() == Some(TYPE)).ok_or_else(no_token)?;
+    let claims: Claims = jws.claims().ok_or_else(no_token)?;
+    // Nothing of what it says is believed yet: failures are counted for the app that it names.
+    if let Ok(app) = AppId::parse(&claims.client_id) {
+        attempt.claims_app(&app);
+    }
+    attempt.admit(gateway)?;
+    if !is_ours(&jws, gateway) {
+        return Err(no_token());
+    }
     let now = OffsetDateTime::now_utc();
     let issuer = gateway.config.callers.issuer.as_str();
     if claims.iss != issuer || claims.aud != issuer {
@@ -122,16 +132,12 @@ pub(crate) fn prove(
     Ok(Proved { restricted: restricted(&app.app, &claims.scope), app: Arc::clone(app) })
 }
 
-/// What a token says, if a key of the site's for tokens signed it as an access token.
-fn verified(token: &str, gateway: &Gateway) -> Option<Claims> {
-    let jws = Jws::parse(token)?;
-    if jws.header.typ.as_deref() != Some(TYPE) {
-        return None;
-    }
+/// Whether a key of the site's for tokens signed it.
+fn is_ours(jws: &Jws<'_>, gateway: &Gateway) -> bool {
     let ring = gateway.system.keys();
     let keys = token_keys(&ring);
-    let named = keys.iter().find(|key| jws.header.kid.as_deref() == Some(&key.kid))?;
-    jws.is_by(named.key).then(|| jws.claims()).flatten()
+    let named = keys.iter().find(|key| jws.header.kid.as_deref() == Some(&key.kid));
+    named.is_some_and(|named| jws.is_by(named.key))
 }
 
 /// The app with the scopes of its token only, if those are fewer.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use axum::http::request::Parts;
+use config::OwnName;
 use formats::Certificate;
 use store::CredentialKind;
 use time::OffsetDateTime;
@@ -47,7 +48,7 @@ pub(crate) fn prove(
     register: &Register,
     attempt: &mut Attempt,
 ) -> Result<Proved, Problem> {
-    attempt.claims("certificate");
+    attempt.claims(OwnName::Certificate.as_str());
     let at = OffsetDateTime::now_utc();
     let (app, known) = whose(certificate, register, at).ok_or_else(Problem::certificate_unknown)?;
     crate::request_id::note_credential(&known.credential.id);

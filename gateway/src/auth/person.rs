@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use config::{AccountName, AppId, People};
+use config::{AccountName, AppId, OwnName, People};
 use sm3::{Digest, Sm3};
 use store::{Account, AccountState, App, Session, SessionKind};
 use time::{Duration as Span, OffsetDateTime};
@@ -27,7 +27,7 @@ pub(crate) const TOKEN_PREFIX: &str = "lgw_p_";
 pub(crate) const PENDING_PREFIX: &str = "lgw_q_";
 
 /// What all who show such a token claim to be, as long as it proves nothing.
-pub(crate) const CLAIM: &str = "person";
+pub(crate) const CLAIM: &str = OwnName::Person.as_str();
 
 /// Use of a session is written so many times within the time after which it ends without use, once a minute at most.
 const TOUCHES: u32 = 8;

@@ -247,6 +247,7 @@ const TABLE: &[(&str, &[(&str, Needed)])] = &[
     ("/v1/stamps", &[("POST", SIGNATURES)]),
     // Of a stamp of its own an app that signs has the record; of others it takes the scope of auditors.
     ("/v1/stamps/{id}", &[("GET", Needed::Caller)]),
+    ("/v1/stamps/{id}/evidence", &[("GET", Needed::Caller)]),
     ("/v1/stamps:verify", &[("POST", VERIFICATIONS)]),
     ("/v1/timestamps", &[("POST", TIMESTAMPS)]),
     // One of two scopes is enough for this and the next.
@@ -257,6 +258,7 @@ const TABLE: &[(&str, &[(&str, Needed)])] = &[
     ("/v1/verifications", &[("POST", VERIFICATIONS)]),
     ("/v1/verifications:batch", &[("POST", VERIFICATIONS)]),
     ("/verify/{code}", &[("GET", Needed::Nothing)]),
+    ("/verify/{code}/evidence", &[("GET", Needed::Nothing)]),
 ];
 
 /// What an operation takes; none of a route that the table does not know: its handler decides alone.

@@ -13,6 +13,8 @@ mod library;
 mod mandates;
 mod policies;
 mod query_certificates;
+#[cfg(feature = "sandbox")]
+mod sandbox;
 mod seals;
 mod stamp_jobs;
 mod table;
@@ -40,6 +42,8 @@ pub(crate) use library::LibraryArguments;
 pub(crate) use mandates::MandateArguments;
 pub(crate) use policies::PolicyArguments;
 pub(crate) use query_certificates::QueryCertificateArguments;
+#[cfg(feature = "sandbox")]
+pub(crate) use sandbox::SandboxArguments;
 pub(crate) use seals::SealArguments;
 pub(crate) use stamp_jobs::StampJobArguments;
 pub(crate) use templates::TemplateArguments;
@@ -192,6 +196,12 @@ pub(crate) fn query_certificate(arguments: QueryCertificateArguments) -> ExitCod
 pub(crate) fn stamp_job(arguments: StampJobArguments) -> ExitCode {
     let json = arguments.wants_json();
     finish(block_on(arguments.run()), json)
+}
+
+/// `license-gateway sandbox`
+#[cfg(feature = "sandbox")]
+pub(crate) fn sandbox(arguments: &SandboxArguments) -> ExitCode {
+    finish(arguments.run(), false)
 }
 
 /// `license-gateway reload`

@@ -14,7 +14,10 @@ use formats::words::Words;
 use formats::{Certificate, FormatError, Judgement, TrustStore, license, license_file, subject};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use signing::{CmsVerification, Input, SignatureKind, SignerSummary, verify_cms, verify_timestamp};
+use signing::{
+    CmsVerification, EvidenceAnswer, EvidencePackage, Input, SignatureKind, SignerSummary, judge_evidence,
+    verify_cms, verify_timestamp,
+};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use verify_front::{FileSummary, register_differences};
@@ -44,6 +47,9 @@ pub(crate) struct VerifyArguments {
     /// OCSP responses, DER.
     #[arg(long, value_name = "FILE_OR_DIR")]
     ocsp: Vec<PathBuf>,
+    /// Evidence packages of stamps: a document that one is about is judged at the time that it proves, by what it brings.
+    #[arg(long, value_name = "FILE")]
+    evidence: Vec<PathBuf>,
     /// What a detached signature or a timestamp is over.
     #[arg(long, value_name = "FILE")]
     content: Option<PathBuf>,
@@ -118,7 +124,7 @@ fn read_time(text: &str) -> Result<OffsetDateTime, String> {
 }
 
 /// A face as the register has it.
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 pub(super) struct Register {
     uscc: String,
     face: Map<String, Value>,
@@ -129,12 +135,19 @@ fn read_register(path: &Path) -> Result<Register, String> {
     serde_json::from_slice(&octets).map_err(|error| format!("{}: {error}", path.display()))
 }
 
+fn read_evidence(path: &Path) -> Result<EvidencePackage, String> {
+    let octets = material::read(path)?;
+    serde_json::from_slice(&octets)
+        .map_err(|error| format!("{}: it is no evidence package: {error}", path.display()))
+}
+
 /// What all files are judged by.
 pub(super) struct Judge<'a> {
     pub(super) arguments: &'a VerifyArguments,
     pub(super) trust: TrustStore,
     pub(super) content: Option<Vec<u8>>,
     register: Option<Register>,
+    evidence: Vec<EvidencePackage>,
     usage: Option<Usage>,
     pub(super) at: OffsetDateTime,
     /// When it is judged.
@@ -157,6 +170,12 @@ pub(crate) fn verify(arguments: VerifyArguments) -> ExitCode {
         Ok(register) => register,
         Err(reason) => return wrong_usage(&reason),
     };
+    let evidence: Result<Vec<_>, String> =
+        arguments.evidence.iter().map(|path| read_evidence(path)).collect();
+    let evidence = match evidence {
+        Ok(evidence) => evidence,
+        Err(reason) => return wrong_usage(&reason),
+    };
     let named = |name: &String| Usage::NAMES.iter().find(|(known, _)| known == name).map(|(_, usage)| *usage);
     let usage = arguments.usage.as_ref().and_then(named);
     let font = match material::font(arguments.font.as_deref(), arguments.font_face) {
@@ -165,7 +184,7 @@ pub(crate) fn verify(arguments: VerifyArguments) -> ExitCode {
     };
     let now = OffsetDateTime::now_utc();
     let at = arguments.at.unwrap_or(now);
-    let judge = Judge { arguments: &arguments, trust, content, register, usage, at, now };
+    let judge = Judge { arguments: &arguments, trust, content, register, evidence, usage, at, now };
     let mut accounts = Vec::new();
     let each = arguments.files.iter().map(|file| {
         let (outcome, account) = judge.file(file);
@@ -195,9 +214,39 @@ impl Judge<'_> {
             }
         };
         let opened = open(&octets);
-        let (outcome, found) = self.judge(path, &opened);
-        let account = reported.then(|| self.account(&outcome, &opened, found));
+        let (evidence, grounded) = self.grounded(&opened).unzip();
+        let judge = grounded.as_ref().and_then(Option::as_ref).unwrap_or(self);
+        let (mut outcome, found) = judge.judge(path, &opened);
+        if let Some(evidence) = evidence {
+            outcome.more.insert("evidence".to_owned(), json!(evidence));
+        }
+        let account = reported.then(|| judge.account(&outcome, &opened, found));
         (outcome, account)
+    }
+
+    /// What is to be said of a document's evidence; and who judges the document by it, if it holds.
+    fn grounded(&self, opened: &Opened) -> Option<(EvidenceAnswer, Option<Self>)> {
+        let answers = self.evidence.iter();
+        let mut answers =
+            answers.map(|package| judge_evidence(&self.trust, package, &opened.octets, self.at));
+        let first = answers.next()?;
+        // Which package is about which file is theirs to say.
+        let is_about = |answer: &EvidenceAnswer| {
+            let mut findings = answer.judgement.findings.iter();
+            !findings.any(|finding| finding.code == "evidence_of_another_document")
+        };
+        let answer = if is_about(&first) { first } else { answers.find(is_about).unwrap_or(first) };
+        let judge = answer.grounds().map(|(trust, at)| Self {
+            arguments: self.arguments,
+            trust: trust.clone(),
+            content: self.content.clone(),
+            register: self.register.clone(),
+            evidence: Vec::new(),
+            usage: self.usage,
+            at,
+            now: self.now,
+        });
+        Some((answer, judge))
     }
 
     fn wanted(&self) -> Option<Kind> {

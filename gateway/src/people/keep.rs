@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use config::OwnName;
 use store::{Account, AccountState, AuditEntry, AuditLog, Store, StoreError, UnusedAccount};
 use time::{Duration, OffsetDateTime};
 
@@ -45,7 +46,7 @@ async fn round(
         let reason = format!("unused for {} days", unused.whole_days());
         let entry = AuditEntry {
             action: "account.disable".to_owned(),
-            actor: "gateway".to_owned(),
+            actor: OwnName::Gateway.as_str().to_owned(),
             at,
             device: None,
             input_digest: None,

@@ -37,6 +37,20 @@ pub(crate) struct PasswordRequest {
     new: Zeroizing<String>,
 }
 
+impl PasswordRequest {
+    /// Judges the new password, of the account of this name and of who has it.
+    pub(crate) fn check(&self, name: &str, display_name: &str, shortest: usize) -> Result<(), Problem> {
+        let mut faults = Faults::default();
+        if !(1..=1024).contains(&self.present.len()) {
+            faults.add("present", "invalid_value", "must be 1 to 1024 octets");
+        }
+        for weakness in password::weaknesses(&self.new, name, display_name, shortest) {
+            faults.add("new", "password_too_weak", weakness);
+        }
+        faults.into_result(Some(()))
+    }
+}
+
 /// A code of the second factor that there is, or a recovery code.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -173,14 +187,7 @@ pub(crate) async fn post_password(
         let person = own(&caller)?;
         let (people, at) = (&gateway.config.people, OffsetDateTime::now_utc());
         let name = &person.account.name;
-        let mut faults = Faults::default();
-        if !(1..=1024).contains(&request.present.len()) {
-            faults.add("present", "invalid_value", "must be 1 to 1024 octets");
-        }
-        for weakness in password::weaknesses_for(&request.new, &person.account, people.password_length) {
-            faults.add("new", "password_too_weak", weakness);
-        }
-        faults.into_result(Some(()))?;
+        request.check(name.as_str(), &person.account.display_name, people.password_length)?;
         let change = async {
             AtHand::new(&gateway, person, &parts, at).knows(&request.present).await?;
             let (store, remembered) = (&gateway.store, people.password_history);

@@ -4,8 +4,6 @@
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
-use store::Account;
-
 /// Characters that a password has at most.
 pub(crate) const LONGEST: usize = 128;
 /// A password of so many characters need not have several kinds of them.
@@ -67,11 +65,6 @@ pub(crate) fn weaknesses(password: &str, name: &str, display_name: &str, shortes
         found.push("is a usual password, or one with little added".to_owned());
     }
     found
-}
-
-/// The same, of an account.
-pub(crate) fn weaknesses_for(password: &str, account: &Account, shortest: usize) -> Vec<String> {
-    weaknesses(password, account.name.as_str(), &account.display_name, shortest)
 }
 
 fn kinds(password: &str) -> usize {

@@ -61,6 +61,30 @@ struct DescribedPerson {
     roles: std::collections::BTreeSet<Role>,
 }
 
+/// What somebody types to sign in to a sandbox now.
+pub(crate) struct SignIn {
+    /// The account.
+    pub(crate) user: AccountName,
+    /// What the person does.
+    pub(crate) roles: Vec<Role>,
+    /// The password that the sandbox was made with.
+    pub(crate) password: Zeroizing<String>,
+    /// The code of the second factor that counts now, and for how many seconds more.
+    pub(crate) code: (String, u64),
+}
+
+/// How the people of a sandbox's description sign in; none where it names nobody.
+pub(crate) fn sign_ins(description: &str) -> Vec<SignIn> {
+    let Ok(Described { people }) = serde_json::from_str(description) else { return Vec::new() };
+    let at = OffsetDateTime::now_utc();
+    let sign_in = |person: DescribedPerson| {
+        let code = totp::code_at(&totp::of_base32(&person.totp_secret)?, at)?;
+        let roles = person.roles.into_iter().collect();
+        Some(SignIn { user: person.user, roles, password: person.password, code })
+    };
+    people.into_iter().filter_map(sign_in).collect()
+}
+
 /// Enters the people of the description in this folder, unless there is an account already.
 ///
 /// # Errors

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, header};
-use config::AccountName;
+use config::{AccountName, OwnName};
 use serde::{Deserialize, Serialize};
 use store::{
     Account, AuditEntry, Factor, Grounds, NewSession, PasswordCheck, Proofs, SessionKind, StoreError, Tried,
@@ -29,7 +29,7 @@ use crate::tally::CallerSlot;
 /// How long a right password waits for its second factor.
 const PENDING: Duration = Duration::minutes(5);
 /// What failures to sign in are counted as, for each address.
-const CLAIM: &str = "sign-in";
+const CLAIM: &str = OwnName::SignIn.as_str();
 /// Octets of a password or name that are looked at.
 const LONGEST: usize = 1024;
 
@@ -177,7 +177,7 @@ pub(crate) async fn post_sign_in(
         let factor = match (shown, account.second_factor_since) {
             (Some(shown), Some(_)) => match factor(&gateway, &account.name, &shown, door.at).await? {
                 Some(factor) => Some(factor),
-                None => return Err(door.refuse(Some(&account.name)).await),
+                None => return Err(door.refuse_factor(&account.name).await),
             },
             (None, Some(_)) => return door.await_factor(&account, &proofs).await,
             // A code of a factor that there is not proves nothing, and the person learns what is due.
@@ -219,7 +219,7 @@ pub(crate) async fn post_second_step(
             Some(factor) => {
                 door.let_in(account, Grounds::InPlaceOf { session: &pending.id, factor: Some(&factor) }).await
             }
-            None => Err(door.refuse(Some(&account.name)).await),
+            None => Err(door.refuse_factor(&account.name).await),
         }
     })
     .await
@@ -320,6 +320,41 @@ impl<'a> Doorstep<'a> {
         self.attempt.refused(&self.parts.extensions, self.gateway, Problem::sign_in_refused()).await
     }
 
+    /// As [`Self::refuse`], of somebody who knew the password and showed no second factor that counts.
+    async fn refuse_factor(self, name: &AccountName) -> Problem {
+        let known = self.password_alone(name, "second_factor_refused").await;
+        let refused = self.refuse(Some(name)).await;
+        known.err().unwrap_or(refused)
+    }
+
+    /// Puts on record that somebody knew the password, and counts it until somebody is let in: as often as tries are let
+    /// through, people are told, because the password may be known to somebody else. Nobody is paused for it, and the
+    /// answer says nothing of it.
+    async fn password_alone(&self, name: &AccountName, outcome: &str) -> Result<(), Problem> {
+        let address = address(self.parts);
+        let actor = format!("unproved:person:{name}:{address}");
+        let said = format!("right password from {address}");
+        let known = entry("person.password_alone", actor.clone(), outcome, said);
+        let recorded = self.gateway.audit.append(known).await;
+        recorded.map_err(|error| Problem::record_unavailable(&error))?;
+        let counted =
+            self.gateway.store.count_try(Tried::PasswordAlone(name), patience(self.gateway), self.at);
+        match counted.await.map_err(|error| Problem::database(&error))? {
+            Try::Counted { last: true } => {
+                tracing::warn!(account = %name, address, "the right password again and again without the second factor");
+                self.gateway.metrics.attacked();
+                let said = format!("{name}: right password without second factor, the last from {address}");
+                let alarm = entry("account.password_known", actor, "second_factor_missing", said);
+                if let Err(error) = self.gateway.audit.append(alarm).await {
+                    tracing::error!(%error, "a password that is known could not be recorded");
+                }
+            }
+            // Told already, and told again when as much time has passed as a pause takes.
+            Try::Counted { last: false } | Try::Paused(_) => {}
+        }
+        Ok(())
+    }
+
     /// The password was right; the second factor comes in another request.
     async fn await_factor(self, account: &Account, proofs: &Proofs) -> Result<Once<SignInResponse>, Problem> {
         let token = FreshToken::new(PENDING_PREFIX)?;
@@ -331,6 +366,7 @@ impl<'a> Doorstep<'a> {
             Err(StoreError::NotAllowed { .. }) => return Err(self.refuse(Some(&account.name)).await),
             begun => begun.map_err(|error| Problem::from_accounts(&error))?,
         }
+        self.password_alone(&account.name, "second_factor_awaited").await?;
         if let Some((name, _)) = &self.counted {
             let forgiven = self.gateway.store.forgive_try(Tried::SignIn(name), self.at).await;
             forgiven.map_err(|error| Problem::database(&error))?;
@@ -360,11 +396,16 @@ impl<'a> Doorstep<'a> {
         let session = self.session(&account, SessionKind::Session, &token, expires_at, factor.is_some());
         match gateway.store.begin_session(&session, grounds, at).await {
             // The code counted meanwhile, or the password was reset, or the account disabled, or the first step used twice.
+            Err(StoreError::NotAllowed { .. }) if factor.is_some() => {
+                return Err(self.refuse_factor(&account.name).await);
+            }
             Err(StoreError::NotAllowed { .. }) => return Err(self.refuse(Some(&account.name)).await),
             begun => begun.map_err(|error| Problem::from_accounts(&error))?,
         }
-        if let Some((name, _)) = &self.counted {
-            let cleared = gateway.store.clear_tries(Tried::SignIn(name)).await;
+        let of_name = self.counted.as_ref().map(|(name, _)| Tried::SignIn(name));
+        let of_password = factor.is_some().then_some(Tried::PasswordAlone(&account.name));
+        for tried in of_name.into_iter().chain(of_password) {
+            let cleared = gateway.store.clear_tries(tried).await;
             cleared.map_err(|error| Problem::database(&error))?;
         }
         self.attempt.claim_succeeded(gateway);
@@ -459,18 +500,7 @@ async fn alarm(gateway: &Gateway, name: Option<&AccountName>, address: &str, at:
 /// Counts and records that failures brought a pause.
 pub(super) async fn tell_of_pause(gateway: &Gateway, actor: String, said: String, at: OffsetDateTime) {
     gateway.metrics.attacked();
-    let entry = AuditEntry {
-        action: "account.paused".to_owned(),
-        actor,
-        at,
-        device: None,
-        input_digest: None,
-        key: None,
-        outcome: "sign_in_paused".to_owned(),
-        request_id: crate::request_id::current(),
-        result_digest: None,
-        subject: Some(said),
-    };
+    let entry = AuditEntry { at, ..entry("account.paused", actor, "sign_in_paused", said) };
     if let Err(error) = gateway.audit.append(entry).await {
         tracing::error!(%error, "a pause could not be recorded");
     }
@@ -501,16 +531,10 @@ pub(super) async fn on_record<T>(
     Ok((done?, audit_index))
 }
 
-async fn record_as(
-    gateway: &Gateway,
-    name: &AccountName,
-    action: &str,
-    said: &str,
-    outcome: &str,
-) -> Result<u64, Problem> {
-    let entry = AuditEntry {
+fn entry(action: &str, actor: String, outcome: &str, said: String) -> AuditEntry {
+    AuditEntry {
         action: action.to_owned(),
-        actor: person::actor(name),
+        actor,
         at: OffsetDateTime::now_utc(),
         device: None,
         input_digest: None,
@@ -518,7 +542,17 @@ async fn record_as(
         outcome: outcome.to_owned(),
         request_id: crate::request_id::current(),
         result_digest: None,
-        subject: Some(said.to_owned()),
-    };
+        subject: Some(said),
+    }
+}
+
+async fn record_as(
+    gateway: &Gateway,
+    name: &AccountName,
+    action: &str,
+    said: &str,
+    outcome: &str,
+) -> Result<u64, Problem> {
+    let entry = entry(action, person::actor(name), outcome, said.to_owned());
     gateway.audit.append(entry).await.map_err(|error| Problem::record_unavailable(&error))
 }

@@ -42,6 +42,13 @@ pub(crate) fn base32(secret: &Secret<Vec<u8>>) -> String {
     totp_rs::Secret::from(secret.expose().clone()).to_base32()
 }
 
+/// The code that counts at a time, and for how many seconds more.
+#[cfg(feature = "sandbox")]
+pub(crate) fn code_at(secret: &Secret<Vec<u8>>, at: OffsetDateTime) -> Option<(String, u64)> {
+    let (totp, time) = (totp(secret).build().ok()?, u64::try_from(at.unix_timestamp()).ok()?);
+    Some((totp.generate(time).to_string(), totp.next_step(time) - time))
+}
+
 /// A secret of its base32.
 #[cfg(feature = "sandbox")]
 pub(crate) fn of_base32(text: &str) -> Option<Secret<Vec<u8>>> {

@@ -28,7 +28,7 @@ use crate::signatures::permit;
 use crate::state::Gateway;
 pub(crate) use act::{PolicyOrder, carry_out};
 pub(crate) use counts::DayCounts;
-pub(crate) use decide::{HeldPolicy, KnownPolicy, admit, admit_each, day, fault};
+pub(crate) use decide::{Admission, HeldPolicy, KnownPolicy, admit, admit_each, day, fault};
 pub(crate) use form::stored;
 use form::{RuleBody, check_keys, read, text};
 

@@ -229,6 +229,9 @@ impl Problem {
         let conflict = |code, title| Self::new(StatusCode::CONFLICT, code, title, error.to_string());
         match error {
             StoreError::AlreadyExists { what: "app", .. } => conflict("app_exists", "App exists"),
+            StoreError::Unacceptable { what: "app", reason, .. } => {
+                Self::faults(vec![Fault::new("id", "invalid_value", *reason)])
+            }
             StoreError::AlreadyExists { what: "credential", .. } => {
                 let detail = "this key or certificate is a credential already";
                 Self::new(StatusCode::CONFLICT, "credential_exists", "Credential exists", detail)

@@ -16,6 +16,11 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "unknown_stamp", "Unknown stamp", detail)
     }
 
+    pub(crate) fn no_evidence() -> Self {
+        let detail = "there is no evidence of this stamp: it is taken within seconds where the site keeps it, and has its time";
+        Self::new(StatusCode::NOT_FOUND, "no_evidence", "No evidence", detail)
+    }
+
     /// The register of stamps and the audit log say different things of a stamp.
     pub(crate) fn stamp_register_broken(id: &str) -> Self {
         Self::internal("stamp_register_broken", format!("stamp {id} is not as the audit log has it"))

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use signing::SigningError;
 use store::StoreError;
-use verify_front::{ConsentFault, QrError, RoleRefusal, SessionRefusal};
+use verify_front::{ConsentFault, QrError, Role, RoleRefusal, SessionRefusal};
 
 use super::{Fault, Problem};
 
@@ -43,7 +43,7 @@ impl From<ConsentFault> for Problem {
             ConsentFault::Malformed => ("consent_malformed", "must be a consent of version 1, as JSON"),
             ConsentFault::Session => ("consent_session", "is to another session: qrid or nonce differ"),
             ConsentFault::App => ("consent_app", "is given to another app"),
-            ConsentFault::Item => ("consent_item", "is for another matter: item or flow differ"),
+            ConsentFault::Item => ("consent_item", "is for another item or flow"),
             ConsentFault::Digest => ("consent_digest", "is to another digest than the one to be signed"),
             ConsentFault::Fields => ("consent_fields", "must name some of the fields that are asked for"),
             ConsentFault::Enterprise => ("consent_enterprise", "is another enterprise's than the license"),
@@ -55,11 +55,7 @@ impl From<ConsentFault> for Problem {
 
 impl From<RoleRefusal> for Problem {
     fn from(refusal: RoleRefusal) -> Self {
-        let (code, detail) = match refusal {
-            RoleRefusal::NotPermitted(why) => ("role_not_permitted", why),
-            RoleRefusal::AuthorisationExpired => ("authorisation_expired", "the authorisation has ended"),
-        };
-        Self::new(StatusCode::FORBIDDEN, code, "Not permitted", detail)
+        Self::new(StatusCode::FORBIDDEN, "role_not_permitted", "Not permitted", refusal.0)
     }
 }
 
@@ -72,6 +68,16 @@ impl Problem {
     pub(crate) fn session_field_not_granted(field: &str) -> Self {
         let detail = format!("this app may not see the field {field:?}");
         Self::faults(vec![Fault::new("fields", "field_not_granted", detail)])
+    }
+
+    pub(crate) fn session_item_unknown(item: &str) -> Self {
+        let detail = format!("the site's decision table has no item {item:?}");
+        Self::faults(vec![Fault::new("item", "item_unknown", detail)])
+    }
+
+    pub(crate) fn session_role_not_permitted(role: Role) -> Self {
+        let detail = format!("the item is not for the role {}", role.name());
+        Self::faults(vec![Fault::new("roles", "role_not_permitted", detail)])
     }
 
     pub(crate) fn too_many_phones(wait: Duration) -> Self {
@@ -89,7 +95,10 @@ impl Problem {
         let code = match found.first() {
             Some(&("expired" | "not_yet_valid")) => "license_expired",
             Some(&"revoked") => "license_revoked",
-            Some(&"status_not_permitted") => "status_not_permitted",
+            Some(&"status_unavailable") => return Self::status_unavailable(),
+            Some(
+                &code @ ("status_not_permitted" | "status_stale" | "status_unknown" | "status_malformed"),
+            ) => code,
             _ => "license_chain_invalid",
         };
         let detail = format!("the license is not accepted: {}", found.join(", "));
@@ -104,6 +113,27 @@ impl Problem {
     pub(crate) fn status_not_permitted(code: i64, text: &str) -> Self {
         let detail = format!("status {code}: {text}; the app does not take it for this matter");
         Self::new(StatusCode::FORBIDDEN, "status_not_permitted", "License not accepted", detail)
+    }
+
+    /// The register of registration statuses does not answer: whether the license may be used nobody knows.
+    pub(crate) fn status_unavailable() -> Self {
+        let detail = "the register does not say now how the license's holder stands";
+        Self::unavailable("status_unavailable", "Status not available", detail)
+    }
+
+    /// The decision table does not permit it, for this reason.
+    pub(crate) fn use_not_permitted(reason: &'static str) -> Self {
+        let detail = match reason {
+            "status_not_permitted" => "as the license's holder stands nobody may",
+            "item_not_permitted" => "as the license's holder stands only other items are permitted",
+            "item_unknown" => "the site's decision table has no such item any more",
+            "role_not_permitted" => "the item is for other roles",
+            "authorisation_missing" => "an agent acts under an authorisation",
+            "authorisation_expired" => "the authorisation has ended",
+            "authorisation_not_for_item" => "the authorisation is for other items",
+            _ => "the license may not be used for this",
+        };
+        Self::new(StatusCode::FORBIDDEN, reason, "Not permitted", detail)
     }
 
     /// The site's key of purpose `front` does not sign now.

@@ -10,7 +10,9 @@ use formats::pdf::sign::{
 use formats::query_certificate::{CertifiedStatus, QueryCertificate, SetCertificate, Snapshot};
 use formats::scheme::SignatureScheme;
 use formats::{Algorithm, Certificate};
-use signing::{Caller, Level, SigningError, StampOrder, StampReceipt, StampSigner, StampSubject};
+use signing::{
+    Caller, Level, SignatureOrder, SigningError, StampOrder, StampReceipt, StampSigner, StampSubject,
+};
 use sm3::{Digest, Sm3};
 use store::{AuditEntry, NewSnapshot, RegisteredSeal, snapshot_subject};
 use time::OffsetDateTime;
@@ -174,12 +176,15 @@ async fn signed(
     let order = StampOrder {
         id: codes.id.clone(),
         check_code: codes.check_code.clone(),
-        signer: StampSigner::Key(agency.rules.key.clone()),
-        algorithm: agency.algorithm,
-        family: Family::Rfc5652,
         subject,
-        level,
-        sources,
+        first: SignatureOrder {
+            signer: StampSigner::Key(agency.rules.key.clone()),
+            algorithm: agency.algorithm,
+            family: Family::Rfc5652,
+            level,
+            sources,
+        },
+        further: Vec::new(),
         template: None,
     };
     let told =

@@ -237,8 +237,9 @@ impl SealDraft {
             if !matches!(certificate.public_key(), Ok(PublicKey::Sm2(_))) {
                 faults.add(&field, "certificate_not_sm2", "must certify an SM2 key");
             }
-            if !subject::speaks_for(certificate, &self.holder.name).unwrap_or(false) {
-                let detail = format!("its subject {} does not name the holder", certificate.subject());
+            let SealHolder { name, uscc } = &self.holder;
+            if !subject::is_of_holder(certificate, name, uscc.as_ref()) {
+                let detail = format!("its subject {} is not the holder's", certificate.subject());
                 faults.add(&field, "certificate_not_for_holder", detail);
             }
             let (from, until) = (certificate.not_before(), certificate.not_after());

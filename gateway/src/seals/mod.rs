@@ -3,6 +3,7 @@
 pub(crate) mod act;
 pub(crate) mod form;
 mod public;
+mod reads;
 mod view;
 
 use axum::Json;
@@ -258,6 +259,7 @@ pub(crate) async fn list_seals(
 ) -> Result<Json<SealList>, Problem> {
     caller.with(Scope::Seals)?;
     let page = gateway.store.seals(&query.check()?).await.map_err(|error| Problem::from_seals(&error))?;
+    reads::record(&gateway, &caller, &page.items).await?;
     Ok(Json(SealList { items: page.items.iter().map(SealResponse::new).collect(), next: page.next }))
 }
 
@@ -278,6 +280,7 @@ pub(crate) async fn get_registered_seal(
     caller.with(Scope::Seals)?;
     let seal = known(&gateway, &id).await?;
     let events = gateway.store.seal_events(&seal.id).await.map_err(|error| Problem::from_seals(&error))?;
+    reads::record(&gateway, &caller, [&seal]).await?;
     Ok(Json(SealDetail {
         octets: encoded(seal.seal.der()),
         png: encoded(&seal.picture().octets),

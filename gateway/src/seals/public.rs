@@ -9,14 +9,19 @@ use signing::SigningKey;
 use store::{RegisteredSeal, SealKind, SealRefusal, SealState};
 use time::OffsetDateTime;
 use utoipa::ToSchema;
+use verify_front::FieldGrant;
 
 use super::form::encoded;
-use super::{SealHolderResponse, known};
+use super::{SealHolderResponse, known, reads};
+use crate::apps::sm3_hex;
 use crate::auth::{Authenticated, Scope};
 use crate::body::{QueryOf, Segment};
 use crate::problem::{Fault, Problem, ProblemDocument};
 use crate::signatures::permit;
 use crate::state::Gateway;
+
+/// The field by which an app is granted to see whose a person's seal is.
+const HOLDER: &str = "holder";
 
 /// With which key.
 #[derive(Deserialize)]
@@ -34,7 +39,8 @@ pub(crate) struct SealInUse {
     /// `agency`, `enterprise` or `person`.
     #[schema(value_type = String)]
     kind: SealKind,
-    /// What it is called.
+    /// What it is called; of a person's seal masked unless the caller is granted the field `holder_full`, as the holder's
+    /// name is.
     name: String,
     /// Whose it is.
     holder: SealHolderResponse,
@@ -60,8 +66,10 @@ pub(crate) struct SealInUse {
     usable: bool,
     /// Why not.
     errors: Vec<Fault>,
-    /// `SESeal` (GB/T 38540, version 4), DER in base64.
-    octets: String,
+    /// `SESeal` (GB/T 38540, version 4), DER in base64; null of a person's seal unless `holder_full` is granted.
+    octets: Option<String>,
+    /// SM3 of these octets, hexadecimal.
+    seal_sm3: String,
 }
 
 /// A seal: whether it may be used now, by a key of the caller's if one is named, and its octets.
@@ -94,22 +102,28 @@ pub(crate) async fn get_seal(
         }
     };
     let (seal, refusals) = in_use(&gateway, &id, key, OffsetDateTime::now_utc()).await?;
+    reads::record(&gateway, &caller, [&seal]).await?;
     let info = seal.seal.info();
+    let grant = FieldGrant::new(app.fields.iter().cloned());
+    let in_full = seal.kind != SealKind::Person || grant.shows_in_full(HOLDER);
+    let name = |name: &str| if in_full { name.to_owned() } else { grant.person(HOLDER, name) };
+    let holder = SealHolderResponse::new(&seal);
     let fault = |refusal: &SealRefusal| {
         let field = if *refusal == SealRefusal::NotListed { "key" } else { "seal" };
         Fault::new(field, refusal.code(), refusal.to_string())
     };
     Ok(Json(SealInUse {
         kind: seal.kind,
-        name: info.name.clone(),
-        holder: SealHolderResponse::new(&seal),
+        name: name(&info.name),
+        holder: SealHolderResponse { name: name(&holder.name), uscc: holder.uscc },
         state: seal.state,
         changed_at: seal.changed_at,
         valid_from: info.valid_from,
         valid_until: info.valid_until,
         usable: refusals.is_empty(),
         errors: refusals.iter().map(fault).collect(),
-        octets: encoded(seal.seal.der()),
+        octets: in_full.then(|| encoded(seal.seal.der())),
+        seal_sm3: sm3_hex(seal.seal.der()),
         replaced_by: seal.replaced_by,
         number: seal.id,
     }))

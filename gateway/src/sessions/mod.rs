@@ -37,7 +37,7 @@ const ID_LENGTH: usize = 26;
 const TTL: u32 = 300;
 /// How long it may be good for, in seconds.
 const TTLS: std::ops::RangeInclusive<u32> = 30..=600;
-/// Statuses that a session can be open to: 存续; 吊销,未注销 for winding up; 其他.
+/// Statuses that a session can be open to: 存续; 吊销,未注销; 其他. Whether they permit an item the decision table says.
 const STATUSES: [i64; 3] = [1, 2, 9];
 /// Most fields that an app asks for at a time.
 const MOST_FIELDS: usize = 32;
@@ -49,17 +49,18 @@ pub(crate) struct SessionRequest {
     /// `login`, `login_sign`, `sign` or `authorise`.
     #[schema(example = "login")]
     flow: String,
-    /// The code of the matter (事项) that it is about: 1 to 64 of `A-Z a-z 0-9 . _ -`.
-    #[schema(example = "company-setup")]
+    /// The code of the business item (业务事项) that it is about, of those in the site's decision table.
+    #[schema(example = "annual-report")]
     item: String,
     /// Its name, which the phone shows: 1 to 100 characters.
-    #[schema(example = "企业开办")]
+    #[schema(example = "年度报告")]
     item_name: String,
     /// The app's own number for the business: 1 to 64 characters.
     biz_no: Option<String>,
-    /// Whose consent it takes: `legal_representative`, `manager`, `handler`. Default all of them.
+    /// Whose consent it takes: `legal_representative`, `administrator`, `agent`. Default all whom the item is for.
     roles: Option<Vec<String>>,
-    /// With which registration statuses: of 1 (存续), 2 (吊销,未注销; for winding up) and 9 (其他). Default `[1]`.
+    /// With which registration statuses, where the decision table permits them for the item: of 1 (存续), 2 (吊销,未注销) and
+    /// 9 (其他). Default `[1]`.
     statuses: Option<Vec<i64>>,
     /// base64: SM3 of what is to be signed; with `sign` and `login_sign`.
     digest: Option<String>,
@@ -79,7 +80,7 @@ pub(crate) struct Asked {
     item: String,
     item_name: String,
     biz_no: Option<String>,
-    roles: Vec<Role>,
+    roles: Option<Vec<Role>>,
     statuses: Vec<i64>,
     digest: Option<String>,
     text: Option<String>,
@@ -93,11 +94,8 @@ impl SessionRequest {
     pub(crate) fn check(&self) -> Result<Asked, Problem> {
         let mut faults = Faults::default();
         let flow = faults.word("flow", Some(&self.flow), ScanFlow::NAMES, ScanFlow::Login);
-        let is_code = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'_' | b'-');
-        if !(1..=64).contains(&self.item.len()) || !self.item.bytes().all(is_code) {
-            faults.add("item", "invalid_value", "must be 1 to 64 of A-Z a-z 0-9 . _ -");
-        }
         for (field, text, most) in [
+            ("item", Some(&self.item), 60),
             ("item_name", Some(&self.item_name), 100),
             ("biz_no", self.biz_no.as_ref(), 64),
             ("text", self.text.as_ref(), 500),
@@ -114,7 +112,6 @@ impl SessionRequest {
             }
         }
         let roles = self.roles.as_ref().map(|words| self.roles_of(words, &mut faults));
-        let roles = roles.unwrap_or_else(|| Role::NAMES.map(|(_, role)| role).to_vec());
         let statuses = self.statuses.clone().unwrap_or_else(|| vec![1]);
         if statuses.is_empty() || statuses.len() > 3 || !statuses.iter().all(|code| STATUSES.contains(code)) {
             faults.add(
@@ -241,6 +238,12 @@ pub(crate) async fn post_session(
     if let Some(field) = asked.fields.iter().find(|field| grant.within(&[(*field).clone()]).is_empty()) {
         return Err(Problem::session_field_not_granted(field));
     }
+    let item_roles =
+        gateway.licenses.roles_for(&asked.item).ok_or_else(|| Problem::session_item_unknown(&asked.item))?;
+    if let Some(role) = asked.roles.iter().flatten().find(|role| !item_roles.contains(role)) {
+        return Err(Problem::session_role_not_permitted(*role));
+    }
+    let roles = asked.roles.unwrap_or_else(|| item_roles.to_vec());
     let at = OffsetDateTime::now_utc();
     let expires_at = at + Duration::seconds(asked.ttl.into());
     let expires_at = OffsetDateTime::from_unix_timestamp(expires_at.unix_timestamp()).unwrap_or(expires_at);
@@ -251,7 +254,7 @@ pub(crate) async fn post_session(
         item: asked.item,
         item_name: asked.item_name,
         biz_no: asked.biz_no,
-        roles: asked.roles,
+        roles,
         statuses: asked.statuses,
         digest: asked.digest,
         text: asked.text,

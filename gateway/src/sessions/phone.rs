@@ -15,7 +15,8 @@ use store::{KeyPurpose, ScanFlow, ScanSession, ScanState, ScanStep};
 use time::{Duration, OffsetDateTime};
 use utoipa::ToSchema;
 use verify_front::{
-    Consent, LicenseAnswer, LicenseType, QrPayload, Role, RoleRefusal, SessionEvent, SessionTerms, Step,
+    Consent, ConsentFault, Decision, LicenseAnswer, LicenseType, QrPayload, Role, SessionEvent, SessionTerms,
+    StatusQuestion, Step,
 };
 use zeroize::Zeroizing;
 
@@ -86,7 +87,7 @@ pub(crate) struct ScannedResponse {
     /// `login`, `login_sign`, `sign` or `authorise`.
     #[schema(value_type = String)]
     flow: ScanFlow,
-    /// The matter.
+    /// The business item.
     item: String,
     /// Its name.
     item_name: String,
@@ -341,7 +342,9 @@ async fn refusal(
     action: &'static str,
     problem: Problem,
 ) -> Problem {
-    if problem.is_unavailable() || problem.code() == Problem::unknown_session().code() {
+    // What a register elsewhere did not say is on record, as of every license that is judged.
+    let is_of_register = problem.code() == Problem::status_unavailable().code();
+    if problem.is_unavailable() && !is_of_register || problem.code() == Problem::unknown_session().code() {
         return problem;
     }
     let entry = Record::of(actor(phone), action, id).entry(problem.code(), OffsetDateTime::now_utc());
@@ -361,25 +364,30 @@ async fn judged(
 ) -> Result<Confirmed, Problem> {
     let terms = steps::terms(session)?;
     let consent = Consent::read(text, &session.id, &terms, at)?;
-    let der = brought.license.der();
-    let examined = gateway.licenses.examine(der, LicenseType::Certificate, at);
-    gateway.trust.met(&brought.license);
-    let answer = gateway.licenses.complete(examined).await?;
-    gateway.metrics.judged("license", answer.judgement.verdict);
-    let face = accepted(&answer, &terms)?;
-    if consent.uscc != face.uscc {
-        return Err(Problem::from(verify_front::ConsentFault::Enterprise));
-    }
+    // Before the register is asked: only who has the license's key learns how its holder stands.
     let key = brought.license.public_key().map_err(|_| Problem::consent_signature_invalid())?;
     let signed =
         key.verify_message(Algorithm::Sm2Sm3, DEFAULT_SIGNER_ID, text.as_bytes(), &brought.signature);
     signed.map_err(|_| Problem::consent_signature_invalid())?;
-    consent.permits(&terms, face, at).map_err(|refusal: RoleRefusal| Problem::from(refusal))?;
-    Confirmed::of(consent, (text, &brought.signature), &brought.license, &answer, at)
+    let examined = gateway.licenses.examine(brought.license.der(), LicenseType::Certificate, at);
+    gateway.trust.met(&brought.license);
+    let answer = gateway.licenses.complete(examined, &StatusQuestion::now(at)).await?;
+    gateway.metrics.judged("license", answer.judgement.verdict);
+    let face = accepted(&answer, &terms)?;
+    if consent.uscc != face.uscc {
+        return Err(Problem::from(ConsentFault::Enterprise));
+    }
+    consent.permits(&terms, face)?;
+    let decisions: Vec<Decision> =
+        consent.questions(at).map(|question| gateway.licenses.decide(&question, &answer)).collect();
+    if let Some(reason) = decisions.iter().find_map(|decision| decision.reason) {
+        return Err(Problem::use_not_permitted(reason));
+    }
+    Confirmed::of(consent, (text, &brought.signature), &brought.license, &answer, &decisions, at)
         .ok_or_else(Problem::license_unknown)
 }
 
-/// What the license says, if it may be used for this now.
+/// What the license says, if it is good now and the app takes its holder's standing.
 fn accepted<'a>(answer: &'a LicenseAnswer, terms: &SessionTerms) -> Result<&'a Face, Problem> {
     let judgement = &answer.judgement;
     if judgement.verdict != Verdict::Valid {

@@ -9,7 +9,7 @@ use sm3::{Digest, Sm3};
 use store::{KeyPurpose, ScanFlow, ScanSession};
 use time::OffsetDateTime;
 use utoipa::ToSchema;
-use verify_front::{Authorisation, Consent, FieldGrant, LicenseAnswer};
+use verify_front::{Authorisation, Consent, Decision, FieldGrant, LicenseAnswer};
 
 use super::steps;
 use crate::idempotency;
@@ -29,6 +29,7 @@ pub(super) struct Confirmed {
     consent: Consent,
     name: Option<String>,
     status: Status,
+    decision: DecidedItem,
     serial: String,
     #[serde(with = "time::serde::rfc3339")]
     not_before: OffsetDateTime,
@@ -55,6 +56,19 @@ struct Status {
     as_of: OffsetDateTime,
 }
 
+/// By what it was decided that the license may be used so.
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
+struct DecidedItem {
+    /// The row of the site's decision table that the enterprise's standing fits.
+    standing: Option<String>,
+    /// Whether who reads of it is to be told how the enterprise stands.
+    marked: bool,
+    /// The table's version.
+    table: String,
+    /// SM3 of the table, hexadecimal.
+    table_digest: String,
+}
+
 /// What a session came to.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct SessionResult {
@@ -65,7 +79,7 @@ pub(crate) struct SessionResult {
     /// `login`, `login_sign`, `sign` or `authorise`.
     #[schema(value_type = String)]
     flow: ScanFlow,
-    /// The matter.
+    /// The business item.
     item: String,
     /// The app's own number for the business.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -76,12 +90,14 @@ pub(crate) struct SessionResult {
     name: Option<String>,
     /// Its standing when it was confirmed.
     status: Status,
+    /// By what that permits it.
+    decision: DecidedItem,
     /// As whom somebody acted.
     role: RoleItem,
     /// Who, as far as the app may see it (the grant of the field `holder`).
     #[serde(skip_serializing_if = "Option::is_none")]
     operator: Option<String>,
-    /// Under what a handler acted, as the license's key vouches for it.
+    /// Under what an agent acted, as the license's key vouches for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     authorisation: Option<AuthorisationItem>,
     /// The license.
@@ -106,17 +122,19 @@ pub(crate) struct SessionResult {
 struct RoleItem {
     /// 0 法定代表人, 1 证照管理员, 2 办事人.
     opertype: u8,
-    /// `legal_representative`, `manager` or `handler`.
+    /// `legal_representative`, `administrator` or `agent`.
     name: &'static str,
 }
 
 /// An authorisation.
 #[derive(Serialize, ToSchema)]
 struct AuthorisationItem {
-    /// Its id.
-    id: String,
-    /// The matter; `*` for all.
-    item: String,
+    /// What it is called, where it has a name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    /// The codes of the items it is for (精准授权); absent for all business (全业务授权).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    items: Option<Vec<String>>,
     /// When it ends.
     #[serde(with = "time::serde::rfc3339")]
     #[schema(value_type = String)]
@@ -171,9 +189,11 @@ impl Confirmed {
         (signed, signature): (&str, &[u8]),
         certificate: &Certificate,
         answer: &LicenseAnswer,
+        decisions: &[Decision],
         at: OffsetDateTime,
     ) -> Option<Self> {
         let (status, license) = (answer.status.as_ref()?, answer.license.as_ref()?);
+        let decided = decisions.first()?; // of one table and one standing, all of them
         Some(Self {
             signed: signed.to_owned(),
             signature: STANDARD.encode(signature),
@@ -185,6 +205,12 @@ impl Confirmed {
                 text: status.text.to_owned(),
                 flags: status.flags.clone(),
                 as_of: status.as_of,
+            },
+            decision: DecidedItem {
+                standing: decided.standing.clone(),
+                marked: decisions.iter().any(|decision| decision.marked),
+                table: decided.table.clone(),
+                table_digest: decided.table_digest.clone(),
             },
             serial: license.serial.clone(),
             not_before: license.not_before,
@@ -221,10 +247,12 @@ impl Confirmed {
         } else {
             None
         };
-        let operator = consent.operator.as_deref().and_then(|name| grant.person("holder", name));
+        let is_granted = grant.shows("holder") || grant.shows_in_full("holder");
+        let operator = consent.operator.as_deref().filter(|_| is_granted);
+        let operator = operator.map(|name| grant.person("holder", name));
         let authorisation = consent.authorisation.clone().map(|granted| {
-            let Authorisation { id, item, until } = granted;
-            AuthorisationItem { id, item, until }
+            let Authorisation { id, items, until } = granted;
+            AuthorisationItem { id, items, until }
         });
         let result = SessionResult {
             session: session.id.clone(),
@@ -235,6 +263,7 @@ impl Confirmed {
             uscc: consent.uscc.clone(),
             name: self.name.clone(),
             status: self.status.clone(),
+            decision: self.decision.clone(),
             role: RoleItem { opertype: consent.role.opertype(), name: consent.role.name() },
             operator,
             authorisation,

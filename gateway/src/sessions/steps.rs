@@ -3,7 +3,7 @@
 use config::AppId;
 use store::{AuditEntry, Keeping, ScanSession, ScanState, ScanStep, StoreError};
 use time::OffsetDateTime;
-use verify_front::{SessionEvent, SessionTerms, Standing, Step};
+use verify_front::{SessionEvent, SessionProgress, SessionTerms, Step};
 
 use super::SessionItem;
 use crate::problem::Problem;
@@ -92,8 +92,9 @@ pub(super) fn permitted(
     event: SessionEvent,
     at: OffsetDateTime,
 ) -> Result<Step, Problem> {
-    let standing = Standing { state: session.state, phone: session.phone, expires_at: session.expires_at };
-    standing.after(event, at).map_err(Problem::from)
+    let progress =
+        SessionProgress { state: session.state, phone: session.phone, expires_at: session.expires_at };
+    progress.after(event, at).map_err(Problem::from)
 }
 
 /// What a session asks.

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use store::{ScanProgress, Store};
 use time::OffsetDateTime;
 use tokio::time::Instant;
-use verify_front::Standing;
+use verify_front::SessionProgress;
 
 use super::SessionItem;
 use super::waiting::Waiter;
@@ -137,7 +137,7 @@ async fn seen(store: &Store, id: &str, app: &config::AppId) -> Result<Seen, Prob
     }
     let ScanProgress { state, version, phone, replaced_by, expires_at, .. } = progress;
     let now = OffsetDateTime::now_utc();
-    let shown = Standing { state, phone, expires_at }.seen(now);
+    let shown = SessionProgress { state, phone, expires_at }.seen(now);
     // What is over is over before it is written down, and has the version that it will have then.
     let version = version + u32::from(shown != state);
     let left = Duration::try_from(expires_at - now).unwrap_or(Duration::ZERO);

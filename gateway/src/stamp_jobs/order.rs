@@ -23,6 +23,7 @@ use crate::body;
 use crate::problem::{Fault, Problem, ProblemDocument};
 use crate::stamps::document::{DocumentBody, MOST_OCTETS};
 use crate::stamps::form::StampRequest;
+use crate::stamps::signatures::permitted;
 use crate::state::Gateway;
 use crate::templates::Templates;
 
@@ -108,7 +109,7 @@ async fn take(
                 // The version of now, also for those whose turn comes when another one is in force.
                 let version = used.map(|used| ("template_version".to_owned(), used.version.into()));
                 document.order.extend(version);
-                request.signer(gateway, app).await.err()
+                permitted(gateway, app, request).await.err()
             }
             Err(refused) => Some(refused),
         };
@@ -257,6 +258,12 @@ fn merged(defaults: &Map<String, Value>, order: Map<String, Value>) -> Map<Strin
     if order.contains_key("template") {
         merged.remove("template_version"); // of another template
     }
+    // Whoever signs, by one way of saying it.
+    for (said, other) in [("signer", "signers"), ("signers", "signer")] {
+        if order.contains_key(said) {
+            merged.remove(other);
+        }
+    }
     merged.extend(order);
     merged
 }
@@ -283,10 +290,16 @@ pub(super) fn request(
 /// Without pictures, which are not read again with every document before its turn comes.
 fn slim(defaults: &Map<String, Value>) -> Map<String, Value> {
     let mut slim = defaults.clone();
-    if let Some(Value::Object(appearance)) = slim.get_mut("appearance")
-        && let Some(Value::String(picture)) = appearance.get_mut("picture")
-    {
-        picture.clear();
+    let clear = |order: &mut Map<String, Value>| {
+        if let Some(Value::Object(appearance)) = order.get_mut("appearance")
+            && let Some(Value::String(picture)) = appearance.get_mut("picture")
+        {
+            picture.clear();
+        }
+    };
+    clear(&mut slim);
+    if let Some(Value::Array(signers)) = slim.get_mut("signers") {
+        signers.iter_mut().filter_map(Value::as_object_mut).for_each(clear);
     }
     slim
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use config::OwnName;
 use store::StoreError;
 use time::OffsetDateTime;
 use tokio::sync::watch;
@@ -48,7 +49,7 @@ async fn round(gateway: &Gateway, leftovers: bool, now: OffsetDateTime) -> Resul
     for job in store.stamp_jobs_finished_before(before, MOST).await? {
         let entry = entry(
             "stamp_job.remove",
-            "gateway".to_owned(),
+            OwnName::Gateway.as_str().to_owned(),
             format!("{:032x}", fastrand::u128(..)),
             job.id.clone(),
         );

@@ -6,10 +6,10 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::{Extension, Json};
-use formats::Certificate;
+use formats::{Certificate, FormatError};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde::{Deserialize, Serialize};
-use store::RecordedStamp;
+use store::{RecordedStamp, StampMandate, StampSignature};
 use time::format_description::well_known::Rfc3339;
 use utoipa::ToSchema;
 
@@ -18,6 +18,7 @@ use crate::audit::{InclusionResponse, proof_of};
 use crate::auth::bucket::Pace;
 use crate::auth::{Peer, throttle};
 use crate::body::{QueryOf, Segment};
+use crate::evidence::{self, show::EvidenceState};
 use crate::problem::{Problem, ProblemDocument};
 use crate::query_certificates::{Certified, certified};
 use crate::state::Gateway;
@@ -67,6 +68,9 @@ pub(crate) struct CheckResponse {
     /// The enterprise in whose name it was made, if it was.
     #[serde(skip_serializing_if = "Option::is_none")]
     enterprise: Option<EnterpriseItem>,
+    /// Each of several signatures, in order; `level`, `field`, `signer` and `enterprise` are the first one's.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    signatures: Vec<CheckedSignature>,
     /// SM3 of the stamped document, hexadecimal: a document with another one was changed since, if only by further
     /// signatures.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -82,8 +86,26 @@ pub(crate) struct CheckResponse {
     /// What a query certificate (打印查询证明) says; absent of other documents.
     #[serde(skip_serializing_if = "Option::is_none")]
     certified: Option<Certified>,
+    /// What it will be verified with when its certificates are no more (`/verify/{code}/evidence`); absent before that is
+    /// taken, and where the site keeps none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    evidence: Option<EvidenceState>,
     /// That the audit log has the stamp (RFC 9162); null within the second before a checkpoint covers it.
     proof: Option<InclusionResponse>,
+}
+
+/// One of several signatures of a stamp.
+#[derive(Serialize, ToSchema)]
+struct CheckedSignature {
+    /// Where it is: the name of its field in a PDF, its part in an OFD package.
+    field: String,
+    /// `B-B`, `B-T`, `B-LT` or `B-LTA`.
+    level: String,
+    /// Whose key signed, as the certificate has it.
+    signer: SignerItem,
+    /// The enterprise in whose name it was made, if it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    enterprise: Option<EnterpriseItem>,
 }
 
 /// An enterprise that signed by a standing mandate.
@@ -108,6 +130,32 @@ struct SignerItem {
     certificate: String,
 }
 
+impl EnterpriseItem {
+    fn new(mandate: StampMandate) -> Self {
+        Self { name: mandate.name, uscc: mandate.enterprise }
+    }
+}
+
+impl SignerItem {
+    fn new(certificate: &[u8]) -> Result<Self, FormatError> {
+        let certificate = Certificate::from_der(certificate)?;
+        Ok(Self {
+            subject: certificate.subject(),
+            issuer: certificate.issuer(),
+            serial: certificate.serial_hex(),
+            certificate: certificate.to_pem(),
+        })
+    }
+}
+
+impl CheckedSignature {
+    fn new(signature: StampSignature) -> Result<Self, FormatError> {
+        let StampSignature { certificate, field, level, mandate, .. } = signature;
+        let signer = SignerItem::new(&certificate)?;
+        Ok(Self { field, level, signer, enterprise: mandate.map(EnterpriseItem::new) })
+    }
+}
+
 /// What is known of a stamp: HTML for people, or JSON by `Accept`. No credentials are needed; the code is one.
 #[utoipa::path(
     get, path = "/verify/{code}", tag = "stamps",
@@ -128,20 +176,15 @@ pub(crate) async fn get_check(
     Segment(code): Segment,
     QueryOf(query): QueryOf<CheckQuery>,
 ) -> Result<Response, Problem> {
-    if let Peer::Network(address) = peer
-        && let Some(wait) =
-            gateway.callers.checks.take(throttle::source(address.ip()), CHECKS, Instant::now())
-    {
-        return Err(Problem::too_many_checks(wait));
-    }
-    let code = typed(&code).ok_or_else(Problem::unknown_stamp)?;
-    // The register shows only what the log vouches for.
-    let found = gateway.store.stamp_of_code(&code).await.map_err(|error| Problem::from_stamps(&error))?;
-    let RecordedStamp { stamp, log, audit_index } = found.ok_or_else(Problem::unknown_stamp)?;
+    let RecordedStamp { stamp, log, audit_index } = stamp_of_code(&gateway, &peer, &code).await?;
+    let code = stamp.check_code.clone();
+    let evidence = evidence::show::state(&gateway, &stamp.id).await?;
     let proof = proof_of(&gateway, log, audit_index).await?;
     let certified = certified(&gateway, &stamp.id).await?;
-    let certificate = Certificate::from_der(&stamp.certificate);
-    let certificate = certificate.map_err(|_| Problem::stamp_register_broken(&stamp.id))?;
+    let broken = |_| Problem::stamp_register_broken(&stamp.id);
+    let signer = SignerItem::new(&stamp.certificate).map_err(broken)?;
+    let signatures = stamp.signatures.into_iter().map(CheckedSignature::new);
+    let signatures = signatures.collect::<Result<_, _>>().map_err(broken)?;
     let result = hex::encode(stamp.result_digest);
     let is_digest = stamp.format == "digest";
     let known = CheckResponse {
@@ -149,20 +192,15 @@ pub(crate) async fn get_check(
         format: stamp.format,
         level: stamp.level,
         field: (!is_digest).then_some(stamp.field),
-        signer: SignerItem {
-            subject: certificate.subject(),
-            issuer: certificate.issuer(),
-            serial: certificate.serial_hex(),
-            certificate: certificate.to_pem(),
-        },
-        enterprise: stamp
-            .mandate
-            .map(|mandate| EnterpriseItem { name: mandate.name, uscc: mandate.enterprise }),
+        signer,
+        enterprise: stamp.mandate.map(EnterpriseItem::new),
+        signatures,
         document_sm3: (!is_digest).then(|| result.clone()),
         digest: is_digest.then(|| hex::encode(stamp.input_digest)),
         signature_sm3: is_digest.then_some(result),
         octets: stamp.octets,
         certified,
+        evidence,
         proof,
         stamp_id: stamp.id,
     };
@@ -175,6 +213,27 @@ pub(crate) async fn get_check(
         None => said(header::ACCEPT_LANGUAGE).starts_with("en"),
     };
     Ok((FIELDS, Html(page(&known, &grouped(&code), english).into_string())).into_response())
+}
+
+/// The stamp of a check code, as often as its source may ask.
+///
+/// # Errors
+/// There is none, or its source asked too often.
+pub(crate) async fn stamp_of_code(
+    gateway: &Gateway,
+    peer: &Peer,
+    code: &str,
+) -> Result<RecordedStamp, Problem> {
+    if let Peer::Network(address) = peer
+        && let Some(wait) =
+            gateway.callers.checks.take(throttle::source(address.ip()), CHECKS, Instant::now())
+    {
+        return Err(Problem::too_many_checks(wait));
+    }
+    let code = typed(code).ok_or_else(Problem::unknown_stamp)?;
+    // The register shows only what the log vouches for.
+    let found = gateway.store.stamp_of_code(&code).await.map_err(|error| Problem::from_stamps(&error))?;
+    found.ok_or_else(Problem::unknown_stamp)
 }
 
 fn page(known: &CheckResponse, code: &str, english: bool) -> Markup {
@@ -209,14 +268,9 @@ fn page(known: &CheckResponse, code: &str, english: bool) -> Markup {
                         dt { (say("签章编号", "Number")) } dd { (known.stamp_id) }
                         dt { (say("查验码", "Check code")) } dd { code { (code) } }
                         dt { (say("签章时间（UTC）", "Time (UTC)")) } dd { time datetime=(known.at) { (known.at) } }
-                        @if let Some(enterprise) = &known.enterprise {
-                            dt { (say("签名企业", "Signed for the enterprise")) }
-                            dd { (enterprise.name) " (" code { (enterprise.uscc) } ")" }
+                        @if known.signatures.is_empty() {
+                            (signature(&known.signer, known.enterprise.as_ref(), &known.level, english))
                         }
-                        dt { (say("签名人", "Signer")) } dd { (known.signer.subject) }
-                        dt { (say("证书颁发者", "Issuer")) } dd { (known.signer.issuer) }
-                        dt { (say("证书序列号", "Serial number")) } dd { code { (known.signer.serial) } }
-                        dt { (say("签名级别", "Level")) } dd { (known.level) }
                         @if let Some(digest) = &known.document_sm3 {
                             dt { (say("文档 SM3 摘要", "SM3 of the document")) } dd { code { (digest) } }
                             dt { (say("文档大小（字节）", "Octets")) } dd { (known.octets) }
@@ -227,6 +281,20 @@ fn page(known: &CheckResponse, code: &str, english: bool) -> Markup {
                             dt { (say("签名（CMS）的 SM3 摘要", "SM3 of the signature (CMS)")) } dd { code { (signature) } }
                         }
                         dt { (say("存证", "Record")) } dd { (proved) }
+                        @if known.evidence.is_some() {
+                            dt { (say("长期验证", "Long-term verification")) }
+                            dd {
+                                a href=(format!("/verify/{code}/evidence")) { (say("下载证据包", "Evidence package")) }
+                                (say("：证书到期或吊销列表不再可得时，凭它仍可验证。",
+                                    ": with it the stamp can be verified when certificates have expired and lists are gone."))
+                            }
+                        }
+                    }
+                    @for (one, n) in known.signatures.iter().zip(1..) {
+                        section {
+                            h2 { (say("签名", "Signature")) " " (n) " / " (known.signatures.len()) }
+                            dl { (signature(&one.signer, one.enterprise.as_ref(), &one.level, english)) }
+                        }
                     }
                     @if let Some(certified) = &known.certified {
                         (certificate(certified, english))
@@ -243,6 +311,21 @@ fn page(known: &CheckResponse, code: &str, english: bool) -> Markup {
                 }
             }
         }
+    }
+}
+
+/// Who made a signature.
+fn signature(signer: &SignerItem, enterprise: Option<&EnterpriseItem>, level: &str, english: bool) -> Markup {
+    let say = |zh: &'static str, en: &'static str| if english { en } else { zh };
+    html! {
+        @if let Some(enterprise) = enterprise {
+            dt { (say("签名企业", "Signed for the enterprise")) }
+            dd { (enterprise.name) " (" code { (enterprise.uscc) } ")" }
+        }
+        dt { (say("签名人", "Signer")) } dd { (signer.subject) }
+        dt { (say("证书颁发者", "Issuer")) } dd { (signer.issuer) }
+        dt { (say("证书序列号", "Serial number")) } dd { code { (signer.serial) } }
+        dt { (say("签名级别", "Level")) } dd { (level) }
     }
 }
 

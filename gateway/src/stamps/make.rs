@@ -8,15 +8,15 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use formats::Certificate;
+use formats::{Certificate, FormatError};
 use serde::Serialize;
 use signing::{
-    Asker, Caller, InputKind, KeepStamp, Level, LevelDesk, OrderFacts, SignedForm, SigningError, StampOrder,
-    StampReceipt, StampSigner, StampSubject,
+    Asker, Caller, InputKind, KeepStamp, Level, LevelDesk, OrderFacts, SignatureReceipt, SignedForm,
+    SigningError, StampOrder, StampReceipt, StampSubject,
 };
 use store::{
-    App, Claim, KeptAnswer, RecordedStamp, StampMandate, StampTemplateUse, StampedDocument, StoreError,
-    UnplacedAnswer,
+    App, Claim, KeptAnswer, RecordedStamp, StampMandate, StampSignature, StampTemplateUse, StampedDocument,
+    StoreError, UnplacedAnswer,
 };
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -25,14 +25,17 @@ use tracing::Instrument;
 use utoipa::ToSchema;
 
 use super::document::{DocumentBody, DocumentPlace};
-use super::form::{Setting, StampRequest};
+use super::form::StampRequest;
+use super::signatures::{self, Common};
+use super::signer::Signer;
 use crate::auth::{Authenticated, Scope};
 use crate::body::Segment;
+use crate::evidence::show::EvidenceState;
 use crate::idempotency::{self, Held, Kept};
 use crate::problem::{Problem, ProblemDocument};
 use crate::state::Gateway;
 use crate::templates::Templates;
-use crate::{policies, timestamps};
+use crate::{evidence, timestamps};
 
 /// Letters and digits that are not taken for one another (Crockford's base 32).
 const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
@@ -67,7 +70,8 @@ pub(crate) struct StampResponse {
     /// SM3 of that CMS, hexadecimal.
     #[serde(skip_serializing_if = "Option::is_none")]
     signature_sm3: Option<String>,
-    /// `B-B`, `B-T`, `B-LT` or `B-LTA`.
+    /// `B-B`, `B-T`, `B-LT` or `B-LTA`; of several signatures the first one's, like `field`, `key`, `algorithm`, `device` and
+    /// `certificate`.
     level: &'static str,
     /// As ordered.
     #[schema(value_type = String)]
@@ -86,10 +90,66 @@ pub(crate) struct StampResponse {
     device: String,
     /// The key's certificate, PEM.
     certificate: String,
+    /// Each of several signatures, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    signatures: Vec<SignatureItem>,
     /// Which log that is, where several gateways share a database.
     audit_log: String,
     /// The request's id.
     request_id: String,
+}
+
+/// One of several signatures of a stamp.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct SignatureItem {
+    /// Where it is: the name of its field in a PDF, its part in an OFD package.
+    field: String,
+    /// `B-B`, `B-T`, `B-LT` or `B-LTA`.
+    level: String,
+    /// By which key.
+    key: String,
+    /// How it signed; in the answer to the order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    algorithm: Option<&'static str>,
+    /// The device that signed; in the answer to the order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device: Option<String>,
+    /// The signer's certificate, PEM.
+    certificate: String,
+    /// Under which mandate, if it was made in an enterprise's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mandate: Option<StampMandateItem>,
+    /// Where its own entry stands in the audit log.
+    audit_index: u64,
+}
+
+impl SignatureItem {
+    fn made(made: &SignatureReceipt) -> Self {
+        Self {
+            field: made.field.clone(),
+            level: made.level.name().to_owned(),
+            key: made.key.to_string(),
+            algorithm: Some(made.algorithm.name()),
+            device: Some(made.device.to_string()),
+            certificate: made.certificate.to_pem(),
+            mandate: made.mandate.clone().map(StampMandateItem::new),
+            audit_index: made.audit_index,
+        }
+    }
+
+    /// As the register of stamps has it.
+    fn registered(signature: StampSignature) -> Result<Self, FormatError> {
+        Ok(Self {
+            certificate: Certificate::from_der(&signature.certificate)?.to_pem(),
+            field: signature.field,
+            level: signature.level,
+            key: signature.key.to_string(),
+            algorithm: None,
+            device: None,
+            mandate: signature.mandate.map(StampMandateItem::new),
+            audit_index: signature.audit_index,
+        })
+    }
 }
 
 /// A stamp in the register, for the app that had it made and for auditors.
@@ -138,6 +198,13 @@ pub(crate) struct StampItem {
     /// Which of its versions.
     #[serde(skip_serializing_if = "Option::is_none")]
     template_version: Option<u32>,
+    /// Each of several signatures, in order; `key`, `level`, `field`, `certificate` and `mandate` are the first one's.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    signatures: Vec<SignatureItem>,
+    /// What it will be verified with when its certificates are no more (`GET /v1/stamps/{id}/evidence`); absent before that
+    /// is taken, and where the site keeps none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    evidence: Option<EvidenceState>,
     /// Where it stands in the audit log.
     audit_index: u64,
 }
@@ -162,8 +229,8 @@ impl StampMandateItem {
     }
 }
 
-/// Stamp a PDF or an OFD package: sign it with a service key or under an enterprise's mandate, with a registered seal or without, visibly or not, as a further
-/// signature in the document; or stamp a digest.
+/// Stamp a PDF or an OFD package: sign it with a service key or under an enterprise's mandate, or with several in order, each with a registered seal or
+/// without, visibly or not, as a further signature in the document; or stamp a digest.
 #[utoipa::path(
     post, path = "/v1/stamps", tag = "stamps", request_body = StampRequest,
     responses(
@@ -257,70 +324,51 @@ async fn carry_out<T: Send + 'static>(
     keep: Option<KeepStamp<T>>,
 ) -> Result<Made<T>, Problem> {
     let (request, template) = Templates::default().resolved(gateway, app, request).await?;
-    let signer = request.signer(gateway, app).await?;
     let at = caller.at;
-    let sealed = request.seal.clone();
-    let seal = match &sealed {
-        Some(number) => Some(signer.seal(gateway, number, at).await?),
-        None => None,
-    };
-    let (key, algorithm, chain) = (signer.key.clone(), signer.algorithm, signer.chain.clone());
+    let planned = signatures::planned(gateway, app, request, at).await?;
     let (id, check_code) = (number(at), random(CODE_LENGTH));
-    let names = (id.clone(), grouped(&check_code));
+    let shown = grouped(&check_code);
+    let page = gateway.config.server.public_url.as_ref().map(|url| page_of(url.as_str(), &shown));
+    let common = Arc::new(Common { id: id.clone(), check_code: shown, page, at });
     // As long as somebody works on the document it has its place, also if the caller has gone.
     let (place_to_prepare, place_to_sign) = (place.clone(), place.clone());
-    let preparing = gateway.clone();
+    let (preparing, of_all) = (gateway.clone(), Arc::clone(&common));
     let prepare = move || {
         let _place = place_to_prepare;
-        let page = preparing.config.server.public_url.as_ref().map(|url| page_of(url.as_str(), &names.1));
-        let setting = Setting {
-            algorithm,
-            at,
-            id: &names.0,
-            check_code: &names.1,
-            check_page: page.as_deref(),
-            seal: seal.as_ref(),
-            is_template: false,
-        };
-        let ordered = request.check(&setting)?;
-        drop(request); // its text is a third larger than the document
-        let (family, level) = (ordered.family, ordered.level);
-        let sources = sources(&preparing, asker, level)?;
-        if let Some(sources) = sources.as_ref().filter(|_| level > Level::T) {
-            sources.expect(&chain, at)?;
-        }
-        Ok::<_, Problem>((ordered.prepared()?, family, level, sources))
+        signatures::prepared(&preparing, &asker, planned, &of_all)
     };
     let prepared = gateway.judging.run(prepare).await?.await.map_err(|_| Problem::panicked())??;
-    let (subject, family, level, sources) = prepared;
+    let (subject, ready) = prepared;
     let (form, input, octets) = match &subject {
         StampSubject::Pdf { document, .. } => (SignedForm::Pdf, InputKind::Data, document.len()),
         StampSubject::Ofd { document, .. } => (SignedForm::Ofd, InputKind::Data, document.len()),
         StampSubject::Digest(digest) => (SignedForm::Cms, InputKind::Digest, digest.len()),
     };
     let is_document = form.is_document();
-    signer.may_sign(octets as u64)?;
-    if let Some(number) = &sealed {
-        // Preparing took its time, and somebody may have taken the seal out of use meanwhile.
-        signer.seal(gateway, number, OffsetDateTime::now_utc()).await?;
-    }
-    let facts =
-        OrderFacts { key: key.clone(), algorithm, form, detached: true, input, octets: octets as u64 };
-    let admission = policies::admit(gateway, app, facts).await?;
-    let is_mandated = matches!(signer.by, StampSigner::Mandate(_));
+    // Limits are about the document as it came, for each of its signers.
+    let facts = |signer: &Signer| OrderFacts {
+        key: signer.key.clone(),
+        algorithm: signer.algorithm,
+        form,
+        detached: true,
+        input,
+        octets: octets as u64,
+    };
+    let admission = signatures::admitted(gateway, app, &ready, facts).await?;
+    let (total, mandated) = (ready.len(), ready.iter().filter(|one| one.is_mandated()).count());
+    let mut ready = ready.into_iter();
+    let first = ready.next().ok_or_else(Problem::panicked)?;
+    let (key, algorithm, level) = (first.signer().key.clone(), first.signer().algorithm, first.level);
     let order = StampOrder {
         id: id.clone(),
         check_code: check_code.clone(),
-        signer: signer.by,
-        algorithm,
-        family,
         subject,
-        level,
-        sources,
+        first: first.first(),
+        further: ready.map(|one| one.further(Arc::clone(&common))).collect(),
         template: template.clone(),
     };
     let audit_log = gateway.audit.record().origin.clone();
-    let mandated = is_mandated.then(|| Arc::clone(&gateway.metrics));
+    let metrics = Arc::clone(&gateway.metrics);
     let request_id = caller.request_id.clone();
     let answer =
         Answer { id, check_code, key, algorithm, level, template, is_document, audit_log, request_id };
@@ -329,18 +377,23 @@ async fn carry_out<T: Send + 'static>(
     let work = async move {
         let _place = place_to_sign;
         let stamped = desk.stamp(&caller, order, move |receipt| tell(answer, receipt), keep).await;
-        if let Some(metrics) = mandated {
+        for _ in 0..mandated {
             metrics.mandated(stamped.as_ref().map_or_else(SigningError::code, |_| "ok"));
         }
         // A signature whose record is in doubt was made, and counts.
         if stamped.as_ref().is_err_and(|error| !matches!(error, SigningError::Record(_))) {
-            admission.not_signed(0);
+            (0..total).for_each(|place| admission.not_signed(place));
         }
         stamped
     };
     let stamping = tokio::spawn(work.in_current_span());
     let (told, receipt, audit_index) = stamping.await.map_err(|_| Problem::panicked())??;
-    gateway.metrics.signed(receipt.device.as_str(), algorithm.name());
+    match &receipt.signatures[..] {
+        [] => gateway.metrics.signed(receipt.device.as_str(), algorithm.name()),
+        several => {
+            several.iter().for_each(|one| gateway.metrics.signed(one.device.as_str(), one.algorithm.name()))
+        }
+    }
     Ok(Made { told, receipt, audit_index, place })
 }
 
@@ -367,16 +420,12 @@ pub(crate) async fn get_stamp(
     State(gateway): State<Gateway>,
     Segment(id): Segment,
 ) -> Result<Json<StampItem>, Problem> {
-    let app = caller.with(Scope::Signatures).or_else(|_| caller.with(Scope::Audit))?;
-    let found = gateway.store.stamp(&id).await.map_err(|error| Problem::from_stamps(&error))?;
-    let found = found.ok_or_else(Problem::unknown_stamp)?;
-    let own = found.stamp.app == app.id && caller.using(Scope::Signatures, &gateway).is_ok();
-    if !own && caller.using(Scope::Audit, &gateway).is_err() {
-        return Err(Problem::unknown_stamp());
-    }
-    let RecordedStamp { stamp, audit_index, .. } = found;
+    let RecordedStamp { stamp, audit_index, .. } = stamp_for(&caller, &gateway, &id).await?;
+    let evidence = evidence::show::state(&gateway, &stamp.id).await?;
     let certificate = Certificate::from_der(&stamp.certificate);
     let certificate = certificate.map_err(|_| Problem::stamp_register_broken(&stamp.id))?;
+    let signatures = stamp.signatures.into_iter().map(SignatureItem::registered).collect::<Result<_, _>>();
+    let signatures = signatures.map_err(|_| Problem::stamp_register_broken(&stamp.id))?;
     let (input, result) = (hex::encode(stamp.input_digest), hex::encode(stamp.result_digest));
     let is_digest = stamp.format == "digest";
     let of_document = |text: String| (!is_digest).then_some(text);
@@ -399,9 +448,30 @@ pub(crate) async fn get_stamp(
         mandate: stamp.mandate.map(StampMandateItem::new),
         template,
         template_version,
+        signatures,
+        evidence,
         audit_index,
         stamp_id: stamp.id,
     }))
+}
+
+/// A stamp, for the app that had it made and for auditors.
+///
+/// # Errors
+/// Nobody else is told whether there is one.
+pub(crate) async fn stamp_for(
+    caller: &Authenticated,
+    gateway: &Gateway,
+    id: &str,
+) -> Result<RecordedStamp, Problem> {
+    let app = caller.with(Scope::Signatures).or_else(|_| caller.with(Scope::Audit))?;
+    let found = gateway.store.stamp(id).await.map_err(|error| Problem::from_stamps(&error))?;
+    let found = found.ok_or_else(Problem::unknown_stamp)?;
+    let own = found.stamp.app == app.id && caller.using(Scope::Signatures, gateway).is_ok();
+    if !own && caller.using(Scope::Audit, gateway).is_err() {
+        return Err(Problem::unknown_stamp());
+    }
+    Ok(found)
 }
 
 /// The part of an answer that is known before the signature.
@@ -444,6 +514,7 @@ impl Answer {
             template_version,
             device: receipt.device.to_string(),
             certificate: receipt.certificate.to_pem(),
+            signatures: receipt.signatures.iter().map(SignatureItem::made).collect(),
             audit_log: self.audit_log,
             request_id: self.request_id.clone(),
         };
@@ -527,6 +598,7 @@ mod tests {
             template_version: None,
             device: "b1".to_owned(),
             certificate: String::new(),
+            signatures: Vec::new(),
             audit_log: String::new(),
             request_id: String::new(),
         };

@@ -1,9 +1,11 @@
-//! Stamps on documents: made (`make`, from the order that `form` reads), shown to whoever holds the document (`check`), and
+//! Stamps on documents: made (`make`, of the signatures that `signatures` plans from the
+//! order that `form` reads), shown to whoever holds the document (`check`), and
 //! judged, whoever made them (`verify`).
 
 pub(crate) mod check;
 pub(crate) mod document;
 pub(crate) mod form;
 pub(crate) mod make;
-mod signer;
+pub(crate) mod signatures;
+pub(crate) mod signer;
 pub(crate) mod verify;

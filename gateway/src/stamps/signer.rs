@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use utoipa::ToSchema;
 
 use super::form::StampRequest;
-use crate::body::Faults;
+use crate::body::{Faults, Object};
 use crate::problem::{Fault, Problem};
 use crate::protection::Devices;
 use crate::signatures::permit;
@@ -30,6 +30,47 @@ pub(crate) struct SignerBody {
     mandate: Option<String>,
     /// What for: one of the mandate's purposes.
     purpose: Option<String>,
+}
+
+/// Who is named.
+pub(crate) enum Who<'a> {
+    /// A service key.
+    Key(&'a str),
+    /// An enterprise, by a standing mandate.
+    Mandate { enterprise: &'a str, number: &'a str, purpose: &'a str },
+}
+
+impl SignerBody {
+    /// Who is named.
+    ///
+    /// # Errors
+    /// Nobody, or more than one.
+    pub(crate) fn who(&self) -> Result<Who<'_>, Problem> {
+        let Self { key, enterprise, mandate, purpose } = self;
+        match (key, enterprise, mandate, purpose) {
+            (Some(key), None, None, None) => Ok(Who::Key(key)),
+            (None, Some(enterprise), Some(number), Some(purpose)) => {
+                Ok(Who::Mandate { enterprise, number, purpose })
+            }
+            (Some(_), ..) => {
+                let detail = "key stands alone, or enterprise, mandate and purpose together";
+                Err(Problem::faults(vec![Fault::new("signer", "ambiguous_input", detail)]))
+            }
+            (None, None, None, None) => {
+                Err(Problem::faults(vec![Fault::new("signer.key", "missing_field", "is required")]))
+            }
+            (None, ..) => {
+                let members = [("enterprise", enterprise), ("mandate", mandate), ("purpose", purpose)];
+                let missing = members.iter().filter(|(_, said)| said.is_none());
+                let detail = "enterprise, mandate and purpose go together";
+                Err(Problem::faults(
+                    missing
+                        .map(|(name, _)| Fault::new(format!("signer.{name}"), "missing_field", detail))
+                        .collect(),
+                ))
+            }
+        }
+    }
 }
 
 /// A signer that the caller may have sign.
@@ -52,28 +93,14 @@ impl StampRequest {
     /// # Errors
     /// There is none such, the caller may not, or it does not sign that way.
     pub(crate) async fn signer(&self, gateway: &Gateway, app: &App) -> Result<Signer, Problem> {
-        let SignerBody { key, enterprise, mandate, purpose } = &self.signer.0;
-        match (key, enterprise, mandate, purpose) {
-            (Some(key), None, None, None) => self.service_key(gateway, app, key),
-            (None, Some(enterprise), Some(mandate), Some(purpose)) => {
-                self.mandate(gateway, app, (enterprise, mandate, purpose)).await
-            }
-            (Some(_), ..) => {
-                let detail = "key stands alone, or enterprise, mandate and purpose together";
-                Err(Problem::faults(vec![Fault::new("signer", "ambiguous_input", detail)]))
-            }
-            (None, None, None, None) => {
-                Err(Problem::faults(vec![Fault::new("signer.key", "missing_field", "is required")]))
-            }
-            (None, ..) => {
-                let members = [("enterprise", enterprise), ("mandate", mandate), ("purpose", purpose)];
-                let missing = members.iter().filter(|(_, said)| said.is_none());
-                let detail = "enterprise, mandate and purpose go together";
-                Err(Problem::faults(
-                    missing
-                        .map(|(name, _)| Fault::new(format!("signer.{name}"), "missing_field", detail))
-                        .collect(),
-                ))
+        let Some(Object(signer)) = &self.signer else {
+            let detail = "is required, or signers";
+            return Err(Problem::faults(vec![Fault::new("signer", "missing_field", detail)]));
+        };
+        match signer.who()? {
+            Who::Key(key) => self.service_key(gateway, app, key),
+            Who::Mandate { enterprise, number, purpose } => {
+                self.mandate(gateway, app, (enterprise, number, purpose)).await
             }
         }
     }
@@ -197,7 +224,7 @@ impl Signer {
                 !seal.refusals(Some(certificate), at).contains(&SealRefusal::NotListed)
             }
             StampSigner::Key(_) | StampSigner::Mandate(_) => {
-                subject::speaks_for(certificate, &seal.holder.name).unwrap_or(false)
+                subject::is_of_holder(certificate, &seal.holder.name, seal.holder.uscc.as_ref())
             }
         };
         if !self.chain.first().is_some_and(may_use) {

@@ -5,7 +5,10 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use formats::opened::Kind;
 use serde::{Deserialize, Serialize};
-use signing::{StampVerification, StampedAnswer, StampedFormat, verify_stamped};
+use signing::{
+    EvidenceAnswer, EvidencePackage, StampVerification, StampedAnswer, StampedFormat, judge_evidence,
+    verify_stamped,
+};
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 
@@ -30,6 +33,10 @@ pub(crate) struct StampVerifyRequest {
     document: String,
     /// Identifier in SM2's Z; default `1234567812345678`.
     signer_id: Option<String>,
+    /// The stamp's evidence package, as `GET /v1/stamps/{id}/evidence` gives it: the document is judged at the time that it proves
+    /// it to have existed at, by what the package brings.
+    #[schema(value_type = Option<Object>)]
+    evidence: Option<EvidencePackage>,
     /// RFC 3339: the time the certificates must have been good at, where no timestamp proves another. Default now.
     at: Option<String>,
 }
@@ -42,6 +49,11 @@ pub(crate) struct StampVerifyResponse {
     #[serde(flatten)]
     #[schema(value_type = Object)]
     answer: StampedAnswer,
+    /// On the evidence package: `{verdict, findings, stamp_id, proven_at, records:[{verdict, findings, time, logged,
+    /// good_until}]}`. One that is not valid has no say in the document's verdict.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    evidence: Option<EvidenceAnswer>,
     /// The request's id.
     request_id: String,
 }
@@ -63,15 +75,16 @@ pub(crate) async fn post_stamp_verify(
     let (judging, now) = (gateway.clone(), OffsetDateTime::now_utc());
     let judge = move || {
         let document = request.check(now)?;
+        let evidence = request.evidence.clone();
         drop(request); // its text is a third larger than the document
-        let answer = document.judge(&judging.documents.current());
+        let answer = document.judge(evidence.as_ref(), &judging.documents.current());
         drop(place);
         Ok::<_, Problem>(answer)
     };
-    let answer = gateway.judging.run(judge).await?.await.map_err(|_| Problem::panicked())??;
+    let (answer, evidence) = gateway.judging.run(judge).await?.await.map_err(|_| Problem::panicked())??;
     gateway.metrics.judged("document", answer.judgement().verdict);
     gateway.tally.verified(app.id.as_str(), "document", answer.judgement().verdict);
-    let response = StampVerifyResponse { answer, request_id: crate::request_id::current() };
+    let response = StampVerifyResponse { answer, evidence, request_id: crate::request_id::current() };
     // Through Value, because the verdict's fields stand beside request_id.
     Ok(Json(serde_json::to_value(response).unwrap_or_default()).into_response())
 }
@@ -85,6 +98,11 @@ pub(crate) struct Stamped {
 }
 
 impl StampVerifyRequest {
+    /// The evidence that comes with it.
+    pub(crate) fn evidence(&self) -> Option<&EvidencePackage> {
+        self.evidence.as_ref()
+    }
+
     /// Turns words into types, reporting every fault at once.
     pub(crate) fn check(&self, now: OffsetDateTime) -> Result<Stamped, Problem> {
         let mut faults = Faults::default();
@@ -118,15 +136,19 @@ fn recognised(octets: &[u8]) -> Option<StampedFormat> {
 }
 
 impl Stamped {
-    pub(crate) fn judge(&self, trust: &formats::TrustStore) -> StampedAnswer {
-        verify_stamped(
+    /// With evidence that holds, at the time that it proves and by what it brings.
+    pub(crate) fn judge(
+        &self,
+        evidence: Option<&EvidencePackage>,
+        trust: &formats::TrustStore,
+    ) -> (StampedAnswer, Option<EvidenceAnswer>) {
+        let evidence = evidence.map(|package| judge_evidence(trust, package, &self.octets, self.at));
+        let grounds = evidence.as_ref().and_then(EvidenceAnswer::grounds);
+        let (trust, at) = grounds.unwrap_or((trust, self.at));
+        let answer = verify_stamped(
             trust,
-            StampVerification {
-                document: &self.octets,
-                format: self.format,
-                signer_id: &self.signer_id,
-                at: self.at,
-            },
-        )
+            StampVerification { document: &self.octets, format: self.format, signer_id: &self.signer_id, at },
+        );
+        (answer, evidence)
     }
 }

@@ -1,16 +1,15 @@
 //! What can be done to stamp templates, and the one place where it is done: whatever has to come before, such as a second
 //! person's approval, comes before [`carry_out`].
 
-use std::sync::Arc;
-
 use config::TemplateId;
 use serde::{Deserialize, Serialize};
-use store::{AuditEntry, NewStampTemplate, Room, TemplateState, Terms};
+use store::{AuditEntry, AuditQuery, NewStampTemplate, Room, StoreError, TemplateState, Terms};
 use time::OffsetDateTime;
 use tracing::Instrument;
 
 use super::form::{TemplateBody, TemplateDraft};
 use crate::apps::sm3_hex;
+use crate::audit;
 use crate::problem::Problem;
 use crate::state::Gateway;
 
@@ -63,8 +62,8 @@ impl TemplateAct {
     }
 }
 
-/// Carries an act out, whether or not the caller waits for it: on record as intended before, with its outcome after.
-/// Answers where it stands in the audit log.
+/// Carries an act out, whether or not the caller waits for it: on record as intended before; with its outcome after, in
+/// the transaction that does it. Answers where it stands in the audit log.
 ///
 /// # Errors
 /// What was not done was not done at all.
@@ -76,50 +75,77 @@ pub(crate) async fn carry_out(gateway: &Gateway, order: TemplateOrder) -> Result
             TemplateAct::Set { template, .. } => Some(template.draft(&gateway).await?),
             TemplateAct::Disable { .. } | TemplateAct::Enable { .. } => None,
         };
-        let order = Arc::new(order);
-        record(&gateway, &order, draft.as_ref(), "intended", None).await?;
+        record(&gateway, entry(&order, draft.as_ref(), "intended", None)).await?;
         let done = perform(&gateway, &order, draft.as_ref()).await;
-        let outcome = done.as_ref().map_or_else(Problem::code, |_| "ok");
-        let version = done.as_ref().ok().copied().flatten();
-        let audit_index = record(&gateway, &order, draft.as_ref(), outcome, version).await?;
-        done.map(|_| audit_index)
+        // Of one whose record is in doubt nobody says that it was not done.
+        if let Err(problem) = done.as_ref()
+            && !problem.is_about_the_record()
+        {
+            record(&gateway, entry(&order, draft.as_ref(), problem.code(), None)).await?;
+        }
+        done
     };
     tokio::spawn(act.in_current_span()).await.map_err(|_| Problem::panicked())?
 }
 
-/// Answers the version that was set.
+/// Does it with its record; answers where that stands.
 async fn perform(
     gateway: &Gateway,
     order: &TemplateOrder,
     draft: Option<&TemplateDraft>,
-) -> Result<Option<u32>, Problem> {
+) -> Result<u64, Problem> {
     let TemplateOrder { act, reason, actor, since, .. } = order;
+    let store = &gateway.store;
     let terms = Terms::from(OffsetDateTime::now_utc()).since(*since).within(Room::of(MOST_TEMPLATES));
-    let to_state = async |id: &TemplateId, to: TemplateState| {
-        gateway.store.set_stamp_template_state(id, to, reason, actor, terms).await.map(|()| None)
+    let to_state = |id, to: TemplateState| {
+        store.set_stamp_template_state(id, to, reason.as_str(), actor.as_str(), terms)
     };
-    let done = match (act, draft) {
+    let change = match (act, draft) {
         (TemplateAct::Set { id, replaces, .. }, Some(TemplateDraft { description, apps, stamp, .. })) => {
             let (apps, replaces) = (apps.as_ref(), *replaces);
             let new = NewStampTemplate { id, description, apps, stamp, reason, actor, replaces };
-            gateway.store.set_stamp_template(&new, terms).await.map(Some)
+            store.set_stamp_template(&new, terms).await
         }
         (TemplateAct::Set { .. }, None) => return Err(Problem::panicked()), // it was read before
         (TemplateAct::Disable { id }, _) => to_state(id, TemplateState::Disabled).await,
         (TemplateAct::Enable { id }, _) => to_state(id, TemplateState::Enabled).await,
     };
-    done.map_err(|error| Problem::from_templates(&error))
+    let refused = |error: StoreError| Problem::from_templates(&error);
+    let change = change.map_err(refused)?;
+    let version = draft.map(|_| change.version());
+    let entry = entry(order, draft, "ok", version);
+    match gateway.audit.append_stamp_template(entry.clone(), change).await {
+        Err(StoreError::AuditUnavailable) => audit::look_for(|| recorded(gateway, &entry)).await,
+        recorded => recorded.map_err(refused),
+    }
 }
 
-async fn record(
-    gateway: &Gateway,
+/// Where an entry stands in this gateway's log, if it does.
+async fn recorded(gateway: &Gateway, entry: &AuditEntry) -> Result<Option<u64>, StoreError> {
+    let wanted = AuditQuery {
+        action: Some(entry.action.clone()),
+        outcome: Some(entry.outcome.clone()),
+        subject: entry.subject.clone(),
+        request_id: Some(entry.request_id.clone()),
+        limit: 1,
+        ..AuditQuery::default()
+    };
+    let found = gateway.store.search_audit(gateway.audit.record().id, &wanted).await?;
+    Ok(found.items.first().map(|(index, _)| *index))
+}
+
+async fn record(gateway: &Gateway, entry: AuditEntry) -> Result<u64, Problem> {
+    gateway.audit.append(entry).await.map_err(|error| Problem::record_unavailable(&error))
+}
+
+fn entry(
     order: &TemplateOrder,
     draft: Option<&TemplateDraft>,
     outcome: &str,
     version: Option<u32>,
-) -> Result<u64, Problem> {
+) -> AuditEntry {
     let version = version.map_or_else(String::new, |version| format!(" version {version}:"));
-    let entry = AuditEntry {
+    AuditEntry {
         action: order.act.name().to_owned(),
         actor: order.actor.clone(),
         at: OffsetDateTime::now_utc(),
@@ -130,6 +156,5 @@ async fn record(
         request_id: order.request_id.clone(),
         result_digest: None,
         subject: Some(format!("{}:{version} {}", order.act.template(), order.reason)),
-    };
-    gateway.audit.append(entry).await.map_err(|error| Problem::record_unavailable(&error))
+    }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use config::AppId;
+use config::{AppId, KeyId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use store::RegisteredSeal;
@@ -14,16 +14,16 @@ use crate::body::{Faults, Object};
 use crate::input::reason;
 use crate::people::form::is_unseen;
 use crate::problem::{Fault, Problem};
-use crate::seals;
 use crate::stamps::form::StampRequest;
+use crate::stamps::signer::{SignerBody, Who};
 use crate::state::Gateway;
+use crate::{mandates, seals};
 
 /// Octets of what a template says of stamps, pictures included.
 const MOST_OCTETS: usize = 256 << 10;
 /// Characters of a description.
 const MOST_DESCRIBED: usize = 200;
 const STAMP: &str = "template.stamp";
-const SEAL: &str = "template.stamp.seal";
 /// Most apps that a template names.
 const MOST_APPS: usize = 100;
 
@@ -49,8 +49,8 @@ pub(crate) struct TemplateBody {
     /// Who may use it: ids of apps, 1 to 100; every app that stamps, if it is absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     apps: Option<Vec<String>>,
-    /// Members of the body of `POST /v1/stamps`, up to 256 KiB: `format`, and any of the others but `document`, `digest` and
-    /// `signer`. What is not said an order may say.
+    /// Members of the body of `POST /v1/stamps`, up to 256 KiB: `format`, and any of the others but `document` and
+    /// `digest`. What is not said an order may say. Naming a `signer`, or `signers`, gives nobody the right to have it sign.
     #[schema(value_type = Object)]
     stamp: Map<String, Value>,
 }
@@ -83,7 +83,7 @@ impl TemplateRequest {
     pub(crate) fn judge(&self) -> Result<(), Problem> {
         let mut faults = Faults::default();
         if let Some(draft) = self.template.0.read(&mut faults) {
-            draft.judge(&mut faults, None, Some("https://site.example"), OffsetDateTime::UNIX_EPOCH);
+            draft.judge(&mut faults, &[], Some("https://site.example"), OffsetDateTime::UNIX_EPOCH);
         }
         faults.into_result(Some(()))
     }
@@ -141,19 +141,27 @@ impl TemplateBody {
         for app in draft.apps.iter().flatten().filter(|app| register.app(app).is_none()) {
             faults.add("template.apps", "unknown_app", format!("there is no app {app}"));
         }
-        let mut seal = None;
-        if let Some(number) = draft.read.named_seal() {
+        let mut seals = Vec::new();
+        for (path, order) in draft.orders(&mut faults) {
+            if let Some(signer) = order.named_signer() {
+                named(gateway, signer, &format!("{path}.signer"), &mut faults).await?;
+            }
+            let Some(number) = order.named_seal() else {
+                seals.push(None);
+                continue;
+            };
+            let field = format!("{path}.seal");
             match seals::in_use(gateway, number, None, now).await {
                 Ok((found, refusals)) => {
                     for refusal in refusals {
-                        faults.add(SEAL, refusal.code(), refusal.to_string());
+                        faults.add(&field, refusal.code(), refusal.to_string());
                     }
-                    seal = Some(found);
+                    seals.push(Some(found));
                 }
                 Err(problem) if problem.is_unavailable() => return Err(problem),
                 Err(problem) => {
                     // Without it nobody knows what is seen.
-                    faults.add(SEAL, problem.code(), format!("there is no seal {number:?}"));
+                    faults.add(&field, problem.code(), format!("there is no seal {number:?}"));
                     return faults.into_result(None);
                 }
             }
@@ -161,7 +169,7 @@ impl TemplateBody {
         let site = gateway.config.server.public_url.clone();
         // Pictures are decoded.
         let judge = move || {
-            draft.judge(&mut faults, seal.as_ref(), site.as_ref().map(|site| site.as_str()), now);
+            draft.judge(&mut faults, &seals, site.as_ref().map(|site| site.as_str()), now);
             faults.into_result(Some(draft))
         };
         gateway.judging.run(judge).await?.await.map_err(|_| Problem::panicked())?
@@ -169,14 +177,69 @@ impl TemplateBody {
 }
 
 impl TemplateDraft {
+    /// What it says of each signature, and where in the request that stands.
+    fn orders(&self, faults: &mut Faults) -> Vec<(String, StampRequest)> {
+        let is_list = self.read.is_list();
+        match self.read.clone().orders() {
+            Ok(orders) => {
+                let path = |place| match is_list {
+                    true => format!("{STAMP}.signers[{place}]"),
+                    false => STAMP.to_owned(),
+                };
+                orders.into_iter().enumerate().map(|(place, order)| (path(place), order)).collect()
+            }
+            Err(problem) => {
+                for Fault { field, code, detail } in problem.into_faults() {
+                    faults.add(&format!("{STAMP}.{field}"), code, detail);
+                }
+                Vec::new()
+            }
+        }
+    }
+
+    /// `seals` are those of each signature, where they are known.
     fn judge(
         &self,
         faults: &mut Faults,
-        seal: Option<&RegisteredSeal>,
+        seals: &[Option<RegisteredSeal>],
         site: Option<&str>,
         at: OffsetDateTime,
     ) {
-        faults.add_of(STAMP, self.read.template_faults(seal, site, at));
+        for (place, (path, order)) in self.orders(faults).into_iter().enumerate() {
+            let seal = seals.get(place).and_then(Option::as_ref);
+            faults.add_of(&path, order.template_faults(seal, site, at));
+        }
+    }
+}
+
+/// Whether there is such a signer. Who may have it sign is asked of each order.
+async fn named(
+    gateway: &Gateway,
+    signer: &SignerBody,
+    path: &str,
+    faults: &mut Faults,
+) -> Result<(), Problem> {
+    let (field, problem) = match signer.who() {
+        Err(problem) => {
+            for Fault { field, code, detail } in problem.into_faults() {
+                let field = field.strip_prefix("signer").unwrap_or_default();
+                faults.add(&format!("{path}{field}"), code, detail);
+            }
+            return Ok(());
+        }
+        Ok(Who::Key(key)) => {
+            let known = KeyId::parse(key).is_ok_and(|id| gateway.desk.keys().service_key(&id).is_ok());
+            ("key", (!known).then(|| Problem::unknown_key(key)))
+        }
+        Ok(Who::Mandate { number, .. }) => ("mandate", mandates::known(gateway, number).await.err()),
+    };
+    match problem {
+        None => Ok(()),
+        Some(problem) if problem.is_unavailable() => Err(problem),
+        Some(problem) => {
+            faults.add(&format!("{path}.{field}"), problem.code(), "there is none such");
+            Ok(())
+        }
     }
 }
 

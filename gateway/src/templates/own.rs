@@ -26,7 +26,7 @@ pub(crate) struct OwnTemplate {
     description: String,
     /// `pdf`, `ofd` or `digest`.
     format: String,
-    /// What an order can say besides `document` or `digest`, and `signer`, such as `reason` or `appearance.text`.
+    /// What an order can say besides `document` or `digest`, such as `signer`, `reason`, `appearance.text` or `signers[1].reason`.
     open: Vec<String>,
 }
 

@@ -6,7 +6,7 @@ use axum::extract::{FromRequestParts, Request, State};
 use axum::http::header;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
-use config::AppId;
+use config::{AppId, OwnName};
 use formats::tsp::{self, MAX_REQUEST, TimestampRequest};
 use signing::{Asker, TimestampDesk, TimestampError, TimestampForm};
 use tracing::Instrument;
@@ -94,7 +94,7 @@ async fn asker(gateway: &Gateway, parts: &mut Parts) -> Result<(Asker, Option<pu
         return Ok((caller.asker(), None));
     };
     let place = gateway.timestamps.strangers.admit(limits, address)?;
-    let line = AppId::parse("tsa-public").map_err(|_| Problem::panicked())?;
+    let line = AppId::of(OwnName::TsaPublic);
     let asker = Asker {
         line,
         actor: format!("anonymous:{address}"),

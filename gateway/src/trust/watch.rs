@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use config::Trust;
+use config::{OwnName, Trust};
 use store::AuditEntry;
 use time::OffsetDateTime;
 
@@ -94,7 +94,7 @@ impl TrustKeeper {
         }
         let entry = AuditEntry {
             action: "trust.reload".to_owned(),
-            actor: "trust-files".to_owned(),
+            actor: OwnName::TrustFiles.as_str().to_owned(),
             at: OffsetDateTime::now_utc(),
             device: None,
             input_digest: None,

@@ -12,7 +12,7 @@ use super::{ACCOUNT, Account, AccountState, NewAccount, Role};
 use crate::StoreError;
 use crate::apps::unusable;
 use crate::database::{Connection, Row, instant, query};
-use crate::protection::{Cell, Protection, RowImage};
+use crate::protection::{Batch, Cell, Protection, RowImage};
 use crate::terms::Terms;
 
 pub(super) const COLUMNS: &str =
@@ -369,9 +369,9 @@ impl AccountRow {
 pub(crate) async fn renew(
     connection: &mut Connection<'_>,
     protection: &Protection,
+    batch: &Batch,
 ) -> Result<u64, StoreError> {
-    let select = AssertSqlSafe(format!("SELECT {COLUMNS} FROM accounts"));
-    let rows = query(select).fetch_all(&mut *connection).await?;
+    let rows = batch.rows(connection, COLUMNS).await?;
     let mut renewed = 0;
     for row in &rows {
         match AccountRow::renewed(row, protection) {

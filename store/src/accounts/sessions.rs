@@ -12,7 +12,7 @@ use super::row::{AccountRow, COLUMNS as ACCOUNT_COLUMNS, text};
 use super::{ACCOUNT, Account, AccountState, Grounds, Proofs, second_factor};
 use crate::apps::unusable;
 use crate::database::{Connection, Row, instant, query};
-use crate::protection::{Protection, RowImage};
+use crate::protection::{Batch, Protection, RowImage};
 use crate::terms::counted;
 use crate::words::words;
 use crate::{Store, StoreError, Terms};
@@ -267,6 +267,13 @@ impl Store {
 
     /// Removes sessions that ended or expired before a time: what they did is in the audit log.
     pub async fn forget_sessions(&self, before: OffsetDateTime) -> Result<u64, StoreError> {
+        // Of those that were removed the last time nobody has to hear any more.
+        query(
+            "DELETE FROM row_changes WHERE kind = 'account_sessions'
+                 AND NOT EXISTS (SELECT 1 FROM account_sessions AS there WHERE there.id = row_changes.id)",
+        )
+        .execute(self.writer())
+        .await?;
         let removed = query("DELETE FROM account_sessions WHERE ended_at < $1 OR expires_at < $1")
             .bind(before.unix_timestamp())
             .execute(self.writer())
@@ -339,9 +346,9 @@ pub(super) async fn end_all(
 pub(crate) async fn renew_sessions(
     connection: &mut Connection<'_>,
     protection: &Protection,
+    batch: &Batch,
 ) -> Result<u64, StoreError> {
-    let select = AssertSqlSafe(format!("SELECT {COLUMNS} FROM account_sessions"));
-    let rows = query(select).fetch_all(&mut *connection).await?;
+    let rows = batch.rows(connection, COLUMNS).await?;
     let mut renewed = 0;
     for row in &rows {
         let code: Vec<u8> = row.try_get("code")?;

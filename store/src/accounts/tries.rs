@@ -22,13 +22,15 @@ pub enum Tried<'a> {
     Password(&'a AccountName),
     /// To show a code within a session of this account. The password, however often it is right, pays for no guess.
     Code(&'a AccountName),
+    /// To sign in with the right password of this account and without a right second factor.
+    PasswordAlone(&'a AccountName),
 }
 
 impl<'a> Tried<'a> {
     /// All that is counted of an account.
     #[must_use]
-    pub fn all_of(name: &'a AccountName) -> [Self; 3] {
-        [Self::SignIn(name.as_str()), Self::Password(name), Self::Code(name)]
+    pub fn all_of(name: &'a AccountName) -> [Self; 4] {
+        [Self::SignIn(name.as_str()), Self::Password(name), Self::Code(name), Self::PasswordAlone(name)]
     }
 
     /// What it is found by: no text that somebody types as a name is found as another kind.
@@ -37,6 +39,7 @@ impl<'a> Tried<'a> {
             Self::SignIn(name) => ("name", name),
             Self::Password(name) => ("own_password", name.as_str()),
             Self::Code(name) => ("own_code", name.as_str()),
+            Self::PasswordAlone(name) => ("password_alone", name.as_str()),
         }
     }
 }

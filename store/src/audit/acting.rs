@@ -13,6 +13,7 @@ use crate::scan_sessions::ScanChange;
 use crate::seals::{SealChange, Written};
 use crate::stamp_jobs::StampedDocument;
 use crate::stamps::{self, Stamp};
+use crate::templates::TemplateChange;
 use crate::{StoreError, UnusedAccount};
 
 /// An entry that waits to be written.
@@ -33,6 +34,7 @@ pub(super) enum Act {
     TurnOff(Box<UnusedAccount>),
     Mandate(Box<MandateWork>),
     Scan(Box<ScanChange>),
+    Template(Box<TemplateChange>),
 }
 
 /// What came of what goes with an entry.
@@ -55,10 +57,9 @@ pub(super) async fn carry_out(
     (log, first): (LogId, u64),
     batch: &mut Vec<Waiting>,
 ) -> Result<(), StoreError> {
-    if batch
-        .iter()
-        .any(|waiting| matches!(waiting.act, Some(Act::TurnOff(_) | Act::Mandate(_) | Act::Scan(_))))
-    {
+    if batch.iter().any(|waiting| {
+        matches!(waiting.act, Some(Act::TurnOff(_) | Act::Mandate(_) | Act::Scan(_) | Act::Template(_)))
+    }) {
         // These are read before they are written, or several in one transaction, by whichever gateway: one at a time.
         transaction.lock(AdvisoryLock::Write).await?;
     }
@@ -129,6 +130,7 @@ async fn perform(
             written
         }
         Act::Scan(change) => change.write(&mut *transaction, protection).await?,
+        Act::Template(change) => change.write(&mut *transaction, protection).await?,
         Act::Stamp(stamp) => {
             stamps::insert(&mut *transaction, (log, stored(index)), &waiting.entry, stamp).await?;
             true

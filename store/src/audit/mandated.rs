@@ -1,4 +1,4 @@
-//! What is done to mandates in the transaction that records it.
+//! What is done to mandates and stamp templates in the transaction that records it.
 
 use std::sync::{Arc, OnceLock};
 
@@ -6,6 +6,7 @@ use super::acting::Act;
 use super::{AuditEntry, AuditLog};
 use crate::StoreError;
 use crate::mandates::{MandateChange, MandateRefusal, MandateUse, MandateWork};
+use crate::templates::TemplateChange;
 
 impl AuditLog {
     /// Appends the entry about a change of a mandate, and makes the change: both are durable, or neither is there. Never
@@ -16,6 +17,21 @@ impl AuditLog {
     pub async fn append_mandate(&self, entry: AuditEntry, change: MandateChange) -> Result<u64, StoreError> {
         let forestalled = change.refused();
         let act = Act::Mandate(Box::new(MandateWork::Change(Box::new(change))));
+        self.append_all(entry.canonical_json()?, None, Some(act)).await?.ok_or(forestalled)
+    }
+
+    /// Appends the entry about a change of a stamp template, and makes the change: both are durable, or neither is there. Never
+    /// thrown away.
+    ///
+    /// # Errors
+    /// As for [`AuditLog::append`]; [`StoreError::NotAllowed`] when another change came first: then there is no entry either.
+    pub async fn append_stamp_template(
+        &self,
+        entry: AuditEntry,
+        change: TemplateChange,
+    ) -> Result<u64, StoreError> {
+        let forestalled = change.refused();
+        let act = Act::Template(Box::new(change));
         self.append_all(entry.canonical_json()?, None, Some(act)).await?.ok_or(forestalled)
     }
 

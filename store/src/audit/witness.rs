@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use config::OwnName;
 use formats::PublicKey;
 use time::OffsetDateTime;
 
@@ -17,7 +18,7 @@ const MOST_HEADS: usize = 10_000;
 /// How often a search of bounded length goes on.
 const MOST_SEARCHES: usize = 50;
 /// Whom entries name that the gateway makes of its own accord.
-pub(crate) const GATEWAY: &str = "gateway";
+pub(crate) const GATEWAY: &str = OwnName::Gateway.as_str();
 /// The action under which a log has another one's head.
 pub const WITNESS: &str = "audit.witness";
 

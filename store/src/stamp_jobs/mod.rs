@@ -305,14 +305,18 @@ impl Store {
                 Some(Blob { name, app: job.app.clone(), octets, sm3 })
             }
         };
-        let failure =
-            match (row.try_get::<Option<String>, _>("error")?, row.try_get::<Option<&[u8]>, _>("detail")?) {
-                (Some(code), Some(sealed)) => {
-                    let detail = self.protection().open(detail_of(&format!("{} {n}", job.id)), sealed)?;
-                    Some(Failure { code, detail: String::from_utf8_lossy(&detail).into_owned() })
-                }
-                _ => None,
-            };
+        let failure = match row.try_get::<Option<String>, _>("error")? {
+            None => None,
+            Some(code) => {
+                let place = format!("{} {n}", job.id);
+                let sealed: Option<&[u8]> = row.try_get("detail")?;
+                let detail =
+                    sealed.map(|sealed| self.protection().open(detail_of(&place), sealed)).transpose()?;
+                // Who could open nothing could seal nothing: the code alone says why.
+                let detail = detail.map(|detail| String::from_utf8_lossy(&detail).into_owned());
+                Some(Failure { code, detail: detail.unwrap_or_default() })
+            }
+        };
         Ok(JobDocument {
             n: u32::try_from(n).map_err(|_| corrupt("n"))?,
             name: order.name,

@@ -19,6 +19,12 @@ const FINISHED: &str = "stamps.finished";
 /// A document at which a gateway was lost so often is left alone: it may be what loses them.
 const MOST_LOST: i64 = 3;
 
+/// What cannot be opened here and now is tried again for so long, from the order on: another gateway may have the data key,
+/// or this one get it.
+const OPENED_WITHIN: time::Duration = time::Duration::hours(24);
+/// The longest pause between two attempts to open it, seconds.
+const LONGEST_PAUSE: u64 = 60;
+
 /// A document that this run of the gateway holds. `Debug` does not show what was ordered.
 pub struct ClaimedDocument {
     /// Its job.
@@ -79,6 +85,15 @@ pub enum DocumentEnd {
     },
     /// It will not be stamped.
     Failed(Failure),
+}
+
+/// Which attempt at which document ends.
+#[derive(Clone, Copy)]
+struct Held<'h> {
+    job: &'h str,
+    n: i64,
+    holder: &'h str,
+    attempt: i64,
 }
 
 impl StampedDocument {
@@ -177,10 +192,16 @@ impl Store {
             .await?;
         transaction.commit().await?;
         // Pictures in defaults are large: nobody who writes waits while they are opened.
-        let opened = self.protection().open(defaults_of(&format!("{job} {app}")), &sealed);
-        let opened = opened.and_then(|defaults| {
-            Ok((defaults, open_order(self.protection(), &job, n, &app, document.try_get("body")?)?))
-        });
+        let open = || {
+            let body: &[u8] = document.try_get("body")?;
+            // Not altered: sealed under a data key that another gateway has by now, or that this one lost.
+            if [&sealed[..], body].iter().any(|sealed| self.protection().lacks_key_of(sealed)) {
+                return Err(StoreError::Locked);
+            }
+            let defaults = self.protection().open(defaults_of(&format!("{job} {app}")), &sealed)?;
+            Ok((defaults, open_order(self.protection(), &job, n, &app, body)?))
+        };
+        let opened = open();
         let (defaults, order) = match opened {
             Ok(opened) => opened,
             Err(StoreError::Altered { .. } | StoreError::Corrupt { .. }) => {
@@ -191,7 +212,21 @@ impl Store {
                 transaction.commit().await?;
                 return Ok(None);
             }
-            Err(error) => return Err(error),
+            Err(error) => {
+                tracing::warn!(job, n, %error, "an order could not be opened here");
+                let failure =
+                    failure("data_locked", "what was ordered could not be opened for want of its data key");
+                let end = match now - found.created_at < OPENED_WITHIN {
+                    true => {
+                        let seconds = 1_u64 << attempt.clamp(0, 16);
+                        let due_at = now + Duration::from_secs(seconds.min(LONGEST_PAUSE));
+                        DocumentEnd::Again { due_at, failure }
+                    }
+                    false => DocumentEnd::Failed(failure),
+                };
+                self.end_held(Held { job: &job, n, holder, attempt }, &end).await?;
+                return Ok(None);
+            }
         };
         let narrow = |number: i64| u32::try_from(number).unwrap_or(u32::MAX);
         Ok(Some(ClaimedDocument {
@@ -235,24 +270,32 @@ impl Store {
         document: &ClaimedDocument,
         end: &DocumentEnd,
     ) -> Result<bool, StoreError> {
+        let ClaimedDocument { job, n, holder, attempt, .. } = document;
+        self.end_held(Held { job, n: i64::from(*n), holder, attempt: i64::from(*attempt) }, end).await
+    }
+
+    async fn end_held(&self, held: Held<'_>, end: &DocumentEnd) -> Result<bool, StoreError> {
+        let Held { job, n, holder, attempt } = held;
         let (state, due_at, failure) = match end {
             DocumentEnd::Again { due_at, failure } => ("waiting", Some(milliseconds(*due_at)), failure),
             DocumentEnd::Failed(failure) => ("failed", None, failure),
         };
-        let n = i64::from(document.n);
-        let detail = seal_detail(self.protection(), &document.job, n, &failure.detail)?;
+        let detail = match seal_detail(self.protection(), job, n, &failure.detail) {
+            Err(StoreError::Locked) => None, // the code says as much
+            sealed => Some(sealed?),
+        };
         let mut transaction = self.begin_write().await?;
         let cancelled = "SELECT 1 FROM stamp_jobs WHERE id = $1 AND cancelled_at IS NOT NULL";
-        let cancelled = query(cancelled).bind(&document.job).fetch_optional(&mut *transaction).await?;
+        let cancelled = query(cancelled).bind(job).fetch_optional(&mut *transaction).await?;
         let state = if state == "waiting" && cancelled.is_some() { "cancelled" } else { state };
         let written = query(
             "UPDATE stamp_job_documents SET state = $5, due_at = COALESCE($6, due_at), holder = NULL, error = $7, detail = $8
              WHERE job = $1 AND n = $2 AND holder = $3 AND attempts = $4 AND state = 'working'",
         )
-        .bind(&document.job)
+        .bind(job)
         .bind(n)
-        .bind(&document.holder)
-        .bind(i64::from(document.attempt))
+        .bind(holder)
+        .bind(attempt)
         .bind(state)
         .bind(due_at)
         .bind(&failure.code)

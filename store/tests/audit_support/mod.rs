@@ -1,7 +1,6 @@
 //! An audit log whose checkpoints a software key signs.
 
 // Each test program uses its own part of this.
-#![allow(dead_code)]
 #![allow(clippy::unwrap_used)]
 
 use std::path::Path;

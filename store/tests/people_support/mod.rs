@@ -1,7 +1,6 @@
 //! An account, and what signs its person in.
 
 // Each test program uses its own part of this.
-#![allow(dead_code)]
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;

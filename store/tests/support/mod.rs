@@ -1,9 +1,9 @@
 //! Both databases for a test: a SQLite file in a temporary folder, a database on a PostgreSQL server that the tests
 //! of one binary share.
 
-#![allow(dead_code, clippy::unwrap_used, reason = "each test file uses a part; a test fails by panicking")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-#[allow(unreachable_pub, reason = "another crate's file, where it is public")]
+#[allow(dead_code, unreachable_pub, reason = "another crate's file, where it is public and used")]
 #[path = "../../../tests/harness/postgres.rs"]
 mod postgres;
 

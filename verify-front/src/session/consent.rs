@@ -9,47 +9,12 @@ use serde::{Deserialize, Serialize};
 use store::ScanFlow;
 use time::{Duration, OffsetDateTime};
 
+use crate::{Authorisation, DecisionQuestion, LicenseUse, Role};
+
 /// How far a phone's clock may be off.
 const SKEW: Duration = Duration::minutes(5);
-/// An authorisation for everything (全业务授权).
-const EVERYTHING: &str = "*";
 /// Version of the consent's form.
 const VERSION: u8 = 1;
-
-/// Who acts for the enterprise (`opertype`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Role {
-    /// 法定代表人, or who stands in that place.
-    #[serde(rename = "legal_representative")]
-    LegalRepresentative,
-    /// 证照管理员.
-    #[serde(rename = "manager")]
-    Manager,
-    /// 办事人.
-    #[serde(rename = "handler")]
-    Handler,
-}
-
-impl Role {
-    /// All of them, by their words.
-    pub const NAMES: [(&'static str, Self); 3] = [
-        ("legal_representative", Self::LegalRepresentative),
-        ("manager", Self::Manager),
-        ("handler", Self::Handler),
-    ];
-
-    /// The word for it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        Self::NAMES[self.opertype() as usize].0
-    }
-
-    /// Its number in the national interface: 0, 1, 2.
-    #[must_use]
-    pub fn opertype(self) -> u8 {
-        self as u8
-    }
-}
 
 /// What an app asks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,7 +25,7 @@ pub struct SessionTerms {
     pub app_name: String,
     /// What for.
     pub flow: ScanFlow,
-    /// The code of the matter (事项) that it is about.
+    /// The code of the business item (业务事项) that it is about.
     pub item: String,
     /// Its name, for people.
     pub item_name: String,
@@ -68,7 +33,7 @@ pub struct SessionTerms {
     pub biz_no: Option<String>,
     /// Whose consent it takes.
     pub roles: Vec<Role>,
-    /// With which registration statuses.
+    /// With which registration statuses, of those that the decision table permits.
     pub statuses: Vec<i64>,
     /// The digest that is to be signed, SM3, hexadecimal.
     pub digest: Option<String>,
@@ -80,19 +45,6 @@ pub struct SessionTerms {
     pub nonce: String,
 }
 
-/// Under what a handler acts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Authorisation {
-    /// Its id.
-    pub id: String,
-    /// The matter it is for; `*` for all.
-    pub item: String,
-    /// When it ends.
-    #[serde(with = "time::serde::rfc3339")]
-    pub until: OffsetDateTime,
-}
-
 /// What the license's key signed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -102,7 +54,7 @@ pub struct Consent {
     /// The phone's time.
     #[serde(with = "time::serde::rfc3339")]
     pub at: OffsetDateTime,
-    /// Of a handler.
+    /// Of an agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authorisation: Option<Authorisation>,
     /// The digest, where one is to be signed.
@@ -113,7 +65,7 @@ pub struct Consent {
     pub fields: Vec<String>,
     /// What for.
     pub flow: ScanFlow,
-    /// The matter.
+    /// The item.
     pub item: String,
     /// The session's.
     pub nonce: String,
@@ -139,7 +91,7 @@ pub enum ConsentFault {
     Session,
     /// It was given to another app.
     App,
-    /// It is about another matter, or for another end.
+    /// It is about another item, or for another end.
     Item,
     /// It is about another digest.
     Digest,
@@ -151,14 +103,9 @@ pub enum ConsentFault {
     Clock,
 }
 
-/// Why somebody may not act.
+/// Why somebody may not act, whatever the decision table says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RoleRefusal {
-    /// In this role nobody may, or not this one.
-    NotPermitted(&'static str),
-    /// The authorisation has ended.
-    AuthorisationExpired,
-}
+pub struct RoleRefusal(pub &'static str);
 
 impl Consent {
     /// Reads a signed text and holds it against what was asked; the first thing that differs is told.
@@ -193,40 +140,127 @@ impl Consent {
         }
     }
 
-    /// Whether whoever agrees may act in that role: the app takes it, a handler's authorisation covers the matter now,
-    /// and the license was made for this person where it says for whom.
+    /// What the decision table is asked about it: one question for each use of the license that the flow is.
+    pub fn questions(&self, at: OffsetDateTime) -> impl Iterator<Item = DecisionQuestion> + '_ {
+        let uses: &[LicenseUse] = match self.flow {
+            ScanFlow::Login => &[LicenseUse::Login],
+            ScanFlow::LoginSign => &[LicenseUse::Login, LicenseUse::Sign],
+            ScanFlow::Sign => &[LicenseUse::Sign],
+            ScanFlow::Authorise => &[LicenseUse::Show],
+        };
+        uses.iter().map(move |license_use| DecisionQuestion {
+            license_use: *license_use,
+            role: self.role,
+            item: Some(self.item.clone()),
+            authorisation: self.authorisation.clone(),
+            at,
+        })
+    }
+
+    /// Whether whoever agrees may act in that role, as far as app and license say: the app takes it, nobody but an agent
+    /// brings an authorisation, and the license was made for this person where it says for whom. What the role may do with
+    /// the license the decision table says.
     ///
     /// # Errors
     /// [`RoleRefusal`].
-    pub fn permits(&self, terms: &SessionTerms, face: &Face, at: OffsetDateTime) -> Result<(), RoleRefusal> {
+    pub fn permits(&self, terms: &SessionTerms, face: &Face) -> Result<(), RoleRefusal> {
         if !terms.roles.contains(&self.role) {
-            return Err(RoleRefusal::NotPermitted("the app does not take this role for this matter"));
+            return Err(RoleRefusal("the app does not take this role for this item"));
         }
-        match (self.role, &self.authorisation) {
-            (Role::Handler, None) => {
-                return Err(RoleRefusal::NotPermitted("a handler acts under an authorisation"));
-            }
-            (Role::Handler, Some(authorisation)) => {
-                if authorisation.item != EVERYTHING && authorisation.item != terms.item {
-                    return Err(RoleRefusal::NotPermitted("the authorisation is for another matter"));
-                }
-                if authorisation.until <= at {
-                    return Err(RoleRefusal::AuthorisationExpired);
-                }
-            }
-            (Role::LegalRepresentative | Role::Manager, Some(_)) => {
-                return Err(RoleRefusal::NotPermitted("only a handler acts under an authorisation"));
-            }
-            (Role::LegalRepresentative | Role::Manager, None) => {}
+        if self.role != Role::Agent && self.authorisation.is_some() {
+            return Err(RoleRefusal("only an agent acts under an authorisation"));
         }
         let Some(operator) = self.operator.as_deref().map(str::trim) else { return Ok(()) };
         let differs = |name: &Option<String>| name.as_deref().is_some_and(|name| name.trim() != operator);
         if self.role == Role::LegalRepresentative && differs(&face.legal_representative) {
-            return Err(RoleRefusal::NotPermitted("the license names another legal representative"));
+            return Err(RoleRefusal("the license names another legal representative"));
         }
         if differs(&face.holder) {
-            return Err(RoleRefusal::NotPermitted("the license was made for another person"));
+            return Err(RoleRefusal("the license was made for another person"));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use time::macros::datetime;
+
+    use super::*;
+
+    const NOW: OffsetDateTime = datetime!(2026-06-01 0:00 UTC);
+
+    fn consent(flow: ScanFlow) -> Consent {
+        let until = datetime!(2026-07-01 0:00 UTC);
+        Consent {
+            app: "app".to_owned(),
+            at: NOW,
+            authorisation: Some(Authorisation { id: None, items: None, until }),
+            digest: None,
+            fields: Vec::new(),
+            flow,
+            item: "annual-report".to_owned(),
+            nonce: "00".repeat(16),
+            operator: None,
+            qrid: "A".repeat(26),
+            role: Role::Agent,
+            uscc: "91610200MAXTA00240".to_owned(),
+            v: VERSION,
+        }
+    }
+
+    #[test]
+    fn each_use_that_a_flow_makes_of_the_license_is_decided() {
+        for (flow, wanted) in [
+            (ScanFlow::Login, vec![LicenseUse::Login]),
+            (ScanFlow::LoginSign, vec![LicenseUse::Login, LicenseUse::Sign]),
+            (ScanFlow::Sign, vec![LicenseUse::Sign]),
+            (ScanFlow::Authorise, vec![LicenseUse::Show]),
+        ] {
+            let consent = consent(flow);
+            let questions: Vec<_> = consent.questions(NOW).collect();
+            let uses: Vec<_> = questions.iter().map(|question| question.license_use).collect();
+            assert_eq!(uses, wanted, "{flow:?}");
+            for question in questions {
+                assert_eq!(question.item.as_deref(), Some("annual-report"));
+                assert_eq!((question.role, question.at), (Role::Agent, NOW));
+                assert_eq!(question.authorisation, consent.authorisation);
+            }
+        }
+    }
+
+    #[test]
+    fn an_authorisation_is_read_as_it_was_signed_and_no_other_form_is() {
+        let text = serde_json::to_string(&consent(ScanFlow::Login)).unwrap();
+        assert!(text.contains(r#""authorisation":{"until":"2026-07-01T00:00:00Z"}"#), "{text}");
+        assert_eq!(serde_json::from_str::<Consent>(&text).unwrap(), consent(ScanFlow::Login));
+        let other = text.replace(r#"{"until""#, r#"{"item":"*","until""#);
+        assert!(serde_json::from_str::<Consent>(&other).is_err());
+    }
+
+    #[test]
+    fn only_an_agent_brings_an_authorisation_and_only_roles_that_the_app_takes_act() {
+        let terms = |roles: &[Role]| SessionTerms {
+            app: "app".to_owned(),
+            app_name: "App".to_owned(),
+            flow: ScanFlow::Login,
+            item: "annual-report".to_owned(),
+            item_name: "年度报告".to_owned(),
+            biz_no: None,
+            roles: roles.to_vec(),
+            statuses: vec![1],
+            digest: None,
+            text: None,
+            fields: Vec::new(),
+            nonce: "00".repeat(16),
+        };
+        let face = Face::default();
+        let mut consent = consent(ScanFlow::Login);
+        assert_eq!(consent.permits(&terms(&[Role::Agent]), &face), Ok(()));
+        assert!(consent.permits(&terms(&[Role::Administrator]), &face).is_err());
+        consent.role = Role::Administrator;
+        assert!(consent.permits(&terms(&[Role::Administrator]), &face).is_err());
+        consent.authorisation = None;
+        assert_eq!(consent.permits(&terms(&[Role::Administrator]), &face), Ok(()));
     }
 }

@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 
 /// How far a session is.
 #[derive(Debug, Clone, Copy)]
-pub struct Standing {
+pub struct SessionProgress {
     /// Its state as it is stored.
     pub state: ScanState,
     /// SM3 of the secret of the phone that scanned it.
@@ -84,7 +84,7 @@ pub enum SessionRefusal {
     NotDue,
 }
 
-impl Standing {
+impl SessionProgress {
     /// The state that it is in at a time: what is over is over before anybody writes it down.
     #[must_use]
     pub fn seen(&self, at: OffsetDateTime) -> ScanState {
@@ -166,9 +166,9 @@ mod tests {
         OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap()
     }
 
-    fn standing(state: ScanState) -> Standing {
+    fn progress(state: ScanState) -> SessionProgress {
         let phone = (state != ScanState::Created).then_some(MINE);
-        Standing { state, phone, expires_at: end() }
+        SessionProgress { state, phone, expires_at: end() }
     }
 
     /// What the whole table says, in the order of [`EVENTS`], before a session's time is over.
@@ -225,8 +225,8 @@ mod tests {
         for (_, state) in ScanState::NAMES {
             for (event, wanted) in EVENTS.into_iter().zip(table(*state)) {
                 for at in [end() - Duration::minutes(5), end() - Duration::nanoseconds(1)] {
-                    assert_eq!(standing(*state).after(event, at), wanted, "{state} {event:?}");
-                    assert_eq!(standing(*state).seen(at), *state);
+                    assert_eq!(progress(*state).after(event, at), wanted, "{state} {event:?}");
+                    assert_eq!(progress(*state).seen(at), *state);
                 }
             }
         }
@@ -242,10 +242,10 @@ mod tests {
                         Expire => Ok(Step::To(ScanState::Expired)),
                         _ => Err(No::Expired),
                     };
-                    assert_eq!(standing(*state).after(event, at), wanted, "{state} {event:?}");
+                    assert_eq!(progress(*state).after(event, at), wanted, "{state} {event:?}");
                 }
                 let seen = if state.is_final() { *state } else { ScanState::Expired };
-                assert_eq!(standing(*state).seen(at), seen);
+                assert_eq!(progress(*state).seen(at), seen);
             }
         }
     }
@@ -255,7 +255,7 @@ mod tests {
     fn no_order_of_events_gives_a_result_twice() {
         let mut seen = 0;
         for order in 0..10_usize.pow(5) {
-            let mut session = Standing { state: ScanState::Created, phone: None, expires_at: end() };
+            let mut session = SessionProgress { state: ScanState::Created, phone: None, expires_at: end() };
             let (mut results, mut order) = (0, order);
             let mut passed = vec![session.state];
             for _ in 0..5 {

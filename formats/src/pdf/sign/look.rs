@@ -8,7 +8,6 @@ use krilla::SerializeSettings;
 use krilla::geom::{Size, Transform};
 use krilla::image::Image;
 use krilla::page::PageSettings;
-use krilla::surface::Surface;
 use lopdf::{Dictionary, Object, ObjectId, Stream, dictionary};
 use time::OffsetDateTime;
 use time::macros::format_description;
@@ -18,7 +17,7 @@ use super::page::MM_PER_POINT;
 use super::update::Update;
 use crate::font::Font;
 use crate::qr::QrCode;
-use crate::report::layout::{BLACK, Ink, Line, Sheet, Style};
+use crate::report::layout::{BLACK, Ink, Line, Mark, Sheet, Style};
 use crate::report::pdf::{draw, fill};
 use crate::words::{Language, Words};
 
@@ -87,24 +86,17 @@ impl Picture {
             }
         }
     }
+}
 
-    /// Draws it with its upper left corner at the origin, in points.
-    fn draw(&self, surface: &mut Surface<'_>, (width, height): (f32, f32)) -> Result<(), SignError> {
-        match &self.0 {
-            Drawing::Image(image) => {
-                let size = Size::from_wh(width, height);
-                let size = size.ok_or_else(|| SignError::Appearance("the place is empty".to_owned()))?;
-                surface.draw_image(image.clone(), size);
-            }
-            Drawing::Code(code) => {
-                let cell = width / (code.side() + 2 * QrCode::QUIET) as f32;
-                let quiet = cell * QrCode::QUIET as f32;
-                fill(surface, WHITE, [[0.0, 0.0, width, height]].into_iter());
-                fill(surface, BLACK, code.areas(quiet, quiet, cell));
-            }
-        }
-        Ok(())
-    }
+/// A look in its place, before it is drawn. In points, from the upper left corner.
+#[derive(Default)]
+pub(crate) struct Arranged {
+    /// Where a picture goes: left, top, width, height.
+    pub(crate) picture: Option<[f32; 4]>,
+    /// A QR code: areas and what they are filled with.
+    pub(crate) code: Vec<(Vec<[f32; 4]>, Ink)>,
+    /// The text.
+    pub(crate) marks: Vec<Mark>,
 }
 
 /// Where the text stands.
@@ -243,67 +235,101 @@ pub(super) fn window(
     update.add(Stream::new(form, content.into_bytes()))
 }
 
+impl Look {
+    /// Where its parts go in a size of points.
+    ///
+    /// # Errors
+    /// [`SignError::Appearance`] for text that does not fit, or nothing to be seen.
+    pub(crate) fn arranged(&self, (width, height): (f32, f32)) -> Result<Arranged, SignError> {
+        let wrong = |why: &str| SignError::Appearance(why.to_owned());
+        if self.picture.is_none() && self.text.iter().all(|line| line.trim().is_empty()) {
+            return Err(wrong("there is neither a picture nor text"));
+        }
+        if self.text.iter().map(|line| line.chars().count()).sum::<usize>() > MAX_TEXT {
+            return Err(wrong("the text has more than 1,000 characters"));
+        }
+        if !self.text_size.is_finite() {
+            return Err(wrong("the size of the text is not a number"));
+        }
+        let shapes = self.font.shapes();
+        let mut sheet = Sheet::new(&shapes, 1);
+        let has_text = self.text.iter().any(|line| !line.trim().is_empty());
+        let picture = self.picture.as_ref();
+        let text_width = match (picture, self.text_place) {
+            (Some(_), TextPlace::Right) => width / 2.0,
+            _ => width,
+        };
+        let mut picture_area = (width, height);
+        if has_text {
+            let lines = fitted(&sheet, self, (text_width - 2.0 * MARGIN, height - 2.0 * MARGIN))
+                .ok_or_else(|| wrong("the text does not fit its place"))?;
+            let text_height: f32 = lines.iter().map(Line::leading).sum();
+            let mut top = (height - text_height) / 2.0;
+            let mut left = MARGIN;
+            match (picture, self.text_place) {
+                (Some(_), TextPlace::Right) => {
+                    left += width / 2.0;
+                    picture_area.0 = width / 2.0;
+                }
+                (Some(_), TextPlace::Below) => {
+                    top = height - text_height - MARGIN;
+                    picture_area.1 = top - MARGIN;
+                    if picture_area.1 < height / 4.0 {
+                        return Err(wrong("the text leaves no room for the picture"));
+                    }
+                }
+                _ => {}
+            }
+            for line in &lines {
+                sheet.put_at(left, top, line);
+                top += line.leading();
+            }
+        }
+        let mut arranged = Arranged::default();
+        if let Some(picture) = picture {
+            let (across, down) = picture.size();
+            let scale = (picture_area.0 / across as f32).min(picture_area.1 / down as f32);
+            let (wide, high) = (across as f32 * scale, down as f32 * scale);
+            let (left, top) = ((picture_area.0 - wide) / 2.0, (picture_area.1 - high) / 2.0);
+            match &picture.0 {
+                Drawing::Image(_) => arranged.picture = Some([left, top, wide, high]),
+                Drawing::Code(code) => arranged.code = code_areas(code, [left, top, wide, high]),
+            }
+        }
+        arranged.marks = sheet.finish().into_iter().flatten().collect();
+        Ok(arranged)
+    }
+}
+
+/// The dark areas of a code on a white one, with the margin that scanners need.
+fn code_areas(code: &QrCode, [left, top, width, height]: [f32; 4]) -> Vec<(Vec<[f32; 4]>, Ink)> {
+    let cell = width / (code.side() + 2 * QrCode::QUIET) as f32;
+    let quiet = cell * QrCode::QUIET as f32;
+    let dark = code.areas(left + quiet, top + quiet, cell).collect();
+    vec![(vec![[left, top, width, height]], WHITE), (dark, BLACK)]
+}
+
 /// One page of the size, in points.
 fn paint(look: &Look, (width, height): (f32, f32)) -> Result<Vec<u8>, SignError> {
     let wrong = |why: &str| SignError::Appearance(why.to_owned());
-    if look.picture.is_none() && look.text.iter().all(|line| line.trim().is_empty()) {
-        return Err(wrong("there is neither a picture nor text"));
-    }
-    if look.text.iter().map(|line| line.chars().count()).sum::<usize>() > MAX_TEXT {
-        return Err(wrong("the text has more than 1,000 characters"));
-    }
-    if !look.text_size.is_finite() {
-        return Err(wrong("the size of the text is not a number"));
-    }
-    let shapes = look.font.shapes();
-    let mut sheet = Sheet::new(&shapes, 1);
-    let has_text = look.text.iter().any(|line| !line.trim().is_empty());
-    let picture = look.picture.as_ref();
-    let text_width = match (picture, look.text_place) {
-        (Some(_), TextPlace::Right) => width / 2.0,
-        _ => width,
-    };
-    let mut picture_area = (width, height);
-    if has_text {
-        let lines = fitted(&sheet, look, (text_width - 2.0 * MARGIN, height - 2.0 * MARGIN))
-            .ok_or_else(|| wrong("the text does not fit its place"))?;
-        let text_height: f32 = lines.iter().map(Line::leading).sum();
-        let mut top = (height - text_height) / 2.0;
-        let mut left = MARGIN;
-        match (picture, look.text_place) {
-            (Some(_), TextPlace::Right) => {
-                left += width / 2.0;
-                picture_area.0 = width / 2.0;
-            }
-            (Some(_), TextPlace::Below) => {
-                top = height - text_height - MARGIN;
-                picture_area.1 = top - MARGIN;
-                if picture_area.1 < height / 4.0 {
-                    return Err(wrong("the text leaves no room for the picture"));
-                }
-            }
-            _ => {}
-        }
-        for line in &lines {
-            sheet.put_at(left, top, line);
-            top += line.leading();
-        }
-    }
+    let arranged = look.arranged((width, height))?;
     let settings = SerializeSettings { xmp_metadata: false, ..SerializeSettings::default() };
     let mut document = Document::new_with(settings);
     let page = PageSettings::from_wh(width, height).ok_or_else(|| wrong("the place is empty"))?;
     let mut page = document.start_page_with(page);
     let mut surface = page.surface();
-    if let Some(picture) = picture {
-        let (across, down) = picture.size();
-        let scale = (picture_area.0 / across as f32).min(picture_area.1 / down as f32);
-        let size = (across as f32 * scale, down as f32 * scale);
-        let at = ((picture_area.0 - size.0) / 2.0, (picture_area.1 - size.1) / 2.0);
-        surface.push_transform(&Transform::from_translate(at.0, at.1));
-        picture.draw(&mut surface, size)?;
+    if let (Some([left, top, wide, high]), Some(Picture(Drawing::Image(image)))) =
+        (arranged.picture, &look.picture)
+    {
+        let size = Size::from_wh(wide, high).ok_or_else(|| wrong("the place is empty"))?;
+        surface.push_transform(&Transform::from_translate(left, top));
+        surface.draw_image(image.clone(), size);
         surface.pop();
     }
-    for mark in sheet.finish().iter().flatten() {
+    for (areas, ink) in arranged.code {
+        fill(&mut surface, ink, areas.into_iter());
+    }
+    for mark in &arranged.marks {
         draw(&mut surface, &look.font, mark).map_err(SignError::Appearance)?;
     }
     surface.finish();

@@ -46,6 +46,7 @@ use source::Source;
 use update::Update;
 
 pub use error::SignError;
+pub(crate) use look::Arranged;
 pub use look::{Caption, Look, Picture, TextPlace};
 pub use page::PageRect;
 pub use place::{Edge, MAX_PLACES, Occurrence, Pages, Place};

@@ -72,6 +72,24 @@ pub enum Occurrence {
     First,
     /// The last.
     Last,
+    /// That with this number, counted from 1.
+    Nth(u32),
+}
+
+impl Occurrence {
+    /// Those that are meant of all that were found; empty where there is none.
+    pub fn of<T>(self, mut found: Vec<T>) -> Vec<T> {
+        let at = match self {
+            Self::All => return found,
+            Self::First => Some(0),
+            Self::Last => found.len().checked_sub(1),
+            Self::Nth(number) => (number as usize).checked_sub(1),
+        };
+        match at.filter(|at| *at < found.len()) {
+            Some(at) => vec![found.swap_remove(at)],
+            None => Vec::new(),
+        }
+    }
 }
 
 /// Where a signature is seen. All measures are millimetres on the page as it is shown.
@@ -123,6 +141,14 @@ pub(super) struct Spot {
 }
 
 impl Place {
+    /// Width and height of what is seen there, in millimetres.
+    pub fn size(&self) -> (f32, f32) {
+        match self {
+            Self::Rect { rect, .. } => (rect.width, rect.height),
+            Self::Keyword { size, .. } | Self::Seam { size, .. } => *size,
+        }
+    }
+
     pub(super) fn spots(&self, source: &Source<'_>) -> Result<Vec<Spot>, SignError> {
         let count = source.pages.len() as u32; // at most 100,000
         match self {
@@ -171,15 +197,16 @@ fn at_keyword(
         if hits.len() > MAX_PLACES {
             return Err(SignError::TooLarge("places of the keyword"));
         }
-        if occurrence != Occurrence::All && !hits.is_empty() {
+        let enough = match occurrence {
+            Occurrence::All => usize::MAX,
+            Occurrence::First | Occurrence::Last => 1,
+            Occurrence::Nth(number) => number as usize,
+        };
+        if hits.len() >= enough {
             break;
         }
     }
-    match occurrence {
-        Occurrence::All => {}
-        Occurrence::First => hits.truncate(1),
-        Occurrence::Last => hits.drain(..hits.len().saturating_sub(1)).for_each(drop),
-    }
+    let hits = occurrence.of(hits);
     if hits.is_empty() {
         return Err(SignError::KeywordNotFound(keyword.to_owned()));
     }

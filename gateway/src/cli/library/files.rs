@@ -11,7 +11,7 @@ use clap::Args;
 use serde_json::json;
 use store::{Contents, FileOutcome, LicenseFile, LicenseFiles, Store};
 use time::OffsetDateTime;
-use verify_front::LicenseFront;
+use verify_front::{CarefulRegister, DecisionTable, LibraryRegister, LicenseFront};
 
 use super::folder::{self, Entry, Folder, Said};
 use super::rows::{RowFault, Terms};
@@ -77,9 +77,13 @@ impl Order {
             CliError::NotDone(unusable.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
         })?;
         let (licenses, documents) = trust::of_files(config.trust.clone(), files);
+        let register = CarefulRegister::at_hand(Box::new(LibraryRegister::new(store.clone())));
+        let decisions = DecisionTable::built_in().map_err(|error| CliError::NotDone(error.to_string()))?;
+        let (register, decisions) = (Arc::new(register), Arc::new(decisions));
+        let sandbox = config.site.sandbox;
         let desk = Desk {
             contents: LicenseFiles::folder(&config.library.folder).map_err(failed)?,
-            front: LicenseFront::new(store.clone(), licenses, documents, config.site.sandbox),
+            front: LicenseFront::new(store.clone(), licenses, documents, register, decisions, sandbox),
             undecided: self.undecided,
             store: store.clone(),
             now,

@@ -36,7 +36,7 @@ pub(crate) struct AppearanceBody {
     #[serde(default)]
     #[schema(value_type = Vec<PlaceBody>)]
     places: Vec<Object<PlaceBody>>,
-    /// The address of the stamp's check page as QR code; of a PDF, where the site has an address (`server.public_url`).
+    /// The address of the stamp's check page as QR code, where the site has an address (`server.public_url`).
     #[schema(value_type = Option<CodeBody>)]
     qr: Option<Object<CodeBody>>,
 }
@@ -50,7 +50,7 @@ pub(crate) struct CodeBody {
     places: Vec<Object<PlaceBody>>,
 }
 
-/// How a stamp on a PDF is seen.
+/// How a stamp on a document is seen.
 #[derive(Default)]
 pub(super) struct Seen {
     pub(super) look: Option<Look>,
@@ -103,20 +103,14 @@ impl AppearanceBody {
         fill_list(faults, "appearance.places", &mut self.places, places);
     }
 
-    /// The places alone, where nothing but the seal can be seen.
-    pub(super) fn of_seal(&self, faults: &mut Faults, seal: Option<&RegisteredSeal>) -> Vec<Place> {
-        for (field, given) in [
-            ("appearance.picture", self.picture.is_some()),
-            ("appearance.text", !self.text.is_empty()),
-            ("appearance.text_place", self.text_place.is_some()),
-            ("appearance.text_size", self.text_size.is_some()),
-            ("appearance.qr", self.qr.is_some()),
-        ] {
-            if given {
-                faults.add(field, "not_applicable", "in an OFD package only the seal is seen");
-            }
+    /// As it is seen in an OFD package: the seal, text and the QR code.
+    pub(super) fn of_ofd(&self, faults: &mut Faults, setting: &Setting<'_>) -> Seen {
+        if self.picture.is_some() {
+            let detail = "in an OFD package the seal's picture is seen and no other";
+            faults.add("appearance.picture", "not_applicable", detail);
         }
-        places(&self.places, faults, "appearance.places", seal.map(size))
+        let without = Self { picture: None, ..self.clone() };
+        without.check(faults, setting)
     }
 
     fn picture(&self, faults: &mut Faults, seal: Option<&RegisteredSeal>) -> Option<Picture> {

@@ -8,19 +8,10 @@ use crate::body::Faults;
 impl StampRequest {
     /// The digest, with which nothing goes that is about a document.
     pub(super) fn digest(&self, faults: &mut Faults, level: Option<Level>) -> Option<[u8; 32]> {
-        let fields = [
-            ("document", self.document.is_some() || self.at_hand.is_some()),
-            ("seal", self.seal.is_some()),
-            ("profile", self.profile.is_some()),
-            ("field", self.field.is_some()),
-            ("existing_field", self.existing_field.is_some()),
-            ("signer_name", self.signer_name.is_some()),
-            ("reason", self.reason.is_some()),
-            ("location", self.location.is_some()),
-            ("certify", self.certify.is_some()),
-            ("appearance", self.appearance.is_some()),
-        ];
-        Self::without(faults, &fields, "a digest");
+        if self.document.is_some() || self.at_hand.is_some() {
+            faults.add("document", "not_applicable", "has no meaning for a digest");
+        }
+        self.only(faults, &["algorithm", "family", "level", "signer"], "a digest");
         if level.is_some_and(|level| level > Level::T) {
             faults.add("level", "not_applicable", "a digest has B-B or B-T: what it is of is not at hand");
         }

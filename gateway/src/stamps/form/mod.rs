@@ -1,11 +1,13 @@
 //! What an order for a stamp says, turned into a plan: the order (here), how and where a stamp is seen (`appearance`,
-//! `place`), what is particular to a kind of document (`pdf`, `ofd`, `digest`), and what a template says of it (`template`).
+//! `place`), what is particular to a kind of document (`pdf`, `ofd`, `digest`), what several signers each have (`several`), and what a
+//! template says of it (`template`).
 
 mod appearance;
 mod digest;
 mod ofd;
 mod pdf;
 mod place;
+mod several;
 mod template;
 
 use std::sync::Arc;
@@ -13,7 +15,7 @@ use std::sync::Arc;
 use formats::Algorithm;
 use formats::cms::Family;
 use formats::opened::Kind;
-use formats::pdf::sign::{Place, SignaturePlan, SubFilter};
+use formats::pdf::sign::{SignaturePlan, SubFilter};
 use formats::seal::Seal;
 use serde::Deserialize;
 use signing::{Level, StampSubject};
@@ -21,7 +23,7 @@ use store::RegisteredSeal;
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 
-use appearance::AppearanceBody;
+use appearance::{AppearanceBody, Seen};
 
 pub(crate) use template::open_members;
 
@@ -50,9 +52,13 @@ pub(crate) struct StampRequest {
     at_hand: Option<Arc<[u8]>>,
     /// Of a digest: 32 octets, base64: SM3 with `sm2-sm3`, else SHA-256.
     digest: Option<String>,
-    /// Who signs.
-    #[schema(value_type = SignerBody)]
-    pub(super) signer: Object<SignerBody>,
+    /// Who signs. Required, unless there are `signers` or the template says it.
+    #[schema(value_type = Option<SignerBody>)]
+    pub(super) signer: Option<Object<SignerBody>>,
+    /// In place of `signer`: up to 8 that sign a PDF or an OFD package one after the other, all of them or none. Each has a `signer`
+    /// and those of the members below that are its own; `format`, `document` and `template` are the whole order's.
+    #[schema(value_type = Option<Vec<StampRequest>>, no_recursion)]
+    signers: Option<Vec<Object<StampRequest>>>,
     /// `sm2-sm3`, `ecdsa-p256-sha256`, `rsa-pkcs1-sha256` or `rsa-pss-sha256`; the key's own if it is absent.
     pub(super) algorithm: Option<String>,
     /// The number of a registered seal that is in force and lists the signer. It is set in an OFD package (without one the
@@ -80,7 +86,7 @@ pub(crate) struct StampRequest {
     location: Option<String>,
     /// The first signature can certify the document: `no-changes`, `form-filling` or `annotations` remain allowed.
     certify: Option<String>,
-    /// How and where it is seen; nowhere if it is absent. In an OFD package only seals are seen.
+    /// How and where it is seen; nowhere if it is absent. In an OFD package text and QR codes come with the first signature alone.
     #[schema(value_type = Option<AppearanceBody>)]
     appearance: Option<Object<AppearanceBody>>,
 }
@@ -114,7 +120,7 @@ pub(crate) struct Ordered {
 /// What is to be stamped.
 enum What {
     Pdf { document: Arc<[u8]>, plan: Box<SignaturePlan>, seal: Option<Arc<Seal>> },
-    Ofd { document: Arc<[u8]>, seal: Option<Arc<Seal>>, places: Vec<Place>, at: OffsetDateTime },
+    Ofd { document: Arc<[u8]>, seal: Option<Arc<Seal>>, seen: Seen, at: OffsetDateTime },
     Digest([u8; 32]),
 }
 
@@ -130,6 +136,16 @@ impl StampRequest {
     /// The order, about this document.
     pub(crate) fn about(self, document: Arc<[u8]>) -> Self {
         Self { at_hand: Some(document), ..self }
+    }
+
+    /// Has the order be about this document, which is decoded.
+    pub(crate) fn set_document(&mut self, document: Arc<[u8]>) {
+        (self.at_hand, self.document) = (Some(document), None);
+    }
+
+    /// What is read of the document is elsewhere.
+    pub(crate) fn forget_document(&mut self) {
+        (self.at_hand, self.document) = (None, None);
     }
 
     /// Turns words into types, reporting every fault at once.
@@ -203,10 +219,10 @@ impl StampRequest {
         Some(octets)
     }
 
-    /// Says of each field that is there and has no meaning that it has none.
-    fn without(faults: &mut Faults, fields: &[(&str, bool)], what: &str) {
-        for (field, _) in fields.iter().filter(|(_, given)| *given) {
-            faults.add(field, "not_applicable", format!("has no meaning for {what}"));
+    /// Says of each member about a signature that is there, and has no meaning, that it has none.
+    fn only(&self, faults: &mut Faults, meant: &[&str], what: &str) {
+        for name in self.of_one_signature().into_iter().filter(|name| !meant.contains(name)) {
+            faults.add(name, "not_applicable", format!("has no meaning for {what}"));
         }
     }
 }
@@ -217,7 +233,7 @@ impl Ordered {
         match self.what {
             What::Digest(digest) => Ok(StampSubject::Digest(digest)),
             What::Pdf { document, plan, seal } => pdf::prepared(document, &plan, seal),
-            What::Ofd { document, seal, places, at } => ofd::prepared(document, seal, &places, at),
+            What::Ofd { document, seal, seen, at } => ofd::prepared(document, seal, &seen, at),
         }
     }
 }

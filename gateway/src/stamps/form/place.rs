@@ -24,7 +24,7 @@ pub(crate) struct PlaceBody {
     height: Option<f32>,
     /// Of a keyword: the text that it stands over.
     keyword: Option<String>,
-    /// Of a keyword: `all` (default), `first` or `last` of its occurrences.
+    /// Of a keyword: `all` (default), `first` or `last` of its occurrences, or the number of one, counted from `1`.
     occurrence: Option<String>,
     /// Of a keyword: from its middle to the right.
     right: Option<f32>,
@@ -118,12 +118,16 @@ impl PlaceBody {
                     let detail = "must be 1 to 128 characters, white space apart";
                     faults.add(&field("keyword"), "invalid_value", detail);
                 }
-                let occurrence = faults.word(
-                    &field("occurrence"),
-                    self.occurrence.as_deref(),
-                    &OCCURRENCES,
-                    Occurrence::All,
-                );
+                let number = self.occurrence.as_deref().and_then(|text| text.parse().ok());
+                let occurrence = match number.filter(|number| (1..=1_000).contains(number)) {
+                    Some(number) => Some(Occurrence::Nth(number)),
+                    None => faults.word(
+                        &field("occurrence"),
+                        self.occurrence.as_deref(),
+                        &OCCURRENCES,
+                        Occurrence::All,
+                    ),
+                };
                 let offset = (self.right.unwrap_or(0.0), self.down.unwrap_or(0.0));
                 Some(Place::Keyword {
                     keyword: keyword?,

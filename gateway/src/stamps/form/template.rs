@@ -7,17 +7,18 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use formats::Algorithm;
 use formats::pdf::sign::{self, FieldPlan, Look, PageRect, Pages, Place, SignError, SignaturePlan};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use store::RegisteredSeal;
 use time::OffsetDateTime;
 
-use super::{Setting, StampRequest, What, pdf};
+use super::{Setting, StampRequest, What, ofd, pdf};
 use crate::body::{self, Faults, Object};
 use crate::problem::{Fault, Problem};
 use crate::stamps::make::page_of;
+use crate::stamps::signer::SignerBody;
 
-/// What belongs to one document, or to whoever signs it.
-const NEVER: [&str; 5] = ["digest", "document", "signer", "template", "template_version"];
+/// What belongs to one document.
+const NEVER: [&str; 4] = ["digest", "document", "template", "template_version"];
 /// How a stamp's number and check code look.
 const NUMBER: &str = "20261122-7QX2M0K4T9";
 const CHECK_CODE: &str = "7QX2M-0K4T9-B3NZD-51HVA";
@@ -46,7 +47,18 @@ fn conflict(faults: &mut Faults, field: &str) {
 
 /// What an order can say beside these members of a template.
 pub(crate) fn open_members(stamp: &Map<String, Value>) -> Vec<String> {
-    const OF_PDF: [&str; 12] = [
+    let Some(Value::Array(signers)) = stamp.get("signers") else { return open_of_one(stamp) };
+    let mut open = Vec::new();
+    for (place, signer) in signers.iter().enumerate() {
+        let mut of_one = signer.as_object().cloned().unwrap_or_default(); // each was read as an object
+        of_one.extend(stamp.get("format").map(|format| ("format".to_owned(), format.clone())));
+        open.extend(open_of_one(&of_one).into_iter().map(|name| format!("signers[{place}].{name}")));
+    }
+    open
+}
+
+fn open_of_one(stamp: &Map<String, Value>) -> Vec<String> {
+    const OF_PDF: [&str; 13] = [
         "algorithm",
         "appearance",
         "certify",
@@ -58,12 +70,16 @@ pub(crate) fn open_members(stamp: &Map<String, Value>) -> Vec<String> {
         "profile",
         "reason",
         "seal",
+        "signer",
         "signer_name",
     ];
     const OF_LOOK: [&str; 6] = ["picture", "places", "qr", "text", "text_place", "text_size"];
     let (members, looks): (&[&str], &[&str]) = match stamp.get("format").and_then(Value::as_str) {
-        Some("digest") => (&["algorithm", "family", "level"], &[]),
-        Some("ofd") => (&["algorithm", "appearance", "seal"], &["places"]),
+        Some("digest") => (&["algorithm", "family", "level", "signer"], &[]),
+        Some("ofd") => (
+            &["algorithm", "appearance", "seal", "signer"],
+            &["places", "qr", "text", "text_place", "text_size"],
+        ),
         _ => (&OF_PDF, &OF_LOOK),
     };
     let mut open = Vec::new();
@@ -91,9 +107,7 @@ impl StampRequest {
             faults.add(name, "not_applicable", "is said by each order");
         }
         faults.into_result(Some(()))?;
-        let mut order = stamp.clone();
-        order.insert("signer".to_owned(), json!({}));
-        body::parse(&serde_json::to_vec(&order).unwrap_or_default()) // it was JSON
+        body::parse(&serde_json::to_vec(stamp).unwrap_or_default()) // it was JSON
     }
 
     /// The order with what its template says in it.
@@ -102,8 +116,33 @@ impl StampRequest {
     /// Everything that both say.
     pub(crate) fn filled(mut self, template: &Self) -> Result<Self, Problem> {
         let mut faults = Faults::default();
+        self.fill(template, &mut faults);
+        faults.into_result(Some(self))
+    }
+
+    fn fill(&mut self, template: &Self, faults: &mut Faults) {
+        let one = "the template is for one signer";
+        match (&mut self.signers, &template.signers) {
+            (Some(own), Some(said)) if own.len() == said.len() => {
+                for (place, (Object(own), Object(said))) in own.iter_mut().zip(said).enumerate() {
+                    let mut part = Faults::default();
+                    own.fill(said, &mut part);
+                    faults.add_of(&format!("signers[{place}]"), part);
+                }
+            }
+            (Some(own), Some(said)) => {
+                let detail = format!("the template has {} signers, not {}", said.len(), own.len());
+                faults.add("signers", "template_conflict", detail);
+            }
+            (Some(_), None) if !template.of_one_signature().is_empty() => {
+                return faults.add("signers", "template_conflict", one);
+            }
+            (Some(_), None) => {}
+            (None, said) => self.signers = said.clone(),
+        }
         let Self {
             format,
+            signer,
             algorithm,
             seal,
             profile,
@@ -116,13 +155,14 @@ impl StampRequest {
             location,
             certify,
             appearance,
+            signers: _,
             document: _,
             at_hand: _,
             digest: _,
-            signer: _,
             template: _,
             template_version: _,
         } = template;
+        fill(faults, "signer", &mut self.signer, signer.as_ref());
         for (name, own, said) in [
             ("format", &mut self.format, format),
             ("algorithm", &mut self.algorithm, algorithm),
@@ -137,14 +177,18 @@ impl StampRequest {
             ("location", &mut self.location, location),
             ("certify", &mut self.certify, certify),
         ] {
-            fill(&mut faults, name, own, said.as_ref());
+            fill(faults, name, own, said.as_ref());
         }
         match (&mut self.appearance, appearance) {
-            (Some(Object(own)), Some(Object(said))) => own.filled(said, &mut faults),
+            (Some(Object(own)), Some(Object(said))) => own.filled(said, faults),
             (Some(_), None) => {}
             (None, said) => self.appearance = said.clone(),
         }
-        faults.into_result(Some(self))
+    }
+
+    /// Who signs, if a template names somebody.
+    pub(crate) fn named_signer(&self) -> Option<&SignerBody> {
+        self.signer.as_ref().map(|Object(signer)| signer)
     }
 
     /// The number of the seal that a template names.
@@ -152,7 +196,7 @@ impl StampRequest {
         self.seal.as_deref()
     }
 
-    /// What is wrong with a template by itself: nothing of it must fail in every order.
+    /// What is wrong with one signature's part of a template by itself: nothing of it must fail in every order.
     pub(crate) fn template_faults(
         &self,
         seal: Option<&RegisteredSeal>,
@@ -181,10 +225,12 @@ impl StampRequest {
             let mut faults = Faults::default();
             let read = order.read(&mut faults, &setting);
             faults.retain(|fault| !self.leaves_open(fault));
-            if let Some(What::Pdf { plan, .. }) = read.map(|read| read.what) {
-                let tried = tried(*plan);
-                tried.into_iter().for_each(|(field, code, error)| faults.add(field, code, error));
-            }
+            let tried = match read.map(|read| read.what) {
+                Some(What::Pdf { plan, .. }) => tried(*plan),
+                Some(What::Ofd { seen, .. }) => ofd::tried(&seen),
+                _ => None,
+            };
+            tried.into_iter().for_each(|(field, code, error)| faults.add(field, code, error));
             faults
         };
         let read = algorithms.into_iter().map(by).min_by_key(Faults::count);
@@ -242,10 +288,7 @@ fn is_long(text: &str) -> bool {
 
 /// A place of the same size where there is room for it.
 fn moved(place: Place) -> Place {
-    let (width, height) = match place {
-        Place::Rect { rect, .. } => (rect.width, rect.height),
-        Place::Keyword { size, .. } | Place::Seam { size, .. } => size,
-    };
+    let (width, height) = place.size();
     Place::Rect { pages: Pages::All, rect: PageRect { left: 0.0, top: 0.0, width, height } }
 }
 
@@ -271,15 +314,25 @@ fn page(side: f32) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn faults(stamp: Value) -> Vec<(String, &'static str)> {
         let Value::Object(stamp) = stamp else { panic!("an object") };
+        let is_list = stamp.contains_key("signers");
         let faults = match StampRequest::of_template(&stamp) {
-            Ok(template) => {
-                let site = Some("https://site.example");
-                template.template_faults(None, site, OffsetDateTime::UNIX_EPOCH).into_result(None::<()>)
-            }
+            Ok(template) => template.orders().and_then(|orders| {
+                let (site, mut faults) = (Some("https://site.example"), Faults::default());
+                for (place, order) in orders.iter().enumerate() {
+                    let of_one = order.template_faults(None, site, OffsetDateTime::UNIX_EPOCH);
+                    match is_list {
+                        true => faults.add_of(&format!("signers[{place}]"), of_one),
+                        false => faults = of_one,
+                    }
+                }
+                faults.into_result(None::<()>)
+            }),
             Err(problem) => Err(problem),
         };
         let faults = faults.expect_err("there is no value").into_faults();
@@ -303,6 +356,8 @@ mod tests {
             json!({"format": "ofd", "appearance": {"places": [{"kind": "rect", "left": 1, "top": 1}]}}),
             json!({"format": "pdf", "profile": "gm-seal", "appearance": {"places": [{"kind": "seam"}]}}),
             json!({"format": "pdf", "existing_field": "Seal", "appearance": {"text": ["收讫"]}}),
+            json!({"format": "pdf", "signer": {"key": "demo-p256"}}),
+            json!({"format": "pdf", "signers": [{"signer": {"key": "demo-p256"}}, {"reason": "复核"}]}),
         ] {
             assert_eq!(faults(good.clone()), nothing, "{good}");
         }
@@ -321,7 +376,16 @@ mod tests {
             (json!({}), "format", "missing_field"),
             (json!({"format": "doc"}), "format", "invalid_value"),
             (json!({"format": "pdf", "document": ""}), "document", "not_applicable"),
-            (json!({"format": "pdf", "signer": {"key": "demo-p256"}}), "signer", "not_applicable"),
+            (json!({"format": "pdf", "signer": "demo-p256"}), "signer", "invalid_type"),
+            (json!({"format": "pdf", "signers": []}), "signers", "invalid_value"),
+            (json!({"format": "pdf", "signers": [{}], "reason": "收讫"}), "reason", "not_applicable"),
+            (json!({"format": "pdf", "signers": [{"format": "pdf"}]}), "signers[0].format", "not_applicable"),
+            (json!({"format": "digest", "signers": [{}]}), "signers", "not_applicable"),
+            (
+                json!({"format": "ofd", "signers": [{}, {"reason": "x"}]}),
+                "signers[1].reason",
+                "not_applicable",
+            ),
             (json!({"format": "pdf", "colour": "red"}), "colour", "unknown_field"),
             (json!({"format": "pdf", "reason": 7}), "reason", "invalid_type"),
             (json!({"format": "pdf", "reason": "a".repeat(1_001)}), "reason", "invalid_value"),
@@ -363,5 +427,35 @@ mod tests {
         let open = open_members(&template);
         assert!(open.contains(&"appearance.text".to_owned()) && open.contains(&"seal".to_owned()));
         assert!(!open.iter().any(|name| ["reason", "format", "appearance.places"].contains(&&**name)));
+    }
+
+    #[test]
+    fn what_a_template_says_of_each_signer_is_that_ones() {
+        let template =
+            json!({"format": "pdf", "signers": [{"reason": "经办"}, {"signer": {"key": "demo-sm2"}}]});
+        let Value::Object(template) = template else { panic!("an object") };
+        let read = StampRequest::of_template(&template).unwrap();
+        let order = |signers: Value| {
+            let order = json!({"template": "two", "signers": signers});
+            body::parse::<StampRequest>(order.to_string().as_bytes()).unwrap()
+        };
+        let both = order(json!([{"signer": {"key": "demo-p256"}}, {"reason": "复核"}])).filled(&read);
+        let both = both.unwrap().orders().unwrap();
+        let reasons: Vec<_> = both.iter().map(|order| order.reason.as_deref()).collect();
+        assert_eq!(reasons, [Some("经办"), Some("复核")]);
+        assert!(both.iter().all(|order| order.signer.is_some() && order.format.as_deref() == Some("pdf")));
+        let codes = |order: StampRequest, template: &StampRequest| {
+            let refused = order.filled(template).and_then(StampRequest::orders).err().unwrap();
+            refused.into_faults().into_iter().map(|fault| (fault.field, fault.code)).collect::<Vec<_>>()
+        };
+        let conflict = |field: &str| vec![(field.to_owned(), "template_conflict")];
+        assert_eq!(codes(order(json!([{"reason": "x"}, {}])), &read), conflict("signers[0].reason"));
+        assert_eq!(codes(order(json!([{}])), &read), conflict("signers"));
+        let alone = json!({"format": "pdf", "reason": "收讫"});
+        let alone = StampRequest::of_template(alone.as_object().unwrap()).unwrap();
+        assert_eq!(codes(order(json!([{}, {}])), &alone), conflict("signers"));
+        let open = open_members(&template);
+        assert!(open.contains(&"signers[0].signer".to_owned()), "{open:?}");
+        assert!(!open.contains(&"signers[0].reason".to_owned()) && !open.contains(&"reason".to_owned()));
     }
 }

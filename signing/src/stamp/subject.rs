@@ -1,0 +1,200 @@
+//! What is stamped: what of it is signed, and how the signature gets into it.
+
+use std::sync::Arc;
+
+use formats::Certificate;
+use formats::cms::Family;
+use formats::ofd::PreparedOfd;
+use formats::pdf::sign::{Prepared, SignError};
+use formats::seal::Seal;
+use sm3::{Digest, Sm3};
+
+use crate::level::{Level, LevelDesk};
+use crate::{Input, SignatureFormat, SignedForm, SigningError};
+
+/// What is stamped.
+#[derive(Clone)]
+pub enum StampSubject {
+    /// A PDF.
+    Pdf {
+        /// As it came.
+        document: Arc<[u8]>,
+        /// SM3 of it, to be gone on with.
+        begun: Sm3,
+        /// Its update, which waits for the signature.
+        prepared: Prepared,
+        /// The seal that is set, where the signature is that of a seal.
+        seal: Option<Arc<Seal>>,
+    },
+    /// An OFD package.
+    Ofd {
+        /// As it came.
+        document: Arc<[u8]>,
+        /// The parts that it gets, which wait for the signature.
+        prepared: PreparedOfd,
+        /// The seal that is set; without one it is signed alone.
+        seal: Option<Arc<Seal>>,
+    },
+    /// A digest, by the algorithm's hash function, of whatever the caller has.
+    Digest([u8; 32]),
+}
+
+/// A document with a signature more, which is not on record yet.
+pub(super) struct Finished {
+    pub(super) document: Arc<[u8]>,
+    pub(super) field: Option<String>,
+    pub(super) digest: [u8; 32],
+}
+
+impl StampSubject {
+    /// The document as it would be with a signature that nobody made: to see whether another one could follow.
+    ///
+    /// # Errors
+    /// It has no room, or takes none; a digest is no document.
+    pub fn rehearsed(self) -> Result<Arc<[u8]>, SigningError> {
+        const NOTHING: [u8; 2] = [0x30, 0]; // an empty sequence
+        match self {
+            Self::Pdf { document, prepared, .. } => {
+                Ok([&document[..], &put_in(prepared, &NOTHING)?].concat().into())
+            }
+            Self::Ofd { document, prepared, .. } => {
+                let signed = prepared.finish(&document, NOTHING.to_vec());
+                Ok(signed.map_err(|_| unfit("cannot take the signature"))?.into())
+            }
+            Self::Digest(_) => Err(unfit("is a digest, which takes one signature")),
+        }
+    }
+
+    /// What the record has of it: SM3 of the document, or the digest.
+    pub(super) fn input_digest(&self) -> [u8; 32] {
+        match self {
+            Self::Pdf { begun, .. } => begun.clone().finalize().into(),
+            Self::Ofd { document, .. } => Sm3::digest(document).into(),
+            Self::Digest(digest) => *digest,
+        }
+    }
+
+    /// What is signed, and in what form.
+    pub(super) fn to_sign(&self, family: Family) -> Result<(Input, SignatureFormat), SigningError> {
+        Ok(match self {
+            Self::Pdf { prepared, seal, .. } => {
+                let digest = prepared.digest().try_into().map_err(|_| unfit("was digested otherwise"))?;
+                let format = match seal {
+                    Some(seal) => SignatureFormat::Seal {
+                        seal: Arc::clone(seal),
+                        location: prepared.location(),
+                        of: SignedForm::Pdf,
+                    },
+                    None => SignatureFormat::Pdf { family },
+                };
+                (Input::Digest(digest), format)
+            }
+            Self::Ofd { prepared, seal, .. } => {
+                let digest = prepared.digest();
+                match seal {
+                    Some(seal) => {
+                        let (seal, location) = (Arc::clone(seal), prepared.location());
+                        (Input::Digest(digest), SignatureFormat::Seal { seal, location, of: SignedForm::Ofd })
+                    }
+                    // GB/T 33190 says nothing of the form; the digest is what is signed, as others do it.
+                    None => {
+                        let format = SignatureFormat::Cms { family: Family::Gbt35275, detached: false };
+                        (Input::Data(digest.to_vec()), format)
+                    }
+                }
+            }
+            Self::Digest(digest) => {
+                let format = SignatureFormat::Cms { family, detached: true };
+                (Input::Digest(*digest), format)
+            }
+        })
+    }
+
+    /// What the record and the register call it.
+    pub(super) fn names(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::Pdf { .. } => ("stamp.pdf", "pdf"),
+            Self::Ofd { .. } => ("stamp.ofd", "ofd"),
+            Self::Digest(_) => ("stamp.digest", "digest"),
+        }
+    }
+}
+
+/// Puts a signature where it belongs and brings it to its level.
+pub(super) async fn finish(
+    subject: StampSubject,
+    signer: &Certificate,
+    cms: Vec<u8>,
+    level: Level,
+    sources: Option<LevelDesk>,
+) -> Result<Finished, SigningError> {
+    let sources = match (level, sources) {
+        (Level::B, _) => None,
+        (_, Some(sources)) => Some(sources),
+        (_, None) => return Err(unfit("is to have a level that nobody can give it")),
+    };
+    let (cms, token) = match &sources {
+        Some(sources) => sources.timestamped(cms).await?,
+        None => (cms, Vec::new()),
+    };
+    let (document, begun, prepared) = match subject {
+        StampSubject::Digest(_) => {
+            let digest = Sm3::digest(&cms).into();
+            return Ok(Finished { document: cms.into(), field: None, digest });
+        }
+        StampSubject::Ofd { document, prepared, .. } => {
+            return computed(move || {
+                let field = Some(prepared.part().to_owned());
+                let stamped = prepared.finish(&document, cms);
+                let document: Arc<[u8]> = stamped.map_err(|_| unfit("cannot take the signature"))?.into();
+                let digest = Sm3::digest(&document).into();
+                Ok(Finished { document, field, digest })
+            })
+            .await?;
+        }
+        StampSubject::Pdf { document, begun, prepared, .. } => (document, begun, prepared),
+    };
+    let field = prepared.field().to_owned();
+    let Some(sources) = sources.filter(|_| level > Level::T) else {
+        return computed(move || {
+            let update = put_in(prepared, &cms)?;
+            let digest = begun.chain_update(&update).finalize().into();
+            let document = [&document[..], &update].concat().into();
+            Ok(Finished { document, field: Some(field), digest })
+        })
+        .await?;
+    };
+    let (with_data, named, signer) = (sources.clone(), field.clone(), signer.clone());
+    let document: Vec<u8> = computed(move || {
+        let update = put_in(prepared, &cms)?;
+        let signed = [&document[..], &update].concat();
+        drop((document, update));
+        let data = with_data.validation_data(&signed, named, &signer, (&cms, &token))?;
+        Ok::<_, SigningError>([signed, data].concat())
+    })
+    .await??;
+    let document = if level == Level::Lta { sources.archived(document).await? } else { document };
+    computed(move || {
+        let digest = Sm3::digest(&document).into();
+        Finished { document: document.into(), field: Some(field), digest }
+    })
+    .await
+}
+
+pub(crate) fn put_in(prepared: Prepared, signature: &[u8]) -> Result<Vec<u8>, SigningError> {
+    prepared.finish(signature).map_err(|error: SignError| match error {
+        SignError::Room { .. } => unfit("leaves too little room for this key's certificates"),
+        _ => unfit("cannot take the signature"),
+    })
+}
+
+/// Computes for a document beside those that serve.
+pub(crate) async fn computed<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, SigningError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| unfit("could not be worked on to its end"))
+}
+
+pub(crate) fn unfit(reason: &'static str) -> SigningError {
+    SigningError::Stamp(reason)
+}
