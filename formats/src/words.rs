@@ -118,6 +118,8 @@ pub fn leaves_unchecked(code: &str) -> bool {
             | "revocation_unknown"
             | "signer_certificate_absent"
             | "status_not_checked"
+            | "status_unavailable"
+            | "status_unknown"
             | "sub_filter_not_supported"
             | "too_large"
             | "trust_not_judged"
@@ -325,6 +327,33 @@ pub const FINDINGS: &[(&str, Words)] = &[
     ("status_not_permitted", Words::new("主体状态不允许", "the holder's status rules it out")),
     ("status_flagged", Words::new("主体状态须留意", "the holder's status should be known")),
     ("status_not_checked", Words::new("未核查登记状态", "the holder's status was not checked")),
+    ("status_unavailable", Words::new("登记状态暂时无法查询", "nobody could say how the holder stands")),
+    ("status_stale", Words::new("登记状态已过时", "what is known of the holder's status is too old")),
+    ("status_unknown", Words::new("登记机关没有该主体的状态", "the register does not know the holder")),
+    (
+        "status_malformed",
+        Words::new("登记状态的应答不合规", "what the register says of the holder is malformed"),
+    ),
+    ("evidence_malformed", Words::new("存证包格式不合规", "the evidence is malformed")),
+    ("evidence_altered", Words::new("存证包被改动", "the evidence was altered")),
+    (
+        "evidence_of_another_document",
+        Words::new("存证包属于另一文件", "the evidence is about another document"),
+    ),
+    ("evidence_without_record", Words::new("存证包没有时间戳记录", "the evidence has no timestamped record")),
+    ("evidence_incomplete", Words::new("存证包缺少部分验证资料", "the evidence lacks some validation data")),
+    (
+        "evidence_log_contradicts",
+        Words::new("审计日志与存证包不符", "the audit log contradicts the evidence"),
+    ),
+    (
+        "evidence_not_in_log",
+        Words::new("存证记录未证明已入审计日志", "the evidence is not proved to be in the audit log"),
+    ),
+    (
+        "evidence_log_signer_unknown",
+        Words::new("审计日志的签名者不受信任", "no anchor vouches for the audit log's signer"),
+    ),
     ("face_differs_from_register", Words::new("照面与登记不符", "the face differs from the register")),
     ("license_not_current", Words::new("不是现行执照", "not the current license")),
     // License files.

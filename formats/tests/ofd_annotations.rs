@@ -51,7 +51,8 @@ fn drawn(site: &Site, ofd: &[u8], drawings: &[Drawing]) -> Parts {
         signer_id: SIGNER_ID.to_vec(),
     };
     let pending = plan.prepare().unwrap();
-    let value = pending.finish(&site.key.sign(pending.to_be_signed()), None);
+    let signature = site.key.sign(pending.to_be_signed());
+    let value = pending.finish(&signature, None);
     let ofd = prepared.finish(ofd, value.unwrap()).unwrap();
     let report = judge(site, &ofd);
     assert_eq!(report.judgement.verdict, Verdict::Valid, "{report:#?}");

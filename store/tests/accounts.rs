@@ -419,7 +419,7 @@ async fn a_pause_ends_and_success_forgets(database: &Database) {
 async fn tries_of_one_kind_are_none_of_another(database: &Database) {
     let store = open(database).await;
     let who = name("li");
-    let [at_the_door, password, code] = Tried::all_of(&who);
+    let [at_the_door, password, code, alone] = Tried::all_of(&who);
     let count = |tried| store.count_try(tried, PATIENCE, AT);
     let pause = || async { while let Try::Counted { .. } = count(at_the_door).await.unwrap() {} };
     pause().await;
@@ -434,8 +434,9 @@ async fn tries_of_one_kind_are_none_of_another(database: &Database) {
         store.clear_tries(password).await.unwrap();
     }
     assert!(matches!(count(code).await.unwrap(), Try::Paused(_)));
+    assert_eq!(count(alone).await.unwrap(), Try::Counted { last: false });
     // Whatever is typed as a name is counted as a name.
-    for typed in ["own_code", "own_code:li", "own:li", "code", "li\u{0}own_code"] {
+    for typed in ["own_code", "own_code:li", "own:li", "code", "li\u{0}own_code", "password_alone:li"] {
         assert_eq!(count(Tried::SignIn(typed)).await.unwrap(), Try::Counted { last: false }, "{typed}");
     }
     for tried in Tried::all_of(&who) {

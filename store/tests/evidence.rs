@@ -38,6 +38,7 @@ async fn stamped(store: &Store, ids: &[&str]) {
             octets: 4_096,
             mandate: None,
             template: None,
+            signatures: Vec::new(),
         };
         let entry = AuditEntry {
             action: "stamp.pdf".to_owned(),

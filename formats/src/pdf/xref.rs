@@ -261,9 +261,10 @@ fn containers(entries: &BTreeMap<u32, Entry>) -> BTreeSet<u32> {
 /// `nnnnnnnnnn ggggg n` or `f`.
 fn table_entry(lexer: &mut Lexer<'_>) -> Option<Entry> {
     let offset = lexer.number()?;
-    let generation = u16::try_from(lexer.number()?).ok()?;
+    let generation = lexer.number()?;
     match lexer.next()? {
-        Token::Word(b"n") => Some(Entry::At { offset, generation }),
+        Token::Word(b"n") => Some(Entry::At { offset, generation: u16::try_from(generation).ok()? }),
+        // Ghostscript writes 65536 of the first free entry, whose generation nobody asks for.
         Token::Word(b"f") => Some(Entry::Free),
         _ => None,
     }
