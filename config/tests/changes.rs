@@ -86,7 +86,9 @@ fn limits_devices_and_trust_change_live() {
         assert_eq!(after("[database]", &format!("[status]\n{text}\n[database]")), live(field));
     }
     let policies = "[timestamps]\npolicies = [\"1.2.3\"]\n[database]";
-    assert_eq!(after("[database]", policies), live("timestamps.policies"));
+    // A sandbox with timestamps keeps evidence.
+    let both = [live("timestamps.policies"), live("stamp_evidence.keep")].concat();
+    assert_eq!(after("[database]", policies), both);
     assert_eq!(after("id = \"d2\"\n", "id = \"d2\"\nlanes = 3\n"), live("device d2"));
     let swapped = after("id = \"d2\"", "id = \"d3\"");
     assert_eq!(swapped, [live("device d2"), live("device d3")].concat());

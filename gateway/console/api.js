@@ -16,7 +16,7 @@ function fresh() {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (octet) => octet.toString(16).padStart(2, '0')).join('');
 }
 
-async function ask(method, path, { token, body, once, signal } = {}) {
+async function ask(method, path, { token, body, once } = {}) {
   const headers = {};
   if (token) headers.authorization = `Bearer ${token}`;
   if (body !== undefined) headers['content-type'] = 'application/json';
@@ -24,11 +24,10 @@ async function ask(method, path, { token, body, once, signal } = {}) {
   let response;
   try {
     response = await fetch(path, {
-      method, headers, signal, credentials: 'omit', cache: 'no-store', redirect: 'error',
+      method, headers, credentials: 'omit', cache: 'no-store', redirect: 'error',
       body: body === undefined ? undefined : JSON.stringify(body),
     });
-  } catch (error) {
-    if (error.name === 'AbortError') throw error;
+  } catch {
     throw new Refusal(0, null);
   }
   const text = await response.text();
@@ -46,17 +45,26 @@ export const signIn = (account, password, code) =>
 export const secondStep = (pendingToken, proof) =>
   ask('POST', '/v1/sign-in:second-factor', { body: { pending_token: pendingToken, ...proof } });
 
-/** What a session may call. */
+/** What a session may call; `ended` is told when the gateway does not take its token any more. */
 export class Caller {
-  constructor(token) { this.token = token; }
+  constructor(token, ended = () => {}) {
+    this.ask = async (method, path, options) => {
+      try {
+        return await ask(method, path, { token, ...options });
+      } catch (refusal) {
+        if (refusal.status === 401) ended();
+        throw refusal;
+      }
+    };
+  }
 
-  get(path, signal) { return ask('GET', path, { token: this.token, signal }); }
+  get(path) { return this.ask('GET', path); }
 
   /** Does something: a repetition by the network does it once. */
-  act(path, body) { return ask('POST', path, { token: this.token, body, once: true }); }
+  act(path, body) { return this.ask('POST', path, { body, once: true }); }
 
   /** What must not be kept as an answer: new secrets, the end of the session. */
-  post(path, body) { return ask('POST', path, { token: this.token, body }); }
+  post(path, body) { return this.ask('POST', path, { body }); }
 
-  put(path, body) { return ask('PUT', path, { token: this.token, body }); }
+  put(path, body) { return this.ask('PUT', path, { body }); }
 }

@@ -37,7 +37,7 @@ export function askReason(title, text, act, { danger = false } = {}) {
     try {
       const answer = await act(why);
       dialog.close();
-      if (answer?.approval ?? answer?.id) tell(w('asked', answer.approval?.id ?? answer.approval ?? answer.id));
+      if (answer?.approval) tell(w('asked', answer.approval));
       else tell(w('done', answer?.audit_index ?? '—'));
     } catch (refusal) {
       show(wrong, fault(refusal));

@@ -36,7 +36,7 @@ function card(device, rates) {
     sparkline(values, w('lineRate', device.id, now)),
     h('dl', { class: 'figures' },
       h('div', {}, h('dt', {}, w('rate')), h('dd', {}, w('perSecond', now))),
-      h('div', {}, h('dt', {}, w('latency')), h('dd', {}, duration(device.latency_us), device.slow && h('span', { class: 'tag bad' }, w('slow')))),
+      h('div', {}, h('dt', {}, w('latency')), h('dd', {}, device.signed ? duration(device.latency_us) : '—', device.slow && h('span', { class: 'tag bad' }, w('slow')))),
       h('div', {}, h('dt', {}, w('load')), h('dd', {}, `${device.load} (${w('queued')} ${device.queued})`)),
       h('div', {}, h('dt', {}, w('failures')), h('dd', {}, device.failed))),
     device.state !== 'ready' && device.last_error && h('span', { class: 'bad small' }, device.last_error)));
@@ -49,7 +49,6 @@ export function fleetPage(place, { caller, every, alive }) {
   const groups = h('div');
   show(place, h('h1', {}, w('fleet')), summary, groups);
   let said = '';
-  let drawn = '';
   every(1000, async () => {
     const { items } = await caller.get('/v1/devices');
     if (!alive()) return;
@@ -66,7 +65,7 @@ export function fleetPage(place, { caller, every, alive }) {
         h('h2', {}, w('group', name), ' ', h('span', { class: 'dim' }, w('devicesReady', ready, members.length))),
         h('ul', { class: 'cards' }, members.map((device) => card(device, rates))));
     }));
-    drawn = focused && groups.querySelector(`a.card[href="${CSS.escape(focused)}"]`);
-    if (drawn) drawn.focus({ preventScroll: true });
+    // Drawn anew each second: whoever goes by keyboard stays where they are.
+    [...groups.querySelectorAll('a.card')].find((one) => one.getAttribute('href') === focused)?.focus({ preventScroll: true });
   });
 }

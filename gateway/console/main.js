@@ -6,6 +6,7 @@ import { appsPage } from './apps.js';
 import { auditPage } from './audit.js';
 import { devicePage } from './device.js';
 import { door } from './door.js';
+import { fault, tell } from './dialogs.js';
 import { h, show } from './dom.js';
 import { fleetPage } from './fleet.js';
 import { licensesPage } from './licenses.js';
@@ -35,27 +36,30 @@ function lost(session, news) {
   start(news);
 }
 
-/** Does `work` now and then every `milliseconds`, while the page is seen, until it is left. Returns what does it at once. */
+/**
+ * Does `work` now and then every `milliseconds`, while the page is seen, until `left` says that it is not shown any more.
+ * Returns what does it at once.
+ */
 function poller(session, left, trouble) {
   return (milliseconds, work) => {
     let timer;
     let running = false;
     const round = async () => {
       clearTimeout(timer);
-      if (left() || running) return;
+      if (left.aborted || running) return;
       running = true;
       let wait = milliseconds;
       try {
-        if (!document.hidden) { await work(); trouble(false); }
+        if (!document.hidden) { await work(); if (!left.aborted) trouble(false); }
       } catch (refusal) {
-        if (left()) return;
-        if (refusal.status === 401) { lost(session, w('ended')); return; }
+        if (left.aborted) return;
         trouble(true, refusal);
         wait = Math.max(milliseconds, 2000);
       } finally { running = false; }
-      if (!left()) timer = setTimeout(round, wait);
+      if (!left.aborted) timer = setTimeout(round, wait);
     };
-    document.addEventListener('visibilitychange', () => { if (!document.hidden) round(); });
+    left.addEventListener('abort', () => clearTimeout(timer));
+    document.addEventListener('visibilitychange', () => { if (!document.hidden) round(); }, { signal: left });
     round();
     return round;
   };
@@ -68,6 +72,8 @@ async function signOut(session) {
 
 async function signOutAll() {
   await Promise.all(sessions.all().map(signOut));
+  // Over plain HTTP browsers do not heed the answer below.
+  sessions.forgetAll();
   // The answer tells the browser to forget whatever it kept.
   location.replace('signed-out');
 }
@@ -81,11 +87,16 @@ function header(session) {
     h('nav', { 'aria-label': w('main') }, h('ul', {}, permitted(session).map((page) => h('li', {}, h('a', { href: `#/${page.at}`, id: `to-${page.at}` }, w(page.at)))))),
     h('details', { class: 'menu' }, h('summary', {}, session.displayName),
       h('ul', {},
-        others.map((other) => h('li', {}, h('button', { type: 'button', onclick: go(other.name) }, w('switchTo', other.displayName)))),
+        others.map((other) => h('li', {}, h('button', { type: 'button', onclick: go(other.name) }, w('switchTo', other.displayName, other.name)))),
         h('li', {}, h('button', { type: 'button', onclick: go(null) }, w('another'))),
         h('li', {}, h('button', { type: 'button', onclick: () => { switchLanguage(); start(''); } }, w('language'))),
         h('li', {}, h('button', { type: 'button', onclick: async () => { await signOut(session); start(''); } }, w('signOut'))),
         h('li', {}, h('button', { type: 'button', onclick: signOutAll }, w('signOutAll'))))));
+}
+
+/** A part of the place as it was before it was made a part of it; what is none stands for itself. */
+function plain(part) {
+  try { return decodeURIComponent(part); } catch { return part; }
 }
 
 /** Where somebody was, for when that account is shown again. */
@@ -95,37 +106,36 @@ function remember(session) { sessions.update(session, { place: location.hash });
 function watchIdle(session, left) {
   let used = Date.now();
   let warning = null;
-  const use = () => { used = Date.now(); };
   const count = h('p', { role: 'alert' });
-  for (const kind of ['pointerdown', 'keydown', 'wheel', 'touchstart']) addEventListener(kind, use, { passive: true });
+  for (const kind of ['pointerdown', 'keydown', 'wheel', 'touchstart']) {
+    addEventListener(kind, () => { used = Date.now(); }, { passive: true, signal: left });
+  }
   const timer = setInterval(async () => {
-    if (left()) { clearInterval(timer); warning?.close(); return; }
     const rest = Math.ceil(session.idleS - (Date.now() - used) / 1000);
     if (rest <= 0) {
       clearInterval(timer);
-      warning?.close();
       await signOut(session);
       start(w('idleEnded'));
     } else if (rest <= Math.min(60, session.idleS / 2)) {
       show(count, w('idleText', rest));
       if (!warning) {
-        warning = h('dialog', { 'aria-label': w('idleSoon'), onclose: () => { warning.remove(); warning = null; use(); } }, h('h2', {}, w('idleSoon')), count,
-          h('button', { type: 'button', class: 'primary', onclick: () => warning.close() }, w('stay')));
+        warning = h('dialog', { 'aria-label': w('idleSoon'), onclose: () => { warning.remove(); warning = null; used = Date.now(); } },
+          h('h2', {}, w('idleSoon')), count, h('button', { type: 'button', class: 'primary', onclick: () => warning.close() }, w('stay')));
         document.body.append(warning);
         warning.showModal();
       }
     }
   }, 1000);
+  left.addEventListener('abort', () => clearInterval(timer));
 }
 
 function draw(session, content, trouble) {
   leave();
-  let gone = false;
-  leave = () => { gone = true; };
-  const left = () => gone;
+  const shown = new AbortController();
+  leave = () => shown.abort();
   const context = {
-    caller: sessions.caller(session), session, alive: () => !gone, can: (scope) => session.scopes.includes(scope),
-    every: poller(session, left, trouble), reload: () => renew(session),
+    caller: sessions.caller(session, () => { if (!shown.signal.aborted) lost(session, w('ended')); }), session, alive: () => !shown.signal.aborted, can: (scope) => session.scopes.includes(scope),
+    every: poller(session, shown.signal, trouble), reload: () => renew(session),
   };
   const pages = permitted(session);
   const [, name, detail] = location.hash.split('/');
@@ -136,7 +146,7 @@ function draw(session, content, trouble) {
     else link.removeAttribute('aria-current');
   }
   if (session.due) duePage(content, context, () => renew(session));
-  else if (name === 'devices' && detail && session.scopes.includes('devices')) devicePage(content, context, decodeURIComponent(detail));
+  else if (name === 'devices' && detail && session.scopes.includes('devices')) devicePage(content, context, plain(detail));
   else if (page) page.draw(content, context);
   else location.replace(`#/${pages[0].at}`);
 }
@@ -149,15 +159,17 @@ async function renew(session) {
     start('');
   } catch (refusal) {
     if (refusal.status === 401) lost(session, w('ended'));
+    else tell(fault(refusal), 'bad');
   }
 }
 
-let stopListening = () => {};
+/** Ends what goes with the frame of somebody's pages. */
+let stop = () => {};
 
 /** Shows the pages of whoever is signed in, or the door. */
 function start(news) {
   leave();
-  stopListening();
+  stop();
   document.documentElement.lang = languageTag();
   document.title = w('title');
   for (const dialog of document.querySelectorAll('dialog')) dialog.remove();
@@ -175,11 +187,11 @@ function start(news) {
     troubled = now;
   };
   show(app, header(session), line, content, h('div', { id: 'news', role: 'status' }));
-  let over = false;
-  const moved = () => { if (!over) draw(session, content, trouble); };
-  addEventListener('hashchange', moved);
-  stopListening = () => { over = true; removeEventListener('hashchange', moved); };
-  watchIdle(session, () => over);
+  const framed = new AbortController();
+  stop = () => framed.abort();
+  const moved = () => draw(session, content, trouble);
+  addEventListener('hashchange', moved, { signal: framed.signal });
+  watchIdle(session, framed.signal);
   if (session.place && location.hash !== session.place) {
     location.hash = session.place;
     sessions.update(session, { place: null });

@@ -21,8 +21,8 @@ export const all = () => held.sessions.filter(live);
 /** The one whose pages are shown. */
 export const current = () => all().find((session) => session.name === held.current) ?? null;
 
-/** Calls for this session. */
-export const caller = (session) => new Caller(session.token);
+/** Calls for this session; `ended` is told when the gateway does not know it any more. */
+export const caller = (session, ended) => new Caller(session.token, ended);
 
 /** Takes in the answer to a sign-in and shows its pages. */
 export function add(answer, account) {
@@ -65,4 +65,10 @@ export function remember(name, displayName, wanted) {
   const others = remembered().filter((entry) => entry.name !== name);
   const entries = wanted ? [{ name, displayName }, ...others].slice(0, 8) : others;
   localStorage.setItem(REMEMBERED, JSON.stringify(entries));
+}
+
+/** Forgets everything, here and on the computer. */
+export function forgetAll() {
+  sessionStorage.clear();
+  localStorage.clear();
 }

@@ -60,10 +60,12 @@ pub(crate) fn routes() -> Router<Gateway> {
 async fn get_file(Path(name): Path<String>, headers: HeaderMap) -> Response {
     if name == SIGNED_OUT {
         let mut response = file("signed-out.html", &HeaderMap::new());
-        // The browser forgets what it kept of this site, whatever the pages did or failed to do.
-        response
-            .headers_mut()
-            .insert("clear-site-data", HeaderValue::from_static("\"cache\", \"cookies\", \"storage\""));
+        // The browser forgets what it kept of this site, whatever the pages did or failed to do. Another site that leads here
+        // does not have it forget who is signed in, and cookies, of which there are none, are those of a whole domain.
+        if headers.get("sec-fetch-site").is_some_and(|site| site == "same-origin") {
+            let what = HeaderValue::from_static("\"cache\", \"storage\"");
+            response.headers_mut().insert("clear-site-data", what);
+        }
         return response;
     }
     file(&name, &headers)

@@ -12,6 +12,7 @@ use signing::{Judged, validation_report};
 use store::{AuditEntry, leaf_hash, root_of};
 use time::OffsetDateTime;
 use tokio::task::JoinSet;
+use tracing::Instrument as _;
 use utoipa::ToSchema;
 use verify_front::{DecisionQuestion, Examined, FieldGrant, LicenseAnswer, LicenseType, StatusQuestion};
 
@@ -97,6 +98,11 @@ pub(crate) async fn post_license_verify(
     let now = OffsetDateTime::now_utc();
     let License { octets, kind, at, reported, status, decision } = request.check(now)?;
     drop(request); // its text is a third larger than the octets
+    if decision.is_some() && rendition.form != Form::Json {
+        let detail =
+            "is answered as JSON only: the report for people says what the license is, not who may use it";
+        return Err(Problem::faults(vec![Fault::new("use", "not_applicable", detail)]));
+    }
     let judging = gateway.clone();
     let (octets, examined) = match kind {
         LicenseType::Certificate => {
@@ -289,7 +295,8 @@ async fn completed(
         match examined {
             Ok((examined, license)) => {
                 let gateway = gateway.clone();
-                under_way.spawn(async move { (place, complete(&gateway, examined, license, now).await) });
+                let answer = async move { (place, complete(&gateway, examined, license, now).await) };
+                under_way.spawn(crate::request_id::carried(answer.in_current_span()));
             }
             Err(problem) => answers[place] = Some(Err(problem)),
         }

@@ -118,10 +118,17 @@ pub(crate) async fn keep_unlocked(
 
 /// Looks for rows that somebody put back in an older state, until it is dropped. What was loaded before is loaded again
 /// then, without them.
-pub(crate) async fn watch_registers(mut registers: RegisterWatch, callers: Arc<Callers>, reloads: Reloads) {
+pub(crate) async fn watch_registers(
+    store: Store,
+    mut registers: RegisterWatch,
+    callers: Arc<Callers>,
+    reloads: Reloads,
+) {
     let mut looks = tokio::time::interval(LOOK);
     looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let (mut failing, mut look) = (false, 0_u32);
+    // Of how many finds the registers were read again. A look that fails half-way has found something all the same.
+    let mut heeded = 0;
     loop {
         looks.tick().await;
         let at = OffsetDateTime::now_utc();
@@ -131,27 +138,31 @@ pub(crate) async fn watch_registers(mut registers: RegisterWatch, callers: Arc<C
             false => registers.look(at).await,
         };
         match looked {
-            Ok(put_back) => {
-                failing = false;
-                if put_back == 0 {
-                    continue;
-                }
-                tracing::error!(
-                    put_back,
-                    "rows are older than this gateway saw them, or gone; they are not used"
-                );
-                if let Err(error) = callers.apps.read_anew().await {
-                    tracing::error!(error = %with_causes(&error), "the register of apps was not read again");
-                }
-                if let Err(error) = reloads.keys().await {
-                    tracing::error!(error = %with_causes(&error), "the register of keys was not read again");
-                }
-            }
+            Ok(_) => failing = false,
             Err(error) if !failing => {
                 failing = true;
-                tracing::warn!(error = %with_causes(&error), "nobody looks for rows that were put back now");
+                tracing::warn!(error = %with_causes(&error), "nobody looks at all rows that were put back now");
             }
             Err(_) => {}
+        }
+        let found = store.protection().put_back_rows();
+        if found == heeded {
+            continue;
+        }
+        tracing::error!(
+            put_back = found - heeded,
+            "rows are older than this gateway saw them, or gone; they are not used"
+        );
+        let apps = callers.apps.read_anew().await;
+        if let Err(error) = &apps {
+            tracing::error!(error = %with_causes(error), "the register of apps was not read again");
+        }
+        let keys = reloads.keys().await;
+        if let Err(error) = &keys {
+            tracing::error!(error = %with_causes(error), "the register of keys was not read again");
+        }
+        if apps.is_ok() && keys.is_ok() {
+            heeded = found;
         }
     }
 }

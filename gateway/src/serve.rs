@@ -258,7 +258,7 @@ pub(crate) async fn serve(
     let unlocking =
         tokio::spawn(protection::keep_unlocked(store.clone(), fleet, unlocked_log, unlocked_keys, sandbox));
     let watching_registers =
-        tokio::spawn(protection::watch_registers(registers, Arc::clone(&known), read_again));
+        tokio::spawn(protection::watch_registers(store.clone(), registers, Arc::clone(&known), read_again));
     let sharing = tokio::spawn(auth::rate::share(store.clone(), Arc::clone(&known)));
     let keeping = tokio::spawn(people::keep::keep(store.clone(), kept_log, Arc::clone(&known)));
     let following = tokio::spawn(replicas::follow(store.clone(), following_fleet, known, followed_keys));

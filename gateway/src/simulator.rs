@@ -182,6 +182,10 @@ impl Entity {
             );
         }
         let as_of = self.as_of.clone().or_else(|| text(OffsetDateTime::now_utc()))?;
+        let known_since = OffsetDateTime::parse(&as_of, &Rfc3339).ok()?;
+        if at.is_some_and(|at| at < known_since) {
+            return None;
+        }
         Some(json!({"status": self.status, "flags": self.flags, "as_of": as_of, "face": self.face}))
     }
 }

@@ -43,22 +43,31 @@ pub(crate) enum Reply {
     },
 }
 
+/// What goes out by HTTP: to permitted addresses, with an end to each request, and so many connections kept.
+pub(crate) fn http(
+    tls: ClientConfig,
+    rules: &AddressRules,
+    timeout: Duration,
+    idle: usize,
+) -> Result<reqwest::Client, reqwest::Error> {
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
+        .no_proxy() // the environment has no say; and a proxy would look names up by itself
+        .redirect(Policy::none())
+        .dns_resolver(rules.clone())
+        .timeout(timeout)
+        .pool_max_idle_per_host(idle)
+        .user_agent("license-gateway")
+        .build()
+}
+
 impl Client {
     /// `tls`: which roots the other sides' certificates are judged against.
     ///
     /// # Errors
     /// What of it cannot be used.
     pub fn new(tls: ClientConfig, rules: AddressRules) -> Result<Self, reqwest::Error> {
-        let http = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls)
-            .no_proxy() // the environment has no say; and a proxy would look names up by itself
-            .redirect(Policy::none())
-            .dns_resolver(rules.clone())
-            .timeout(TIMEOUT)
-            .pool_max_idle_per_host(1)
-            .user_agent("license-gateway")
-            .build()?;
-        Ok(Self { http, rules })
+        Ok(Self { http: http(tls, &rules, TIMEOUT, 1)?, rules })
     }
 
     pub(crate) async fn send(&self, url: &str, message: Message<'_>) -> Reply {

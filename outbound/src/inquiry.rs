@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use reqwest::redirect::Policy;
 use reqwest::{StatusCode, Url};
 use rustls::ClientConfig;
 
-use crate::client::is_refused;
+use crate::client::{http, is_refused};
 use crate::{AddressRefused, AddressRules};
 
 /// Asks one service, by POST and in JSON. Clones share its connections.
@@ -97,15 +96,7 @@ impl Inquirer {
             value.set_sensitive(true);
             Ok::<_, NotAsked>(value)
         });
-        let http = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls)
-            .no_proxy() // the environment has no say; and a proxy would look names up by itself
-            .redirect(Policy::none())
-            .dns_resolver(rules.clone())
-            .timeout(inquiry.timeout)
-            .pool_max_idle_per_host(inquiry.idle)
-            .user_agent("license-gateway")
-            .build()?;
+        let http = http(tls, &rules, inquiry.timeout, inquiry.idle)?;
         Ok(Self { http, rules, url, bearer: bearer.transpose()?, limit: inquiry.limit })
     }
 

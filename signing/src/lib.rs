@@ -45,8 +45,8 @@ pub use report::{Judged, merged_reports, validation_report};
 pub use seal::{MadeSeal, SealOrder};
 pub use sign::{Caller, Input, Keep, Receipt, SignOrder, SignatureFormat, SigningDesk};
 pub use stamp::{
-    FurtherSignature, KeepStamp, SignatureOrder, SignatureReceipt, StampOrder, StampReceipt, StampSigner,
-    StampSubject,
+    FurtherSignature, KeepStamp, Prepare, SignatureOrder, SignatureReceipt, StampOrder, StampReceipt,
+    StampSigner, StampSubject,
 };
 pub use stamped::{
     StampAnswer, StampSignature, StampVerification, StampedAnswer, StampedFormat, verify_pdf, verify_stamped,

@@ -290,7 +290,9 @@ fn sub_indication(code: &str) -> Option<&'static str> {
         | "ocsp_stale"
         | "ocsp_signature_invalid"
         | "ocsp_not_supported"
-        | "ocsp_status_unknown" => "TRY_LATER",
+        | "ocsp_status_unknown"
+        | "status_stale"
+        | "status_unavailable" => "TRY_LATER",
         _ => return None,
     })
 }

@@ -9,7 +9,7 @@ use formats::cms::Family;
 use formats::{Algorithm, Certificate};
 use store::{
     AuditEntry, Claim, Keeping, MandateUse, Stamp, StampMandate, StampSignature, StampTemplateUse,
-    StampedDocument, UnplacedAnswer,
+    StampedDocument, StoreError, UnplacedAnswer,
 };
 
 use crate::level::{Level, LevelDesk};
@@ -49,12 +49,15 @@ pub struct SignatureOrder {
     pub sources: Option<LevelDesk>,
 }
 
+/// Puts into a document what is to be signed next, with room for the signature.
+pub type Prepare = Box<dyn FnOnce(Arc<[u8]>) -> Result<StampSubject, SigningError> + Send>;
+
 /// A signature that is made in the document that the earlier ones left.
 pub struct FurtherSignature {
     /// The signature.
     pub order: SignatureOrder,
     /// Prepares that document for it.
-    pub prepare: Box<dyn FnOnce(Arc<[u8]>) -> Result<StampSubject, SigningError> + Send>,
+    pub prepare: Prepare,
 }
 
 /// Who signs a stamp.
@@ -293,11 +296,21 @@ impl SigningDesk {
             }
         };
         let entry = AuditEntry { result_digest: Some(hex::encode::<[u8; 32]>(digest)), ..entry };
-        let audit_index = match document {
-            Some(document) => self.audit.append_job_stamp(entry, stamp, document).await?,
-            None => self.audit.append_stamp(entry, stamp, keeping).await?,
+        let none = entry.clone();
+        let recorded = match document {
+            Some(document) => self.audit.append_job_stamp(entry, stamp, document).await,
+            None => self.audit.append_stamp(entry, stamp, keeping).await,
         };
-        Ok((told, receipt, audit_index))
+        match recorded {
+            Ok(audit_index) => Ok((told, receipt, audit_index)),
+            // Somebody else has the document by now: this stamp is certainly not there, and nothing is in doubt.
+            Err(error @ StoreError::Changed { .. }) => {
+                let error = error.into();
+                self.note_failure(taken, &error, Some(none), &entries).await?;
+                Err(error)
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Puts the intention to use each mandate on record and takes one of its signatures, of all or of none.
@@ -358,7 +371,9 @@ impl SigningDesk {
                     let result_digest = Some(hex::encode::<[u8; 32]>(finished.digest));
                     let own = AuditEntry { result_digest, ..entry.clone() };
                     let appended = self.audit.append(own).await;
-                    appended.map_err(|error| failed(Unsigned::unasked(error.into())))?
+                    appended.map_err(|error| {
+                        failed(Unsigned { error: error.into(), entry: Some(entry.clone()) })
+                    })?
                 }
                 false => 0, // the stamp's own entry
             };
@@ -437,7 +452,8 @@ impl SigningDesk {
         }
     }
 
-    /// Puts on record that nothing was stamped; each mandate has its signature back.
+    /// Puts on record that nothing was stamped; each mandate has its signature back, also where the record of another's
+    /// fails.
     async fn note_failure(
         &self,
         taken: Vec<Taken>,
@@ -446,15 +462,22 @@ impl SigningDesk {
         entries: &Entries,
     ) -> Result<(), SigningError> {
         let failed = |entry| AuditEntry { outcome: error.code().to_owned(), ..entry };
+        let mut doubt = None;
         for Taken { intended, wanted } in taken {
             // The entry of a single signature gives back what was taken for it.
             let own = if entries.has_several { None } else { entry.take() };
-            self.audit.append_mandate_unused(failed(own.unwrap_or(intended)), wanted).await?;
+            if let Err(error) =
+                self.audit.append_mandate_unused(failed(own.unwrap_or(intended)), wanted).await
+            {
+                doubt.get_or_insert(error);
+            }
         }
-        if let Some(entry) = entry {
-            self.audit.append(failed(entry)).await?;
+        if let Some(entry) = entry
+            && let Err(error) = self.audit.append(failed(entry)).await
+        {
+            doubt.get_or_insert(error);
         }
-        Ok(())
+        doubt.map_or(Ok(()), |error| Err(error.into()))
     }
 }
 

@@ -265,7 +265,8 @@ impl Protection {
     }
 
     /// How often a row was found to be older than it was seen. What was read before such a find is to be read again.
-    pub(crate) fn put_back_rows(&self) -> u64 {
+    #[must_use]
+    pub fn put_back_rows(&self) -> u64 {
         self.0.put_back.load(Ordering::Relaxed)
     }
 

@@ -211,11 +211,12 @@ impl Membership {
     ///
     /// # Errors
     /// [`StoreError::Query`] when the database does not answer; the name is free after half a minute then.
-    pub async fn leave(self) -> Result<(), StoreError> {
+    pub async fn leave(mut self) -> Result<(), StoreError> {
         query("UPDATE replicas SET seen_at = 0 WHERE name = $1")
             .bind(&self.name)
             .execute(self.store.writer())
             .await?;
+        self.connection.let_go(&self.name).await?;
         Ok(self.connection.close().await?)
     }
 

@@ -298,7 +298,7 @@ async fn a_renewal_goes_by_batches_between_which_others_write_and_goes_on_where_
     for known in known {
         let Some(number) = known.app.id.as_str().strip_prefix("app-") else { continue };
         let number: u32 = number.parse().unwrap();
-        let expected = if number % 25 == 0 { AppState::Disabled } else { AppState::Enabled };
+        let expected = if number.is_multiple_of(25) { AppState::Disabled } else { AppState::Enabled };
         assert_eq!((known.app.state, &known.app.contacts[..]), (expected, &[format!("person {number}")][..]));
     }
 }

@@ -2,12 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use crate::stamps::{entry, stamp};
 use crate::support;
 
 use std::time::Duration;
 
-use config::{AppId, KeyId};
-use store::{AuditEntry, AuditLog, EvidenceItems, Hash, NewEvidence, Stamp, Store, StoreError};
+use store::{AuditLog, EvidenceItems, Hash, NewEvidence, Stamp, Store, StoreError};
 use support::{Database, on_both_databases};
 use time::OffsetDateTime;
 use time::macros::datetime;
@@ -23,36 +23,8 @@ const LEASE: Duration = Duration::from_secs(60);
 async fn stamped(store: &Store, ids: &[&str]) {
     let (log, _writer) = AuditLog::start(store).await.unwrap();
     for id in ids {
-        let stamp = Stamp {
-            id: (*id).to_owned(),
-            check_code: format!("code of {id}"),
-            format: "pdf".to_owned(),
-            level: "B-B".to_owned(),
-            app: AppId::parse("window").unwrap(),
-            key: KeyId::parse("demo-p256").unwrap(),
-            at: AT,
-            certificate: vec![0x30, 0],
-            field: "Signature1".to_owned(),
-            input_digest: [1; 32],
-            result_digest: [2; 32],
-            octets: 4_096,
-            mandate: None,
-            template: None,
-            signatures: Vec::new(),
-        };
-        let entry = AuditEntry {
-            action: "stamp.pdf".to_owned(),
-            actor: "window".to_owned(),
-            at: AT,
-            device: None,
-            input_digest: None,
-            key: None,
-            outcome: "ok".to_owned(),
-            request_id: "request".to_owned(),
-            result_digest: None,
-            subject: Some((*id).to_owned()),
-        };
-        log.append_stamp(entry, stamp, None).await.unwrap();
+        let stamp = Stamp { template: None, signatures: Vec::new(), ..stamp(id) };
+        log.append_stamp(entry(id), stamp, None).await.unwrap();
     }
 }
 

@@ -34,7 +34,7 @@ fn signature(key: &str, mandate: Option<StampMandate>) -> StampSignature {
     }
 }
 
-fn stamp(id: &str) -> Stamp {
+pub(crate) fn stamp(id: &str) -> Stamp {
     Stamp {
         id: id.to_owned(),
         check_code: format!("code of {id}"),
@@ -54,7 +54,7 @@ fn stamp(id: &str) -> Stamp {
     }
 }
 
-fn entry(subject: &str) -> AuditEntry {
+pub(crate) fn entry(subject: &str) -> AuditEntry {
     AuditEntry {
         action: "stamp.pdf".to_owned(),
         actor: "window".to_owned(),

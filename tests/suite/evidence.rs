@@ -54,7 +54,7 @@ fn a_stamp_is_verified_when_its_certificate_has_expired_and_its_list_is_gone() {
     eventually("some seconds pass", SOON, || (now() > made + 3).then_some(()));
     let outside = Folder::init().serve();
     let root = outside.data().join("pki/roots/p256.pem");
-    folder.trust(&[root.clone()]);
+    folder.trust(std::slice::from_ref(&root));
     let section =
         format!("[timestamps.outside]\nurl = \"{}/tsa\"\nroots = [{root:?}]\n\n[fleet]\n", outside.base());
     folder.configure("[fleet]\n", &section);

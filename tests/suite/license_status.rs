@@ -101,6 +101,8 @@ fn site(national: &National, status: &str, more: &str) -> Site {
     let section =
         format!("[status]\nsource = \"national\"\nurl = {:?}\n{status}\n{more}\n[site]\n", national.url);
     folder.configure("[site]\n", &section);
+    // Longer than the longest question below.
+    folder.configure("[server]\n", "[server]\nrequest_deadline_ms = 120000\n");
     folder.serve()
 }
 
@@ -394,11 +396,14 @@ fn a_table_of_the_sites_own_is_taken_over_live_and_a_broken_one_is_not() {
     assert_eq!((&first["table"], &first["reason"]), (&json!("site-1"), &json!("item_unknown")));
 
     // A new item needs no new program.
-    let item = "[[item]]\ncode = \"yearly-audit\"\nname = \"年度审计\"\nroles = [\"agent\"]\n\n[[standing]]";
-    std::fs::write(&file, built_in.replace("2026-1", "site-2").replacen("[[standing]]", item, 1)).unwrap();
+    let item =
+        "\n[[item]]\ncode = \"yearly-audit\"\nname = \"年度审计\"\nroles = [\"agent\"]\n\n[[standing]]\n";
+    std::fs::write(&file, built_in.replace("2026-1", "site-2").replacen("\n[[standing]]\n", item, 1))
+        .unwrap();
     let done = site.command(&["reload"]);
     let said = String::from_utf8_lossy(&done.stdout).into_owned();
-    assert!(done.status.success() && said.contains("status.decisions read anew"), "{said}");
+    let wrong = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success() && said.contains("status.decisions read anew"), "{said}{wrong}");
     let second = decision(&site);
     assert_eq!((&second["table"], &second["permitted"]), (&json!("site-2"), &json!(true)));
     assert_ne!(first["table_digest"], second["table_digest"]);

@@ -58,7 +58,7 @@ fn scanned(annotation: &Annotation, (width, height): (usize, usize)) -> Vec<Stri
     let mut dots = vec![255u8; across * down];
     let corner = &annotation.boundary;
     for (colour, outlines) in &annotation.paths {
-        let ink = if colour == "0 0 0" { 0 } else { 255 };
+        let ink = if colour == "255 255 255" { 255 } else { 0 };
         for outline in outlines {
             let [left, top, _, _, right, bottom, ..] = **outline else { panic!("{outline:?}") };
             let dot = |millimetres: f64| (millimetres * 10.0).round() as usize;
@@ -142,7 +142,7 @@ fn what_would_break_earlier_signatures_or_cannot_be_seen_is_refused_by_name() {
         (alone(json!({"text": ["x"], "places": [missing]})), "appearance.places", "keyword_not_found"),
         (alone(json!({"text": ["x"], "places": [fourth]})), "appearance.places", "keyword_not_found"),
         (alone(json!({"text": ["x"], "places": [odd]})), "appearance.places[0].occurrence", "invalid_value"),
-        (alone(json!({"text": ["长".repeat(400)], "places": [rect]})), "appearance", "appearance_unusable"),
+        (alone(json!({"text": ["长".repeat(900)], "places": [rect]})), "appearance", "appearance_unusable"),
         (alone(json!({"picture": "AAAA", "places": [rect]})), "appearance.picture", "not_applicable"),
         (alone(json!({"text": ["x"]})), "appearance.places", "missing_field"),
         (

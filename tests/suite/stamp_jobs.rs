@@ -85,8 +85,8 @@ fn stamps_of(job: &Value) -> BTreeSet<String> {
 /// The numbers of the stamps that an audit log has.
 fn recorded(entries: &[Value]) -> Vec<String> {
     let stamps = entries.iter().filter(|entry| {
-        entry["action"].as_str().is_some_and(|action| action.starts_with("stamp."))
-            && entry["outcome"] == "ok"
+        let action = entry["action"].as_str().unwrap_or_default();
+        action.starts_with("stamp.") && action != "stamp.evidence" && entry["outcome"] == "ok"
     });
     let mut numbers: Vec<_> = stamps.map(|entry| entry["subject"].as_str().unwrap().to_owned()).collect();
     numbers.sort();

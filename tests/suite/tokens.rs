@@ -323,6 +323,7 @@ fn who_tries_tokens_is_counted_and_in_the_end_not_judged_at_all() {
     let forged = |app: &str| {
         let mut claims = claims.clone();
         claims["client_id"] = json!(app);
+        claims["jti"] = json!("forged");
         // No key signed it; the signature has the form of one.
         let [header, claims] = [&header, &claims].map(|part| {
             use base64::Engine as _;
@@ -335,7 +336,7 @@ fn who_tries_tokens_is_counted_and_in_the_end_not_judged_at_all() {
     assert!(status == 401 && text.contains("token_invalid"), "{text}");
     eventually("failures are told to wait", std::time::Duration::from_secs(300), || {
         let (status, text) = asked_from(&site, GUESSER, &forged("elsewhere"));
-        (status == 429 && text.contains("too_many_failures")).then_some(())
+        (status == 429 && text.contains("too_many_attempts")).then_some(())
     });
     assert_eq!(asked_from(&site, GUESSER, &token).0, 200);
 
@@ -350,7 +351,7 @@ fn who_tries_tokens_is_counted_and_in_the_end_not_judged_at_all() {
             asked_from(&site, GUESSER, one);
         }
         let (status, text) = asked_from(&site, GUESSER, third);
-        (status == 429 && text.contains("too_many_failures")).then_some(())
+        (status == 429 && text.contains("too_many_attempts")).then_some(())
     });
     assert_eq!(asked_from(&site, GUESSER, &known_token).0, 200, "who is known there");
     assert_eq!(asked_from(&site, "127.0.0.8", third).0, 200, "from elsewhere");

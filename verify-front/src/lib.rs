@@ -197,9 +197,10 @@ impl LicenseFront {
 
     async fn holder(&self, uscc: &Uscc, question: &StatusQuestion) -> Result<Holder, FrontError> {
         let said = self.register.ask(uscc, question.at, question.max_age, question.now).await;
-        let has_face = said.as_ref().is_ok_and(|said| {
-            said.standing.as_ref().is_none_or(|standing| standing.face.is_some())
-                && self.register.source() == StatusSource::Library
+        // What the library does not know it has no face of either.
+        let has_face = said.as_ref().is_ok_and(|said| match &said.standing {
+            Some(standing) => standing.face.is_some(),
+            None => self.register.source() == StatusSource::Library,
         });
         let face = match has_face {
             true => None,

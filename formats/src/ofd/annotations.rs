@@ -1,13 +1,14 @@
 //! What is seen of a signature beside its seal: text and QR codes, as annotations of the kind Stamp (GB/T 33190, 15.2), drawn as
 //! outlines, so that they need neither a font nor a picture of the document's.
 
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 
 use skrifa::outline::OutlinePen;
 use time::OffsetDateTime;
 use time::macros::format_description;
 
-use super::document::{Body, Page, Rect};
+use super::document::{Body, Deviations, MAX_TREE, Page, Rect, find, tree};
 use super::error::OfdError;
 use super::package::{Package, resolve};
 use super::sign::text;
@@ -211,13 +212,16 @@ pub(super) fn annotated(
     // One without the number that it must have has none as high.
     let mut numbers = Numbers(used.unwrap_or(1_000_000));
 
-    let named = places(&document, "Annotations", 1).map_err(failed)?;
-    let named = named.first().map(|place| document[place.content.clone()].trim().to_owned());
-    let (list, is_named) = match named.filter(|named| !named.is_empty()) {
-        Some(named) => (resolve(&body.root, &named), true),
-        None => (resolve(&body.root, "Annots/Annotations.xml").filter(|list| !package.has(list)), false),
+    let deviations = &mut Deviations::default();
+    let root = tree(package, &body.root, "Document", deviations)?;
+    let named = root.text_of("Annotations").map_err(failed)?.map(str::trim).filter(|named| !named.is_empty());
+    let list = match named {
+        Some(named) => find(package, &body.root, named, deviations)
+            .ok_or_else(|| OfdError::PartMissing(named.to_owned()))?,
+        None => resolve(&body.root, "Annots/Annotations.xml")
+            .filter(|list| !package.has(list))
+            .ok_or_else(|| OfdError::Plan("its place for annotations is taken".to_owned()))?,
     };
-    let list = list.ok_or_else(|| OfdError::Plan("its place for annotations is taken".to_owned()))?;
     let mut list_text = match package.has(&list) {
         true => text(&list, package.read(&list)?)?,
         false => format!(
@@ -225,7 +229,7 @@ pub(super) fn annotated(
         ),
     };
 
-    let mut parts = Vec::new();
+    let mut of_pages = PagesParts::of(package, &list, &list_text)?;
     let mut first = 0;
     let mut drawings: Vec<&Drawing> = drawings.iter().collect();
     drawings.sort_by_key(|drawing| drawing.page);
@@ -237,9 +241,15 @@ pub(super) fn annotated(
         for drawing in &drawings[first..first + of_page] {
             annotation(drawing, &date, creator, &mut numbers, &mut added);
         }
-        parts.push(of_page_with(package, &list, &mut list_text, page, &added)?);
+        of_pages.add(page, &added)?;
         first += of_page;
     }
+    let is_named = named.is_some();
+    let PagesParts { entries, written, .. } = of_pages;
+    let mut parts: Vec<_> = written.into_iter().map(|(part, text)| (part, text.into_bytes())).collect();
+    let roots = places(&list_text, "Annotations", 0).map_err(|reason| OfdError::part(&list, reason))?;
+    let root = roots.first().ok_or_else(|| OfdError::part(&list, "its root is no list of annotations"))?;
+    append(&mut list_text, root, &entries);
     parts.push((list.clone(), list_text.into_bytes()));
     if !is_named {
         name_list(&mut document, &list).map_err(failed)?;
@@ -271,43 +281,74 @@ fn annotation(drawing: &Drawing, date: &str, creator: &str, numbers: &mut Number
     added.push_str("</ofd:Appearance></ofd:Annot>");
 }
 
-/// The annotations of a page, with more; its part is named in the list if it was not.
-fn of_page_with(
-    package: &Package<'_>,
-    list: &str,
-    list_text: &mut String,
-    page: &Page,
-    added: &str,
-) -> Result<(String, Vec<u8>), OfdError> {
-    let failed = |reason: String| OfdError::part(list, reason);
-    let (tree, _) = super::xml::tree(list, list_text.as_bytes())?;
-    let known = tree.children("Page").find(|known| known.attribute("PageID") == Some(&page.id));
-    if let Some(known) = known {
-        let place = known.text_of("FileLoc").map_err(failed)?.unwrap_or_default();
-        let part = resolve(list, place).filter(|part| package.has(part));
-        let part = part.ok_or_else(|| OfdError::PartMissing(place.to_owned()))?;
-        let mut octets = text(&part, package.read(&part)?)?;
+/// The parts with pages' annotations.
+struct PagesParts<'p> {
+    package: &'p Package<'p>,
+    list: &'p str,
+    /// Where the list says that a page's are, by the page's number.
+    known: HashMap<String, String>,
+    /// What is to be said in the list of pages that it does not have.
+    entries: String,
+    /// Parts as they will be.
+    written: BTreeMap<String, String>,
+}
+
+impl<'p> PagesParts<'p> {
+    fn of(package: &'p Package<'p>, list: &'p str, list_text: &str) -> Result<Self, OfdError> {
+        let (tree, _) = super::xml::tree(list, list_text.as_bytes())?;
+        let mut known = HashMap::new();
+        for page in tree.children("Page") {
+            let place = page.text_of("FileLoc").map_err(|reason| OfdError::part(list, reason))?;
+            if let Some((id, place)) = page.attribute("PageID").zip(place) {
+                known.entry(id.to_owned()).or_insert_with(|| place.to_owned());
+            }
+        }
+        Ok(Self { package, list, known, entries: String::new(), written: BTreeMap::new() })
+    }
+
+    /// Adds to a page's annotations; its part is named in the list if it was not. Several pages may have one part.
+    fn add(&mut self, page: &Page, added: &str) -> Result<(), OfdError> {
+        let Some(place) = self.known.get(&page.id) else { return self.begin(page, added) };
+        let part = match resolve(self.list, place).filter(|part| self.written.contains_key(part)) {
+            Some(written) => written,
+            None => {
+                let part = find(self.package, self.list, place, &mut Deviations::default());
+                part.ok_or_else(|| OfdError::PartMissing(place.clone()))?
+            }
+        };
+        let mut octets = match self.written.remove(&part) {
+            Some(written) => written,
+            None => text(&part, self.package.read_up_to(&part, MAX_TREE)?)?,
+        };
         let roots = places(&octets, "PageAnnot", 0).map_err(|reason| OfdError::part(&part, reason))?;
         let root = roots.first().ok_or_else(|| OfdError::part(&part, "its root is no PageAnnot"))?;
         append(&mut octets, root, added);
-        return Ok((part, octets.into_bytes()));
+        self.written.insert(part, octets);
+        Ok(())
     }
-    let free = |part: &String| !package.has(part);
-    let digits: String = page.id.chars().filter(char::is_ascii_alphanumeric).collect();
-    let part = resolve(list, &format!("Page_{digits}/Annotation.xml")).filter(free);
-    let part = part.ok_or_else(|| OfdError::Plan("its place for annotations is taken".to_owned()))?;
-    let entry = format!(
-        "<ofd:Page xmlns:ofd=\"{NAMESPACE}\" PageID=\"{}\"><ofd:FileLoc>/{}</ofd:FileLoc></ofd:Page>",
-        escape(&page.id),
-        escape(&part)
-    );
-    let roots = places(list_text, "Annotations", 0).map_err(failed)?;
-    let root = roots.first().ok_or_else(|| failed("its root is no list of annotations".to_owned()))?;
-    append(list_text, root, &entry);
-    let octets = format!(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<ofd:PageAnnot xmlns:ofd=\"{NAMESPACE}\">{added}</ofd:PageAnnot>"
-    );
-    Ok((part, octets.into_bytes()))
+
+    fn begin(&mut self, page: &Page, added: &str) -> Result<(), OfdError> {
+        let digits: String = page.id.chars().filter(char::is_ascii_alphanumeric).collect();
+        // Numbers that differ in other characters come to one name.
+        let part = (0..=self.written.len()).find_map(|more| {
+            let more = if more == 0 { String::new() } else { format!("_{more}") };
+            resolve(self.list, &format!("Page_{digits}{more}/Annotation.xml"))
+                .filter(|part| !self.package.has(part) && !self.written.contains_key(part))
+        });
+        let part = part.ok_or_else(|| OfdError::Plan("its place for annotations is taken".to_owned()))?;
+        let _ = write!(
+            self.entries,
+            "<ofd:Page xmlns:ofd=\"{NAMESPACE}\" PageID=\"{}\"><ofd:FileLoc>/{}</ofd:FileLoc></ofd:Page>",
+            escape(&page.id),
+            escape(&part)
+        ); // a String takes everything
+        self.known.insert(page.id.clone(), format!("/{part}"));
+        let octets = format!(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<ofd:PageAnnot xmlns:ofd=\"{NAMESPACE}\">{added}</ofd:PageAnnot>"
+        );
+        self.written.insert(part, octets);
+        Ok(())
+    }
 }
 
 /// Names the list in the document, before what stands behind annotations in the schema.

@@ -27,6 +27,9 @@ struct Character {
     edges: [f32; 4],
 }
 
+/// What is no character of any keyword.
+const GAP: Character = Character { character: '\0', edges: [0.0; 4] };
+
 /// The places of a keyword on pages of a document, both counted from 0, in the order in which the pages are named and draw. The
 /// keyword is found whatever white space stands between its characters.
 ///
@@ -118,6 +121,7 @@ impl<'p> Reader<'p> {
             self.seen += shown.len();
             bounded(self.seen)?;
             all.extend_from_slice(shown);
+            all.push(GAP); // no keyword goes on from a template to what is over it
         }
         self.seen += own.characters.len();
         bounded(self.seen)?;
@@ -217,7 +221,7 @@ impl Walk {
 impl Text {
     /// None for one that is not seen, or without measures.
     fn of(attributes: &[(String, String)]) -> Option<Self> {
-        if value(attributes, "Visible") == Some("false") {
+        if matches!(value(attributes, "Visible").map(str::trim), Some("false" | "0")) {
             return None;
         }
         let matrix = match value(attributes, "CTM") {
@@ -260,12 +264,16 @@ impl Code {
         let mut across = self.across.as_deref().map(Steps::new);
         let mut down = self.down.as_deref().map(Steps::new);
         for character in self.text.chars() {
+            if found.len() > MAX_CHARACTERS {
+                return; // whoever walks says so
+            }
             let ems = if character.is_ascii() { 0.5 } else { 1.0 };
             let width = ems * object.size * object.stretch;
-            if !character.is_whitespace()
-                && let Some(edges) = object.edges((x, y), width)
-            {
-                found.push(Character { character, edges: edges.map(|edge| edge as f32) });
+            if !character.is_whitespace() {
+                // One that is nowhere stands between its neighbours all the same.
+                let seen = object.edges((x, y), width);
+                let seen = seen.map(|edges| Character { character, edges: edges.map(|edge| edge as f32) });
+                found.push(seen.unwrap_or(GAP));
             }
             // Without any steps readers set glyph behind glyph.
             x += match (&mut across, &down) {
@@ -310,7 +318,7 @@ fn runs(text: &str) -> Vec<(usize, f64)> {
             "g" => words.next().and_then(|count| count.parse().ok()).zip(words.next().and_then(number)),
             step => number(step).map(|step| (1, step)),
         };
-        let Some(run) = run else { break };
+        let Some(run) = run.filter(|_| runs.len() <= MAX_CHARACTERS) else { break };
         runs.push(run);
     }
     runs

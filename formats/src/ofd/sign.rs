@@ -1,5 +1,6 @@
 //! Appending a signature, in two steps, so that whoever holds the key needs to know nothing of OFD.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::io::{Cursor, Write as _};
 
@@ -261,6 +262,11 @@ impl OfdPlan<'_> {
         let mut digest = [0; 32];
         digest.copy_from_slice(&scheme.hash().digest(&signature_xml));
         parts.push((part.clone(), signature_xml));
+        // What a package says of its places may be that two are one; that is to be found before a key signs.
+        let mut places: HashSet<&str> = parts.iter().map(|(part, _)| part.as_str()).collect();
+        if places.len() < parts.len() || !places.insert(&signed_value) {
+            return Err(OfdError::Plan("two of its places are one part".to_owned()));
+        }
         Ok(PreparedOfd { parts, part, signed_value, digest })
     }
 

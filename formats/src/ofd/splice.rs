@@ -22,11 +22,13 @@ pub(super) struct Place {
 /// The elements of a local name at a depth (0 is the root), in order. The text has been read before.
 pub(super) fn places(text: &str, name: &str, depth: usize) -> Result<Vec<Place>, String> {
     let mut reader = Reader::from_str(text);
+    // The reader passes over a byte-order mark without counting it.
+    let mark = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
     let (mut found, mut open) = (Vec::new(), Vec::new());
     loop {
-        let before = position(&reader)?;
+        let before = mark + position(&reader)?;
         let event = reader.read_event().map_err(|error| error.to_string())?;
-        let after = position(&reader)?;
+        let after = mark + position(&reader)?;
         match event {
             Event::Start(start) => {
                 let wanted = open.len() == depth && start.local_name().as_ref() == name;

@@ -31,9 +31,12 @@ impl AuditKeys {
         {
             return Ok(Arc::clone(keys));
         }
+        let refused = self.store.protection().refused_rows();
         let keys = registered_keys(&self.store).await?;
         let keys: Arc<[_]> = keys.iter().filter_map(|key| PublicKey::from_spki_der(key).ok()).collect();
-        *self.known() = standing.map(|standing| (standing, Arc::clone(&keys)));
+        // A key whose row is altered is left out, and its row may be mended without another revision.
+        let is_whole = self.store.protection().refused_rows() == refused;
+        *self.known() = standing.filter(|_| is_whole).map(|standing| (standing, Arc::clone(&keys)));
         Ok(keys)
     }
 

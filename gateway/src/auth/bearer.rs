@@ -96,7 +96,7 @@ pub(crate) fn prove(
     let jws = Jws::parse(token).filter(|jws| jws.header.typ.as_deref() == Some(TYPE)).ok_or_else(no_token)?;
     let claims: Claims = jws.claims().ok_or_else(no_token)?;
     // Nothing of what it says is believed yet: failures are counted for the app that it names.
-    if let Ok(app) = AppId::parse(&claims.client_id) {
+    if let Ok(app) = AppId::parse_registered(&claims.client_id) {
         attempt.claims_app(&app);
     }
     attempt.admit(gateway)?;

@@ -133,7 +133,8 @@ impl Message {
         let nonce = nonce.ok_or_else(|| wrong("nonce must be 16 to 64 of a-z A-Z 0-9 _ -"))?.to_owned();
         let key = text("keyid")?.ok_or_else(|| wrong("keyid is required"))?;
         let (app, credential) = key.split_once('/').map_or((key, None), |(app, id)| (app, Some(id)));
-        let app = AppId::parse(app).map_err(|_| wrong("keyid must be an app's id, or APP/CREDENTIAL"))?;
+        let app = AppId::parse_registered(app)
+            .map_err(|_| wrong("keyid must be an app's id, or APP/CREDENTIAL"))?;
         let kind = match text("alg")? {
             None => None,
             Some("ecdsa-p256-sha256") => Some(CredentialKind::P256),

@@ -71,21 +71,25 @@ impl Apps {
         held.filter(|held| held.checked.elapsed() < FRESH && self.is_judged(&held.register))
     }
 
-    /// Whether it was read with what there is now to judge and open rows with.
+    /// Whether it was read with what there is now to judge and open rows with, and to know old ones by.
     fn is_judged(&self, register: &Register) -> bool {
-        register.judged == self.store.protection().is_unlocked()
+        let protection = self.store.protection();
+        register.judged == protection.is_unlocked() && register.put_back == protection.put_back_rows()
     }
 
     async fn read(&self) -> Result<Arc<Register>, StoreError> {
         // Time and revision first: what is read after them is at least as new.
         let checked = Instant::now();
         let judged = self.store.protection().is_unlocked();
+        let put_back = self.store.protection().put_back_rows();
         let revision = self.store.app_revision().await?;
         let held = self.held.load_full();
         let held = held.filter(|held| held.register.revision == revision && self.is_judged(&held.register));
         let register = match held {
             Some(held) => Arc::clone(&held.register),
-            None => Arc::new(Register::new(revision, judged, self.store.registered_apps().await?)),
+            None => {
+                Arc::new(Register::new(revision, (judged, put_back), self.store.registered_apps().await?))
+            }
         };
         self.held.store(Some(Arc::new(Held { register: Arc::clone(&register), checked })));
         Ok(register)
@@ -115,6 +119,8 @@ pub(crate) struct Register {
     pub(crate) revision: i64,
     /// Rows that were altered were left out, and secrets opened: the data key was here.
     judged: bool,
+    /// How often rows had been found put back: what is read later is without those.
+    put_back: u64,
     by_id: HashMap<AppId, Arc<KnownApp>>,
     /// By the digest of an API key or of a certificate, which nobody can guess.
     by_digest: HashMap<[u8; 32], Place>,
@@ -126,9 +132,9 @@ pub(crate) struct Register {
 type Place = (Arc<KnownApp>, usize);
 
 impl Register {
-    fn new(revision: i64, judged: bool, apps: Vec<RegisteredApp>) -> Self {
+    fn new(revision: i64, (judged, put_back): (bool, u64), apps: Vec<RegisteredApp>) -> Self {
         let (by_id, by_digest, by_names) = (HashMap::new(), HashMap::new(), HashMap::new());
-        let mut register = Self { revision, judged, by_id, by_digest, by_names };
+        let mut register = Self { revision, judged, put_back, by_id, by_digest, by_names };
         for RegisteredApp { app, credentials, policy, changed_at, .. } in apps {
             let credentials = credentials.into_iter().map(known).collect();
             let policy = read_policy(policy);

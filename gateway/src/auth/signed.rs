@@ -238,7 +238,8 @@ impl<'r> Fields<'r> {
                 text.unwrap_or_default()
             };
         let name = |text: &str| AppId::parse(text).is_ok();
-        let app = field("x-app-id", true, &name, "must be an app's id");
+        let app =
+            field("x-app-id", true, &|text| AppId::parse_registered(text).is_ok(), "must be an app's id");
         let timestamp =
             field("x-timestamp", true, &is_timestamp, "must be Unix time in seconds, digits only");
         let nonce = field("x-nonce", true, &is_nonce, "must be 16 to 64 of a-z A-Z 0-9 _ -");

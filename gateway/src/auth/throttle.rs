@@ -254,6 +254,10 @@ impl Attempt {
         }
         // Who proved to be somebody has guessed nothing, and who claims nothing has cost nothing.
         let (None, Some(claim)) = (&self.proved, &self.claim) else { return problem };
+        // It was not judged and has cost nothing; and who is refused does not drive others out of what is remembered.
+        if let Some(Admission::Refused(_)) = self.admission {
+            return problem;
+        }
         // A body that did not come to its end is counted at its source by the edge, whatever was claimed.
         let costly = self.admission.is_some() && !is_unsent(problem.code());
         if gateway.callers.throttle.failed(source, claim, costly, Instant::now()) {

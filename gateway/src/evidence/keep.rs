@@ -37,6 +37,8 @@ const TOKEN: Duration = Duration::from_secs(30);
 const CHECKPOINT: Duration = Duration::from_secs(10);
 /// So often revocation data of the signer is waited for; then the evidence says of whom there is none.
 const PATIENCE: u32 = 6;
+/// So often that of a timestamp which is to be renewed, some weeks with the pauses between.
+const LONG_PATIENCE: u32 = 500;
 /// The longest pause between two tries.
 const LONGEST_PAUSE: u64 = 3_600;
 /// Evidence is not renewed sooner than this, whatever its certificate says.
@@ -108,7 +110,14 @@ async fn sweep(gateway: &Gateway, clock: &WatchedClock, now: OffsetDateTime) -> 
         return Ok(());
     }
     if let Some(retention) = gateway.config.stamp_evidence.retention {
-        let forgotten = gateway.store.forget_evidence(now - retention, FORGOTTEN).await?;
+        let mut forgotten = 0;
+        loop {
+            let some = gateway.store.forget_evidence(now - retention, FORGOTTEN).await?;
+            if some == 0 {
+                break;
+            }
+            forgotten += some;
+        }
         if forgotten > 0 {
             tracing::info!(stamps = forgotten, "evidence of stamps past its time was removed");
         }
@@ -169,6 +178,10 @@ async fn prepare(
     let DueEvidence { stamp: id, core, records, tries } = due;
     if let Some(core) = core {
         let before = last_timestamp(gateway, &records, known, now).await?;
+        // There are months to wait for it, and what is not kept now cannot be had later.
+        if !before.names.missing.is_empty() && tries < LONG_PATIENCE {
+            return Err(NotTaken::Unknown(before.names.missing.join(", ")));
+        }
         return Ok(Prepared { stamp: id, core, records, items: Vec::new(), before });
     }
     let found = gateway.store.stamp(&id).await?;
@@ -177,21 +190,11 @@ async fn prepare(
     if proof.is_none() && tries < PATIENCE {
         return Err(NotTaken::Uncovered);
     }
-    let der = &found.stamp.certificate;
-    let data = match known.get(der) {
-        Some(data) => data.clone(),
-        None => {
-            let (trust, der) = (gateway.documents.current(), der.clone());
-            let judged = tokio::task::spawn_blocking(move || {
-                let leaf = Certificate::from_der(&der).ok()?;
-                Some(ValidationData::of(&trust, &leaf, &[], Usage::DocumentSigning, now))
-            });
-            let data = judged.await.map_err(|_| Problem::panicked())?;
-            let data = data.ok_or(StoreError::Altered { what: "stamp", id: id.clone() })?;
-            known.insert(found.stamp.certificate.clone(), data.clone());
-            data
-        }
-    };
+    let mut data = ValidationData::default();
+    let further = found.stamp.signatures.iter().map(|signature| &signature.certificate);
+    for der in std::iter::once(&found.stamp.certificate).chain(further) {
+        data.extend(of_signer(gateway, &id, der, known, now).await?);
+    }
     if !data.names.missing.is_empty() && tries < PATIENCE {
         return Err(NotTaken::Unknown(data.names.missing.join(", ")));
     }
@@ -206,6 +209,28 @@ async fn prepare(
     items.extend(proof);
     let core = EvidenceCore::new(&found.stamp, data.names, proof).to_json();
     Ok(Prepared { stamp: id, core, records, items, before: ValidationData::default() })
+}
+
+/// What a signer's certificate is judged by now, which is the same for all that one key signed in a round.
+async fn of_signer(
+    gateway: &Gateway,
+    stamp: &str,
+    der: &[u8],
+    known: &mut HashMap<Vec<u8>, ValidationData>,
+    now: OffsetDateTime,
+) -> Result<ValidationData, NotTaken> {
+    if let Some(data) = known.get(der) {
+        return Ok(data.clone());
+    }
+    let (trust, leaf) = (gateway.documents.current(), der.to_vec());
+    let judged = tokio::task::spawn_blocking(move || {
+        let leaf = Certificate::from_der(&leaf).ok()?;
+        Some(ValidationData::of(&trust, &leaf, &[], Usage::DocumentSigning, now))
+    });
+    let data = judged.await.map_err(|_| Problem::panicked())?;
+    let data = data.ok_or_else(|| StoreError::Altered { what: "stamp", id: stamp.to_owned() })?;
+    known.insert(der.to_vec(), data.clone());
+    Ok(data)
 }
 
 /// What the certificate of the last record's timestamp is judged by now, which is the same for all of a round.
@@ -268,7 +293,11 @@ async fn record(
     items.push(token);
     items.extend(log);
     let rules = &gateway.config.stamp_evidence;
-    let due_at = (good_until - rules.renew_before).min(now + rules.renew_after).max(now + SOONEST);
+    // Near the end of a certificate that no other follows, each half of the time that is left: a renewal a day would fill
+    // the evidence, and make it no better.
+    let half = (good_until - now) / 2;
+    let due_at = (good_until - rules.renew_before).max(now + half).min(now + rules.renew_after);
+    let due_at = due_at.max(now + SOONEST);
     let mut records = Vec::with_capacity(prepared.len());
     for (index, one) in prepared.iter().enumerate() {
         let path = evidence_path(&leaves, index).unwrap_or_default();

@@ -78,6 +78,12 @@ pub(super) fn decision(
         return needless.iter().all(|(_, is_there)| !is_there).then_some(None);
     }
     let before = faults.count();
+    for (field, _) in [("at", request.at.is_some()), ("status_at", request.status_at.is_some())]
+        .iter()
+        .filter(|(_, is)| *is)
+    {
+        faults.add(field, "invalid_value", "a use is decided as of now");
+    }
     let license_use = faults.word("use", license_use.as_deref(), &USES, LicenseUse::Show);
     if role.is_none() {
         faults.add("role", "missing_field", "must say who acts");
@@ -117,12 +123,10 @@ fn read(request: &AuthorisationRequest, now: OffsetDateTime, faults: &mut Faults
 fn code(field: &str, text: Option<&str>, faults: &mut Faults) {
     let fits = |text: &str| {
         (1..=LONGEST_CODE).contains(&text.chars().count())
-            && text.trim() == text
-            && !text.chars().any(is_unseen)
+            && !text.chars().any(|character| character.is_whitespace() || is_unseen(character))
     };
     if !text.is_none_or(fits) {
-        let detail =
-            format!("must be 1 to {LONGEST_CODE} characters that are seen, without blanks around them");
+        let detail = format!("must be 1 to {LONGEST_CODE} characters that are seen, without blanks");
         faults.add(field, "invalid_value", detail);
     }
 }

@@ -226,6 +226,10 @@ impl Judge<'_> {
 
     /// What is to be said of a document's evidence; and who judges the document by it, if it holds.
     fn grounded(&self, opened: &Opened) -> Option<(EvidenceAnswer, Option<Self>)> {
+        // What was stamped, and nothing else: no license or certificate is good today because there is a stamp over it.
+        if !matches!(opened.kind, Some(Kind::Cms | Kind::Pdf | Kind::Ofd)) || self.is_about_license() {
+            return None;
+        }
         let answers = self.evidence.iter();
         let mut answers =
             answers.map(|package| judge_evidence(&self.trust, package, &opened.octets, self.at));
@@ -247,6 +251,10 @@ impl Judge<'_> {
             now: self.now,
         });
         Some((answer, judge))
+    }
+
+    fn is_about_license(&self) -> bool {
+        self.wanted() == Some(Kind::License)
     }
 
     fn wanted(&self) -> Option<Kind> {

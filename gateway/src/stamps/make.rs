@@ -380,8 +380,12 @@ async fn carry_out<T: Send + 'static>(
         for _ in 0..mandated {
             metrics.mandated(stamped.as_ref().map_or_else(SigningError::code, |_| "ok"));
         }
-        // A signature whose record is in doubt was made, and counts.
-        if stamped.as_ref().is_err_and(|error| !matches!(error, SigningError::Record(_))) {
+        // A signature whose record is in doubt was made, and counts; one that somebody else came before is in no doubt.
+        let in_doubt = |error: &SigningError| match error {
+            SigningError::Record(error) => !matches!(error, StoreError::Changed { .. }),
+            _ => false,
+        };
+        if stamped.as_ref().is_err_and(|error| !in_doubt(error)) {
             (0..total).for_each(|place| admission.not_signed(place));
         }
         stamped

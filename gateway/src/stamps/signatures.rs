@@ -140,7 +140,7 @@ pub(super) fn prepared(
                 0 => first.insert(subject).clone(),
                 _ => subject,
             };
-            left = Some(rehearsal.rehearsed().map_err(|error| of_signer(error.into()))?);
+            left = Some(rehearsal.rehearsed(level).map_err(|error| of_signer(error.into()))?);
         } else if n == 0 {
             first = Some(subject);
         }

@@ -8,6 +8,8 @@
 //! | note | `evidence_incomplete` `evidence_not_in_log` `evidence_log_signer_unknown` |
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::fmt::Display;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -24,9 +26,11 @@ use super::{
     evidence_leaf,
 };
 
-/// The most records, and the most contents, that are read.
+/// The most records, contents, and things of one kind (certificates, lists, answers) that are read: as many as a site can
+/// come to in a century, and as few as can be judged in time whoever made them.
 const MOST_RECORDS: usize = 200;
 const MOST_ITEMS: usize = 2_000;
+const MOST_OF_A_KIND: usize = 200;
 
 /// The answer on an evidence package.
 #[derive(Debug, Clone, Serialize)]
@@ -56,7 +60,7 @@ pub struct RecordAnswer {
     /// The time that it says.
     #[serde(with = "time::serde::rfc3339::option")]
     pub time: Option<OffsetDateTime>,
-    /// The audit log has it, as its proof shows.
+    /// The audit log has it, as its proof shows, and an anchor vouches for the log's signer.
     pub logged: bool,
     /// When the certificate of its timestamp ends: it has to be renewed before.
     #[serde(with = "time::serde::rfc3339::option")]
@@ -89,7 +93,17 @@ pub fn judge_evidence(
     document: &[u8],
     at: OffsetDateTime,
 ) -> EvidenceAnswer {
-    let opened = match Opened::new(package) {
+    // First, because whoever has many packages shows each of them for each document.
+    let core = match EvidenceCore::read(package) {
+        Ok(core) => core,
+        Err(detail) => return EvidenceAnswer::refused("evidence_malformed", detail),
+    };
+    if core.document_sm3 != hex::encode(Sm3::digest(document)) {
+        let detail = format!("it is about the document with SM3 {}", core.document_sm3);
+        let refused = EvidenceAnswer::refused("evidence_of_another_document", detail);
+        return EvidenceAnswer { stamp_id: Some(core.stamp_id), ..refused };
+    }
+    let opened = match Opened::new(package, core) {
         Ok(opened) => opened,
         Err((code, detail)) => return EvidenceAnswer::refused(code, detail),
     };
@@ -100,11 +114,6 @@ pub fn judge_evidence(
         records: Vec::new(),
         trust: None,
     };
-    if opened.core.document_sm3 != hex::encode(Sm3::digest(document)) {
-        let detail = format!("it is about the document with SM3 {}", opened.core.document_sm3);
-        answer.judgement.invalid("evidence_of_another_document", detail);
-        return answer;
-    }
     let data = opened.records.iter().map(|record| &record.data).chain([&opened.core.data]);
     let trust = match opened.beside(trust, data) {
         Ok(trust) => trust,
@@ -140,6 +149,15 @@ pub fn judge_evidence(
     answer
 }
 
+impl EvidenceCore {
+    fn read(package: &EvidencePackage) -> Result<Self, String> {
+        if package.format != EVIDENCE_FORMAT {
+            return Err(format!("its format is not {EVIDENCE_FORMAT:?}"));
+        }
+        serde_json::from_str(&package.core).map_err(|error| format!("core: {error}"))
+    }
+}
+
 /// A package that can be read and has all that it names.
 struct Opened {
     core: EvidenceCore,
@@ -148,17 +166,12 @@ struct Opened {
 }
 
 impl Opened {
-    fn new(package: &EvidencePackage) -> Result<Self, (&'static str, String)> {
+    fn new(package: &EvidencePackage, core: EvidenceCore) -> Result<Self, (&'static str, String)> {
         let malformed = |detail: String| ("evidence_malformed", detail);
-        if package.format != EVIDENCE_FORMAT {
-            return Err(malformed(format!("its format is not {EVIDENCE_FORMAT:?}")));
-        }
         if package.records.len() > MOST_RECORDS || package.items.len() > MOST_ITEMS {
             let detail = format!("it has more than {MOST_RECORDS} records or {MOST_ITEMS} items");
             return Err(malformed(detail));
         }
-        let core: EvidenceCore =
-            serde_json::from_str(&package.core).map_err(|error| malformed(format!("core: {error}")))?;
         let mut records = Vec::with_capacity(package.records.len());
         for (number, record) in package.records.iter().enumerate() {
             let record: EvidenceRecord = serde_json::from_str(record)
@@ -200,21 +213,30 @@ impl Opened {
     ) -> Result<TrustStore, String> {
         let (mut certificates, mut crls, mut ocsps) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         for data in data {
-            for name in &data.certificates {
-                let read = Certificate::from_der(&self.items[name]);
-                certificates.insert(name, read.map_err(|error| format!("items.{name}: {error}"))?);
-            }
-            for name in &data.crls {
-                let read = Crl::from_der(&self.items[name]);
-                crls.insert(name, read.map_err(|error| format!("items.{name}: {error}"))?);
-            }
-            for name in &data.ocsps {
-                let read = OcspResponse::from_der(&self.items[name]);
-                ocsps.insert(name, read.map_err(|error| format!("items.{name}: {error}"))?);
-            }
+            self.read(&data.certificates, &mut certificates, Certificate::from_der)?;
+            self.read(&data.crls, &mut crls, Crl::from_der)?;
+            self.read(&data.ocsps, &mut ocsps, OcspResponse::from_der)?;
         }
         let (certificates, crls) = (certificates.into_values().collect(), crls.into_values().collect());
         Ok(trust.clone().with_more(certificates, crls, ocsps.into_values().collect()))
+    }
+
+    /// Reads what is named, each thing once however often it is named.
+    fn read<'a, T, E: Display>(
+        &self,
+        names: &'a [String],
+        known: &mut BTreeMap<&'a str, T>,
+        of_der: impl Fn(&[u8]) -> Result<T, E>,
+    ) -> Result<(), String> {
+        for name in names {
+            if let Entry::Vacant(free) = known.entry(name) {
+                free.insert(of_der(&self.items[name]).map_err(|error| format!("items.{name}: {error}"))?);
+            }
+            if known.len() > MOST_OF_A_KIND {
+                return Err(format!("it names more than {MOST_OF_A_KIND} things of one kind"));
+            }
+        }
+        Ok(())
     }
 
     fn record(
@@ -254,11 +276,12 @@ impl Opened {
         });
         match checked {
             Ok(chain) => {
-                answer.logged = true;
                 let known = chain.split_first().is_some_and(|(leaf, beside)| {
                     let at = answer.time.unwrap_or(at);
                     chain::validate(leaf, beside, trust, Usage::DocumentSigning, at).verdict == Verdict::Valid
                 });
+                // Anybody can make a log of their own.
+                answer.logged = known;
                 if !known {
                     let detail = format!("records[{number}]: no anchor vouches for the audit log's signer");
                     answer.judgement.note("evidence_log_signer_unknown", detail);

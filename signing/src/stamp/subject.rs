@@ -5,7 +5,8 @@ use std::sync::Arc;
 use formats::Certificate;
 use formats::cms::Family;
 use formats::ofd::PreparedOfd;
-use formats::pdf::sign::{Prepared, SignError};
+use formats::pdf::sign::{self, Prepared, SignError, SignaturePlan, SubFilter};
+use formats::scheme::HashAlgorithm;
 use formats::seal::Seal;
 use sm3::{Digest, Sm3};
 
@@ -47,15 +48,23 @@ pub(super) struct Finished {
 }
 
 impl StampSubject {
-    /// The document as it would be with a signature that nobody made: to see whether another one could follow.
+    /// The document as it would be with a signature of this level that nobody made: to see whether another one could
+    /// follow. Validation data, which take no field, are left out.
     ///
     /// # Errors
     /// It has no room, or takes none; a digest is no document.
-    pub fn rehearsed(self) -> Result<Arc<[u8]>, SigningError> {
+    pub fn rehearsed(self, level: Level) -> Result<Arc<[u8]>, SigningError> {
         const NOTHING: [u8; 2] = [0x30, 0]; // an empty sequence
         match self {
             Self::Pdf { document, prepared, .. } => {
-                Ok([&document[..], &put_in(prepared, &NOTHING)?].concat().into())
+                let signed = [&document[..], &put_in(prepared, &NOTHING)?].concat();
+                if level != Level::Lta {
+                    return Ok(signed.into());
+                }
+                let plan = SignaturePlan::new(SubFilter::Timestamp, HashAlgorithm::Sha256);
+                let stamped = sign::prepare(&signed, &plan);
+                let stamped = stamped.map_err(|_| unfit("cannot take a document timestamp"))?;
+                Ok([&signed[..], &put_in(stamped, &NOTHING)?].concat().into())
             }
             Self::Ofd { document, prepared, .. } => {
                 let signed = prepared.finish(&document, NOTHING.to_vec());

@@ -267,6 +267,17 @@ impl DedicatedConnection {
         }
     }
 
+    /// Gives a name's lock back: a connection that is closed holds it until the server has noticed.
+    pub(crate) async fn let_go(&mut self, name: &str) -> Result<(), sqlx::Error> {
+        match self {
+            Self::Sqlite(..) => Ok(()),
+            Self::Postgres(connection) => {
+                let unlock = "SELECT pg_advisory_unlock($1, hashtext($2))";
+                sqlx::query(unlock).bind(NAME_SPACE).bind(name).execute(connection).await.map(drop)
+            }
+        }
+    }
+
     /// Whether the other end answers.
     pub(crate) async fn is_alive(&mut self) -> bool {
         match self {

@@ -123,6 +123,20 @@ impl StampedDocument {
     }
 }
 
+/// Whether a document of the job `j` is due at $1.
+const IS_DUE: &str = "EXISTS (SELECT 1 FROM stamp_job_documents d
+     WHERE d.job = j.id AND d.state IN ('waiting', 'working') AND d.due_at <= $1)";
+/// So many documents in a row are looked at, of which nothing can be made here, until others of the work have their turn.
+const MOST_SET_ASIDE: usize = 64;
+
+/// What was found to be done.
+enum Claimed {
+    Document(Box<ClaimedDocument>),
+    /// A document that there is nothing to be made of here, or now.
+    SetAside,
+    None,
+}
+
 impl Store {
     /// Claims the next document, in the name of this run of the gateway: of the app that was served longest ago, the
     /// oldest job that has one.
@@ -135,25 +149,40 @@ impl Store {
         lease: Duration,
         now: OffsetDateTime,
     ) -> Result<Option<ClaimedDocument>, StoreError> {
-        let is_due = "EXISTS (SELECT 1 FROM stamp_job_documents d
-             WHERE d.job = j.id AND d.state IN ('waiting', 'working') AND d.due_at <= $1)";
-        let any = format!("SELECT 1 FROM stamp_jobs j WHERE j.state = 'running' AND {is_due} LIMIT 1");
+        let any = format!("SELECT 1 FROM stamp_jobs j WHERE j.state = 'running' AND {IS_DUE} LIMIT 1");
         let any = query(sqlx::AssertSqlSafe(any)).bind(milliseconds(now));
         if any.fetch_optional(self.readers()).await?.is_none() {
             return Ok(None); // who only looks takes no turn of those who write
         }
         self.protection().version()?;
+        // What is set aside is not what everybody else waits behind.
+        for _ in 0..MOST_SET_ASIDE {
+            match self.claim_next(holder, lease, now).await? {
+                Claimed::Document(document) => return Ok(Some(*document)),
+                Claimed::SetAside => {}
+                Claimed::None => break,
+            }
+        }
+        Ok(None)
+    }
+
+    async fn claim_next(
+        &self,
+        holder: &str,
+        lease: Duration,
+        now: OffsetDateTime,
+    ) -> Result<Claimed, StoreError> {
         let mut transaction = self.begin_write().await?;
         let next = format!(
-            "SELECT j.id, j.app, j.request_id, j.defaults FROM stamp_jobs j WHERE j.state = 'running' AND {is_due}
+            "SELECT j.id, j.app, j.request_id, j.defaults FROM stamp_jobs j WHERE j.state = 'running' AND {IS_DUE}
              ORDER BY (SELECT max(k.served) FROM stamp_jobs k WHERE k.app = j.app AND k.state = 'running'),
                  j.created_at, j.id LIMIT 1"
         );
         let next = query(sqlx::AssertSqlSafe(next)).bind(milliseconds(now));
-        let Some(row) = next.fetch_optional(&mut *transaction).await? else { return Ok(None) };
+        let Some(row) = next.fetch_optional(&mut *transaction).await? else { return Ok(Claimed::None) };
         let (job, request_id) = (row.try_get::<String, _>("id")?, row.try_get("request_id")?);
         let sealed: Vec<u8> = row.try_get("defaults")?;
-        let Some(found) = find(&mut transaction, &job).await? else { return Ok(None) };
+        let Some(found) = find(&mut transaction, &job).await? else { return Ok(Claimed::None) };
         let document = query(
             "SELECT n, body, state, attempts, lost FROM stamp_job_documents
              WHERE job = $1 AND state IN ('waiting', 'working') AND due_at <= $2 ORDER BY n LIMIT 1",
@@ -169,7 +198,7 @@ impl Store {
             let detail = "a gateway was lost each time it was tried; nothing is on record as its stamp";
             self.give_up(&mut transaction, &job, n, &failure("abandoned", detail)).await?;
             transaction.commit().await?;
-            return Ok(None);
+            return Ok(Claimed::SetAside);
         }
         let claimed = query(
             "UPDATE stamp_job_documents SET state = 'working', holder = $3, due_at = $4, attempts = $5, lost = $6
@@ -184,7 +213,7 @@ impl Store {
         .execute(&mut *transaction)
         .await?;
         if claimed.rows_affected() == 0 {
-            return Ok(None); // its stamp came on record in between
+            return Ok(Claimed::SetAside); // its stamp came on record in between
         }
         query("UPDATE stamp_jobs SET served = (SELECT max(served) FROM stamp_jobs) + 1 WHERE id = $1")
             .bind(&job)
@@ -210,7 +239,7 @@ impl Store {
                 let mut transaction = self.begin_write().await?;
                 self.give_up(&mut transaction, &job, n, &failure).await?;
                 transaction.commit().await?;
-                return Ok(None);
+                return Ok(Claimed::SetAside);
             }
             Err(error) => {
                 tracing::warn!(job, n, %error, "an order could not be opened here");
@@ -225,11 +254,11 @@ impl Store {
                     false => DocumentEnd::Failed(failure),
                 };
                 self.end_held(Held { job: &job, n, holder, attempt }, &end).await?;
-                return Ok(None);
+                return Ok(Claimed::SetAside);
             }
         };
         let narrow = |number: i64| u32::try_from(number).unwrap_or(u32::MAX);
-        Ok(Some(ClaimedDocument {
+        Ok(Claimed::Document(Box::new(ClaimedDocument {
             job,
             n: narrow(n),
             app,
@@ -239,7 +268,7 @@ impl Store {
             order,
             holder: holder.to_owned(),
             attempt: narrow(attempt),
-        }))
+        })))
     }
 
     async fn give_up(

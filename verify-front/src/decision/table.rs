@@ -156,10 +156,10 @@ impl DecisionTable {
             return Err(TableError::TooLong);
         }
         let file: File = toml::from_str(text).map_err(|error| TableError::Form(error.to_string()))?;
-        named("version", &file.version)?;
+        coded("version", &file.version)?;
         let mut codes = BTreeSet::new();
         for item in &file.item {
-            named("item.code", &item.code)?;
+            coded("item.code", &item.code)?;
             named("item.name", &item.name)?;
             if !codes.insert(&item.code) {
                 return Err(TableError::Repeated(item.code.clone()));
@@ -232,6 +232,12 @@ impl Row {
         let effects = [effect(self.login)?, effect(self.show)?, effect(self.sign)?, effect(self.file)?];
         Ok(StandingRow { name: self.name, statuses: self.statuses, flags: self.flags, effects })
     }
+}
+
+/// What stands on record between blanks.
+fn coded(what: &'static str, text: &str) -> Result<(), TableError> {
+    named(what, text)?;
+    if text.contains(char::is_whitespace) { Err(TableError::Text(what)) } else { Ok(()) }
 }
 
 fn named(what: &'static str, text: &str) -> Result<(), TableError> {

@@ -10,8 +10,8 @@ mod standing;
 
 use std::hash::RandomState;
 use std::num::NonZeroUsize;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -22,7 +22,7 @@ use time::OffsetDateTime;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use breaker::Breaker;
+use breaker::{Admitted, Breaker};
 pub use library::LibraryRegister;
 pub use national::{NATIONAL_ANSWER_LIMIT, NationalRegister};
 pub use standing::{Standing, StatusOrigin, StatusQuestion, StatusRules, StatusSource};
@@ -134,7 +134,7 @@ struct Careful {
     care: Care,
     turns: Semaphore,
     breaker: Mutex<Breaker>,
-    cache: Mutex<LruCache<Uscc, Said, RandomState>>,
+    cache: Mutex<LruCache<Uscc, Arc<Said>, RandomState>>,
 }
 
 impl CarefulRegister {
@@ -145,7 +145,8 @@ impl CarefulRegister {
             care,
             turns: Semaphore::new(care.concurrency),
             breaker: Mutex::new(Breaker::new(care.failures, care.pause)),
-            cache: Mutex::new(LruCache::with_hasher(care.cached, RandomState::new())),
+            // It grows to that with what is asked for, not at once.
+            cache: Mutex::new(LruCache::unbounded_with_hasher(RandomState::new())),
         };
         Self { register, care: Some(careful), figures: RegisterFigures::default() }
     }
@@ -185,12 +186,11 @@ impl CarefulRegister {
             self.figures.answered.fetch_add(1, Ordering::Relaxed);
             return Ok(Said { standing, asked_at: now });
         };
-        let newest_wanted = now - oldest.map_or(careful.care.cache, |oldest| oldest.min(careful.care.cache));
         if at.is_none()
-            && let Some(said) = locked(&careful.cache).get(uscc).filter(|said| said.asked_at > newest_wanted)
+            && let Some(said) = careful.said_lately(uscc, oldest, now)
         {
             self.figures.cached.fetch_add(1, Ordering::Relaxed);
-            return Ok(said.clone());
+            return Ok(Said::clone(&said));
         }
         let asked = self.ask_anew(careful, uscc, at).await;
         self.figures.paused.store(locked(&careful.breaker).is_open(), Ordering::Relaxed);
@@ -202,7 +202,7 @@ impl CarefulRegister {
         self.figures.answered.fetch_add(1, Ordering::Relaxed);
         let said = Said { standing, asked_at: now };
         if at.is_none() {
-            locked(&careful.cache).put(*uscc, said.clone());
+            careful.keep(uscc, said.clone());
         }
         Ok(said)
     }
@@ -216,13 +216,41 @@ impl CarefulRegister {
         let turn = tokio::time::timeout(careful.care.patience, careful.turns.acquire()).await;
         let Ok(Ok(_turn)) = turn else { return Err(RegisterError::Unavailable("busy")) };
         // After the wait: those who waited behind one that failed do not all try it too.
-        if !locked(&careful.breaker).admit(Instant::now().into_std()) {
+        let Some(admitted) = locked(&careful.breaker).admit(Instant::now().into_std()) else {
             return Err(RegisterError::Unavailable("paused"));
-        }
-        let underway = Underway::begin(self, careful);
+        };
+        let underway = Underway::begin(self, careful, admitted);
         let answer = self.register.standing(uscc, at).await;
-        underway.end(answer.is_ok());
+        underway.end(match &answer {
+            Ok(_) => Some(true),
+            // It answers: what it has on one entity is no reason to leave it alone with all others.
+            Err(RegisterError::Unavailable("malformed" | "too_large")) => None,
+            Err(_) => Some(false),
+        });
         answer
+    }
+}
+
+impl Careful {
+    /// What was said of an entity no longer ago than is wanted, and than answers are kept; never what was said at a time
+    /// that is to come, by a clock that was set back since.
+    fn said_lately(&self, uscc: &Uscc, oldest: Option<Duration>, now: OffsetDateTime) -> Option<Arc<Said>> {
+        let wanted = now - oldest.map_or(self.care.cache, |oldest| oldest.min(self.care.cache));
+        let mut cache = locked(&self.cache);
+        let said = Arc::clone(cache.get(uscc)?);
+        if now - said.asked_at >= self.care.cache || said.asked_at > now + standing::SKEW {
+            cache.pop(uscc);
+            return None;
+        }
+        (said.asked_at > wanted).then_some(said)
+    }
+
+    fn keep(&self, uscc: &Uscc, said: Said) {
+        let mut cache = locked(&self.cache);
+        cache.put(*uscc, Arc::new(said));
+        if cache.len() > self.care.cached.get() {
+            cache.pop_lru();
+        }
     }
 }
 
@@ -231,17 +259,18 @@ impl CarefulRegister {
 struct Underway<'a> {
     register: &'a CarefulRegister,
     careful: &'a Careful,
+    admitted: Admitted,
     answered: Option<bool>,
 }
 
 impl<'a> Underway<'a> {
-    fn begin(register: &'a CarefulRegister, careful: &'a Careful) -> Self {
+    fn begin(register: &'a CarefulRegister, careful: &'a Careful, admitted: Admitted) -> Self {
         register.figures.in_flight.fetch_add(1, Ordering::Relaxed);
-        Self { register, careful, answered: None }
+        Self { register, careful, admitted, answered: None }
     }
 
-    fn end(mut self, answered: bool) {
-        self.answered = Some(answered);
+    fn end(mut self, answered: Option<bool>) {
+        self.answered = answered;
     }
 }
 
@@ -251,8 +280,8 @@ impl Drop for Underway<'_> {
         let mut breaker = locked(&self.careful.breaker);
         match self.answered {
             Some(true) => breaker.succeeded(),
-            Some(false) => breaker.failed(Instant::now().into_std()),
-            None => breaker.given_up(),
+            Some(false) => breaker.failed(self.admitted, Instant::now().into_std()),
+            None => breaker.given_up(self.admitted),
         }
     }
 }

@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use super::Said;
 
 /// What is said to be later than this is no clock's imprecision.
-const SKEW: time::Duration = time::Duration::minutes(5);
+pub(super) const SKEW: time::Duration = time::Duration::minutes(5);
 
 /// Where a status comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

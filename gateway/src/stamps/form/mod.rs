@@ -58,7 +58,7 @@ pub(crate) struct StampRequest {
     /// In place of `signer`: up to 8 that sign a PDF or an OFD package one after the other, all of them or none. Each has a `signer`
     /// and those of the members below that are its own; `format`, `document` and `template` are the whole order's.
     #[schema(value_type = Option<Vec<StampRequest>>, no_recursion)]
-    signers: Option<Vec<Object<StampRequest>>>,
+    signers: Option<several::Signers>,
     /// `sm2-sm3`, `ecdsa-p256-sha256`, `rsa-pkcs1-sha256` or `rsa-pss-sha256`; the key's own if it is absent.
     pub(super) algorithm: Option<String>,
     /// The number of a registered seal that is in force and lists the signer. It is set in an OFD package (without one the

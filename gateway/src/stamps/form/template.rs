@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use store::RegisteredSeal;
 use time::OffsetDateTime;
 
+use super::several::Signers;
 use super::{Setting, StampRequest, What, ofd, pdf};
 use crate::body::{self, Faults, Object};
 use crate::problem::{Fault, Problem};
@@ -123,14 +124,14 @@ impl StampRequest {
     fn fill(&mut self, template: &Self, faults: &mut Faults) {
         let one = "the template is for one signer";
         match (&mut self.signers, &template.signers) {
-            (Some(own), Some(said)) if own.len() == said.len() => {
+            (Some(Signers(own)), Some(Signers(said))) if own.len() == said.len() => {
                 for (place, (Object(own), Object(said))) in own.iter_mut().zip(said).enumerate() {
                     let mut part = Faults::default();
                     own.fill(said, &mut part);
                     faults.add_of(&format!("signers[{place}]"), part);
                 }
             }
-            (Some(own), Some(said)) => {
+            (Some(Signers(own)), Some(Signers(said))) => {
                 let detail = format!("the template has {} signers, not {}", said.len(), own.len());
                 faults.add("signers", "template_conflict", detail);
             }
