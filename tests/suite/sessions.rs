@@ -15,6 +15,8 @@ use tests::{
     unbase64,
 };
 
+use crate::license_status::{National, site as national_site};
+
 const SOON: Duration = Duration::from_secs(90);
 const PATH: &str = "/v1/sessions";
 
@@ -67,7 +69,7 @@ impl Phone {
         consent
     }
 
-    fn sign(&self, text: &str) -> String {
+    fn sign(&self, text: impl AsRef<[u8]>) -> String {
         let scratch = Scratch::new();
         scratch.write("text", text);
         let key = self.key.display();
@@ -77,20 +79,46 @@ impl Phone {
     }
 
     fn bring(&self, site: &Site, id: &str, text: &str, signature: &str) -> Answer {
-        let body = json!({
+        self.bring_all(site, id, text, signature, None)
+    }
+
+    fn bring_all(
+        &self,
+        site: &Site,
+        id: &str,
+        text: &str,
+        signature: &str,
+        digest_signature: Option<&str>,
+    ) -> Answer {
+        let mut body = json!({
             "phone": self.secret, "license": self.license, "consent": text, "signature": signature,
         });
+        if let Some(signature) = digest_signature {
+            body["digest_signature"] = signature.into();
+        }
         site.stranger(None).post(&format!("/v1/phone/sessions/{id}/confirm"), &body)
     }
 
     fn confirm(&self, site: &Site, consent: &Value) -> Answer {
         let text = consent.to_string();
-        self.bring(site, consent["qrid"].as_str().unwrap(), &text, &self.sign(&text))
+        let digest = consent["digest"].as_str().map(|digest| self.sign(to_sign(digest)));
+        self.bring_all(site, consent["qrid"].as_str().unwrap(), &text, &self.sign(&text), digest.as_deref())
     }
 
     fn deny(&self, site: &Site, id: &str) -> Answer {
         site.stranger(None).post(&format!("/v1/phone/sessions/{id}/deny"), &json!({"phone": self.secret}))
     }
+}
+
+/// What is signed of a digest in a SignedData of GB/T 35275: that its content is data, and its digest.
+fn to_sign(digest: &str) -> Vec<u8> {
+    let set = "314c301906092a864886f70d010903310c060a2a811ccf550601040201302f06092a864886f70d01090431220420";
+    octets(&format!("{set}{digest}"))
+}
+
+fn octets(hexadecimal: &str) -> Vec<u8> {
+    let digits = hexadecimal.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).unwrap());
+    digits.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect()
 }
 
 fn now(ahead: i64) -> String {
@@ -127,7 +155,7 @@ fn refused(answer: Answer, status: u16, code: &str) {
 }
 
 /// Checks an SM2 signature with OpenSSL.
-fn verifies(public_key: &str, text: &str, signature: &str) -> bool {
+fn verifies(public_key: &str, text: impl AsRef<[u8]>, signature: &str) -> bool {
     let scratch = Scratch::new();
     scratch.write("public.pem", public_key);
     scratch.write("text", text);
@@ -264,6 +292,7 @@ fn a_consent_to_anything_else_is_refused_by_its_field() {
     let session = begun(site.app(), &order);
     let asked = phone.scan(site, &session).expect(200).json();
     assert_eq!(asked["digest"], "07".repeat(32));
+    assert_eq!(asked["to_sign"], base64(&to_sign(&"07".repeat(32))), "as anybody makes it of the digest");
     let good = phone.consent(&asked);
     for (field, value, code) in [
         ("item", json!("liquidation"), "consent_item"),
@@ -295,6 +324,21 @@ fn a_consent_to_anything_else_is_refused_by_its_field() {
     refused(phone.bring(site, id(&session), &text, "!"), 422, "invalid_base64");
     refused(phone.bring(site, id(&session), "{", &signature), 422, "consent_malformed");
 
+    // The digest is signed by the same key, as it is signed in a document, or nothing is agreed to.
+    let co_signed = |of: Option<&str>| phone.bring_all(site, id(&session), &text, &signature, of);
+    refused(co_signed(None), 422, "missing_field");
+    let attributes = to_sign(&"07".repeat(32));
+    for wrong in [
+        other.sign(&attributes),
+        phone.sign(to_sign(&"08".repeat(32))),
+        phone.sign([7; 32]),
+        signature.clone(),
+        "AAAA".to_owned(),
+    ] {
+        refused(co_signed(Some(&wrong)), 422, "digest_signature_invalid");
+    }
+    refused(co_signed(Some("!")), 422, "invalid_base64");
+
     for (role, authorisation, code) in [
         ("agent", Value::Null, "authorisation_missing"),
         ("agent", json!({"id": "A1", "items": ["other"], "until": now(600)}), "authorisation_not_for_item"),
@@ -320,6 +364,86 @@ fn a_consent_to_anything_else_is_refused_by_its_field() {
     assert_eq!((&result["digest"], &result["role"]["opertype"]), (&json!("07".repeat(32)), &json!(2)));
     assert_eq!(result["authorisation"]["id"], "A1");
     assert_eq!(result["assurance"], "urn:cn:elicense:3");
+    // The co-signature is one that others read and judge: what the license's key signed of this digest.
+    let signed = result["digest_signature"].as_str().unwrap();
+    for (digest, verdict) in [(7, "valid"), (8, "invalid")] {
+        let question = json!({
+            "format": "cms", "algorithm": "sm2-sm3", "input": {"digest": base64(&[digest; 32])}, "signature": signed,
+        });
+        let answer = site.app().post("/v1/verifications", &question).expect(200);
+        answer.expect_verdict(verdict);
+    }
+}
+
+#[test]
+fn a_consent_serves_its_own_session_only_and_nothing_where_none_was_asked_to_be_signed() {
+    let site = &shared().site;
+    let phone = Phone::good(site);
+    let (first, second) = (begun(site.app(), &order()), begun(site.app(), &order()));
+    let asked = phone.scan(site, &first).expect(200).json();
+    let again = phone.scan(site, &second).expect(200).json();
+    assert_ne!(asked["nonce"], again["nonce"]);
+    let text = phone.consent(&asked).to_string();
+    let signature = phone.sign(&text);
+    // The same app, matter, license and phone: what was signed for the one is none for the other.
+    refused(phone.bring(site, id(&second), &text, &signature), 422, "consent_session");
+    let mut forged = phone.consent(&asked);
+    forged["qrid"] = second["session"].clone();
+    refused(phone.confirm(site, &forged), 422, "consent_session");
+    // Nothing was to be signed.
+    let more = Some(signature.as_str());
+    refused(phone.bring_all(site, id(&first), &text, &signature, more), 422, "unexpected_field");
+    phone.bring(site, id(&first), &text, &signature).expect(200);
+    consume(site.app(), &first).expect(200);
+    // Nor does it bring back a session that is over.
+    refused(phone.bring(site, id(&first), &text, &signature), 409, "session_consumed");
+    assert_eq!(state(site.app(), &second), "scanned");
+    // Each refusal is on record with the session that it was brought to.
+    let refusals: Vec<_> = site
+        .audit()
+        .into_iter()
+        .filter(|entry| entry["action"] == "session.confirm" && entry["outcome"] == "consent_session")
+        .filter(|entry| entry["subject"] == second["session"])
+        .collect();
+    assert_eq!(refusals.len(), 2);
+}
+
+#[test]
+fn who_may_not_see_a_license_gets_the_sites_word_and_not_the_license() {
+    let site = &shared().site;
+    let app = site.app_number(1);
+    let phone = Phone::good(site);
+    let mut signing = order();
+    signing["flow"] = "sign".into();
+    signing["digest"] = base64(&[9; 32]).into();
+    signing["text"] = "承诺书".into();
+    let session = begun(&app, &signing);
+    let asked = phone.scan(site, &session).expect(200).json();
+    let consent = phone.consent(&asked);
+    phone.confirm(site, &consent).expect(200);
+    let answer = consume(&app, &session).expect(200).json();
+    for member in ["consent", "consent_signature", "license"] {
+        assert!(answer.get(member).is_none(), "{member}: {answer:#}");
+    }
+    let result = &answer["result"];
+    for member in ["digest_signature", "operator", "face"] {
+        assert!(result.get(member).is_none(), "{member}: {result:#}");
+    }
+    assert_eq!((&result["uscc"], &result["digest"]), (&json!(phone.uscc), &json!("09".repeat(32))));
+    let scratch = Scratch::new();
+    scratch.write("consent", consent.to_string());
+    let digest = scratch.openssl("dgst -sm3 -r consent").expect("openssl digests").text;
+    assert_eq!(
+        result["consent_sm3"],
+        digest.split(' ').next().unwrap(),
+        "what the site keeps can be asked for"
+    );
+    let known = site.app().get(&format!("/v1/licenses/{}/face", phone.uscc)).expect(200).json();
+    let person = known["face"]["legal_representative"].as_str().unwrap();
+    assert!(!answer.to_string().contains(person), "{person}: {answer:#}");
+    let front = app.get("/v1/keys/front-sm2").expect(200).json();
+    let (public, text) = (front["public_key"].as_str().unwrap(), answer["result_text"].as_str().unwrap());
+    assert!(verifies(public, text, answer["result_signature"].as_str().unwrap()));
 }
 
 #[test]
@@ -364,6 +488,16 @@ fn only_a_license_that_may_be_used_now_confirms() {
     assert_eq!((&result["status"]["code"], &result["decision"]["marked"]), (&json!(2), &json!(true)));
     assert_eq!(result["decision"]["standing"], "吊销,未注销");
 
+    // An enterprise of another register is nobody here, however good its license is.
+    let stranger = Phone::with(&site, "A-good-3");
+    let statement = format!("DELETE FROM entities WHERE uscc = '{}'", stranger.uscc);
+    let mut sqlite = std::process::Command::new("sqlite3");
+    sqlite.args(["-cmd", ".timeout 30000"]).arg(site.data().join("gateway.db")).arg(statement);
+    tests::Ran::of(&mut sqlite).expect("sqlite3");
+    let session = begun(site.app(), &order());
+    let asked = stranger.scan(&site, &session).expect(200).json();
+    refused(stranger.confirm(&site, &stranger.consent(&asked)), 404, "license_unknown");
+
     // What a holder lets be read is what is read.
     standing(1);
     let mut reading = order();
@@ -381,6 +515,43 @@ fn only_a_license_that_may_be_used_now_confirms() {
     assert_eq!(names, ["domicile", "name"]);
     reading["fields"] = json!(["name", "domicile"]);
     refused(site.app_number(1).post(PATH, &reading), 422, "field_not_granted");
+}
+
+/// Where the national service says how a holder stands, what it does not say lets nobody in, and what it says later does.
+#[test]
+fn nobody_is_let_in_on_a_standing_that_is_not_known() {
+    let national = National::start(None);
+    let site = national_site(&national, "failures = 1000\ncache_s = 0\ntimeout_ms = 20000", "");
+    let phone = Phone::good(&site);
+    let session = begun(site.app(), &order());
+    let asked = phone.scan(&site, &session).expect(200).json();
+    let known = |entity: Value| json!({"entities": {phone.uscc.as_str(): entity}});
+    for (register, status, code) in [
+        (json!({"fault": "error", "entities": {}}), 503, "status_unavailable"),
+        (json!({"entities": {}}), 403, "status_unknown"),
+        (known(json!({"status": 1, "as_of": "2020-01-01T00:00:00Z"})), 403, "status_stale"),
+        (known(json!({"status": 1, "as_of": "2120-01-01T00:00:00Z"})), 403, "status_malformed"),
+        (known(json!({"status": 4})), 403, "status_not_permitted"),
+    ] {
+        national.says(&register);
+        let answer = phone.confirm(&site, &phone.consent(&asked));
+        assert_eq!(answer.header("retry-after").is_empty(), status != 503, "{code}");
+        refused(answer, status, code);
+    }
+    national.says(&known(json!({"status": 1})));
+    phone.confirm(&site, &phone.consent(&asked)).expect(200);
+    consume(site.app(), &session).expect(200);
+    let about =
+        |entry: &&Value| entry["action"] == "session.confirm" && entry["subject"] == session["session"];
+    let outcomes: BTreeSet<String> = site
+        .audit()
+        .iter()
+        .filter(about)
+        .map(|entry| entry["outcome"].as_str().unwrap().to_owned())
+        .collect();
+    let wanted =
+        ["status_malformed", "status_not_permitted", "status_stale", "status_unavailable", "status_unknown"];
+    assert_eq!(outcomes, BTreeSet::from(wanted.map(str::to_owned)), "each refusal is on record");
 }
 
 #[test]

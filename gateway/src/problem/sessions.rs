@@ -89,6 +89,16 @@ impl Problem {
         Self::faults(vec![Fault::new("signature", "consent_signature_invalid", detail)])
     }
 
+    pub(crate) fn digest_signature_invalid() -> Self {
+        let detail = "is not the license key's over what the scan answered as to_sign";
+        Self::faults(vec![Fault::new("digest_signature", "digest_signature_invalid", detail)])
+    }
+
+    pub(crate) fn license_not_for_signing() -> Self {
+        let detail = "the license's certificate is not for signing documents";
+        Self::new(StatusCode::FORBIDDEN, "license_not_for_signing", "License not accepted", detail)
+    }
+
     /// The license may not be used; by the first thing that was found.
     pub(crate) fn license_not_accepted(found: impl Iterator<Item = &'static str>) -> Self {
         let found: Vec<_> = found.collect();

@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::{Extension, Json};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use formats::cms::{self, Content, Family, SignedDataPlan};
 use formats::license::Face;
 use formats::{Algorithm, Certificate, DEFAULT_SIGNER_ID, PublicKey, Verdict};
 use serde::{Deserialize, Serialize};
@@ -20,13 +21,13 @@ use verify_front::{
 };
 use zeroize::Zeroizing;
 
-use super::result::Confirmed;
+use super::result::{Confirmed, Proof};
 use super::steps::{self, Record};
 use super::{SessionItem, steps::Advanced};
 use crate::auth::bucket::Pace;
 use crate::auth::{Peer, throttle};
 use crate::body::{Faults, JsonBody, Segment};
-use crate::problem::{Problem, ProblemDocument};
+use crate::problem::{Fault, Problem, ProblemDocument};
 use crate::state::Gateway;
 
 /// How often one source may come: phones of many people can share an address.
@@ -58,6 +59,8 @@ pub(crate) struct ConsentRequest {
     consent: String,
     /// base64: the SM2 signature over it, DER, identifier `1234567812345678`.
     signature: String,
+    /// base64: the same key's signature over `to_sign`, where the scan answered one: the co-signature (协同签名) itself.
+    digest_signature: Option<String>,
 }
 
 /// A holder's refusal.
@@ -100,6 +103,10 @@ pub(crate) struct ScannedResponse {
     /// What that is.
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<String>,
+    /// base64: what the license's key signs over that digest: the signed attributes of a SignedData of GB/T 35275, a SET OF in DER
+    /// whose last 32 octets are the digest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to_sign: Option<String>,
     /// The fields that the app wants to read.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     fields: Vec<String>,
@@ -133,6 +140,7 @@ pub(crate) struct Brought {
     phone: [u8; 32],
     license: Certificate,
     signature: Vec<u8>,
+    digest_signature: Option<Vec<u8>>,
 }
 
 impl ConsentRequest {
@@ -147,10 +155,18 @@ impl ConsentRequest {
         };
         let license = faults.parse("license", "invalid_certificate", license);
         let signature = faults.base64("signature", &self.signature);
+        let digest_signature =
+            self.digest_signature.as_ref().map(|text| faults.base64("digest_signature", text));
         if self.consent.len() > 16 * 1024 {
             faults.add("consent", "invalid_value", "must be 16 KiB at most");
         }
-        let brought = (|| Some(Brought { phone: phone?, license: license?, signature: signature? }))();
+        let brought = (|| {
+            let digest_signature = match digest_signature {
+                Some(octets) => Some(octets?),
+                None => None,
+            };
+            Some(Brought { phone: phone?, license: license?, signature: signature?, digest_signature })
+        })();
         faults.into_result(brought)
     }
 }
@@ -211,6 +227,10 @@ pub(crate) async fn scan_session(
     let SessionTerms { app, app_name, flow, item, item_name, roles, digest, text, fields, nonce, .. } =
         steps::terms(advanced.session())?;
     let SessionItem { session: qrid, state, expires_at, .. } = advanced.item();
+    let to_sign = match &digest {
+        Some(digest) => Some(STANDARD.encode(to_sign(digest)?)),
+        None => None,
+    };
     Ok(Json(ScannedResponse {
         qrid,
         state,
@@ -223,6 +243,7 @@ pub(crate) async fn scan_session(
         roles,
         digest,
         text,
+        to_sign,
         fields,
         nonce,
     }))
@@ -369,6 +390,7 @@ async fn judged(
     let signed =
         key.verify_message(Algorithm::Sm2Sm3, DEFAULT_SIGNER_ID, text.as_bytes(), &brought.signature);
     signed.map_err(|_| Problem::consent_signature_invalid())?;
+    let digest_cms = co_signed(&terms, brought)?;
     let examined = gateway.licenses.examine(brought.license.der(), LicenseType::Certificate, at);
     gateway.trust.met(&brought.license);
     let answer = gateway.licenses.complete(examined, &StatusQuestion::now(at)).await?;
@@ -383,8 +405,46 @@ async fn judged(
     if let Some(reason) = decisions.iter().find_map(|decision| decision.reason) {
         return Err(Problem::use_not_permitted(reason));
     }
-    Confirmed::of(consent, (text, &brought.signature), &brought.license, &answer, &decisions, at)
-        .ok_or_else(Problem::license_unknown)
+    let proof = Proof {
+        consent: text,
+        signature: &brought.signature,
+        digest_cms: digest_cms.as_deref(),
+        license: &brought.license,
+    };
+    Confirmed::of(consent, proof, &answer, &decisions, at).ok_or_else(Problem::license_unknown)
+}
+
+/// A session's digest.
+fn digest_of(digest: &str) -> Result<[u8; 32], Problem> {
+    let octets = hex::decode(digest).ok().and_then(|octets| octets.try_into().ok());
+    octets.ok_or_else(|| Problem::session_broken("digest"))
+}
+
+/// What a license's key signs over a session's digest.
+fn to_sign(digest: &str) -> Result<Vec<u8>, Problem> {
+    cms::attributes_over(&digest_of(digest)?).map_err(|_| Problem::session_broken("digest"))
+}
+
+/// The license key's signature over the digest that is to be signed, as others read it; none where nothing is.
+fn co_signed(terms: &SessionTerms, brought: &Brought) -> Result<Option<Vec<u8>>, Problem> {
+    let fault = |code, detail| Err(Problem::faults(vec![Fault::new("digest_signature", code, detail)]));
+    let (digest, signature) = match (&terms.digest, &brought.digest_signature) {
+        (None, None) => return Ok(None),
+        (Some(_), None) => return fault("missing_field", "is required where a digest is to be signed"),
+        (None, Some(_)) => return fault("unexpected_field", "is only where a digest is to be signed"),
+        (Some(digest), Some(signature)) => (digest_of(digest)?, signature),
+    };
+    let plan = SignedDataPlan {
+        family: Family::Gbt35275,
+        algorithm: Algorithm::Sm2Sm3,
+        content: Content::Digest(digest),
+        detached: true,
+        chain: vec![brought.license.clone()],
+        signing_time: None,
+        signer_id: DEFAULT_SIGNER_ID.to_vec(),
+    };
+    let pending = cms::prepare(plan).map_err(|_| Problem::license_not_for_signing())?;
+    pending.finish(signature).map(Some).map_err(|_| Problem::digest_signature_invalid())
 }
 
 /// What the license says, if it is good now and the app takes its holder's standing.

@@ -23,6 +23,9 @@ pub(super) struct Confirmed {
     signed: String,
     /// The signature, DER, base64.
     signature: String,
+    /// What the same key signed over the digest that was to be signed: SignedData of GB/T 35275, detached, DER, base64.
+    #[serde(default)]
+    digest_cms: Option<String>,
     /// The license certificate, PEM.
     license: String,
     /// The same text, read.
@@ -39,6 +42,18 @@ pub(super) struct Confirmed {
     certificate_sm3: String,
     #[serde(with = "time::serde::rfc3339")]
     confirmed_at: OffsetDateTime,
+}
+
+/// What a phone brought to prove its holder's consent.
+pub(super) struct Proof<'a> {
+    /// The text that the license's key signed.
+    pub(super) consent: &'a str,
+    /// Its signature, DER.
+    pub(super) signature: &'a [u8],
+    /// Its signature over the digest that was to be signed: SignedData, DER.
+    pub(super) digest_cms: Option<&'a [u8]>,
+    /// The license.
+    pub(super) license: &'a Certificate,
 }
 
 /// A standing.
@@ -102,9 +117,15 @@ pub(crate) struct SessionResult {
     authorisation: Option<AuthorisationItem>,
     /// The license.
     license: LicenseItem,
+    /// SM3 of the text that the license's key signed, hexadecimal.
+    consent_sm3: String,
     /// The digest that was signed, SM3, hexadecimal.
     #[serde(skip_serializing_if = "Option::is_none")]
     digest: Option<String>,
+    /// base64: the license key's signature over it: SignedData of GB/T 35275, detached, with the license's certificate; only for
+    /// apps that may see all that a license shows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest_signature: Option<String>,
     /// The fields of the face that the holder let be read, as the register has them now; with `authorise`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
@@ -172,12 +193,16 @@ pub(crate) struct ResultResponse {
     /// The site's key of purpose `front` that signed.
     #[schema(value_type = String)]
     key: config::KeyId,
-    /// What the license's key signed, octet by octet.
-    consent: String,
+    /// What the license's key signed, octet by octet; like the next two only for apps that may see all that it and the license
+    /// show.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    consent: Option<String>,
     /// base64: its SM2 signature, DER, identifier `1234567812345678`.
-    consent_signature: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    consent_signature: Option<String>,
     /// The license certificate, PEM.
-    license: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    license: Option<String>,
     /// The request's id.
     request_id: String,
 }
@@ -186,8 +211,7 @@ impl Confirmed {
     /// What is kept of a consent that was judged.
     pub(super) fn of(
         consent: Consent,
-        (signed, signature): (&str, &[u8]),
-        certificate: &Certificate,
+        proof: Proof<'_>,
         answer: &LicenseAnswer,
         decisions: &[Decision],
         at: OffsetDateTime,
@@ -195,9 +219,10 @@ impl Confirmed {
         let (status, license) = (answer.status.as_ref()?, answer.license.as_ref()?);
         let decided = decisions.first()?; // of one table and one standing, all of them
         Some(Self {
-            signed: signed.to_owned(),
-            signature: STANDARD.encode(signature),
-            license: certificate.to_pem(),
+            signed: proof.consent.to_owned(),
+            signature: STANDARD.encode(proof.signature),
+            digest_cms: proof.digest_cms.map(|cms| STANDARD.encode(cms)),
+            license: proof.license.to_pem(),
             consent,
             name: answer.face.as_ref()?.name.clone(),
             status: Status {
@@ -215,7 +240,7 @@ impl Confirmed {
             serial: license.serial.clone(),
             not_before: license.not_before,
             not_after: license.not_after,
-            certificate_sm3: hex::encode(Sm3::digest(certificate.der())),
+            certificate_sm3: hex::encode(Sm3::digest(proof.license.der())),
             confirmed_at: OffsetDateTime::from_unix_timestamp(at.unix_timestamp()).unwrap_or(at),
         })
     }
@@ -230,6 +255,13 @@ impl Confirmed {
 
     pub(super) fn uscc(&self) -> &str {
         &self.consent.uscc
+    }
+
+    /// Whether who has this grant may see all that the proof names: the license shows more than any field of the result.
+    fn is_for(&self, grant: &FieldGrant) -> bool {
+        let shown = Certificate::from_pem(&self.license).and_then(|license| formats::license::face(&license));
+        let names_nobody = self.consent.operator.is_none() || grant.shows_in_full("holder");
+        names_nobody && shown.is_ok_and(|(face, _)| grant.covers(&face))
     }
 
     /// The answer without its place in the audit log, where that goes, and SM3 of the signed result.
@@ -250,6 +282,7 @@ impl Confirmed {
         let is_granted = grant.shows("holder") || grant.shows_in_full("holder");
         let operator = consent.operator.as_deref().filter(|_| is_granted);
         let operator = operator.map(|name| grant.person("holder", name));
+        let has_proof = self.is_for(grant);
         let authorisation = consent.authorisation.clone().map(|granted| {
             let Authorisation { id, items, until } = granted;
             AuthorisationItem { id, items, until }
@@ -274,7 +307,9 @@ impl Confirmed {
                 certificate_sm3: self.certificate_sm3.clone(),
             },
             assurance: if terms.digest.is_some() { "urn:cn:elicense:3" } else { "urn:cn:elicense:2" },
+            consent_sm3: hex::encode(Sm3::digest(self.signed.as_bytes())),
             digest: terms.digest,
+            digest_signature: self.digest_cms.clone().filter(|_| has_proof),
             face,
             confirmed_at: self.confirmed_at,
         };
@@ -288,9 +323,9 @@ impl Confirmed {
             result_text: text,
             result_signature: STANDARD.encode(&signed.signature),
             key: signed.key,
-            consent: self.signed.clone(),
-            consent_signature: self.signature.clone(),
-            license: self.license.clone(),
+            consent: has_proof.then(|| self.signed.clone()),
+            consent_signature: has_proof.then(|| self.signature.clone()),
+            license: has_proof.then(|| self.license.clone()),
             request_id: crate::request_id::current(),
         };
         let (body, index_at) = idempotency::unplaced(&response);

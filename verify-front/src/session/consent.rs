@@ -170,6 +170,12 @@ impl Consent {
         if self.role != Role::Agent && self.authorisation.is_some() {
             return Err(RoleRefusal("only an agent acts under an authorisation"));
         }
+        let trimmed = |name: &Option<String>| name.as_deref().map(|name| name.trim().to_owned());
+        let (holder, representative) = (trimmed(&face.holder), trimmed(&face.legal_representative));
+        let is_anothers = holder.is_some() && representative.is_some() && holder != representative;
+        if self.role == Role::LegalRepresentative && is_anothers {
+            return Err(RoleRefusal("the license was made for somebody else than the legal representative"));
+        }
         let Some(operator) = self.operator.as_deref().map(str::trim) else { return Ok(()) };
         let differs = |name: &Option<String>| name.as_deref().is_some_and(|name| name.trim() != operator);
         if self.role == Role::LegalRepresentative && differs(&face.legal_representative) {
@@ -262,5 +268,28 @@ mod tests {
         assert!(consent.permits(&terms(&[Role::Administrator]), &face).is_err());
         consent.authorisation = None;
         assert_eq!(consent.permits(&terms(&[Role::Administrator]), &face), Ok(()));
+
+        // Whom a license was made for does not act as somebody else, named or not.
+        let all = terms(&[Role::LegalRepresentative, Role::Administrator]);
+        let name = |name: &str| Some(name.to_owned());
+        let of =
+            |holder, representative| Face { holder, legal_representative: representative, ..Face::default() };
+        let administrators = of(name("李四"), name("张三"));
+        for (role, operator, face, permitted) in [
+            (Role::Administrator, None, &administrators, true),
+            (Role::Administrator, name(" 李四"), &administrators, true),
+            (Role::Administrator, name("张三"), &administrators, false),
+            (Role::LegalRepresentative, None, &administrators, false),
+            (Role::LegalRepresentative, name("李四"), &administrators, false),
+            (Role::LegalRepresentative, name("张三"), &administrators, false),
+            (Role::LegalRepresentative, None, &of(name("张三 "), name("张三")), true),
+            (Role::LegalRepresentative, name("张三"), &of(None, name("张三")), true),
+            (Role::LegalRepresentative, name("李四"), &of(None, name("张三")), false),
+            (Role::LegalRepresentative, name("李四"), &of(None, None), true),
+        ] {
+            let consent = Consent { role, operator: operator.clone(), ..consent.clone() };
+            let answer = consent.permits(&all, face);
+            assert_eq!(answer.is_ok(), permitted, "{role:?} {operator:?} {face:?} {answer:?}");
+        }
     }
 }
