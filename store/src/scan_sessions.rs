@@ -183,7 +183,7 @@ impl Store {
         (created_at, expires_at): (OffsetDateTime, OffsetDateTime),
         replaces: Option<&ScanSession>,
     ) -> Result<ScanChange, StoreError> {
-        let sealed = self.protection().seal(cell("terms", &place(id, app)), terms)?;
+        let sealed = self.protection().seal(terms_of(&place(id, app)), terms)?;
         let step = replaces.map(|old| {
             let step = ScanStep { replaced_by: Some(id.to_owned()), ..ScanStep::to(ScanState::Replaced) };
             let (rests_on, id) = (old.version, old.id.clone());
@@ -204,7 +204,7 @@ impl Store {
         at: OffsetDateTime,
     ) -> Result<ScanChange, StoreError> {
         let seal = |result: &Zeroizing<Vec<u8>>| {
-            self.protection().seal(cell("result", &place(&session.id, &session.app)), result)
+            self.protection().seal(result_of(&place(&session.id, &session.app)), result)
         };
         let result = step.result.as_ref().map(seal).transpose()?;
         let notice = match &step.notice {
@@ -227,17 +227,16 @@ impl Store {
         let at = |column| -> Result<OffsetDateTime, StoreError> {
             instant(&row, column)?.ok_or_else(|| corrupt(column))
         };
-        let opened = |column: &'static str| -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
-            let sealed: Option<Vec<u8>> = row.try_get(column)?;
-            let open =
-                |sealed: Vec<u8>| self.protection().open(cell(column, &place(id, &progress.app)), &sealed);
-            sealed.map(open).transpose()
+        let place = place(id, &progress.app);
+        let opened = |cell: Cell<'_>| -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
+            let sealed: Option<Vec<u8>> = row.try_get(cell.column)?;
+            sealed.map(|sealed| self.protection().open(cell, &sealed)).transpose()
         };
         Ok(ScanSession {
             id: id.to_owned(),
             flow: ScanFlow::parse(row.try_get("flow")?).ok_or_else(|| corrupt("flow"))?,
-            terms: opened("terms")?,
-            result: opened("result")?,
+            terms: opened(terms_of(&place))?,
+            result: opened(result_of(&place))?,
             created_at: at("created_at")?,
             changed_at: at("changed_at")?,
             app: progress.app,
@@ -370,8 +369,12 @@ impl ScanChange {
 }
 
 /// What a session holds opens under its own id and for its own app only.
-fn cell<'a>(column: &'static str, place: &'a str) -> Cell<'a> {
-    Cell { table: "scan_sessions", column, row: place }
+fn terms_of(place: &str) -> Cell<'_> {
+    Cell { table: "scan_sessions", column: "terms", row: place }
+}
+
+fn result_of(place: &str) -> Cell<'_> {
+    Cell { table: "scan_sessions", column: "result", row: place }
 }
 
 fn place(id: &str, app: &AppId) -> String {
