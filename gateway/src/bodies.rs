@@ -44,6 +44,7 @@ use crate::query_certificates::QueryCertificateRequest;
 use crate::replace::ReplaceRequest;
 use crate::seals::form::SealRequest;
 use crate::sessions::SessionRequest;
+use crate::sessions::cosign::StampSessionRequest;
 use crate::sessions::phone::{ConsentRequest, DenyRequest, ScanRequest};
 use crate::signature_batch;
 use crate::signatures::SignatureRequest;
@@ -90,7 +91,7 @@ pub enum Form {
 }
 
 /// All of them.
-pub const KINDS: [Kind; 42] = [
+pub const KINDS: [Kind; 43] = [
     object("signature", fields::<SignatureRequest>, |bodies, octets| {
         bodies.one(octets, SignatureRequest::check)
     }),
@@ -181,6 +182,9 @@ pub const KINDS: [Kind; 42] = [
     }),
     object("a session", fields::<SessionRequest>, |bodies, octets| {
         bodies.one(octets, |request: SessionRequest| request.check())
+    }),
+    object("a session with a stamp", fields::<StampSessionRequest>, |bodies, octets| {
+        bodies.one(octets, StampSessionRequest::check)
     }),
     object("a scan", fields::<ScanRequest>, |bodies, octets| {
         bodies.one(octets, |request: ScanRequest| {

@@ -42,6 +42,7 @@ use crate::{
         query_certificates::post_query_certificate,
         query_certificates::get_query_certificate,
         sessions::post_session,
+        sessions::cosign::post_stamp_session,
         sessions::watch::get_session,
         sessions::watch::get_session_events,
         sessions::consume_session,

@@ -167,6 +167,14 @@ impl Problem {
         self
     }
 
+    /// The same, about what stands in this member of an order.
+    pub(crate) fn within(mut self, member: &str) -> Self {
+        for fault in &mut self.errors {
+            fault.field = format!("{member}.{}", fault.field);
+        }
+        self
+    }
+
     /// A report that cannot be set; what was judged is not to blame.
     pub(crate) fn no_report(error: &ReportError) -> Self {
         Self::internal("report_not_made", error.to_string())

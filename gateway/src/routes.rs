@@ -53,6 +53,7 @@ fn business() -> Router<Gateway> {
         .route("/v1/query-certificates", post(query_certificates::post_query_certificate))
         .route("/v1/query-certificates/{number}", get(query_certificates::get_query_certificate))
         .route("/v1/sessions", post(sessions::post_session))
+        .route("/v1/sessions:stamp", post(sessions::cosign::post_stamp_session))
         .route("/v1/sessions/{id}/cancel", post(sessions::cancel_session))
         .route("/v1/sessions/{id}/consume", post(sessions::consume_session))
         .route("/v1/sessions/{id}/events", get(sessions::watch::get_session_events))

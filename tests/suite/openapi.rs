@@ -4,7 +4,7 @@ use serde_json::Value;
 use tests::{Answer, Caller, repository, shared, update_snapshots};
 
 /// Every call of the HTTP contract, built or not, with a value for each parameter.
-const CONTRACT: [(&str, &str, &str); 156] = [
+const CONTRACT: [(&str, &str, &str); 157] = [
     ("POST", "/v1/signatures", "/v1/signatures"),
     ("POST", "/v1/signatures:batch", "/v1/signatures:batch"),
     ("POST", "/v1/verifications", "/v1/verifications"),
@@ -134,6 +134,7 @@ const CONTRACT: [(&str, &str, &str); 156] = [
     ("GET", "/v1/audit/proofs/{index}", "/v1/audit/proofs/0"),
     ("GET", "/v1/audit/proofs:consistency", "/v1/audit/proofs:consistency?first=0"),
     ("POST", "/v1/sessions", "/v1/sessions"),
+    ("POST", "/v1/sessions:stamp", "/v1/sessions:stamp"),
     ("GET", "/v1/sessions/{id}", "/v1/sessions/none"),
     ("GET", "/v1/sessions/{id}/events", "/v1/sessions/none/events"),
     ("POST", "/v1/sessions/{id}/consume", "/v1/sessions/none/consume"),

@@ -2,28 +2,20 @@
 //! whichever gateway and whoever dies in between; nothing else goes through.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpStream;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use serde_json::{Value, json};
-use tests::{
-    Answer, Caller, Folder, Postgres, Reply, Scratch, Site, Source, audit_on, base64, eventually, shared,
-    unbase64,
-};
+use tests::{Answer, Caller, Scratch, Site, base64, shared, unbase64};
 
 use crate::license_status::{National, site as national_site};
 
-const SOON: Duration = Duration::from_secs(90);
-const PATH: &str = "/v1/sessions";
+pub(crate) const PATH: &str = "/v1/sessions";
 
 /// A phone with a license of the sandbox on it.
-struct Phone {
+pub(crate) struct Phone {
     secret: String,
-    license: String,
+    pub(crate) license: String,
     key: PathBuf,
     uscc: String,
 }
@@ -45,17 +37,17 @@ impl Phone {
         }
     }
 
-    fn good(site: &Site) -> Self {
+    pub(crate) fn good(site: &Site) -> Self {
         Self::with(site, "A-good")
     }
 
-    fn scan(&self, site: &Site, session: &Value) -> Answer {
+    pub(crate) fn scan(&self, site: &Site, session: &Value) -> Answer {
         let body = json!({"qr": session["qr_text"], "phone": self.secret});
         site.stranger(None).post("/v1/phone/sessions:scan", &body)
     }
 
     /// What its holder would sign.
-    fn consent(&self, asked: &Value) -> Value {
+    pub(crate) fn consent(&self, asked: &Value) -> Value {
         let mut consent = json!({
             "app": asked["app"], "at": now(0), "flow": asked["flow"], "item": asked["item"],
             "nonce": asked["nonce"], "operator": null, "qrid": asked["qrid"], "role": "administrator",
@@ -99,13 +91,13 @@ impl Phone {
         site.stranger(None).post(&format!("/v1/phone/sessions/{id}/confirm"), &body)
     }
 
-    fn confirm(&self, site: &Site, consent: &Value) -> Answer {
+    pub(crate) fn confirm(&self, site: &Site, consent: &Value) -> Answer {
         let text = consent.to_string();
         let digest = consent["digest"].as_str().map(|digest| self.sign(to_sign(digest)));
         self.bring_all(site, consent["qrid"].as_str().unwrap(), &text, &self.sign(&text), digest.as_deref())
     }
 
-    fn deny(&self, site: &Site, id: &str) -> Answer {
+    pub(crate) fn deny(&self, site: &Site, id: &str) -> Answer {
         site.stranger(None).post(&format!("/v1/phone/sessions/{id}/deny"), &json!({"phone": self.secret}))
     }
 }
@@ -129,15 +121,15 @@ fn now(ahead: i64) -> String {
     tests::Ran::of(&mut date).expect("date").text.trim().to_owned()
 }
 
-fn order() -> Value {
+pub(crate) fn order() -> Value {
     json!({"flow": "login", "item": "annual-report", "item_name": "年度报告", "biz_no": "2026-0001"})
 }
 
-fn begun(app: &Caller, order: &Value) -> Value {
+pub(crate) fn begun(app: &Caller, order: &Value) -> Value {
     app.post(PATH, order).expect(201).json()
 }
 
-fn id(session: &Value) -> &str {
+pub(crate) fn id(session: &Value) -> &str {
     session["session"].as_str().unwrap()
 }
 
@@ -145,11 +137,11 @@ fn state(app: &Caller, session: &Value) -> Value {
     app.get(&format!("{PATH}/{}", id(session))).expect(200).json()["state"].clone()
 }
 
-fn consume(app: &Caller, session: &Value) -> Answer {
+pub(crate) fn consume(app: &Caller, session: &Value) -> Answer {
     app.post(&format!("{PATH}/{}/consume", id(session)), &json!({}))
 }
 
-fn refused(answer: Answer, status: u16, code: &str) {
+pub(crate) fn refused(answer: Answer, status: u16, code: &str) {
     let problem = answer.expect(status).json();
     assert_eq!(problem["code"], code, "{problem:#}");
 }
@@ -611,227 +603,4 @@ fn a_bad_order_is_refused_by_field() {
     refused(site.app().get(&path), 422, "out_of_range");
     let short = json!({"qr": session["qr_text"], "phone": base64(b"short")});
     refused(site.stranger(None).post("/v1/phone/sessions:scan", &short), 422, "invalid_value");
-}
-
-/// Reads the events of a stream until it ends.
-fn events(site: &Site, session: &Value, known: Option<&str>) -> impl Iterator<Item = String> + use<> {
-    let address = site.base().strip_prefix("http://").unwrap().to_owned();
-    let key = site.sandbox()["apps"][0]["api_key"].as_str().unwrap();
-    let mut stream = TcpStream::connect(&address).unwrap();
-    stream.set_read_timeout(Some(SOON)).unwrap();
-    let known = known.map(|known| format!("last-event-id: {known}\r\n")).unwrap_or_default();
-    let path = format!("{PATH}/{}/events", id(session));
-    write!(
-        stream,
-        "GET {path} HTTP/1.1\r\nhost: {address}\r\nx-api-key: {key}\r\n{known}connection: close\r\n\r\n"
-    )
-    .unwrap();
-    let lines = BufReader::new(stream).lines().map(|line| line.expect("the stream goes on"));
-    lines.filter_map(|line| line.strip_prefix("data: ").map(str::to_owned))
-}
-
-fn state_of(event: &str) -> String {
-    serde_json::from_str::<Value>(event).unwrap()["state"].as_str().unwrap().to_owned()
-}
-
-#[test]
-fn who_waits_is_told_at_each_state_and_nobody_has_to_ask_again() {
-    let site = &shared().site;
-    let phone = Phone::good(site);
-    let session = begun(site.app(), &order());
-    let mut stream = events(site, &session, None);
-    assert_eq!(state_of(&stream.next().unwrap()), "created");
-    let patient = Caller::patient(site.base(), site.sandbox()["apps"][0]["api_key"].as_str(), SOON);
-    let waiting = format!("{PATH}/{}?version=1&wait=25", id(&session));
-    let polled = std::thread::spawn(move || patient.get(&waiting).expect(200).json());
-    eventually("somebody waits twice", SOON, || {
-        let metrics = site.stranger(None).get("/metrics").expect(200).text();
-        let line =
-            metrics.lines().find(|line| line.starts_with("license_gateway_sessions_waiting ")).unwrap();
-        (line.split(' ').nth(1).unwrap().parse::<f64>().unwrap() >= 2.0).then_some(())
-    });
-    let asked = phone.scan(site, &session).expect(200).json();
-    assert_eq!(polled.join().unwrap()["state"], "scanned");
-    assert_eq!(state_of(&stream.next().unwrap()), "scanned");
-    phone.confirm(site, &phone.consent(&asked)).expect(200);
-    assert_eq!(state_of(&stream.next().unwrap()), "confirmed");
-    consume(site.app(), &session).expect(200);
-    assert_eq!(state_of(&stream.next().unwrap()), "consumed");
-    assert_eq!(stream.next(), None, "it ends with the session");
-    // Who comes back is told what it does not know.
-    let again: Vec<_> = events(site, &session, Some("2")).map(|event| state_of(&event)).collect();
-    assert_eq!(again, ["consumed"]);
-    assert_eq!(events(site, &session, Some("4")).count(), 0);
-    // A wait that nothing ends answers what is.
-    let idle = begun(site.app(), &order());
-    let answer = site.app().get(&format!("{PATH}/{}?version=1&wait=1", id(&idle))).expect(200).json();
-    assert_eq!((&answer["state"], &answer["version"]), (&json!("created"), &json!(1)));
-}
-
-#[test]
-fn what_is_over_is_over_by_itself_and_is_told() {
-    let site = &shared().site;
-    let phone = Phone::good(site);
-    let mut order = order();
-    order["ttl"] = 30.into();
-    let session = begun(site.app(), &order);
-    let asked = phone.scan(site, &session).expect(200).json();
-    let mut stream = events(site, &session, Some("2"));
-    assert_eq!(state_of(&stream.next().unwrap()), "expired");
-    assert_eq!(stream.next(), None);
-    refused(phone.confirm(site, &phone.consent(&asked)), 410, "session_expired");
-    refused(phone.scan(site, &session), 410, "session_expired");
-    refused(consume(site.app(), &session), 410, "session_expired");
-    eventually("it is on record", SOON, || {
-        let ended = site
-            .audit()
-            .into_iter()
-            .find(|entry| entry["subject"] == session["session"] && entry["action"] == "session.expire");
-        ended.filter(|entry| entry["outcome"] == "ok" && entry["actor"] == "license-gateway")
-    });
-}
-
-#[test]
-fn an_answer_that_was_lost_is_had_again_under_its_key() {
-    let site = &shared().site;
-    let phone = Phone::good(site);
-    let session = begun(site.app(), &order());
-    let asked = phone.scan(site, &session).expect(200).json();
-    phone.confirm(site, &phone.consent(&asked)).expect(200);
-    let path = format!("{PATH}/{}/consume", id(&session));
-    let headers = [("content-type", "application/json"), ("idempotency-key", "consume-once")];
-    let take = || site.app().send("POST", &path, &headers, Some(b"{}"));
-    let first = take().expect(200);
-    let again = take().expect(200);
-    assert_eq!(again.header("idempotency-replayed"), "true");
-    assert_eq!(first.json(), again.json());
-    refused(consume(site.app(), &session), 409, "session_consumed");
-}
-
-/// Two gateways on one database: one is killed between scan and consent, and one consume of many succeeds at the other.
-#[test]
-fn a_lost_gateway_loses_no_session_and_one_consume_succeeds_over_all() {
-    let server = Postgres::start();
-    let database = server.database();
-    let first = Folder::init_in(&server, &database).serve();
-    let second = Folder::beside(&first, "second").serve();
-    let third = Folder::beside(&first, "third").serve();
-    let phone = Phone::good(&first);
-
-    let session = begun(first.app(), &order());
-    // Who waits at one gateway hears of what happens at another.
-    let mut stream = events(&second, &session, None);
-    assert_eq!(state_of(&stream.next().unwrap()), "created");
-    let asked = phone.scan(&first, &session).expect(200).json();
-    assert_eq!(state_of(&stream.next().unwrap()), "scanned");
-    let _folder = first.kill();
-
-    let consent = phone.consent(&asked);
-    phone.confirm(&third, &consent).expect(200);
-    assert_eq!(state_of(&stream.next().unwrap()), "confirmed");
-    let answers: Vec<Answer> = std::thread::scope(|scope| {
-        let takers: Vec<_> = (0..8)
-            .map(|number| {
-                let site = if number % 2 == 0 { &second } else { &third };
-                let session = &session;
-                scope.spawn(move || consume(site.app(), session))
-            })
-            .collect();
-        takers.into_iter().map(|taker| taker.join().unwrap()).collect()
-    });
-    let (taken, late): (Vec<_>, Vec<_>) = answers.into_iter().partition(|answer| answer.status == 200);
-    assert_eq!(taken.len(), 1, "one consume succeeds");
-    for answer in late {
-        refused(answer, 409, "session_consumed");
-    }
-    assert_eq!(state_of(&stream.next().unwrap()), "consumed");
-    let entries = audit_on(&server, &database);
-    let consumed =
-        entries.iter().filter(|entry| entry["action"] == "session.consume" && entry["outcome"] == "ok");
-    assert_eq!(consumed.count(), 1, "and is on record once");
-    drop((second, third));
-    drop(server);
-}
-
-#[test]
-fn an_app_is_told_of_what_a_phone_did() {
-    let folder = Folder::init();
-    folder.configure("[site]\n", "[outbound]\nretry_ms = 100\n[site]\n");
-    let (site, source) = (folder.serve(), Source::start());
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let kept = Arc::clone(&told);
-    source.answer_with_fields("hook", move |_, body| {
-        kept.lock().unwrap().push(serde_json::from_slice::<Value>(body).unwrap());
-        Reply::Status(204)
-    });
-    let app = site.sandbox()["apps"][0]["id"].as_str().unwrap();
-    let body = json!({"url": source.url("hook"), "reason": "test"}).to_string();
-    let path = format!("/v1/admin/apps/{app}/webhook");
-    let json = [("content-type", "application/json")];
-    site.app_number(2).send("PUT", &path, &json, Some(body.as_bytes())).expect(200);
-
-    let phone = Phone::good(&site);
-    let session = begun(site.app(), &order());
-    let asked = phone.scan(&site, &session).expect(200).json();
-    phone.scan(&site, &session).expect(200);
-    phone.confirm(&site, &phone.consent(&asked)).expect(200);
-    consume(site.app(), &session).expect(200);
-    let denied = begun(site.app(), &order());
-    phone.scan(&site, &denied).expect(200);
-    phone.deny(&site, id(&denied)).expect(200);
-    let kinds = |of: &Value| -> BTreeSet<(String, u64)> {
-        let told = told.lock().unwrap();
-        let about = told.iter().filter(|notice| notice["data"]["session"] == of["session"]);
-        let kind = |notice: &Value| notice["type"].as_str().unwrap().to_owned();
-        about.map(|notice| (kind(notice), notice["data"]["version"].as_u64().unwrap())).collect()
-    };
-    let wanted = |kinds: &[(&str, u64)]| -> BTreeSet<(String, u64)> {
-        kinds.iter().map(|(kind, version)| ((*kind).to_owned(), *version)).collect()
-    };
-    let both = [
-        (&session, wanted(&[("session.scanned", 2), ("session.confirmed", 3)])),
-        (&denied, wanted(&[("session.scanned", 2), ("session.rejected", 3)])),
-    ];
-    for (about, wanted) in both {
-        eventually("it was told", SOON, || (kinds(about) == wanted).then_some(()));
-    }
-}
-
-/// Octets of memory that a process has.
-fn memory(process: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
-}
-
-#[test]
-fn two_thousand_wait_and_one_step_wakes_one() {
-    const STREAMS: usize = 2000;
-    let site = Site::start();
-    let phone = Phone::good(&site);
-    let sessions: Vec<_> = (0..100).map(|_| begun(site.app(), &order())).collect();
-    let before = memory(site.pid());
-    let mut streams: Vec<_> =
-        (0..STREAMS).map(|number| events(&site, &sessions[number % sessions.len()], None)).collect();
-    for stream in &mut streams {
-        assert_eq!(state_of(&stream.next().unwrap()), "created");
-    }
-    let waiting = || {
-        let metrics = site.stranger(None).get("/metrics").expect(200).text();
-        let line = metrics.lines().find(|line| line.starts_with("license_gateway_sessions_waiting "));
-        line.unwrap().split(' ').nth(1).unwrap().parse::<f64>().unwrap()
-    };
-    assert_eq!(waiting(), STREAMS as f64);
-    // With connection and all: what a stream holds is bounded.
-    let each = (memory(site.pid()).saturating_sub(before)) / STREAMS as u64;
-    assert!(each < 128 * 1024, "{each} octets for each who waits");
-    // Others are served meanwhile: who waits has no place among requests.
-    site.app().get("/v1/keys").expect(200);
-    phone.scan(&site, &sessions[0]).expect(200);
-    for (number, stream) in streams.iter_mut().enumerate().filter(|(number, _)| number % sessions.len() == 0)
-    {
-        assert_eq!(state_of(&stream.next().unwrap()), "scanned", "stream {number}");
-    }
-    drop(streams);
-    eventually("nobody waits any more", SOON, || (waiting() == 0.0).then_some(()));
 }

@@ -38,7 +38,7 @@ pub use register::{
 };
 pub use session::{
     Consent, ConsentFault, QrError, QrPayload, RoleRefusal, SessionEvent, SessionProgress, SessionRefusal,
-    SessionTerms, Step,
+    SessionTerms, StampTerms, Step,
 };
 pub use status::StatusAnswer;
 pub use trust::TrustInForce;

@@ -232,6 +232,8 @@ const TABLE: &[(&str, &[(&str, Needed)])] = &[
     ("/v1/sessions/{id}/cancel", &[("POST", SESSIONS)]),
     ("/v1/sessions/{id}/consume", &[("POST", SESSIONS)]),
     ("/v1/sessions/{id}/events", &[("GET", SESSIONS)]),
+    // And signatures.
+    ("/v1/sessions:stamp", &[("POST", SESSIONS)]),
     ("/v1/sign-in", &[("POST", Needed::Nothing)]),
     ("/v1/sign-in:second-factor", &[("POST", Needed::Nothing)]),
     ("/v1/sign-out", &[("POST", Needed::Caller)]),

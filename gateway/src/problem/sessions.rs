@@ -125,6 +125,32 @@ impl Problem {
         Self::new(StatusCode::FORBIDDEN, "status_not_permitted", "License not accepted", detail)
     }
 
+    pub(crate) fn session_not_consumed() -> Self {
+        let detail = "the session's result is to be fetched first";
+        Self::new(StatusCode::CONFLICT, "session_not_consumed", "Not yet", detail)
+    }
+
+    pub(crate) fn session_forgotten() -> Self {
+        let detail = "what was signed in the session is kept no longer";
+        Self::new(StatusCode::GONE, "session_forgotten", "Session over", detail)
+    }
+
+    pub(crate) fn session_signs_nothing() -> Self {
+        let detail = "nothing was to be signed in this session";
+        Self::faults(vec![Fault::new("signer.session", "session_signs_nothing", detail)])
+    }
+
+    /// The signature is over another stamp.
+    pub(crate) fn stamp_differs() -> Self {
+        let detail = "the document, or what the order says of it, is not what was signed in the session";
+        Self::faults(vec![Fault::new("signer.session", "stamp_differs", detail)])
+    }
+
+    pub(crate) fn stamp_exists(id: &str) -> Self {
+        let detail = format!("what was signed in the session is stamp {id}");
+        Self::new(StatusCode::CONFLICT, "stamp_exists", "Stamp exists", detail)
+    }
+
     /// The register of registration statuses does not answer: whether the license may be used nobody knows.
     pub(crate) fn status_unavailable() -> Self {
         let detail = "the register does not say now how the license's holder stands";

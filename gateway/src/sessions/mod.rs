@@ -1,6 +1,7 @@
 //! `/v1/sessions`: people scan a QR code with their license (扫码) to be let in, to sign, or to let data be read. The app's side
 //! is here and in [`watch`], the phone's in [`phone`]; [`waiting`] wakes those who wait.
 
+pub(crate) mod cosign;
 pub(crate) mod phone;
 mod result;
 mod steps;
@@ -15,11 +16,11 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use formats::qr_svg;
 use serde::{Deserialize, Serialize};
-use store::{Keeping, KeyPurpose, ScanFlow, ScanState, ScanStep};
+use store::{App, Keeping, KeyPurpose, ScanFlow, ScanState, ScanStep};
 use time::{Duration, OffsetDateTime};
 use tracing::Instrument;
 use utoipa::ToSchema;
-use verify_front::{FieldGrant, QrPayload, Role, SessionEvent, SessionTerms};
+use verify_front::{FieldGrant, QrPayload, Role, SessionEvent, SessionTerms, StampTerms};
 
 use crate::auth::{Authenticated, Scope};
 use crate::body::{Faults, JsonBody, Segment};
@@ -194,6 +195,9 @@ pub(crate) struct SessionResponse {
     #[serde(with = "time::serde::rfc3339")]
     #[schema(value_type = String)]
     expires_at: OffsetDateTime,
+    /// The number that the stamp will have whose digest is to be signed, where it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stamp_id: Option<String>,
     /// The request's id.
     request_id: String,
 }
@@ -233,7 +237,17 @@ pub(crate) async fn post_session(
     JsonBody(request): JsonBody<SessionRequest>,
 ) -> Result<Response, Problem> {
     let app = caller.with(Scope::Sessions)?;
-    let asked = request.check()?;
+    begun(&gateway, &caller, app, request.check()?, None).await
+}
+
+/// Begins a session of what was asked.
+async fn begun(
+    gateway: &Gateway,
+    caller: &Authenticated,
+    app: &App,
+    asked: Asked,
+    stamp: Option<StampTerms>,
+) -> Result<Response, Problem> {
     let grant = FieldGrant::new(app.fields.iter().cloned());
     if let Some(field) = asked.fields.iter().find(|field| grant.within(&[(*field).clone()]).is_empty()) {
         return Err(Problem::session_field_not_granted(field));
@@ -260,9 +274,10 @@ pub(crate) async fn post_session(
         text: asked.text,
         fields: asked.fields,
         nonce: format!("{:032x}", u128::from_le_bytes(steps::random_octets()?)),
+        stamp,
     };
     let replaced = match &asked.replaces {
-        Some(id) => Some(steps::of_app(&gateway, id, &app.id).await?),
+        Some(id) => Some(steps::of_app(gateway, id, &app.id).await?),
         None => None,
     };
     let id = random(ID_LENGTH);
@@ -281,7 +296,7 @@ pub(crate) async fn post_session(
         input_digest: terms.digest.clone(),
         result_digest: None,
     };
-    steps::begin(&gateway, (&id, &app.id), &terms, &said, (at, expires_at), replaced, record).await?;
+    steps::begin(gateway, (&id, &app.id), &terms, &said, (at, expires_at), replaced, record).await?;
     let response = SessionResponse {
         session: id,
         state: ScanState::Created,
@@ -289,6 +304,7 @@ pub(crate) async fn post_session(
         qr_svg: STANDARD.encode(qr_svg(&qr_text).ok_or_else(|| Problem::session_broken("QR code"))?),
         qr_text,
         expires_at,
+        stamp_id: terms.stamp.map(|stamp| stamp.id),
         request_id: crate::request_id::current(),
     };
     Ok((StatusCode::CREATED, Json(response)).into_response())

@@ -245,6 +245,17 @@ impl Confirmed {
         })
     }
 
+    /// The license and its key's signature over the digest that was to be signed, SignedData; none where nothing was.
+    ///
+    /// # Errors
+    /// What is kept is not what was kept.
+    pub(super) fn co_signature(&self) -> Result<Option<(Certificate, Vec<u8>)>, Problem> {
+        let Some(cms) = &self.digest_cms else { return Ok(None) };
+        let broken = || Problem::session_broken("result");
+        let license = Certificate::from_pem(&self.license).map_err(|_| broken())?;
+        Ok(Some((license, STANDARD.decode(cms).map_err(|_| broken())?)))
+    }
+
     pub(super) fn read(octets: &[u8]) -> Option<Self> {
         serde_json::from_slice(octets).ok()
     }

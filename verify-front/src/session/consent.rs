@@ -43,6 +43,21 @@ pub struct SessionTerms {
     pub fields: Vec<String>,
     /// 128 random bits, hexadecimal: no two sessions' consents are one.
     pub nonce: String,
+    /// The stamp whose digest is to be signed, where it is one.
+    #[serde(default)]
+    pub stamp: Option<StampTerms>,
+}
+
+/// A stamp that was foreseen: with the same order it comes to the same digest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StampTerms {
+    /// Its number.
+    pub id: String,
+    /// What its check page is found by.
+    pub check_code: String,
+    /// The time that it has; whole seconds.
+    #[serde(with = "time::serde::rfc3339")]
+    pub at: OffsetDateTime,
 }
 
 /// What the license's key signed.
@@ -259,6 +274,7 @@ mod tests {
             text: None,
             fields: Vec::new(),
             nonce: "00".repeat(16),
+            stamp: None,
         };
         let face = Face::default();
         let mut consent = consent(ScanFlow::Login);

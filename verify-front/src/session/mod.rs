@@ -5,6 +5,6 @@ mod consent;
 mod machine;
 mod qr;
 
-pub use consent::{Consent, ConsentFault, RoleRefusal, SessionTerms};
+pub use consent::{Consent, ConsentFault, RoleRefusal, SessionTerms, StampTerms};
 pub use machine::{SessionEvent, SessionProgress, SessionRefusal, Step};
 pub use qr::{QrError, QrPayload};
