@@ -21,6 +21,7 @@ need qpdf qpdf
 need certutil libnss3-tools
 need python3 python3
 python3 -c 'import ensurepip' 2>/dev/null || missing="$missing python3-venv"
+need jq jq
 need sqlite3 sqlite3
 need strace strace
 need softhsm2-util softhsm2

@@ -1,5 +1,7 @@
 //! QR codes (ISO/IEC 18004) as areas to be filled, so that they are sharp in any size.
 
+use std::fmt::Write as _;
+
 use qrcode::{Color, EcLevel};
 
 /// A QR code: runs of dark cells.
@@ -43,4 +45,19 @@ impl QrCode {
             [left + cell * *column as f32, top + cell * *row as f32, cell * *dark as f32, cell]
         })
     }
+}
+
+/// The QR code of a text as SVG, black on white with its quiet zone, in units of a cell; none for a text that is too long.
+#[must_use]
+pub fn qr_svg(text: &str) -> Option<String> {
+    let code = QrCode::of(text)?;
+    let whole = code.side() + 2 * QrCode::QUIET;
+    let mut svg = format!(
+        r##"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {whole} {whole}" shape-rendering="crispEdges"><path fill="#fff" d="M0 0h{whole}v{whole}H0z"/><path d=""##
+    );
+    for [row, column, dark] in &code.runs {
+        let _ = write!(svg, "M{} {}h{dark}v1h-{dark}z", column + QrCode::QUIET, row + QrCode::QUIET);
+    }
+    svg.push_str("\"/></svg>");
+    Some(svg)
 }

@@ -7,7 +7,9 @@ use crate::pki;
 use cms::content_info::ContentInfo;
 use cms::signed_data::SignedData;
 use der::{Decode, Encode};
-use formats::cms::{Content, Family, SignedDataPlan, SignedDataReport, VerifyInput, prepare, verify};
+use formats::cms::{
+    Content, Family, SignedDataPlan, SignedDataReport, VerifyInput, attributes_over, prepare, verify,
+};
 use formats::scheme::{HashAlgorithm, SignatureScheme};
 use formats::{Algorithm, Certificate, FormatError, TrustStore, Verdict, oid};
 use pki::{Authority, Key, NOW, Plan, SIGNER_ID, codes};
@@ -164,6 +166,22 @@ fn plans_that_make_no_sense_are_refused() {
     let encryption = Plan { key_usage: Some(KeyUsages::KeyEncipherment.into()), ..Plan::leaf("CN=Signer") };
     let chain = vec![site.root.issue(&encryption, &site.key)];
     assert!(matches!(error(SignedDataPlan { chain, ..plan() }), FormatError::Plan(_)));
+}
+
+/// Who has a license on a phone signs what is known before it is known who signs.
+#[test]
+fn what_is_signed_of_a_digest_without_a_time_depends_on_the_digest_alone() {
+    let digest = digest(Algorithm::Sm2Sm3);
+    let attributes = attributes_over(&digest).unwrap();
+    assert!(attributes.ends_with(&digest) && attributes.len() == 78, "{attributes:02x?}");
+    let site = Site::new(Algorithm::Sm2Sm3);
+    let content = Content::Digest(digest);
+    let plan = site.plan(Family::Gbt35275, Algorithm::Sm2Sm3, content, true);
+    let pending = prepare(SignedDataPlan { signing_time: None, ..plan }).unwrap();
+    assert_eq!(pending.to_be_signed(), attributes);
+    let cms = pending.finish(&site.key.sign_with(Algorithm::Sm2Sm3.into(), &attributes)).unwrap();
+    let report = site.verify(&cms, Some(Content::Bytes(CONTENT.to_vec())));
+    assert_eq!(report.judgement.verdict, Verdict::Valid, "{report:?}");
 }
 
 #[test]

@@ -95,6 +95,8 @@ pub(crate) fn release<K: Eq + Hash>(counts: &mut HashMap<K, usize>, whose: K) {
 enum Whose {
     Stranger(Option<Stranger>),
     App(AppId),
+    /// It was given back.
+    Nobody,
 }
 
 /// Somebody at a source, which was not known when he came, or was.
@@ -135,6 +137,21 @@ impl Admission {
         self.all.load(Ordering::Relaxed)
     }
 
+    /// Has a place back.
+    fn leave(&self, whose: Whose) {
+        let mut admitted = self.admitted();
+        match whose {
+            Whose::Nobody => return,
+            Whose::Stranger(None) => {}
+            Whose::Stranger(Some(stranger)) => admitted.leave(stranger),
+            Whose::App(app) => {
+                admitted.total -= 1;
+                release(&mut admitted.by_app, app);
+            }
+        }
+        self.all.fetch_sub(1, Ordering::Relaxed);
+    }
+
     fn admitted(&self) -> std::sync::MutexGuard<'_, Admitted> {
         self.admitted.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -161,6 +178,14 @@ impl Place {
         true
     }
 
+    /// Gives it back before the answer is there: whoever only waits takes no place from those who have work.
+    pub(crate) fn give_back(&self) {
+        let mut whose = self.whose.lock().unwrap_or_else(PoisonError::into_inner);
+        let had = std::mem::replace(&mut *whose, Whose::Nobody);
+        drop(whose);
+        self.admission.leave(had);
+    }
+
     /// Whether nobody proved to be an app for it.
     pub(crate) fn is_a_strangers(&self) -> bool {
         matches!(*self.whose.lock().unwrap_or_else(PoisonError::into_inner), Whose::Stranger(_))
@@ -169,18 +194,9 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.admission.all.fetch_sub(1, Ordering::Relaxed);
-        let none = Whose::Stranger(None);
-        let whose = std::mem::replace(self.whose.get_mut().unwrap_or_else(PoisonError::into_inner), none);
-        let mut admitted = self.admission.admitted();
-        match whose {
-            Whose::Stranger(None) => {}
-            Whose::Stranger(Some(stranger)) => admitted.leave(stranger),
-            Whose::App(app) => {
-                admitted.total -= 1;
-                release(&mut admitted.by_app, app);
-            }
-        }
+        let whose = self.whose.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let had = std::mem::replace(whose, Whose::Nobody);
+        self.admission.leave(had);
     }
 }
 
@@ -212,6 +228,21 @@ mod tests {
         let again = take_all(&admission, 900, "noisy");
         assert_eq!(again.len(), 604);
         assert_eq!(admission.count(), 604 + 144 + 1);
+    }
+
+    #[test]
+    fn a_place_that_is_given_back_is_free_once() {
+        let admission = Arc::<Admission>::default();
+        let places = take_all(&admission, 100, "one");
+        let held = places.len();
+        places[0].give_back();
+        places[0].give_back();
+        assert_eq!(admission.count(), held - 1);
+        let again = admission.arrive(100, None).unwrap();
+        assert!(again.claim(&app("one")));
+        drop((places, again));
+        assert_eq!(admission.count(), 0);
+        assert_eq!(take_all(&admission, 100, "one").len(), held);
     }
 
     #[test]

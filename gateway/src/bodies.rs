@@ -18,6 +18,7 @@ use signing::StampSubject;
 use time::OffsetDateTime;
 use tokio::runtime::{Builder, Runtime};
 use utoipa::PartialSchema;
+use verify_front::{QrError, QrPayload};
 
 use crate::apps::{AppRequest, CredentialRequest, ReasonRequest};
 use crate::batch::{self, Answers, Item};
@@ -44,6 +45,9 @@ use crate::query_certificates::QueryCertificateRequest;
 use crate::query_certificates::jobs::QueryCertificateJobRequest;
 use crate::replace::ReplaceRequest;
 use crate::seals::form::SealRequest;
+use crate::sessions::SessionRequest;
+use crate::sessions::cosign::StampSessionRequest;
+use crate::sessions::phone::{ConsentRequest, DenyRequest, ScanRequest};
 use crate::signature_batch;
 use crate::signatures::SignatureRequest;
 use crate::stamp_jobs::order::StampJobRequest;
@@ -89,7 +93,7 @@ pub enum Form {
 }
 
 /// All of them.
-pub const KINDS: [Kind; 39] = [
+pub const KINDS: [Kind; 44] = [
     object("signature", fields::<SignatureRequest>, |bodies, octets| {
         bodies.one(octets, SignatureRequest::check)
     }),
@@ -182,6 +186,27 @@ pub const KINDS: [Kind; 39] = [
     }),
     object("a reason", fields::<ReasonRequest>, |bodies, octets| {
         bodies.one(octets, |request: ReasonRequest| request.check())
+    }),
+    object("a session", fields::<SessionRequest>, |bodies, octets| {
+        bodies.one(octets, |request: SessionRequest| request.check())
+    }),
+    object("a session with a stamp", fields::<StampSessionRequest>, |bodies, octets| {
+        bodies.one(octets, StampSessionRequest::check)
+    }),
+    object("a scan", fields::<ScanRequest>, |bodies, octets| {
+        bodies.one(octets, |request: ScanRequest| {
+            request.check()?;
+            match QrPayload::read(request.qr(), []) {
+                Err(QrError::Signature) => Ok(()), // nobody's key is known here
+                read => read.map(drop).map_err(Problem::from),
+            }
+        })
+    }),
+    object("a consent", fields::<ConsentRequest>, |bodies, octets| {
+        bodies.one(octets, |request: ConsentRequest| request.check())
+    }),
+    object("a refusal", fields::<DenyRequest>, |bodies, octets| {
+        bodies.one(octets, |request: DenyRequest| request.check())
     }),
     object("a webhook", fields::<WebhookRequest>, |bodies, octets| {
         bodies.one(octets, |request: WebhookRequest| request.check(&AddressRules::new(Vec::new(), false)))

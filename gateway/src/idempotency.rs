@@ -38,13 +38,16 @@ const KEPT_FIELDS: [HeaderName; 4] =
     [header::CONTENT_TYPE, header::CONTENT_DISPOSITION, header::ETAG, header::LOCATION];
 /// POST routes that change nothing, or of which each call is for itself: to do them again is no harm, and their answers
 /// are not kept.
-const HARMLESS: [&str; 13] = [
+const HARMLESS: [&str; 16] = [
     "/oauth2/token",
     "/tsa",
     "/v1/admin/policies:evaluate",
     "/v1/identifiers:check",
     "/v1/licenses:verify",
     "/v1/licenses:verify-batch",
+    "/v1/phone/sessions/{id}/confirm",
+    "/v1/phone/sessions/{id}/deny",
+    "/v1/phone/sessions:scan",
     "/v1/sign-in",
     "/v1/sign-in:second-factor",
     "/v1/sign-out",
@@ -55,7 +58,7 @@ const HARMLESS: [&str; 13] = [
 ];
 /// Routes whose handlers keep the answer in the transaction that puts the act on record: with no answer kept, nothing
 /// is on record and nothing left the gateway, so that a request that was interrupted may be carried out anew.
-const ATOMIC: [&str; 3] = ["/v1/signatures", BATCH, "/v1/stamps"];
+const ATOMIC: [&str; 4] = ["/v1/signatures", BATCH, "/v1/stamps", "/v1/sessions/{id}/consume"];
 /// The one of these that takes a batch.
 const BATCH: &str = "/v1/signatures:batch";
 /// How often a waiting request looks whether the first one is done.

@@ -330,9 +330,17 @@ async fn register(
     for sample in &sandbox.licenses {
         register_license(store, sample, at).await?;
     }
-    let business =
-        ["signatures", "verifications", "licenses", "keys", "devices", "timestamps", "query-certificates"]
-            .as_slice();
+    let business = [
+        "signatures",
+        "verifications",
+        "licenses",
+        "keys",
+        "devices",
+        "timestamps",
+        "query-certificates",
+        "sessions",
+    ]
+    .as_slice();
     let masked = ["uscc", "name", "legal_representative", "registration_authority", "established"].as_slice();
     let mut apps = Vec::new();
     for (id, name, scopes, fields) in [

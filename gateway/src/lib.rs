@@ -65,6 +65,7 @@ mod request_id;
 mod routes;
 mod seals;
 mod serve;
+mod sessions;
 mod signature_batch;
 mod signatures;
 #[cfg(feature = "sandbox")]

@@ -5,6 +5,7 @@ mod deliveries;
 mod evidence;
 pub(crate) mod inspections;
 mod labels;
+mod sessions;
 mod stamp_jobs;
 mod status;
 mod timekeeping;
@@ -33,6 +34,7 @@ use labels::{
     Outcome, PoolLabel, Request, Route, Rule, Signature, SourceLabel, SourceOutcome, Standing, TlsFile,
     Trust,
 };
+use sessions::SessionFigures;
 use stamp_jobs::StampJobGauges;
 use status::StatusGauges;
 
@@ -114,6 +116,7 @@ pub(crate) struct Metrics {
     slow_statements: Gauge,
     slow_acquires: Gauge,
     deliveries: DeliveryGauges,
+    sessions: SessionFigures,
     stamp_jobs: StampJobGauges,
     evidence: evidence::EvidenceFigures,
     statuses: StatusGauges,
@@ -217,6 +220,7 @@ impl Metrics {
             slow_statements: Gauge::default(),
             slow_acquires: Gauge::default(),
             deliveries: DeliveryGauges::default(),
+            sessions: SessionFigures::default(),
             stamp_jobs: StampJobGauges::default(),
             evidence: evidence::EvidenceFigures::default(),
             statuses: StatusGauges::default(),
@@ -371,6 +375,7 @@ impl Metrics {
         metrics.register_timestamps();
         metrics.register_capacity();
         metrics.deliveries.register(&mut metrics.registry);
+        metrics.sessions.register(&mut metrics.registry);
         metrics.stamp_jobs.register(&mut metrics.registry);
         metrics.evidence.register(&mut metrics.registry);
         metrics.statuses.register(&mut metrics.registry);
@@ -655,6 +660,7 @@ impl Metrics {
         }
         self.take_capacity(gateway);
         self.deliveries.take(&gateway.deliveries);
+        self.sessions.take(gateway.waiting.count());
         self.stamp_jobs.take(&gateway.stamp_jobs.figures);
         self.statuses.take(gateway.register.figures());
         self.take_clock(&gateway.timestamps.clock_state());

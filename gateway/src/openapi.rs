@@ -18,8 +18,9 @@ use crate::auth::scope::{self, Needed};
 use crate::{
     approvals, apps, audit, ceremonies, configuration, custodians, data_key, devices, evidence, faults,
     history, idempotency, identifiers, inspections, key_register, keys, library, licenses, maintenance,
-    mandates, operations, people, policies, problem, query_certificates, replace, seals, signature_batch,
-    signatures, stamp_jobs, stamps, templates, timestamps, tokens, trust, verifications, webhooks,
+    mandates, operations, people, policies, problem, query_certificates, replace, seals, sessions,
+    signature_batch, signatures, stamp_jobs, stamps, templates, timestamps, tokens, trust, verifications,
+    webhooks,
 };
 
 #[derive(OpenApi)]
@@ -47,6 +48,15 @@ use crate::{
         query_certificates::jobs::cancel_query_certificate_job,
         query_certificates::jobs::get_query_certificate_of_job,
         query_certificates::jobs::get_query_certificates_of_job,
+        sessions::post_session,
+        sessions::cosign::post_stamp_session,
+        sessions::watch::get_session,
+        sessions::watch::get_session_events,
+        sessions::consume_session,
+        sessions::cancel_session,
+        sessions::phone::scan_session,
+        sessions::phone::confirm_session,
+        sessions::phone::deny_session,
         stamps::verify::post_stamp_verify,
         licenses::post_license_verify,
         licenses::post_license_verify_batch,

@@ -11,6 +11,7 @@ mod people;
 mod query_certificates;
 mod record;
 mod seals;
+mod sessions;
 mod stamp_jobs;
 mod templates;
 mod timestamps;
@@ -164,6 +165,14 @@ impl Problem {
             }
         }
         self.detail = format!("signers[{place}]: {}", self.detail);
+        self
+    }
+
+    /// The same, about what stands in this member of an order.
+    pub(crate) fn within(mut self, member: &str) -> Self {
+        for fault in &mut self.errors {
+            fault.field = format!("{member}.{}", fault.field);
+        }
         self
     }
 

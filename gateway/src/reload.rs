@@ -34,6 +34,7 @@ use crate::material::{self, Digests, Material, Unusable};
 use crate::metrics::Metrics;
 use crate::routes::Routers;
 use crate::serve::Overrides;
+use crate::sessions::waiting::Waiting;
 use crate::stamp_jobs::StampJobs;
 use crate::state::{Gateway, Parts};
 use crate::tally::Tally;
@@ -177,6 +178,7 @@ pub(crate) struct Foundation {
     pub(crate) stamp_jobs: Arc<StampJobs>,
     pub(crate) evidence: EvidenceItems,
     pub(crate) license_files: LicenseFiles,
+    pub(crate) waiting: Arc<Waiting>,
     /// Where registration statuses come from.
     pub(crate) register: Arc<CarefulRegister>,
     /// The gateway as requests have it now, for those who work without one.
@@ -232,6 +234,7 @@ impl Foundation {
             stamp_jobs: Arc::clone(&self.stamp_jobs),
             evidence: self.evidence.clone(),
             license_files: self.license_files.clone(),
+            waiting: Arc::clone(&self.waiting),
             deliveries: Arc::clone(&self.deliveries),
             reloads: self.reloads.clone(),
             config,

@@ -14,7 +14,7 @@ use crate::{
     approvals, apps, audit, ceremonies, configuration, console, custodians, data_key, deadline, devices,
     edge, evidence, faults, history, idempotency, identifiers, inspections, key_register, keys, library,
     licenses, maintenance, mandates, openapi, operations, people, policies, query_certificates, replace,
-    seals, signature_batch, signatures, stamp_jobs, stamps, templates, timestamps, tokens, trust,
+    seals, sessions, signature_batch, signatures, stamp_jobs, stamps, templates, timestamps, tokens, trust,
     verifications, webhooks,
 };
 
@@ -65,6 +65,11 @@ fn business() -> Router<Gateway> {
             "/v1/query-certificate-jobs/{id}/documents/{n}/content",
             get(jobs::get_query_certificate_of_job),
         )
+        .route("/v1/sessions", post(sessions::post_session))
+        .route("/v1/sessions:stamp", post(sessions::cosign::post_stamp_session))
+        .route("/v1/sessions/{id}/cancel", post(sessions::cancel_session))
+        .route("/v1/sessions/{id}/consume", post(sessions::consume_session))
+        .route("/v1/sessions/{id}/events", get(sessions::watch::get_session_events))
         .route("/v1/licenses/{uscc}/files", get(library::files::list_files))
         .route("/v1/licenses/{uscc}/files/{kind}", get(library::files::get_file))
         .route("/v1/keys", get(keys::list_keys))
@@ -240,6 +245,19 @@ fn checks() -> Router<Gateway> {
         .route("/verify/{code}/evidence", get(evidence::show::get_evidence_of_code))
 }
 
+/// For the phones of people who scan.
+fn phones() -> Router<Gateway> {
+    Router::new()
+        .route("/v1/phone/sessions:scan", post(sessions::phone::scan_session))
+        .route("/v1/phone/sessions/{id}/confirm", post(sessions::phone::confirm_session))
+        .route("/v1/phone/sessions/{id}/deny", post(sessions::phone::deny_session))
+}
+
+/// What may wait longer than requests take.
+fn watched() -> Router<Gateway> {
+    Router::new().route("/v1/sessions/{id}", get(sessions::watch::get_session))
+}
+
 /// For whoever watches the gateway; never refused for load.
 fn figures() -> Router<Gateway> {
     Router::new().route("/metrics", get(operations::get_metrics))
@@ -278,14 +296,26 @@ impl Routers {
                 .method_not_allowed_fallback(async || Problem::method_not_allowed());
             edge::watched(routes, gateway).with_state(gateway.clone())
         };
-        let public =
-            || business().merge(look_up()).merge(record()).merge(tokens()).merge(checks()).merge(equipment());
+        let public = || {
+            business()
+                .merge(look_up())
+                .merge(record())
+                .merge(tokens())
+                .merge(checks())
+                .merge(phones())
+                .merge(equipment())
+        };
         let operators = || equipment().merge(look_up()).merge(record()).merge(register()).merge(sign_in());
         let for_people = || anybody().merge(figures()).merge(console::routes());
+        let public_acts = || equipment_acts().merge(watched());
         let all_acts = || equipment_acts().merge(administration_acts()).merge(account_acts());
         Self {
-            whole: door(public().merge(register()).merge(sign_in()), all_acts(), for_people()),
-            public: door(public(), equipment_acts(), anybody()),
+            whole: door(
+                public().merge(register()).merge(sign_in()),
+                all_acts().merge(watched()),
+                for_people(),
+            ),
+            public: door(public(), public_acts(), anybody()),
             admin: door(operators(), all_acts(), for_people()),
             closed: {
                 let refused = Router::new().fallback(async || Problem::client_certificate_refused());

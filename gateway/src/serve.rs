@@ -30,6 +30,7 @@ use crate::material::{self, Material};
 use crate::metrics::Metrics;
 use crate::reload::{self, Foundation, Reloader};
 use crate::routes::{Door, Routers};
+use crate::sessions::waiting::Waiting;
 use crate::stamp_jobs::{self, StampJobs};
 use crate::tally::Tally;
 use crate::timestamps::{self, Timekeeping};
@@ -37,7 +38,7 @@ use crate::tls_device::TlsDevices;
 use crate::trust::TrustKeeper;
 use crate::{
     approvals, database, evidence, history, inspections, people, protection, query_certificates, register,
-    replicas, webhooks,
+    replicas, sessions, webhooks,
 };
 
 /// What is said where one person changes the site.
@@ -152,6 +153,8 @@ pub(crate) async fn serve(
     let evidence = EvidenceItems::folder(&config.stamp_evidence.folder)?;
     let license_files = LicenseFiles::folder(&config.library.folder)?;
     let (gateways, current) = watch::channel(None);
+    let waiting = Arc::<Waiting>::default();
+    let expiring = sessions::waiting::sweep(current.clone());
     let deliveries = Arc::default();
     let (tls_client, signer) = (trust.tls_client(&config.trust.fetch)?, system.clone());
     let courier = webhooks::courier(&config, store.clone(), tls_client, signer, Arc::clone(&deliveries))?;
@@ -203,6 +206,7 @@ pub(crate) async fn serve(
         stamp_jobs: Arc::new(StampJobs::new(blobs)),
         evidence,
         license_files,
+        waiting: Arc::clone(&waiting),
         register: Arc::new(register),
         gateways,
         deliveries,
@@ -259,6 +263,8 @@ pub(crate) async fn serve(
     let sharing = tokio::spawn(auth::rate::share(store.clone(), Arc::clone(&known)));
     let keeping = tokio::spawn(people::keep::keep(store.clone(), kept_log, Arc::clone(&known)));
     let following = tokio::spawn(replicas::follow(store.clone(), following_fleet, known, followed_keys));
+    let hearing = tokio::spawn(sessions::waiting::follow(store.clone(), Arc::clone(&waiting)));
+    let expiring = tokio::spawn(expiring);
     let looking = tokio::spawn(Arc::clone(&trust).watch());
     let stamping = tokio::spawn(stamp_jobs::work(current, working_ends));
     let sweeping = tokio::spawn(sweeping);
@@ -276,6 +282,7 @@ pub(crate) async fn serve(
     };
     tracing::info!("finishing what is in flight");
     let _ = stop.send(true); // the listeners are all that could listen
+    waiting.close(); // who waits for a session asks another gateway
     let grace = *grace_now.borrow();
     let finished =
         tokio::time::timeout(grace, async { while listeners.join_next().await.is_some() {} }).await;
@@ -299,6 +306,8 @@ pub(crate) async fn serve(
         watching_clock,
         comparing_clocks,
         watching_registers,
+        hearing,
+        expiring,
     ] {
         task.abort();
         let _ = task.await;

@@ -18,6 +18,7 @@ use crate::idempotency::Instance;
 use crate::judging::Judging;
 use crate::metrics::Metrics;
 use crate::reload::Reloads;
+use crate::sessions::waiting::Waiting;
 use crate::stamp_jobs::StampJobs;
 use crate::tally::Tally;
 use crate::timestamps::Timestamps;
@@ -75,6 +76,8 @@ pub(crate) struct Parts {
     pub(crate) register: Arc<CarefulRegister>,
     /// What is on its way to apps.
     pub(crate) deliveries: Arc<Figures>,
+    /// Who waits for which session.
+    pub(crate) waiting: Arc<Waiting>,
     /// Where a reload is asked for.
     pub(crate) reloads: Reloads,
 }

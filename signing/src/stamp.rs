@@ -13,7 +13,7 @@ use store::{
 };
 
 use crate::level::{Level, LevelDesk};
-use crate::{Caller, MandateSigner, SignOrder, SigningDesk, SigningError};
+use crate::{Caller, LicenseSigner, MandateSigner, SignOrder, SigningDesk, SigningError};
 
 pub use subject::StampSubject;
 use subject::{Finished, finish};
@@ -67,6 +67,8 @@ pub enum StampSigner {
     Key(KeyId),
     /// The key of an enterprise's standing mandate.
     Mandate(Box<MandateSigner>),
+    /// The key of an enterprise's license, which has signed on its holder's phone.
+    License(Box<LicenseSigner>),
 }
 
 impl StampSigner {
@@ -75,13 +77,14 @@ impl StampSigner {
         match self {
             Self::Key(key) => key,
             Self::Mandate(signer) => signer.key(),
+            Self::License(signer) => signer.key(),
         }
     }
 
     /// In whose name it signs, unless it is the site's.
     fn named(&self) -> Option<StampMandate> {
         match self {
-            Self::Key(_) => None,
+            Self::Key(_) | Self::License(_) => None,
             Self::Mandate(signer) => Some(signer.named.clone()),
         }
     }
@@ -236,7 +239,7 @@ impl SigningDesk {
         let entries = Entries { whole, has_several: !further.is_empty() };
         let signers = std::iter::once(&first).chain(further.iter().map(|further| &further.order));
         let uses = signers.enumerate().filter_map(|(place, order)| match &order.signer {
-            StampSigner::Key(_) => None,
+            StampSigner::Key(_) | StampSigner::License(_) => None,
             StampSigner::Mandate(signer) => {
                 let intended = entries.of(place, &order.signer);
                 Some((place, Taken { intended, wanted: signer.wanted.clone() }))
@@ -426,6 +429,7 @@ impl SigningDesk {
         let made = match &signer {
             StampSigner::Key(_) => self.make(&self.keys(), caller, &signing).await,
             StampSigner::Mandate(signer) => self.signed_by(caller, &signing, signer).await,
+            StampSigner::License(signer) => signer.signed(&signing),
         };
         let made = made.map_err(Unsigned::unasked)?;
         let entry = AuditEntry {

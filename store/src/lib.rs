@@ -1,6 +1,7 @@
 //! All SQL of the gateway, over SQLite or PostgreSQL: people and their accounts, apps, their credentials and signing
 //! policies, changes that wait for approval, nonces, keys and their life, key ceremonies, wrapped keys, what devices did,
-//! inspections, electronic seals, standing mandates, stamp templates, the license library, what is on its way to apps and the audit log.
+//! inspections, electronic seals, standing mandates, stamp templates, the license library, sessions of people who scan
+//! with their license, what is on its way to apps and the audit log.
 //!
 //! Invariants: what a call answered is on disk; no other crate speaks SQL; an API key is stored as its
 //! digest only, a custodian's secret and a person's password as hashes; errors name rows by id and never carry their content.
@@ -36,6 +37,7 @@ mod protection;
 mod query_certificates;
 mod rate_use;
 mod replicas;
+mod scan_sessions;
 mod seals;
 mod stamp_jobs;
 mod stamps;
@@ -98,6 +100,7 @@ pub use protection::{
 pub use query_certificates::{KeptSnapshot, NewSnapshot, snapshot_subject};
 pub use rate_use::RateUse;
 pub use replicas::{Change, Changes, Hold, Membership};
+pub use scan_sessions::{ScanChange, ScanChanges, ScanFlow, ScanProgress, ScanSession, ScanState, ScanStep};
 pub use seals::{
     NewSeal, RegisteredSeal, SealChange, SealEvent, SealHolder, SealKind, SealPage, SealQuery, SealRefusal,
     SealState, SealVersion,

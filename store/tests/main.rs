@@ -32,6 +32,7 @@ mod protection;
 mod put_back;
 mod query_certificates;
 mod replicas;
+mod scan_sessions;
 mod schema;
 mod seals;
 mod stamp_jobs;

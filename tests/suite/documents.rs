@@ -139,6 +139,7 @@ fn every_code_of_a_problem_is_in_the_reference_and_no_other() {
         "problem/query_certificates.rs",
         "problem/record.rs",
         "problem/seals.rs",
+        "problem/sessions.rs",
         "problem/stamp_jobs.rs",
         "problem/templates.rs",
         "problem/timestamps.rs",

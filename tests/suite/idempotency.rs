@@ -144,13 +144,16 @@ fn a_question_needs_no_key_and_ignores_it() {
 
 #[test]
 fn every_post_that_changes_something_says_that_it_takes_a_key() {
-    const HARMLESS: [&str; 13] = [
+    const HARMLESS: [&str; 16] = [
         "/oauth2/token", // who asks; an assertion counts once as it is
         "/tsa",          // clients of RFC 3161 send none; another token does no harm
         "/v1/admin/policies:evaluate",
         "/v1/identifiers:check",
         "/v1/licenses:verify",
         "/v1/licenses:verify-batch",
+        "/v1/phone/sessions/{id}/confirm", // a phone may ask again itself
+        "/v1/phone/sessions/{id}/deny",
+        "/v1/phone/sessions:scan",
         "/v1/sign-in", // each call is for itself
         "/v1/sign-in:second-factor",
         "/v1/sign-out",

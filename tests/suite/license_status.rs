@@ -40,7 +40,7 @@ fn detail(answer: &Value, code: &str) -> Option<String> {
 }
 
 /// The national service, played by `license-gateway status-simulator`.
-struct National {
+pub(crate) struct National {
     child: Child,
     url: String,
     files: Scratch,
@@ -49,7 +49,7 @@ struct National {
 
 impl National {
     /// By HTTPS where there is an authority to prove it.
-    fn start(authority: Option<&Authority>) -> Self {
+    pub(crate) fn start(authority: Option<&Authority>) -> Self {
         let files = Scratch::new();
         files.write("register.json", json!({"entities": {}}).to_string());
         let mut command = Command::new(gateway());
@@ -73,7 +73,7 @@ impl National {
     }
 
     /// What it answers from now on.
-    fn says(&self, register: &Value) {
+    pub(crate) fn says(&self, register: &Value) {
         // Put in its place whole: it is read at any time.
         self.files.write("next.json", register.to_string());
         let folder = self.files.path();
@@ -96,7 +96,7 @@ impl Drop for National {
 }
 
 /// A site that asks this service, with these lines more.
-fn site(national: &National, status: &str, more: &str) -> Site {
+pub(crate) fn site(national: &National, status: &str, more: &str) -> Site {
     let folder = Folder::init();
     let section =
         format!("[status]\nsource = \"national\"\nurl = {:?}\n{status}\n{more}\n[site]\n", national.url);

@@ -4,7 +4,7 @@ use serde_json::Value;
 use tests::{Answer, Caller, repository, shared, update_snapshots};
 
 /// Every call of the HTTP contract, built or not, with a value for each parameter.
-const CONTRACT: [(&str, &str, &str); 160] = [
+const CONTRACT: [(&str, &str, &str); 168] = [
     ("POST", "/v1/signatures", "/v1/signatures"),
     ("POST", "/v1/signatures:batch", "/v1/signatures:batch"),
     ("POST", "/v1/verifications", "/v1/verifications"),
@@ -148,6 +148,14 @@ const CONTRACT: [(&str, &str, &str); 160] = [
         "/v1/query-certificate-jobs/{id}/documents/{n}/content",
         "/v1/query-certificate-jobs/none/documents/1/content",
     ),
+    ("POST", "/v1/sessions:stamp", "/v1/sessions:stamp"),
+    ("GET", "/v1/sessions/{id}", "/v1/sessions/none"),
+    ("GET", "/v1/sessions/{id}/events", "/v1/sessions/none/events"),
+    ("POST", "/v1/sessions/{id}/consume", "/v1/sessions/none/consume"),
+    ("POST", "/v1/sessions/{id}/cancel", "/v1/sessions/none/cancel"),
+    ("POST", "/v1/phone/sessions:scan", "/v1/phone/sessions:scan"),
+    ("POST", "/v1/phone/sessions/{id}/confirm", "/v1/phone/sessions/none/confirm"),
+    ("POST", "/v1/phone/sessions/{id}/deny", "/v1/phone/sessions/none/deny"),
     ("POST", "/v1/query-certificates", "/v1/query-certificates"),
     ("GET", "/v1/query-certificates/{number}", "/v1/query-certificates/20261122-0123456789"),
     ("POST", "/v1/stamps", "/v1/stamps"),

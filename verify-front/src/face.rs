@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use formats::license::same_value;
+use formats::license::{Face, same_value};
 use formats::uscc::Uscc;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -52,6 +52,38 @@ impl FieldGrant {
     #[must_use]
     pub fn names(&self, grant: &str) -> bool {
         self.0.contains(grant)
+    }
+
+    /// What is in both grants, where `names` is a list of fields: a person's name stays masked unless it is granted in full.
+    #[must_use]
+    pub fn within(&self, names: &[String]) -> Self {
+        let full = |name: &String| PERSONS.contains(&name.as_str()).then(|| format!("{name}{IN_FULL}"));
+        let granted = names.iter().flat_map(|name| [Some(name.clone()), full(name)].into_iter().flatten());
+        Self(granted.filter(|name| self.has(name)).collect())
+    }
+
+    /// Whether all that a license shows may be seen, persons' names in full: whoever gets its certificate sees it.
+    #[must_use]
+    pub fn covers(&self, face: &Face) -> bool {
+        let Ok(Value::Object(shown)) = serde_json::to_value(face) else { return false };
+        let named: Vec<_> = shown
+            .iter()
+            .filter(|(name, value)| !value.is_null() && *name != "attributes" && *name != "uscc")
+            .map(|(name, _)| name.as_str())
+            .collect();
+        // Each stands there under its number too; under further ones stands what has no name that could be granted.
+        let is_all_named = face.attributes.len() <= named.len() + usize::from(!face.uscc.is_empty());
+        let may_see = |name: &&str| match PERSONS.contains(name) {
+            true => self.shows_in_full(name),
+            false => self.has(name),
+        };
+        (is_all_named || self.0.contains(EVERYTHING)) && named.iter().all(may_see)
+    }
+
+    /// Whether nothing may be seen.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     fn has(&self, name: &str) -> bool {
@@ -221,6 +253,31 @@ mod tests {
         ] {
             assert!(!is_of(&face(part.clone()), &whole), "{part}");
         }
+    }
+
+    #[test]
+    fn a_certificate_is_for_those_who_may_see_all_of_it() {
+        let mut license = Face {
+            uscc: "91610200MAXTA00240".to_owned(),
+            name: Some("甲公司".to_owned()),
+            holder: Some("张三".to_owned()),
+            attributes: [(13, "91610200MAXTA00240"), (18, "甲公司"), (58, "张三")]
+                .map(|(number, text)| (number, text.to_owned()))
+                .into(),
+            ..Face::default()
+        };
+        for (names, covered) in [
+            (&["*"][..], true),
+            (&["name", "holder_full"], true),
+            (&["name", "holder"], false),
+            (&["holder_full"], false),
+            (&[], false),
+        ] {
+            assert_eq!(FieldGrant::new(names.iter().copied()).covers(&license), covered, "{names:?}");
+        }
+        license.attributes.insert(99, "什么".to_owned());
+        assert!(!FieldGrant::new(["name", "holder_full"]).covers(&license), "nobody knows what that is");
+        assert!(FieldGrant::new(["*"]).covers(&license));
     }
 
     #[test]

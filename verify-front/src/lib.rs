@@ -1,4 +1,5 @@
-//! The verification front (验证前置): is this license genuine and in force, and what does the library say?
+//! The verification front (验证前置): is this license genuine and in force, what does the library say, and how does a session
+//! go on in which somebody scans with a license?
 //!
 //! Invariants: a verdict is an answer, an error means that nothing could be judged; nothing here can reach
 //! an HSM; of the register's face only granted fields leave; test identities exist in the sandbox only; time
@@ -11,6 +12,7 @@ mod error;
 mod face;
 mod judge;
 mod register;
+mod session;
 mod status;
 mod trust;
 
@@ -34,6 +36,10 @@ pub use register::{
     Care, CarefulRegister, LibraryRegister, NATIONAL_ANSWER_LIMIT, NationalRegister, RegisterError,
     RegisterFigures, Said, Standing, StatusOrigin, StatusQuestion, StatusRegister, StatusRules, StatusSource,
     UNAVAILABLE,
+};
+pub use session::{
+    Consent, ConsentFault, QrError, QrPayload, RoleRefusal, SessionEvent, SessionProgress, SessionRefusal,
+    SessionTerms, StampTerms, Step,
 };
 pub use status::StatusAnswer;
 pub use trust::TrustInForce;
@@ -73,6 +79,12 @@ impl LicenseFront {
     #[must_use]
     pub fn decide(&self, question: &DecisionQuestion, answer: &LicenseAnswer) -> Decision {
         self.decisions.decide(question, answer.judgement.verdict, answer.status.as_ref())
+    }
+
+    /// Who may act for a business item, by its code; `None` for one that the site's table does not speak of.
+    #[must_use]
+    pub fn roles_for(&self, item: &str) -> Option<&[Role]> {
+        self.decisions.roles_for(item)
     }
 
     /// What licenses are judged against now.

@@ -70,6 +70,21 @@ pub fn prepare(plan: SignedDataPlan) -> Result<Pending, FormatError> {
     Ok(Pending { plan, key, signed_attributes, digest })
 }
 
+/// What a key signs over a digest in a detached SignedData of GB/T 35275 that tells no time: its signed attributes, a SET OF in DER.
+/// They do not depend on the certificate, so that they are known before it is known who signs.
+///
+/// # Errors
+/// [`FormatError::Malformed`], of what cannot be encoded.
+pub fn attributes_over(digest: &[u8; 32]) -> Result<Vec<u8>, FormatError> {
+    let attributes = || {
+        assemble::attributes(vec![
+            (oid::CONTENT_TYPE, Family::Gbt35275.data().to_der()?),
+            (oid::MESSAGE_DIGEST, OctetStringRef::new(digest)?.to_der()?),
+        ])
+    };
+    attributes().map_err(|error| FormatError::der("set of signed attributes", error))
+}
+
 impl Pending {
     /// The signed attributes, a SET OF in DER: the message for a key that hashes by itself.
     pub fn to_be_signed(&self) -> &[u8] {

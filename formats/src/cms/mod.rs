@@ -16,7 +16,7 @@ mod verify;
 use crate::oid;
 use const_oid::ObjectIdentifier;
 
-pub use build::{Pending, SignedDataPlan, prepare};
+pub use build::{Pending, SignedDataPlan, attributes_over, prepare};
 pub use stamped::{signature_value, timestamped};
 pub use verify::{
     AttributeReport, MAX_CERTIFICATES, MAX_NESTED, MAX_SIGNERS, SignedDataReport, SignerReport, VerifyInput,

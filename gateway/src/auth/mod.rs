@@ -70,6 +70,8 @@ pub(crate) struct Callers {
     pub(crate) unproved: Arc<Unproved>,
     /// How often strangers may look a stamp up, by source.
     pub(crate) checks: Buckets<IpAddr>,
+    /// How often phones may answer, by source.
+    pub(crate) phones: Buckets<IpAddr>,
     /// How often callers without the scope `audit` may have a file of the audit log's archive read.
     pub(crate) archive_reads: Buckets<String>,
     /// Places for people who are signing in.
@@ -96,6 +98,7 @@ impl Callers {
             nobody: Nobody::new(),
             unproved: Arc::default(),
             checks: Buckets::default(),
+            phones: Buckets::default(),
             archive_reads: Buckets::default(),
             sign_ins: Semaphore::new(SIGN_INS),
             rights,

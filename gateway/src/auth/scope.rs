@@ -28,10 +28,12 @@ pub(crate) enum Scope {
     Seals,
     /// To have the agency certify what the library says.
     QueryCertificates,
+    /// To have people scan with their licenses.
+    Sessions,
 }
 
 impl Scope {
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::Signatures,
         Self::Verifications,
         Self::Licenses,
@@ -47,6 +49,7 @@ impl Scope {
         Self::Timestamps,
         Self::Seals,
         Self::QueryCertificates,
+        Self::Sessions,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -66,6 +69,7 @@ impl Scope {
             Self::Approvals => "approvals",
             Self::Seals => "seals",
             Self::QueryCertificates => "query-certificates",
+            Self::Sessions => "sessions",
         }
     }
 }
@@ -101,6 +105,7 @@ const RIGHTS: Needed = scope(&[Scope::Rights]);
 const POLICIES: Needed = scope(&[Scope::Policies]);
 const APPROVALS: Needed = scope(&[Scope::Approvals]);
 const SEALS: Needed = scope(&[Scope::Seals]);
+const SESSIONS: Needed = scope(&[Scope::Sessions]);
 const QUERY_CERTIFICATES: Needed = scope(&[Scope::QueryCertificates]);
 
 /// By route in its pattern, then by method.
@@ -217,6 +222,9 @@ const TABLE: &[(&str, &[(&str, Needed)])] = &[
     ("/v1/licenses:verify", &[("POST", LICENSES)]),
     ("/v1/licenses:verify-batch", &[("POST", LICENSES)]),
     ("/v1/mandates", &[("GET", SIGNATURES)]),
+    ("/v1/phone/sessions/{id}/confirm", &[("POST", Needed::Nothing)]),
+    ("/v1/phone/sessions/{id}/deny", &[("POST", Needed::Nothing)]),
+    ("/v1/phone/sessions:scan", &[("POST", Needed::Nothing)]),
     // As of jobs of stamps.
     ("/v1/query-certificate-jobs", &[("GET", Needed::Caller), ("POST", QUERY_CERTIFICATES)]),
     ("/v1/query-certificate-jobs/{id}", &[("GET", Needed::Caller)]),
@@ -228,6 +236,13 @@ const TABLE: &[(&str, &[(&str, Needed)])] = &[
     ("/v1/query-certificates/{number}", &[("GET", Needed::Caller)]),
     // Who verifies or signs may see it.
     ("/v1/seals/{id}", &[("GET", Needed::Caller)]),
+    ("/v1/sessions", &[("POST", SESSIONS)]),
+    ("/v1/sessions/{id}", &[("GET", SESSIONS)]),
+    ("/v1/sessions/{id}/cancel", &[("POST", SESSIONS)]),
+    ("/v1/sessions/{id}/consume", &[("POST", SESSIONS)]),
+    ("/v1/sessions/{id}/events", &[("GET", SESSIONS)]),
+    // And signatures.
+    ("/v1/sessions:stamp", &[("POST", SESSIONS)]),
     ("/v1/sign-in", &[("POST", Needed::Nothing)]),
     ("/v1/sign-in:second-factor", &[("POST", Needed::Nothing)]),
     ("/v1/sign-out", &[("POST", Needed::Caller)]),

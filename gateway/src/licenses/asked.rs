@@ -25,11 +25,6 @@ const USES: [(&str, LicenseUse); 4] = [
     ("sign", LicenseUse::Sign),
     ("file", LicenseUse::File),
 ];
-const ROLES: [(&str, Role); 3] = [
-    ("legal_representative", Role::LegalRepresentative),
-    ("administrator", Role::Administrator),
-    ("agent", Role::Agent),
-];
 
 /// By what an agent acts (授权书), as the session says it.
 #[derive(Deserialize, ToSchema)]
@@ -93,7 +88,7 @@ pub(super) fn decision(
     if role.is_none() {
         faults.add("role", "missing_field", "must say who acts");
     }
-    let role = faults.word("role", role.as_deref(), &ROLES, Role::LegalRepresentative);
+    let role = faults.word("role", role.as_deref(), &Role::NAMES, Role::LegalRepresentative);
     code("item", item.as_deref(), faults);
     let authorisation = authorisation.as_ref().map(|Object(authorisation)| read(authorisation, now, faults));
     if role.is_some_and(|role| role != Role::Agent) && authorisation.is_some() {

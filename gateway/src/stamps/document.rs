@@ -20,8 +20,14 @@ pub(crate) const MOST_OCTETS: usize = 16 << 20;
 const BODY_FACTOR: usize = 24;
 
 /// The routes that take documents.
-const ROUTES: [&str; 5] =
-    ["/v1/query-certificate-jobs", "/v1/stamp-jobs", "/v1/stamps", "/v1/stamps:verify", "/v1/uploads"];
+const ROUTES: [&str; 6] = [
+    "/v1/query-certificate-jobs",
+    "/v1/sessions:stamp",
+    "/v1/stamp-jobs",
+    "/v1/stamps",
+    "/v1/stamps:verify",
+    "/v1/uploads",
+];
 
 /// Octets of a body with a document at most.
 pub(crate) fn body_limit(server: &config::Server) -> usize {

@@ -26,7 +26,7 @@ use utoipa::ToSchema;
 
 use super::document::{DocumentBody, DocumentPlace};
 use super::form::StampRequest;
-use super::signatures::{self, Common};
+use super::signatures::{self, Common, Planned};
 use super::signer::Signer;
 use crate::auth::{Authenticated, Scope};
 use crate::body::Segment;
@@ -326,7 +326,10 @@ async fn carry_out<T: Send + 'static>(
     let (request, template) = Templates::default().resolved(gateway, app, request).await?;
     let at = caller.at;
     let planned = signatures::planned(gateway, app, request, at).await?;
-    let (id, check_code) = (number(at), random(CODE_LENGTH));
+    let (id, check_code, at) = match planned.first().and_then(Planned::foreseen) {
+        Some(foreseen) => (foreseen.id.clone(), foreseen.check_code.clone(), foreseen.at),
+        None => (number(at), random(CODE_LENGTH), at),
+    };
     let shown = grouped(&check_code);
     let page = gateway.config.server.public_url.as_ref().map(|url| page_of(url.as_str(), &shown));
     let common = Arc::new(Common { id: id.clone(), check_code: shown, page, at });

@@ -10,6 +10,7 @@ use signing::{
 };
 use store::{App, RegisteredSeal};
 use time::OffsetDateTime;
+use verify_front::StampTerms;
 
 use super::form::{Ordered, Setting, StampRequest};
 use super::make::sources;
@@ -74,6 +75,11 @@ pub(super) async fn planned(
     for (place, request) in request.orders()?.into_iter().enumerate() {
         let place = is_list.then_some(place);
         let signer = request.signer(gateway, app).await.map_err(|problem| at(problem, place))?;
+        if place.is_some() && signer.co_signed.is_some() {
+            let detail = "who has signed on a phone has signed the document as it came, and signs alone";
+            let fault = Fault::new("signer.session", "not_applicable", detail);
+            return Err(at(Problem::faults(vec![fault]), place));
+        }
         let seal = match &request.seal {
             Some(number) => {
                 Some(signer.seal(gateway, number, now).await.map_err(|problem| at(problem, place))?)
@@ -135,6 +141,9 @@ pub(super) fn prepared(
         }
         planned.request.forget_document(); // its text is a third larger than the document
         let subject = ordered.prepared().map_err(of_signer)?;
+        if let Some(signed) = &planned.signer.co_signed {
+            signed.is_of(&subject)?;
+        }
         if n < last {
             let rehearsal = match n {
                 0 => first.insert(subject).clone(),
@@ -166,7 +175,12 @@ pub(super) async fn admitted(
             seal.map_err(of_signer)?;
         }
     }
-    let orders: Vec<_> = all.iter().map(|ready| Some(facts(&ready.planned.signer))).collect();
+    // What a key of the site may sign policies say; a license's has signed.
+    let of_site = |ready: &&Ready| ready.planned.signer.co_signed.is_none();
+    let orders: Vec<_> = all
+        .iter()
+        .map(|ready| Some(ready).filter(of_site).map(|ready| facts(&ready.planned.signer)))
+        .collect();
     let (admission, problems) = policies::admit_each(gateway, app, &orders).await?;
     let refused = problems
         .into_iter()
@@ -183,6 +197,11 @@ pub(super) async fn admitted(
 }
 
 impl Planned {
+    /// The stamp that was foreseen when somebody signed it.
+    pub(super) fn foreseen(&self) -> Option<&StampTerms> {
+        self.signer.co_signed.as_ref()?.stamp.as_ref()
+    }
+
     fn ordered(&self, common: &Common) -> Result<Ordered, Problem> {
         let setting = Setting {
             algorithm: self.signer.algorithm,

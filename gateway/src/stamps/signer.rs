@@ -4,7 +4,7 @@
 use config::KeyId;
 use formats::{Algorithm, Certificate, subject};
 use serde::Deserialize;
-use signing::StampSigner;
+use signing::{LicenseSigner, StampSigner};
 use store::{App, MandateFormat, MandateOrder, MandateRefusal, MandateUse, RegisteredSeal, SealRefusal};
 use time::OffsetDateTime;
 use utoipa::ToSchema;
@@ -13,6 +13,7 @@ use super::form::StampRequest;
 use crate::body::{Faults, Object};
 use crate::problem::{Fault, Problem};
 use crate::protection::Devices;
+use crate::sessions::{self, cosign::CoSigned};
 use crate::signatures::permit;
 use crate::state::Gateway;
 use crate::{mandates, request_id, seals};
@@ -24,6 +25,9 @@ pub(crate) struct SignerBody {
     /// A service key of the site; `GET /v1/keys` lists those the app may use.
     #[schema(example = "demo-p256")]
     key: Option<String>,
+    /// In place of a key: the session (`POST /v1/sessions:stamp`) in which the key of an enterprise's license signed this on its holder's
+    /// phone.
+    session: Option<String>,
     /// In place of a key: the unified social credit code of the enterprise in whose name is signed, with `mandate` and `purpose`.
     enterprise: Option<String>,
     /// The number of the enterprise's standing mandate; `GET /v1/mandates` lists those the app may use.
@@ -36,6 +40,8 @@ pub(crate) struct SignerBody {
 pub(crate) enum Who<'a> {
     /// A service key.
     Key(&'a str),
+    /// An enterprise, by its license in a session.
+    Session(&'a str),
     /// An enterprise, by a standing mandate.
     Mandate { enterprise: &'a str, number: &'a str, purpose: &'a str },
 }
@@ -46,20 +52,21 @@ impl SignerBody {
     /// # Errors
     /// Nobody, or more than one.
     pub(crate) fn who(&self) -> Result<Who<'_>, Problem> {
-        let Self { key, enterprise, mandate, purpose } = self;
-        match (key, enterprise, mandate, purpose) {
-            (Some(key), None, None, None) => Ok(Who::Key(key)),
-            (None, Some(enterprise), Some(number), Some(purpose)) => {
+        let Self { key, session, enterprise, mandate, purpose } = self;
+        match (key, session, enterprise, mandate, purpose) {
+            (Some(key), None, None, None, None) => Ok(Who::Key(key)),
+            (None, Some(session), None, None, None) => Ok(Who::Session(session)),
+            (None, None, Some(enterprise), Some(number), Some(purpose)) => {
                 Ok(Who::Mandate { enterprise, number, purpose })
             }
-            (Some(_), ..) => {
-                let detail = "key stands alone, or enterprise, mandate and purpose together";
+            (Some(_), ..) | (_, Some(_), ..) => {
+                let detail = "key or session stands alone, or enterprise, mandate and purpose together";
                 Err(Problem::faults(vec![Fault::new("signer", "ambiguous_input", detail)]))
             }
-            (None, None, None, None) => {
+            (None, None, None, None, None) => {
                 Err(Problem::faults(vec![Fault::new("signer.key", "missing_field", "is required")]))
             }
-            (None, ..) => {
+            (None, None, ..) => {
                 let members = [("enterprise", enterprise), ("mandate", mandate), ("purpose", purpose)];
                 let missing = members.iter().filter(|(_, said)| said.is_none());
                 let detail = "enterprise, mandate and purpose go together";
@@ -85,6 +92,8 @@ pub(crate) struct Signer {
     pub(super) chain: Vec<Certificate>,
     /// The largest document that it may sign, octets.
     pub(super) largest: Option<u64>,
+    /// What it has signed, where it has.
+    pub(super) co_signed: Option<CoSigned>,
 }
 
 impl StampRequest {
@@ -99,6 +108,7 @@ impl StampRequest {
         };
         match signer.who()? {
             Who::Key(key) => self.service_key(gateway, app, key),
+            Who::Session(session) => self.license(gateway, app, session).await,
             Who::Mandate { enterprise, number, purpose } => {
                 self.mandate(gateway, app, (enterprise, number, purpose)).await
             }
@@ -160,6 +170,23 @@ impl StampRequest {
             by: StampSigner::Mandate(Box::new(signer)),
             // A digest is as long as any other.
             largest: (format != MandateFormat::Digest).then_some(mandate.terms.largest_octets),
+            co_signed: None,
+        })
+    }
+
+    /// The key of a license, which has signed in a session of this app.
+    async fn license(&self, gateway: &Gateway, app: &App, session: &str) -> Result<Signer, Problem> {
+        self.fits_a_license()?;
+        let signed = sessions::cosign::signed(gateway, app, session).await?;
+        let by = LicenseSigner::new(signed.license.clone(), &signed.cms)?;
+        request_id::note_key(by.key());
+        Ok(Signer {
+            key: by.key().clone(),
+            algorithm: Algorithm::Sm2Sm3,
+            chain: vec![by.certificate().clone()],
+            by: StampSigner::License(Box::new(by)),
+            largest: None,
+            co_signed: Some(signed),
         })
     }
 
@@ -181,7 +208,14 @@ impl StampRequest {
             }
         };
         let chain = keys.service_key(&key)?.shown().chain.clone();
-        Ok(Signer { by: StampSigner::Key(key.clone()), key, algorithm, chain, largest: None })
+        Ok(Signer {
+            by: StampSigner::Key(key.clone()),
+            key,
+            algorithm,
+            chain,
+            largest: None,
+            co_signed: None,
+        })
     }
 }
 
@@ -214,7 +248,7 @@ impl Signer {
         let is_sm2 = self.algorithm == Algorithm::Sm2Sm3;
         let key = match &self.by {
             StampSigner::Key(key) if is_sm2 => Some(keys.service_key(key)?),
-            StampSigner::Key(_) | StampSigner::Mandate(_) => None,
+            StampSigner::Key(_) | StampSigner::Mandate(_) | StampSigner::License(_) => None,
         };
         let (seal, mut refusals) = seals::in_use(gateway, number, key, at).await?;
         let may_use = |certificate: &Certificate| match &self.by {
@@ -223,7 +257,7 @@ impl Signer {
             StampSigner::Mandate(_) if is_sm2 => {
                 !seal.refusals(Some(certificate), at).contains(&SealRefusal::NotListed)
             }
-            StampSigner::Key(_) | StampSigner::Mandate(_) => {
+            StampSigner::Key(_) | StampSigner::Mandate(_) | StampSigner::License(_) => {
                 subject::is_of_holder(certificate, &seal.holder.name, seal.holder.uscc.as_ref())
             }
         };

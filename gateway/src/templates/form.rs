@@ -231,6 +231,10 @@ async fn named(
             let known = KeyId::parse(key).is_ok_and(|id| gateway.desk.keys().service_key(&id).is_ok());
             ("key", (!known).then(|| Problem::unknown_key(key)))
         }
+        Ok(Who::Session(_)) => {
+            faults.add(&format!("{path}.session"), "not_applicable", "a session is one order's");
+            return Ok(());
+        }
         Ok(Who::Mandate { number, .. }) => ("mandate", mandates::known(gateway, number).await.err()),
     };
     match problem {

@@ -10,6 +10,7 @@ use crate::database::{AdvisoryLock, Transaction, query};
 use crate::mandates::MandateWork;
 use crate::policies::PolicyChange;
 use crate::protection::Protection;
+use crate::scan_sessions::ScanChange;
 use crate::seals::{SealChange, Written};
 use crate::stamp_jobs::StampedDocument;
 use crate::stamps::{self, Stamp};
@@ -33,15 +34,16 @@ pub(super) enum Act {
     Seal(Box<SealChange>),
     TurnOff(Box<UnusedAccount>),
     Mandate(Box<MandateWork>),
+    Scan(Box<ScanChange>),
     Template(Box<TemplateChange>),
     Policy(Box<PolicyChange>),
 }
 
 impl Act {
-    /// Whether rows are read before they are written, by whichever gateway: one at a time.
+    /// Whether rows are read before they are written, or several in one transaction, by whichever gateway: one at a time.
     fn reads_first(&self) -> bool {
         match self {
-            Self::TurnOff(_) | Self::Mandate(_) | Self::Template(_) | Self::Policy(_) => true,
+            Self::TurnOff(_) | Self::Mandate(_) | Self::Scan(_) | Self::Template(_) | Self::Policy(_) => true,
             Self::Stamp(_) | Self::JobStamp(_) | Self::Seal(_) => false,
         }
     }
@@ -136,6 +138,7 @@ async fn perform(
             }
             written
         }
+        Act::Scan(change) => change.write(&mut *transaction, protection).await?,
         Act::Template(change) => change.write(&mut *transaction, protection).await?,
         Act::Policy(change) => change.write(&mut *transaction, protection).await?,
         Act::Stamp(stamp) => {

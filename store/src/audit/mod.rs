@@ -15,6 +15,7 @@ mod keeper;
 mod keeping;
 mod mandated;
 mod ruled;
+mod scanned;
 mod search;
 mod tiles;
 mod tree;

@@ -39,14 +39,47 @@ pub enum Role {
     Agent,
 }
 
+impl Role {
+    /// All of them, by their words.
+    pub const NAMES: [(&'static str, Self); 3] = [
+        ("legal_representative", Self::LegalRepresentative),
+        ("administrator", Self::Administrator),
+        ("agent", Self::Agent),
+    ];
+
+    /// The word for it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::LegalRepresentative => "legal_representative",
+            Self::Administrator => "administrator",
+            Self::Agent => "agent",
+        }
+    }
+
+    /// Its number in the national interface: 0, 1, 2.
+    #[must_use]
+    pub fn opertype(self) -> u8 {
+        match self {
+            Self::LegalRepresentative => 0,
+            Self::Administrator => 1,
+            Self::Agent => 2,
+        }
+    }
+}
+
 /// By what an agent acts (授权书): the session's `auth_content` and `auth_term`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Authorisation {
     /// What it is called, where it has a name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
     /// For which items (精准授权); `None` for all business (全业务授权).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub items: Option<Vec<String>>,
     /// Until when.
+    #[serde(with = "time::serde::rfc3339")]
     pub until: OffsetDateTime,
 }
 
@@ -94,6 +127,12 @@ pub struct Decision {
 }
 
 impl DecisionTable {
+    /// Who may act for an item, by its code; `None` for an item that the table does not speak of.
+    #[must_use]
+    pub fn roles_for(&self, item: &str) -> Option<&[Role]> {
+        self.item(item).map(|item| self.roles(Some(item)))
+    }
+
     /// Decides. `verdict` is the license's, `status` its entity's, none if it is not known.
     #[must_use]
     pub fn decide(

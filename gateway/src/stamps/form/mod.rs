@@ -3,6 +3,7 @@
 //! template says of it (`template`).
 
 mod appearance;
+mod cosign;
 mod digest;
 mod ofd;
 mod pdf;

@@ -1,0 +1,232 @@
+//! Who waits for which session, and what wakes them: a step at this gateway, or the database's word of one at another. Nobody
+//! who waits asks the database again and again.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use config::AppId;
+use store::{ScanState, ScanStep, Store, StoreError};
+use time::OffsetDateTime;
+use tokio::sync::watch;
+use verify_front::SessionEvent;
+
+use super::steps::{self, Record};
+use crate::admission::release;
+use crate::state::Gateway;
+
+/// Most that wait at a time at this gateway.
+const MOST: usize = 8192;
+/// Most of them of one app.
+const MOST_OF_APP: usize = 4096;
+/// How long to wait before listening again.
+const PAUSE: Duration = Duration::from_millis(500);
+/// How often it is looked for sessions whose time is over; so many each time.
+const SWEEP: Duration = Duration::from_secs(1);
+const SWEPT: u32 = 256;
+/// How often it is looked for sessions that have been kept long enough.
+const FORGET: u32 = 600;
+/// How long an ended session keeps what it says, and how long the rest of it stays.
+const KEPT: time::Duration = time::Duration::hours(24);
+const STAYS: time::Duration = time::Duration::days(30);
+
+/// All who wait.
+#[derive(Default)]
+pub(crate) struct Waiting(Mutex<Waiters>);
+
+#[derive(Default)]
+struct Waiters {
+    by_session: HashMap<String, (watch::Sender<()>, usize)>,
+    by_app: HashMap<AppId, usize>,
+    total: usize,
+    closed: bool,
+}
+
+/// Somebody who waits.
+pub(crate) struct Waiter {
+    waiting: Arc<Waiting>,
+    session: String,
+    app: AppId,
+    woken: watch::Receiver<()>,
+}
+
+impl Waiting {
+    /// A place to wait; none where too many wait.
+    pub(crate) fn enter(self: &Arc<Self>, session: &str, app: &AppId) -> Option<Waiter> {
+        let mut waiters = self.waiters();
+        let of_app = waiters.by_app.get(app).copied().unwrap_or(0);
+        if waiters.total >= MOST || of_app >= MOST_OF_APP {
+            return None;
+        }
+        waiters.total += 1;
+        waiters.by_app.insert(app.clone(), of_app + 1);
+        let (sender, count) =
+            waiters.by_session.entry(session.to_owned()).or_insert_with(|| (watch::Sender::new(()), 0));
+        *count += 1;
+        let woken = sender.subscribe();
+        drop(waiters);
+        Some(Waiter { waiting: Arc::clone(self), session: session.to_owned(), app: app.clone(), woken })
+    }
+
+    /// A session may be further.
+    pub(crate) fn wake(&self, session: &str) {
+        if let Some((sender, _)) = self.waiters().by_session.get(session) {
+            sender.send_replace(());
+        }
+    }
+
+    /// Any session may be further.
+    fn wake_all(&self) {
+        for (sender, _) in self.waiters().by_session.values() {
+            sender.send_replace(());
+        }
+    }
+
+    /// Nobody waits any more: the gateway stops.
+    pub(crate) fn close(&self) {
+        self.waiters().closed = true;
+        self.wake_all();
+    }
+
+    /// How many wait.
+    pub(crate) fn count(&self) -> usize {
+        self.waiters().total
+    }
+
+    fn waiters(&self) -> MutexGuard<'_, Waiters> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Waiter {
+    /// From here on it is woken by what happens. To be said before it is looked how far the session is.
+    pub(crate) fn mark(&mut self) {
+        self.woken.mark_unchanged();
+    }
+
+    /// Waits for a step, but no longer than a time. Whether there may have been one.
+    pub(crate) async fn wait(&mut self, most: Duration) -> bool {
+        tokio::time::timeout(most, self.woken.changed()).await.is_ok()
+    }
+
+    /// Whether the gateway stops.
+    pub(crate) fn is_over(&self) -> bool {
+        self.waiting.waiters().closed
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        let mut waiters = self.waiting.waiters();
+        waiters.total -= 1;
+        release(&mut waiters.by_app, self.app.clone());
+        if let Entry::Occupied(mut entry) = waiters.by_session.entry(self.session.clone()) {
+            entry.get_mut().1 -= 1;
+            if entry.get().1 == 0 {
+                entry.remove();
+            }
+        }
+    }
+}
+
+/// Hears of steps at other gateways, until it is dropped.
+pub(crate) async fn follow(store: Store, waiting: Arc<Waiting>) {
+    loop {
+        let listened = async {
+            let mut changes = store.scan_changes().await?;
+            waiting.wake_all(); // what was missed before somebody listened
+            loop {
+                match changes.next().await? {
+                    Some(session) => waiting.wake(&session),
+                    None => waiting.wake_all(),
+                }
+            }
+        };
+        let ended: Result<(), StoreError> = listened.await;
+        if let Err(error) = ended {
+            tracing::warn!(%error, "steps of sessions at other gateways are not heard of");
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Ends sessions whose time is over, and takes away what is kept no longer, until it is dropped.
+pub(crate) async fn sweep(gateways: watch::Receiver<Option<Gateway>>) {
+    let mut rounds = tokio::time::interval(SWEEP);
+    rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut round = 0_u32;
+    loop {
+        rounds.tick().await;
+        let Some(gateway) = gateways.borrow().clone() else { continue };
+        if gateway.store.protection().is_locked() {
+            continue;
+        }
+        if let Err(error) = expire(&gateway).await {
+            tracing::warn!(%error, "sessions whose time is over could not be looked for");
+        }
+        round = (round + 1) % FORGET;
+        if round == 1 {
+            let now = OffsetDateTime::now_utc();
+            if let Err(error) = gateway.store.forget_scans(now - KEPT, now - STAYS).await {
+                tracing::warn!(%error, "sessions that are kept no longer stay for now");
+            }
+        }
+    }
+}
+
+async fn expire(gateway: &Gateway) -> Result<(), StoreError> {
+    for id in gateway.store.due_scans(OffsetDateTime::now_utc(), SWEPT).await? {
+        let find = || steps::found(gateway, &id);
+        let step = |session: &store::ScanSession| {
+            let notice = steps::notice(&session.id, ScanState::Expired, session.version + 1);
+            Ok(ScanStep { notice, ..ScanStep::to(ScanState::Expired) })
+        };
+        let record = || Record::of("license-gateway".to_owned(), "session.expire", &id);
+        let expired = steps::advance(gateway, find, SessionEvent::Expire, step, record, || None).await;
+        // Another gateway, or a phone, may have come first: that is no fault.
+        if let Err(problem) = expired.as_ref().map(|_| ()).map_err(crate::problem::Problem::code)
+            && problem.starts_with("audit")
+        {
+            tracing::warn!(problem, "a session whose time is over could not be ended");
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn app(name: &str) -> AppId {
+        AppId::parse(name).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_step_between_looking_and_waiting_is_not_missed() {
+        let waiting = Arc::<Waiting>::default();
+        let mut waiter = waiting.enter("one", &app("a")).unwrap();
+        let mut other = waiting.enter("two", &app("a")).unwrap();
+        waiter.mark();
+        waiting.wake("one");
+        assert!(waiter.wait(Duration::from_secs(60)).await);
+        assert!(!other.wait(Duration::ZERO).await, "it is about another session");
+        waiting.close();
+        assert!(other.wait(Duration::from_secs(60)).await && other.is_over());
+    }
+
+    #[test]
+    fn those_who_wait_are_bounded_and_leave_nothing_behind() {
+        let waiting = Arc::<Waiting>::default();
+        let greedy: Vec<_> = std::iter::from_fn(|| waiting.enter("one", &app("greedy"))).take(MOST).collect();
+        assert_eq!(greedy.len(), MOST_OF_APP);
+        let others: Vec<_> = (0..MOST)
+            .map_while(|number| waiting.enter(&number.to_string(), &app(&format!("app-{}", number % 7))))
+            .collect();
+        assert_eq!(others.len(), MOST - MOST_OF_APP);
+        assert_eq!(waiting.count(), MOST);
+        drop((greedy, others));
+        assert_eq!(waiting.count(), 0);
+        assert!(waiting.waiters().by_session.is_empty() && waiting.waiters().by_app.is_empty());
+    }
+}

@@ -1,0 +1,195 @@
+//! Enterprises stamp by the key of their license, on a phone: what it signed gets into the document, and nothing else does.
+
+use serde_json::{Value, json};
+use tests::{Answer, Caller, Site, base64, repository, shared, unbase64};
+
+use crate::sessions::{Phone, begun, consume, id, refused};
+
+const PATH: &str = "/v1/sessions:stamp";
+
+fn pdf() -> Value {
+    let document = std::fs::read(repository().join("formats/tests/pdfs/reportlab.pdf")).unwrap();
+    json!({
+        "format": "pdf", "document": base64(&document), "field": "Enterprise", "reason": "年度报告",
+        "appearance": {
+            "text": ["电子营业执照签章", "{stamp_id}", "{check_code}"],
+            "places": [{"kind": "rect", "pages": "1", "left": 120.0, "top": 20.0, "width": 70.0, "height": 25.0}],
+        },
+    })
+}
+
+fn ofd() -> Value {
+    let document = std::fs::read(repository().join("formats/tests/data/easyofd.ofd")).unwrap();
+    json!({"format": "ofd", "document": base64(&document)})
+}
+
+/// What is asked of whom.
+fn order(stamp: &Value) -> Value {
+    let session = json!({
+        "flow": "sign", "item": "annual-report", "item_name": "年度报告", "text": "年度报告书",
+    });
+    json!({"session": session, "stamp": stamp})
+}
+
+fn foreseen(app: &Caller, stamp: &Value) -> Value {
+    app.post(PATH, &order(stamp)).expect(201).json()
+}
+
+/// Has a phone sign what a session asks.
+fn confirmed(site: &Site, session: &Value) -> Phone {
+    let phone = Phone::good(site);
+    let asked = phone.scan(site, session).expect(200).json();
+    phone.confirm(site, &phone.consent(&asked)).expect(200);
+    phone
+}
+
+fn stamped(app: &Caller, stamp: &Value, session: &Value) -> Answer {
+    let mut stamp = stamp.clone();
+    stamp["signer"] = json!({"session": session["session"]});
+    app.post("/v1/stamps", &stamp)
+}
+
+fn judged(site: &Site, document: &Value) -> Value {
+    site.app().post("/v1/stamps:verify", &json!({"document": document})).expect(200).json()
+}
+
+#[test]
+fn what_a_phone_signed_is_in_the_document_and_verifies() {
+    let site = &shared().site;
+    let app = site.app();
+    for (order, format) in [(pdf(), "pdf"), (ofd(), "ofd")] {
+        let session = foreseen(app, &order);
+        refused(stamped(app, &order, &session), 409, "session_not_confirmed");
+        let phone = confirmed(site, &session);
+        refused(stamped(app, &order, &session), 409, "session_not_consumed");
+        consume(app, &session).expect(200);
+        let answer = stamped(app, &order, &session).expect(201).json();
+        assert_eq!(
+            (&answer["stamp_id"], &answer["device"]),
+            (&session["stamp_id"], &json!("phone")),
+            "{answer}"
+        );
+        assert_eq!(answer["certificate"].as_str().unwrap().trim(), phone.license.trim());
+
+        let verdict = judged(site, &answer["document"]);
+        assert_eq!(verdict["verdict"], "valid", "{verdict:#}");
+        assert_eq!(verdict["signatures"].as_array().unwrap().len(), 1, "{verdict:#}");
+        // The register has it, and whoever has its code is shown whose license signed.
+        let found =
+            app.get(&format!("/v1/stamps/{}", answer["stamp_id"].as_str().unwrap())).expect(200).json();
+        assert_eq!((&found["format"], &found["level"]), (&json!(format), &json!("B-B")));
+        assert!(found["key"].as_str().unwrap().starts_with("license."), "{found}");
+        let check = format!("/verify/{}", answer["check_code"].as_str().unwrap());
+        let accept = [("accept", "application/json")];
+        let page = site.stranger(None).send("GET", &check, &accept, None).expect(200).json();
+        assert_eq!(page["signer"]["certificate"].as_str().unwrap().trim(), phone.license.trim(), "{page}");
+        let entry = site.audit().into_iter().find(|entry| entry["subject"] == answer["stamp_id"]).unwrap();
+        assert_eq!(
+            (&entry["device"], &entry["key"], &entry["outcome"]),
+            (&json!("phone"), &found["key"], &json!("ok"))
+        );
+
+        // Once.
+        refused(stamped(app, &order, &session), 409, "stamp_exists");
+    }
+}
+
+#[test]
+fn a_digest_that_a_phone_signed_is_entered_too() {
+    let site = &shared().site;
+    let app = site.app();
+    let order = json!({"format": "digest", "digest": base64(&[3; 32])});
+    let session = foreseen(app, &order);
+    confirmed(site, &session);
+    let result = consume(app, &session).expect(200).json()["result"].clone();
+    assert_eq!(result["digest"], "03".repeat(32));
+    let answer = stamped(app, &order, &session).expect(201).json();
+    assert_eq!(answer["signature"], result["digest_signature"], "one signature, whoever asks for it");
+    // A session that was begun for a digest alone serves as well: the app has the document elsewhere.
+    let plain = json!({
+        "flow": "sign", "item": "annual-report", "item_name": "年度报告", "text": "附件", "digest": base64(&[4; 32]),
+    });
+    let session = begun(app, &plain);
+    confirmed(site, &session);
+    consume(app, &session).expect(200);
+    refused(stamped(app, &order, &session), 422, "stamp_differs");
+    let order = json!({"format": "digest", "digest": base64(&[4; 32])});
+    stamped(app, &order, &session).expect(201);
+}
+
+#[test]
+fn what_was_not_signed_is_not_stamped() {
+    let site = &shared().site;
+    let app = site.app();
+    let session = foreseen(app, &pdf());
+    confirmed(site, &session);
+    consume(app, &session).expect(200);
+    // Another document, or another word about the same one.
+    let mut document = unbase64(pdf()["document"].as_str().unwrap());
+    document.extend_from_slice(b"\n% one line more\n");
+    for (member, value) in [
+        ("document", json!(base64(&document))),
+        ("reason", json!("贷款合同")),
+        ("field", json!("Other")),
+        ("certify", json!("no-changes")),
+    ] {
+        let mut other = pdf();
+        other[member] = value;
+        refused(stamped(app, &other, &session), 422, "stamp_differs");
+    }
+    // Another app's session is nobody's.
+    refused(stamped(&site.app_number(1), &pdf(), &session), 404, "unknown_session");
+    refused(stamped(app, &pdf(), &json!({"session": "none"})), 404, "unknown_session");
+    // One in which nothing was to be signed.
+    let login = begun(app, &json!({"flow": "login", "item": "annual-report", "item_name": "年度报告"}));
+    confirmed(site, &login);
+    consume(app, &login).expect(200);
+    refused(stamped(app, &pdf(), &login), 422, "session_signs_nothing");
+    // Beside other signers, or a key.
+    let mut several = pdf();
+    several["signers"] = json!([{"signer": {"session": id(&session)}}, {"signer": {"key": "demo-sm2"}}]);
+    for member in ["field", "reason", "appearance"] {
+        several.as_object_mut().unwrap().remove(member);
+    }
+    let problem = app.post("/v1/stamps", &several).expect(422).json();
+    assert_eq!(problem["errors"][0]["field"], "signers[0].signer.session", "{problem:#}");
+    let mut both = pdf();
+    both["signer"] = json!({"session": id(&session), "key": "demo-sm2"});
+    refused(app.post("/v1/stamps", &both), 422, "ambiguous_input");
+    // None of it used the signature up.
+    stamped(app, &pdf(), &session).expect(201);
+}
+
+#[test]
+fn a_stamp_that_a_license_cannot_sign_begins_no_session() {
+    let app = shared().site.app();
+    for (member, value, field) in [
+        ("algorithm", json!("ecdsa-p256-sha256"), "stamp.algorithm"),
+        ("family", json!("rfc5652"), "stamp.family"),
+        ("level", json!("B-T"), "stamp.level"),
+        ("profile", json!("gm-seal"), "stamp.profile"),
+        ("seal", json!("31011500000002"), "stamp.seal"),
+        ("signer", json!({"key": "demo-sm2"}), "stamp.signer"),
+        ("format", json!("docx"), "stamp.format"),
+        ("document", json!(base64(b"no document")), "stamp.document"),
+        ("existing_field", json!("None"), "stamp.existing_field"),
+    ] {
+        let mut stamp = pdf();
+        stamp[member] = value;
+        let problem = app.post(PATH, &order(&stamp)).expect(422).json();
+        assert_eq!(problem["errors"][0]["field"], field, "{problem:#}");
+    }
+    for (member, value, field) in [
+        ("digest", json!(base64(&[1; 32])), "session.digest"),
+        ("flow", json!("login"), "session.digest"),
+        ("text", Value::Null, "session.text"),
+        ("ttl", json!(1), "session.ttl"),
+    ] {
+        let mut order = order(&pdf());
+        order["session"][member] = value;
+        let problem = app.post(PATH, &order).expect(422).json();
+        assert_eq!(problem["errors"][0]["field"], field, "{problem:#}");
+    }
+    let operations = shared().site.app_number(2);
+    refused(operations.post(PATH, &order(&pdf())), 403, "scope_missing");
+}

@@ -1,0 +1,311 @@
+//! What a session asks, what a holder agrees to, and whether the two are one.
+//!
+//! The phone shows the terms, lets its holder choose license and role, and has the license's key sign a text that names
+//! all of it: JSON, whose octets are kept as they came. The gateway reads that text back and holds each member against the terms,
+//! so that a consent to one thing never serves for another.
+
+use formats::license::Face;
+use serde::{Deserialize, Serialize};
+use store::ScanFlow;
+use time::{Duration, OffsetDateTime};
+
+use crate::{Authorisation, DecisionQuestion, LicenseUse, Role};
+
+/// How far a phone's clock may be off.
+const SKEW: Duration = Duration::minutes(5);
+/// Version of the consent's form.
+const VERSION: u8 = 1;
+
+/// What an app asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionTerms {
+    /// The app's id.
+    pub app: String,
+    /// Its name, for people.
+    pub app_name: String,
+    /// What for.
+    pub flow: ScanFlow,
+    /// The code of the business item (业务事项) that it is about.
+    pub item: String,
+    /// Its name, for people.
+    pub item_name: String,
+    /// The app's own number for the business.
+    pub biz_no: Option<String>,
+    /// Whose consent it takes.
+    pub roles: Vec<Role>,
+    /// With which registration statuses, of those that the decision table permits.
+    pub statuses: Vec<i64>,
+    /// The digest that is to be signed, SM3, hexadecimal.
+    pub digest: Option<String>,
+    /// What that is the digest of, for people.
+    pub text: Option<String>,
+    /// Which fields of the face it wants to read.
+    pub fields: Vec<String>,
+    /// 128 random bits, hexadecimal: no two sessions' consents are one.
+    pub nonce: String,
+    /// The stamp whose digest is to be signed, where it is one.
+    #[serde(default)]
+    pub stamp: Option<StampTerms>,
+}
+
+/// A stamp that was foreseen: with the same order it comes to the same digest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StampTerms {
+    /// Its number.
+    pub id: String,
+    /// What its check page is found by.
+    pub check_code: String,
+    /// The time that it has; whole seconds.
+    #[serde(with = "time::serde::rfc3339")]
+    pub at: OffsetDateTime,
+}
+
+/// What the license's key signed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Consent {
+    /// The app.
+    pub app: String,
+    /// The phone's time.
+    #[serde(with = "time::serde::rfc3339")]
+    pub at: OffsetDateTime,
+    /// Of an agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authorisation: Option<Authorisation>,
+    /// The digest, where one is to be signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// The fields that the app may read, where it asks for some.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fields: Vec<String>,
+    /// What for.
+    pub flow: ScanFlow,
+    /// The item.
+    pub item: String,
+    /// The session's.
+    pub nonce: String,
+    /// Who agrees.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operator: Option<String>,
+    /// The session.
+    pub qrid: String,
+    /// As whom.
+    pub role: Role,
+    /// For which enterprise.
+    pub uscc: String,
+    /// Version of this form: 1.
+    pub v: u8,
+}
+
+/// What of a consent is not what was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConsentFault {
+    /// It is no such text.
+    Malformed,
+    /// It is about another session.
+    Session,
+    /// It was given to another app.
+    App,
+    /// It is about another item, or for another end.
+    Item,
+    /// It is about another digest.
+    Digest,
+    /// It names fields that were not asked for, or none where some were.
+    Fields,
+    /// The license is another enterprise's.
+    Enterprise,
+    /// The phone's clock is wrong, or the consent is old.
+    Clock,
+}
+
+/// Why somebody may not act, whatever the decision table says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RoleRefusal(pub &'static str);
+
+impl Consent {
+    /// Reads a signed text and holds it against what was asked; the first thing that differs is told.
+    ///
+    /// # Errors
+    /// [`ConsentFault`].
+    pub fn read(
+        signed: &str,
+        qrid: &str,
+        terms: &SessionTerms,
+        at: OffsetDateTime,
+    ) -> Result<Self, ConsentFault> {
+        let consent: Self = serde_json::from_str(signed).map_err(|_| ConsentFault::Malformed)?;
+        let fields_fit = match terms.flow {
+            ScanFlow::Authorise => {
+                !consent.fields.is_empty() && consent.fields.iter().all(|field| terms.fields.contains(field))
+            }
+            ScanFlow::Login | ScanFlow::LoginSign | ScanFlow::Sign => consent.fields.is_empty(),
+        };
+        let checks = [
+            (consent.v == VERSION, ConsentFault::Malformed),
+            (consent.qrid == qrid && consent.nonce == terms.nonce, ConsentFault::Session),
+            (consent.app == terms.app, ConsentFault::App),
+            (consent.item == terms.item && consent.flow == terms.flow, ConsentFault::Item),
+            (consent.digest == terms.digest, ConsentFault::Digest),
+            (fields_fit, ConsentFault::Fields),
+            ((consent.at - at).abs() <= SKEW, ConsentFault::Clock),
+        ];
+        match checks.into_iter().find(|(holds, _)| !holds) {
+            Some((_, fault)) => Err(fault),
+            None => Ok(consent),
+        }
+    }
+
+    /// What the decision table is asked about it: one question for each use of the license that the flow is.
+    pub fn questions(&self, at: OffsetDateTime) -> impl Iterator<Item = DecisionQuestion> + '_ {
+        let uses: &[LicenseUse] = match self.flow {
+            ScanFlow::Login => &[LicenseUse::Login],
+            ScanFlow::LoginSign => &[LicenseUse::Login, LicenseUse::Sign],
+            ScanFlow::Sign => &[LicenseUse::Sign],
+            ScanFlow::Authorise => &[LicenseUse::Show],
+        };
+        uses.iter().map(move |license_use| DecisionQuestion {
+            license_use: *license_use,
+            role: self.role,
+            item: Some(self.item.clone()),
+            authorisation: self.authorisation.clone(),
+            at,
+        })
+    }
+
+    /// Whether whoever agrees may act in that role, as far as app and license say: the app takes it, nobody but an agent
+    /// brings an authorisation, and the license was made for this person where it says for whom. What the role may do with
+    /// the license the decision table says.
+    ///
+    /// # Errors
+    /// [`RoleRefusal`].
+    pub fn permits(&self, terms: &SessionTerms, face: &Face) -> Result<(), RoleRefusal> {
+        if !terms.roles.contains(&self.role) {
+            return Err(RoleRefusal("the app does not take this role for this item"));
+        }
+        if self.role != Role::Agent && self.authorisation.is_some() {
+            return Err(RoleRefusal("only an agent acts under an authorisation"));
+        }
+        let trimmed = |name: &Option<String>| name.as_deref().map(|name| name.trim().to_owned());
+        let (holder, representative) = (trimmed(&face.holder), trimmed(&face.legal_representative));
+        let is_anothers = holder.is_some() && representative.is_some() && holder != representative;
+        if self.role == Role::LegalRepresentative && is_anothers {
+            return Err(RoleRefusal("the license was made for somebody else than the legal representative"));
+        }
+        let Some(operator) = self.operator.as_deref().map(str::trim) else { return Ok(()) };
+        let differs = |name: &Option<String>| name.as_deref().is_some_and(|name| name.trim() != operator);
+        if self.role == Role::LegalRepresentative && differs(&face.legal_representative) {
+            return Err(RoleRefusal("the license names another legal representative"));
+        }
+        if differs(&face.holder) {
+            return Err(RoleRefusal("the license was made for another person"));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use time::macros::datetime;
+
+    use super::*;
+
+    const NOW: OffsetDateTime = datetime!(2026-06-01 0:00 UTC);
+
+    fn consent(flow: ScanFlow) -> Consent {
+        let until = datetime!(2026-07-01 0:00 UTC);
+        Consent {
+            app: "app".to_owned(),
+            at: NOW,
+            authorisation: Some(Authorisation { id: None, items: None, until }),
+            digest: None,
+            fields: Vec::new(),
+            flow,
+            item: "annual-report".to_owned(),
+            nonce: "00".repeat(16),
+            operator: None,
+            qrid: "A".repeat(26),
+            role: Role::Agent,
+            uscc: "91610200MAXTA00240".to_owned(),
+            v: VERSION,
+        }
+    }
+
+    #[test]
+    fn each_use_that_a_flow_makes_of_the_license_is_decided() {
+        for (flow, wanted) in [
+            (ScanFlow::Login, vec![LicenseUse::Login]),
+            (ScanFlow::LoginSign, vec![LicenseUse::Login, LicenseUse::Sign]),
+            (ScanFlow::Sign, vec![LicenseUse::Sign]),
+            (ScanFlow::Authorise, vec![LicenseUse::Show]),
+        ] {
+            let consent = consent(flow);
+            let questions: Vec<_> = consent.questions(NOW).collect();
+            let uses: Vec<_> = questions.iter().map(|question| question.license_use).collect();
+            assert_eq!(uses, wanted, "{flow:?}");
+            for question in questions {
+                assert_eq!(question.item.as_deref(), Some("annual-report"));
+                assert_eq!((question.role, question.at), (Role::Agent, NOW));
+                assert_eq!(question.authorisation, consent.authorisation);
+            }
+        }
+    }
+
+    #[test]
+    fn an_authorisation_is_read_as_it_was_signed_and_no_other_form_is() {
+        let text = serde_json::to_string(&consent(ScanFlow::Login)).unwrap();
+        assert!(text.contains(r#""authorisation":{"until":"2026-07-01T00:00:00Z"}"#), "{text}");
+        assert_eq!(serde_json::from_str::<Consent>(&text).unwrap(), consent(ScanFlow::Login));
+        let other = text.replace(r#"{"until""#, r#"{"item":"*","until""#);
+        assert!(serde_json::from_str::<Consent>(&other).is_err());
+    }
+
+    #[test]
+    fn only_an_agent_brings_an_authorisation_and_only_roles_that_the_app_takes_act() {
+        let terms = |roles: &[Role]| SessionTerms {
+            app: "app".to_owned(),
+            app_name: "App".to_owned(),
+            flow: ScanFlow::Login,
+            item: "annual-report".to_owned(),
+            item_name: "年度报告".to_owned(),
+            biz_no: None,
+            roles: roles.to_vec(),
+            statuses: vec![1],
+            digest: None,
+            text: None,
+            fields: Vec::new(),
+            nonce: "00".repeat(16),
+            stamp: None,
+        };
+        let face = Face::default();
+        let mut consent = consent(ScanFlow::Login);
+        assert_eq!(consent.permits(&terms(&[Role::Agent]), &face), Ok(()));
+        assert!(consent.permits(&terms(&[Role::Administrator]), &face).is_err());
+        consent.role = Role::Administrator;
+        assert!(consent.permits(&terms(&[Role::Administrator]), &face).is_err());
+        consent.authorisation = None;
+        assert_eq!(consent.permits(&terms(&[Role::Administrator]), &face), Ok(()));
+
+        // Whom a license was made for does not act as somebody else, named or not.
+        let all = terms(&[Role::LegalRepresentative, Role::Administrator]);
+        let name = |name: &str| Some(name.to_owned());
+        let of =
+            |holder, representative| Face { holder, legal_representative: representative, ..Face::default() };
+        let administrators = of(name("李四"), name("张三"));
+        for (role, operator, face, permitted) in [
+            (Role::Administrator, None, &administrators, true),
+            (Role::Administrator, name(" 李四"), &administrators, true),
+            (Role::Administrator, name("张三"), &administrators, false),
+            (Role::LegalRepresentative, None, &administrators, false),
+            (Role::LegalRepresentative, name("李四"), &administrators, false),
+            (Role::LegalRepresentative, name("张三"), &administrators, false),
+            (Role::LegalRepresentative, None, &of(name("张三 "), name("张三")), true),
+            (Role::LegalRepresentative, name("张三"), &of(None, name("张三")), true),
+            (Role::LegalRepresentative, name("李四"), &of(None, name("张三")), false),
+            (Role::LegalRepresentative, name("李四"), &of(None, None), true),
+        ] {
+            let consent = Consent { role, operator: operator.clone(), ..consent.clone() };
+            let answer = consent.permits(&all, face);
+            assert_eq!(answer.is_ok(), permitted, "{role:?} {operator:?} {face:?} {answer:?}");
+        }
+    }
+}
