@@ -167,7 +167,7 @@ async fn a_number_is_given_once_among_a_million(database: &Database) {
         Database::Postgres(_) => (
             "WITH numbers (i) AS (SELECT generate_series(1, 1000000))",
             "'20240506-' || lpad(i::text, 10, '0')",
-            "decode(repeat('00', 32), 'hex')",
+            "decode(repeat('A', 43) || '=', 'base64')",
         ),
     };
     raw.execute(&format!(

@@ -10,6 +10,7 @@ mod at_hand;
 mod audit;
 mod bad_input;
 mod balancers;
+mod batch_prints;
 mod batches;
 mod behaviour;
 mod bench;

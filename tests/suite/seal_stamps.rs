@@ -39,6 +39,10 @@ impl Bureau {
         number.to_owned()
     }
 
+    pub(crate) fn site(&self) -> &Site {
+        &self.site
+    }
+
     fn act(&self, number: &str, verb: &str) {
         self.security.post(&format!("{PATH}/{number}/{verb}"), &because("worn")).expect(200);
     }
@@ -70,7 +74,7 @@ fn package() -> Vec<u8> {
     std::fs::read(repository().join("formats/tests/data/easyofd.ofd")).unwrap()
 }
 
-fn contract() -> Vec<u8> {
+pub(crate) fn contract() -> Vec<u8> {
     std::fs::read(repository().join("formats/tests/pdfs/reportlab.pdf")).unwrap()
 }
 
@@ -203,6 +207,21 @@ fn shown(scratch: &Scratch, pdf: &[u8], dots_an_inch: &str) -> (usize, usize, Ve
     (width, height, dots)
 }
 
+/// The QR codes on a PDF's first page, as a scanner reads them from more than one distance: where dots and modules meet is
+/// the code's own.
+pub(crate) fn codes_of(scratch: &Scratch, pdf: &[u8]) -> Vec<String> {
+    let codes = ["150", "200", "300", "400"].into_iter().find_map(|dots_an_inch| {
+        let (width, height, dots) = shown(scratch, pdf, dots_an_inch);
+        let grey = |x: usize, y: usize| dots[y * width + x];
+        let mut picture = rqrr::PreparedImage::prepare_from_greyscale(width, height, grey);
+        let grids = picture.detect_grids();
+        let codes: Vec<_> =
+            grids.iter().filter_map(|grid| grid.decode().ok()).map(|(_, text)| text).collect();
+        (!codes.is_empty()).then_some(codes)
+    });
+    codes.unwrap_or_default()
+}
+
 #[test]
 fn a_seal_is_set_in_a_pdf_with_its_picture_and_the_check_page_as_qr_code() {
     let bureau = &*BUREAU;
@@ -234,17 +253,7 @@ fn a_seal_is_set_in_a_pdf_with_its_picture_and_the_check_page_as_qr_code() {
     let said = Ran::of(Command::new("pdfsig").arg("-nocert").arg(&file)).text;
     assert_eq!(said.matches("Signature is Valid").count(), 1, "{said}");
     Ran::of(Command::new("qpdf").arg("--check").arg(&file)).expect("qpdf --check");
-    // A scanner looks from more than one distance: where dots and modules meet is the code's own.
-    let codes = ["150", "200", "300", "400"].into_iter().find_map(|dots_an_inch| {
-        let (width, height, dots) = shown(&scratch, &last, dots_an_inch);
-        let grey = |x: usize, y: usize| dots[y * width + x];
-        let mut picture = rqrr::PreparedImage::prepare_from_greyscale(width, height, grey);
-        let grids = picture.detect_grids();
-        let codes: Vec<_> =
-            grids.iter().filter_map(|grid| grid.decode().ok()).map(|(_, text)| text).collect();
-        (!codes.is_empty()).then_some(codes)
-    });
-    let codes = codes.unwrap_or_default();
+    let codes = codes_of(&scratch, &last);
     let page = format!("{PUBLIC}/verify/{}", sealed["check_code"].as_str().unwrap());
     assert_eq!(codes, [page]);
     // Something is seen in both places of the seal: 42 mm wide, at 150 dots an inch.

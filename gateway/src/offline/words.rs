@@ -1,8 +1,9 @@
 //! Outcomes in words, Chinese and English.
 
-use formats::Finding;
 use formats::visible::visible;
 use formats::words::{self, Language, Words};
+use formats::{Finding, Verdict};
+use serde_json::{Value, json};
 
 use super::Outcome;
 
@@ -44,14 +45,41 @@ pub(super) fn describe(outcome: &Outcome, language: Language) -> String {
     if let Some(meant) = outcome.more.get("normalised").and_then(|meant| meant.as_str()) {
         say(Words::new("可能是", "perhaps meant"), meant);
     }
+    if let Some(evidence) = outcome.more.get("evidence") {
+        text.push_str(&of_evidence(evidence, language));
+    }
+    text
+}
+
+/// What the evidence proves, or why it proves nothing.
+fn of_evidence(evidence: &Value, language: Language) -> String {
+    let verdicts = [Verdict::Valid, Verdict::Invalid, Verdict::Indeterminate];
+    let verdict = verdicts.into_iter().find(|verdict| json!(verdict) == evidence["verdict"]);
+    let verdict = verdict.map(|verdict| verdict.words().said_in(language)).unwrap_or_default();
+    let proven = evidence["proven_at"].as_str().map(visible);
+    let mut text = match (language, proven) {
+        (Language::Zh, Some(at)) => format!("  证据：{verdict}，按 {at} 时判断\n"),
+        (Language::Zh, None) => format!("  证据：{verdict}\n"),
+        (Language::En, Some(at)) => format!("  evidence: {verdict}, judged as of {at}\n"),
+        (Language::En, None) => format!("  evidence: {verdict}\n"),
+    };
+    for finding in evidence["findings"].as_array().into_iter().flatten() {
+        let (code, detail) = (&finding["code"], &finding["detail"]);
+        let (code, detail) = (code.as_str().unwrap_or_default(), detail.as_str().unwrap_or_default());
+        text.push_str(&said(code, detail, language));
+    }
     text
 }
 
 fn line(finding: &Finding, language: Language) -> String {
-    let words = words::finding(finding.code).map_or(finding.code, |words| words.said_in(language));
-    let detail = visible(&finding.detail);
+    said(finding.code, &finding.detail, language)
+}
+
+fn said(code: &str, detail: &str, language: Language) -> String {
+    let words = words::finding(code).map_or(code, |words| words.said_in(language));
+    let detail = visible(detail);
     match language {
-        Language::Zh => format!("  [{}] {words}：{detail}\n", finding.code),
-        Language::En => format!("  [{}] {words}: {detail}\n", finding.code),
+        Language::Zh => format!("  [{code}] {words}：{detail}\n"),
+        Language::En => format!("  [{code}] {words}: {detail}\n"),
     }
 }
