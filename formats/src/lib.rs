@@ -23,6 +23,7 @@ pub mod identifier;
 pub mod key;
 pub mod license;
 pub mod license_file;
+pub mod list;
 pub mod merkle;
 mod name;
 pub mod ocsp;

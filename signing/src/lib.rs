@@ -12,6 +12,7 @@ mod error;
 mod evidence;
 mod keys;
 mod level;
+mod list;
 mod mandate;
 mod policy;
 mod report;
@@ -37,6 +38,7 @@ pub use evidence::{
 };
 pub use keys::{Expiring, KeyRing, SigningCopy, SigningKey, SigningVersion, driver_key};
 pub use level::{Level, LevelDesk};
+pub use list::{ListAnswer, ListProofSummary, stamped_octets, verify_list};
 pub use mandate::{MandateKeys, MandateRequest, MandateSigner, MintedKey};
 pub use policy::{
     Decision, InputKind, Limit, OrderFacts, PolicyError, SignedForm, SigningPolicy, SigningRule, WeeklySpan,

@@ -65,6 +65,7 @@ mod signed_requests;
 mod signing;
 mod soak;
 mod stamp_jobs;
+mod stamped_lists;
 mod stamping;
 mod stamps;
 mod templates;
