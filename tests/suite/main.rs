@@ -69,6 +69,7 @@ mod stamped_lists;
 mod stamping;
 mod stamps;
 mod templates;
+mod test_identities;
 mod timestamp_clock;
 mod timestamps;
 mod tls;
