@@ -24,6 +24,8 @@ pub mod inspection_report;
 pub mod key;
 pub mod license;
 pub mod license_file;
+pub mod list;
+pub mod merkle;
 mod name;
 pub mod ocsp;
 pub mod ofd;

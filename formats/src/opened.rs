@@ -1,4 +1,4 @@
-//! What a file is, whatever its name: PEM, base64 or bare octets; certificate, SignedData, timestamp, document.
+//! What a file is, whatever its name: PEM, base64 or bare octets; certificate, SignedData, timestamp, document, proof.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -6,6 +6,7 @@ use const_oid::ObjectIdentifier;
 use der::{Decode, Reader, SliceReader, Tag};
 
 use crate::csr::Request;
+use crate::list::LIST_PROOF_FORMAT;
 use crate::x509::Certificate;
 use crate::{oid, pem};
 
@@ -28,11 +29,13 @@ pub enum Kind {
     Request,
     /// Electronic business license: a certificate with a face.
     License,
+    /// An item of a signed list, with its proof: JSON.
+    ListProof,
 }
 
 impl Kind {
     /// All of them, with the names callers use.
-    pub const NAMES: [(&'static str, Self); 8] = [
+    pub const NAMES: [(&'static str, Self); 9] = [
         ("cms", Self::Cms),
         ("pdf", Self::Pdf),
         ("ofd", Self::Ofd),
@@ -41,6 +44,7 @@ impl Kind {
         ("cert", Self::Certificate),
         ("csr", Self::Request),
         ("license", Self::License),
+        ("list-proof", Self::ListProof),
     ];
 
     /// The name callers use.
@@ -105,6 +109,10 @@ fn look(octets: &[u8]) -> Option<Kind> {
     }
     if octets.starts_with(b"PK\x03\x04") {
         return Some(Kind::Ofd);
+    }
+    if octets.trim_ascii_start().first() == Some(&b'{') {
+        let (head, name) = (octets.get(..octets.len().min(4096))?, LIST_PROOF_FORMAT.as_bytes());
+        return head.windows(name.len()).any(|window| window == name).then_some(Kind::ListProof);
     }
     if octets.first() != Some(&0x30) {
         return None;

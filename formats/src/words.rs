@@ -75,6 +75,7 @@ impl Kind {
             Self::Certificate => Words::new("数字证书", "certificate"),
             Self::Request => Words::new("证书请求", "certification request"),
             Self::License => Words::new("电子营业执照", "license"),
+            Self::ListProof => Words::new("清单条目证明", "proof of a list's item"),
         }
     }
 }
@@ -182,6 +183,11 @@ pub const FINDINGS: &[(&str, Words)] = &[
         "algorithm_protection_mismatch",
         Words::new("算法保护属性不符", "algorithms differ from the protected ones"),
     ),
+    ("list_index_out_of_range", Words::new("清单中没有该序号", "the list has no such place")),
+    ("list_path_length", Words::new("证明路径长度不符", "the path is truncated or too long")),
+    ("list_item_not_proved", Words::new("未证明条目在清单中", "the item is not proved to be in the list")),
+    ("list_content_differs", Words::new("内容与条目摘要不符", "the content is not what the item is about")),
+    ("list_item_for_another", Words::new("签名人代另一主体签署该条目", "signed for another than the signer")),
     ("ambiguous_content", Words::new("内容有歧义", "the content is ambiguous")),
     ("ber_encoding", Words::new("采用 BER 编码", "encoded in BER")),
     ("ber_not_supported", Words::new("不支持的 BER 编码", "BER that is not read")),

@@ -13,6 +13,7 @@ mod evidence;
 mod keys;
 mod level;
 mod license;
+mod list;
 mod mandate;
 mod policy;
 mod report;
@@ -39,6 +40,7 @@ pub use evidence::{
 pub use keys::{Expiring, KeyRing, SigningCopy, SigningKey, SigningVersion, driver_key};
 pub use level::{Level, LevelDesk};
 pub use license::LicenseSigner;
+pub use list::{ListAnswer, ListProofSummary, stamped_octets, verify_list};
 pub use mandate::{MandateKeys, MandateRequest, MandateSigner, MintedKey};
 pub use policy::{
     Decision, InputKind, Limit, OrderFacts, PolicyError, SignedForm, SigningPolicy, SigningRule, WeeklySpan,

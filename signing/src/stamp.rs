@@ -223,7 +223,7 @@ impl SigningDesk {
     ) -> Result<(T, StampReceipt, u64), SigningError> {
         let StampOrder { id, check_code, subject, first, further, template } = order;
         let (action, kind) = subject.names();
-        let input_digest = subject.input_digest();
+        let (input_digest, list) = (subject.input_digest(), subject.listed());
         let whole = AuditEntry {
             action: action.to_owned(),
             actor: caller.app.to_string(),
@@ -276,6 +276,7 @@ impl SigningDesk {
             octets: document.len() as u64,
             mandate: shown.mandate,
             template,
+            list,
             signatures: several.iter().map(SignatureReceipt::registered).collect(),
         };
         let (device, certificate) = (shown.device, shown.certificate);

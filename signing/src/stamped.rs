@@ -12,6 +12,7 @@ use time::OffsetDateTime;
 
 use crate::SignerSummary;
 use crate::document::{OfdAnswer, verify_ofd};
+use crate::list::{ListAnswer, verify_list};
 
 /// What a stamped document is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -21,6 +22,9 @@ pub enum StampedFormat {
     Pdf,
     /// GB/T 33190.
     Ofd,
+    /// An item of a signed list, with its proof.
+    #[serde(rename = "list-proof")]
+    List,
 }
 
 /// A stamped document to be judged.
@@ -98,6 +102,8 @@ pub enum StampedAnswer {
     Pdf(StampAnswer),
     /// On an OFD package.
     Ofd(OfdAnswer),
+    /// On an item of a signed list.
+    List(ListAnswer),
 }
 
 impl StampedAnswer {
@@ -107,6 +113,7 @@ impl StampedAnswer {
         match self {
             Self::Pdf(answer) => &answer.judgement,
             Self::Ofd(answer) => &answer.judgement,
+            Self::List(answer) => &answer.judgement,
         }
     }
 }
@@ -119,6 +126,7 @@ pub fn verify_stamped(trust: &TrustStore, asked: StampVerification<'_>) -> Stamp
         StampedFormat::Ofd => {
             StampedAnswer::Ofd(verify_ofd(trust, asked.document, asked.signer_id, asked.at))
         }
+        StampedFormat::List => StampedAnswer::List(verify_list(trust, asked, None)),
     }
 }
 

@@ -134,6 +134,7 @@ impl Site {
             result_digest: Sm3::digest(DOCUMENT).into(),
             octets: DOCUMENT.len() as u64,
             mandate: None,
+            list: None,
             signatures: Vec::new(),
             template: None,
         }

@@ -85,6 +85,9 @@ pub struct MandateTerms {
     pub in_all: u64,
     /// Largest document, octets.
     pub largest_octets: u64,
+    /// Branches that the enterprise acts for in lists that are signed under it: their unified social credit codes.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub branches: BTreeSet<String>,
     /// From then on; whole seconds.
     #[serde(with = "time::serde::timestamp")]
     pub valid_from: OffsetDateTime,
@@ -167,9 +170,16 @@ pub enum MandateRefusal {
     Purpose,
     /// It is for smaller documents.
     TooLarge(u64),
-    /// The day's are used up.
+    /// Items of a list are neither for its enterprise nor for a branch that it covers.
+    NotCovered {
+        /// How many.
+        items: usize,
+        /// The first, from 0.
+        first: usize,
+    },
+    /// What is left of the day's does not do.
     UsedUpToday(u64),
-    /// All are used up.
+    /// What is left of all does not do.
     UsedUp(u64),
 }
 
@@ -187,6 +197,7 @@ impl MandateRefusal {
             Self::Format(_) => "mandate_format",
             Self::Purpose => "mandate_purpose",
             Self::TooLarge(_) => "mandate_document_too_large",
+            Self::NotCovered { .. } => "mandate_branch",
             Self::UsedUpToday(_) => "mandate_used_up_today",
             Self::UsedUp(_) => "mandate_used_up",
         }
@@ -207,8 +218,14 @@ impl std::fmt::Display for MandateRefusal {
             Self::Format(format) => write!(f, "the mandate is not for {format}"),
             Self::Purpose => f.write_str("the mandate does not name that purpose"),
             Self::TooLarge(largest) => write!(f, "the mandate is for documents of {largest} octets at most"),
-            Self::UsedUpToday(limit) => write!(f, "the day's {limit} signatures of the mandate are used up"),
-            Self::UsedUp(limit) => write!(f, "all {limit} signatures of the mandate are used up"),
+            Self::NotCovered { items, first } => write!(
+                f,
+                "{items} items, the first of them items[{first}], are neither for the mandate's enterprise nor for a branch that it covers"
+            ),
+            Self::UsedUpToday(limit) => {
+                write!(f, "of the day's {limit} signatures of the mandate too few are left")
+            }
+            Self::UsedUp(limit) => write!(f, "of all {limit} signatures of the mandate too few are left"),
         }
     }
 }
@@ -237,6 +254,14 @@ impl Mandate {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Why it cannot be used for a list of items that are for these: each has to be for the mandate's enterprise or a branch.
+    pub fn not_covered<'i>(&self, items: impl Iterator<Item = Option<&'i str>>) -> Option<MandateRefusal> {
+        let is_covered = |code: &str| code == self.enterprise.as_str() || self.terms.branches.contains(code);
+        let mut uncovered = items.enumerate().filter(|(_, code)| !code.is_some_and(is_covered));
+        let (first, _) = uncovered.next()?;
+        Some(MandateRefusal::NotCovered { items: uncovered.count() + 1, first })
     }
 
     /// Every reason why it cannot be used at `at`, the numbers left apart; with an order, also why not for that.

@@ -47,6 +47,8 @@ pub struct Stamp {
     pub mandate: Option<StampMandate>,
     /// By which template.
     pub template: Option<StampTemplateUse>,
+    /// The list that was stamped: `input_digest` is that of its head.
+    pub list: Option<StampedList>,
     /// Where a document was given several signatures: each of them, in order. What the row says of key, certificate, field,
     /// level and mandate is the first one's. Empty otherwise.
     pub signatures: Vec<StampSignature>,
@@ -94,6 +96,24 @@ impl StampTemplateUse {
     }
 }
 
+/// A list of items, each with a digest, that was stamped as a whole (docs/list-format.md). The members stand in the order of
+/// their names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StampedList {
+    /// The tree's hash function: `sm3` or `sha256`.
+    pub hash: String,
+    /// The tree's root, hexadecimal.
+    pub root: String,
+    /// How many items it has.
+    pub size: u64,
+}
+
+impl StampedList {
+    fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("texts and a number are JSON")
+    }
+}
+
 /// In whose name a stamp was made, and by what right. The members stand in the order of their names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StampMandate {
@@ -127,6 +147,9 @@ struct Image<'a> {
     level: &'a str,
     // Rows without one have the digest that they had before there were any.
     #[serde(skip_serializing_if = "Option::is_none")]
+    list: Option<&'a StampedList>,
+    // Likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
     mandate: Option<&'a StampMandate>,
     octets: u64,
     result_digest: String,
@@ -153,6 +176,7 @@ impl Stamp {
             input_digest: hex::encode(self.input_digest),
             key: self.key.as_str(),
             level: &self.level,
+            list: self.list.as_ref(),
             mandate: self.mandate.as_ref(),
             octets: self.octets,
             result_digest: hex::encode(self.result_digest),
@@ -255,8 +279,8 @@ pub(crate) async fn insert(
 ) -> Result<(), sqlx::Error> {
     query(
         "INSERT INTO stamps (id, check_code, format, level, app, key, stamped_at, certificate, field, input_digest,
-             result_digest, octets, log, idx, entry, mandate, template, signatures)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
+             result_digest, octets, log, idx, entry, mandate, template, signatures, list)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
     )
     .bind(&stamp.id)
     .bind(&stamp.check_code)
@@ -276,6 +300,7 @@ pub(crate) async fn insert(
     .bind(stamp.mandate.as_ref().map(StampMandate::to_json))
     .bind(stamp.template.as_ref().map(StampTemplateUse::to_json))
     .bind(stamp.signatures_json())
+    .bind(stamp.list.as_ref().map(StampedList::to_json))
     .execute(&mut *connection)
     .await?;
     evidence::expect(connection, stamp).await
@@ -297,7 +322,10 @@ fn read(row: &Row) -> Result<Stored, StoreError> {
     let template = template.map(|template| serde_json::from_str(&template)).transpose();
     let signatures: Option<String> = row.try_get("signatures")?;
     let signatures = signatures.map(|signatures| serde_json::from_str(&signatures)).transpose();
+    let list: Option<String> = row.try_get("list")?;
+    let list = list.map(|list| serde_json::from_str(&list)).transpose();
     let stamp = Stamp {
+        list: list.map_err(|_| corrupt("list"))?,
         signatures: signatures.map_err(|_| corrupt("signatures"))?.unwrap_or_default(),
         mandate: mandate.map_err(|_| corrupt("mandate"))?,
         template: template.map_err(|_| corrupt("template"))?,

@@ -67,6 +67,7 @@ fn mandate(number: &str) -> NewMandate {
             per_day: 3,
             in_all: 5,
             largest_octets: 1000,
+            branches: [].into(),
             valid_from: AT - Duration::days(1),
             valid_until: AT + Duration::days(30),
         },
@@ -113,6 +114,7 @@ fn one_of(mandate: &Mandate, day: i64) -> MandateUse {
         day,
         per_day: mandate.terms.per_day,
         in_all: mandate.terms.in_all,
+        count: 1,
     }
 }
 

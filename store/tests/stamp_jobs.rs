@@ -124,6 +124,7 @@ async fn record(log: &AuditLog, stamp: &str, document: StampedDocument) -> Resul
         octets: 10,
         mandate: None,
         template: None,
+        list: None,
         signatures: Vec::new(),
     };
     log.append_job_stamp(entry, stamp, document).await

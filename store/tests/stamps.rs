@@ -36,6 +36,7 @@ fn signature(key: &str, mandate: Option<StampMandate>) -> StampSignature {
 
 pub(crate) fn stamp(id: &str) -> Stamp {
     Stamp {
+        list: None,
         id: id.to_owned(),
         check_code: format!("code of {id}"),
         format: "pdf".to_owned(),

@@ -19,6 +19,8 @@ use crate::state::Gateway;
 const MOST_APPS: usize = 20;
 /// Most purposes that it names.
 const MOST_PURPOSES: usize = 20;
+/// Most branches that it covers.
+const MOST_BRANCHES: usize = 1_000;
 /// Most signatures on a day, and in all.
 const MOST_ON_A_DAY: u64 = 1_000_000;
 const MOST_IN_ALL: u64 = 1_000_000_000;
@@ -57,7 +59,11 @@ pub(crate) struct MandateBody {
     formats: Vec<String>,
     /// What for: 1 to 20 words of 1 to 40 characters, of which each use names one.
     purposes: Vec<String>,
-    /// Most signatures on a day of the site: 1 to 1,000,000.
+    /// Branches that the enterprise acts for: unified social credit codes, up to 1,000. Under the mandate each item of a list is
+    /// for one of them or for the enterprise itself.
+    #[serde(default)]
+    branches: Vec<String>,
+    /// Most signatures on a day of the site: 1 to 1,000,000. A signature over a list counts once for each of its items.
     per_day: u64,
     /// Most signatures in all, no fewer than a day's: up to 1,000,000,000.
     in_all: u64,
@@ -142,10 +148,14 @@ impl MandateBody {
             faults.add("mandate.evidence_sm3", "invalid_value", "must be 64 hexadecimal digits");
         }
         let apps = self.apps(faults);
-        let terms = self.terms(faults);
+        let mut terms = self.terms(faults);
+        let branches = self.branches(uscc.as_ref(), faults);
         let group = faults.parse("mandate.group", "invalid_value", GroupId::parse(&self.group));
         let kind = faults.word("mandate.algorithm", self.algorithm.as_deref(), &KINDS, KeyKind::Sm2);
         let (number, key) = number?;
+        if let (Some(terms), Some(branches)) = (&mut terms, branches) {
+            terms.branches = branches;
+        }
         Some(MandateDraft {
             number,
             key,
@@ -169,6 +179,27 @@ impl MandateBody {
         let each = self.apps.iter().enumerate();
         each.map(|(at, app)| faults.parse(&format!("{FIELD}.{at}"), "invalid_value", AppId::parse(app)))
             .collect()
+    }
+
+    fn branches(&self, own: Option<&Uscc>, faults: &mut Faults) -> Option<BTreeSet<String>> {
+        if self.branches.len() > MOST_BRANCHES {
+            faults.add("mandate.branches", "invalid_value", format!("must be at most {MOST_BRANCHES}"));
+            return None;
+        }
+        let mut branches = BTreeSet::new();
+        for (at, code) in self.branches.iter().enumerate() {
+            let field = format!("mandate.branches.{at}");
+            let Some(code) = faults.parse(&field, "uscc_invalid", Uscc::parse_sandbox(code)) else {
+                continue;
+            };
+            if own == Some(&code) {
+                faults.add(&field, "invalid_value", "is the enterprise itself");
+            }
+            if !branches.insert(code.as_str().to_owned()) {
+                faults.add(&field, "invalid_value", "is named twice");
+            }
+        }
+        Some(branches)
     }
 
     fn terms(&self, faults: &mut Faults) -> Option<MandateTerms> {
@@ -218,6 +249,7 @@ impl MandateBody {
             per_day: self.per_day,
             in_all: self.in_all,
             largest_octets: self.largest_octets,
+            branches: BTreeSet::new(), // read by itself
             valid_from: valid_from?,
             valid_until: valid_until?,
         })
@@ -263,6 +295,11 @@ impl MandateDraft {
         if !gateway.config.site.sandbox && self.enterprise.is_test() {
             let detail = "test enterprises exist in a sandbox only";
             faults.add("mandate.enterprise.uscc", "test_identity_in_production", detail);
+        }
+        let is_test = |code: &String| Uscc::parse_sandbox(code).is_ok_and(|code| code.is_test());
+        if !gateway.config.site.sandbox && self.terms.branches.iter().any(is_test) {
+            let detail = "test enterprises exist in a sandbox only";
+            faults.add("mandate.branches", "test_identity_in_production", detail);
         }
         if self.terms.valid_until <= now {
             faults.add("mandate.valid_until", "validity_over", "has passed");

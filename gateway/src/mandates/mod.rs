@@ -59,7 +59,11 @@ pub(crate) struct MandateTermsResponse {
     /// What for; each use names one of these.
     #[schema(value_type = Vec<String>)]
     purposes: BTreeSet<String>,
-    /// Most signatures on a day of the site.
+    /// Branches that the enterprise acts for in lists: unified social credit codes.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    #[schema(value_type = Vec<String>)]
+    branches: BTreeSet<String>,
+    /// Most signatures on a day of the site; one over a list counts once for each of its items.
     per_day: u64,
     /// Most signatures in all.
     in_all: u64,
@@ -250,6 +254,7 @@ impl MandateTermsResponse {
         Self {
             formats: terms.formats,
             purposes: terms.purposes,
+            branches: terms.branches,
             per_day: terms.per_day,
             in_all: terms.in_all,
             largest_octets: terms.largest_octets,

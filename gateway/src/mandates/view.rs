@@ -60,6 +60,7 @@ fn registered(mandate: &Mandate) -> View {
         ("apps".to_owned(), json!(mandate.apps)),
         ("formats".to_owned(), json!(terms.formats)),
         ("purposes".to_owned(), json!(terms.purposes)),
+        ("branches".to_owned(), json!(terms.branches)),
         ("per_day".to_owned(), json!(terms.per_day)),
         ("in_all".to_owned(), json!(terms.in_all)),
         ("largest_octets".to_owned(), json!(terms.largest_octets)),

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 use signing::{
-    SignerSummary, StampAnswer, StampVerification, StampedFormat, verify_ofd, verify_pdf, verify_seal,
+    SignerSummary, StampAnswer, StampVerification, StampedFormat, verify_list, verify_ofd, verify_pdf,
+    verify_seal,
 };
 
 use super::Outcome;
@@ -16,6 +17,18 @@ impl Judge<'_> {
         let mut members = json!(answer);
         outcome.judgement = answer.judgement;
         outcome.take(&mut members, ["seal", "signature", "property_info", "judged_at"]);
+        self.signers(&answer.signers, outcome);
+    }
+
+    /// An item of a signed list, with its proof; `--content` is what the item is about.
+    pub(super) fn list_proof(&self, octets: &[u8], outcome: &mut Outcome) {
+        let (signer_id, format) = (self.arguments.signer_id.as_bytes(), StampedFormat::List);
+        let asked = StampVerification { document: octets, format, signer_id, at: self.at };
+        let answer = verify_list(&self.trust, asked, self.content.as_deref());
+        outcome.readable = answer.readable;
+        let mut members = json!(answer);
+        outcome.judgement = answer.judgement;
+        outcome.take(&mut members, ["proof", "family"]);
         self.signers(&answer.signers, outcome);
     }
 

@@ -1,5 +1,6 @@
 //! `license-gateway verify FILE…`: judges whatever the product can read, without a gateway.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -15,8 +16,8 @@ use formats::{Certificate, FormatError, Judgement, TrustStore, license, license_
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use signing::{
-    CmsVerification, EvidenceAnswer, EvidencePackage, Input, SignatureKind, SignerSummary, judge_evidence,
-    verify_cms, verify_timestamp,
+    CmsVerification, EvidenceAnswer, EvidencePackage, Input, SignatureKind, SignerSummary, StampedFormat,
+    judge_evidence, stamped_octets, verify_cms, verify_timestamp,
 };
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -28,7 +29,7 @@ use super::{Outcome, Output, material, tell, wrong_usage};
 /// Files to be judged, and by what.
 #[derive(Args)]
 pub(crate) struct VerifyArguments {
-    /// The files: DER, PEM or base64.
+    /// The files: DER, PEM, base64 or JSON.
     #[arg(required = true)]
     files: Vec<PathBuf>,
     /// Anchors: a PEM or DER file, or a folder of them; CRLs in it count too.
@@ -50,7 +51,7 @@ pub(crate) struct VerifyArguments {
     /// Evidence packages of stamps: a document that one is about is judged at the time that it proves, by what it brings.
     #[arg(long, value_name = "FILE")]
     evidence: Vec<PathBuf>,
-    /// What a detached signature or a timestamp is over.
+    /// What a detached signature, a timestamp or an item of a list is over.
     #[arg(long, value_name = "FILE")]
     content: Option<PathBuf>,
     /// The time everything must have been good at; now if absent.
@@ -227,12 +228,14 @@ impl Judge<'_> {
     /// What is to be said of a document's evidence; and who judges the document by it, if it holds.
     fn grounded(&self, opened: &Opened) -> Option<(EvidenceAnswer, Option<Self>)> {
         // What was stamped, and nothing else: no license or certificate is good today because there is a stamp over it.
-        if !matches!(opened.kind, Some(Kind::Cms | Kind::Pdf | Kind::Ofd)) || self.is_about_license() {
-            return None;
-        }
+        let stamped = match opened.kind {
+            _ if self.is_about_license() => return None,
+            Some(Kind::Cms | Kind::Pdf | Kind::Ofd) => Cow::Borrowed(&*opened.octets),
+            Some(Kind::ListProof) => stamped_octets(&opened.octets, StampedFormat::List),
+            _ => return None,
+        };
         let answers = self.evidence.iter();
-        let mut answers =
-            answers.map(|package| judge_evidence(&self.trust, package, &opened.octets, self.at));
+        let mut answers = answers.map(|package| judge_evidence(&self.trust, package, &stamped, self.at));
         let first = answers.next()?;
         // Which package is about which file is theirs to say.
         let is_about = |answer: &EvidenceAnswer| {
@@ -292,6 +295,7 @@ impl Judge<'_> {
             Kind::Pdf => found = Some(Found::Stamped(self.pdf(&opened.octets, &mut outcome))),
             Kind::Ofd => self.ofd(&opened.octets, &mut outcome),
             Kind::Seal => self.seal(&opened.octets, &mut outcome),
+            Kind::ListProof => self.list_proof(&opened.octets, &mut outcome),
         }
         (outcome, found)
     }

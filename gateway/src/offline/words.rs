@@ -30,6 +30,15 @@ pub(super) fn describe(outcome: &Outcome, language: Language) -> String {
             say(Words::new("主体", "subject"), subject);
         }
     }
+    if let Some(proof) = outcome.more.get("proof").filter(|proof| proof.is_object()) {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        say(Words::new("条目", "item"), &text(&proof["item"]["id"]));
+        if proof["item"]["enterprise"].is_string() {
+            say(Words::new("所为企业", "for the enterprise"), &text(&proof["item"]["enterprise"]));
+        }
+        let place = proof["index"].as_u64().unwrap_or_default().saturating_add(1);
+        say(Words::new("位置", "place"), &format!("{place} / {}", proof["size"]));
+    }
     let file = outcome.more.get("license_file");
     for name in file.and_then(|file| file["sealed_by"].as_array()).into_iter().flatten() {
         say(Words::new("签章", "sealed by"), name.as_str().unwrap_or_default());

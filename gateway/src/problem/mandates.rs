@@ -26,6 +26,7 @@ impl Problem {
             MandateRefusal::Format(_) => "format",
             MandateRefusal::Purpose => "signer.purpose",
             MandateRefusal::TooLarge(_) => "document",
+            MandateRefusal::NotCovered { .. } => "items",
             _ => "signer.mandate",
         };
         let faults: Vec<_> = refusals

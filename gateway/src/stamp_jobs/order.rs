@@ -206,7 +206,12 @@ impl Read {
             let detail = format!("must have at most {MOST_ORDER} octets as JSON beside its document");
             return Err(fault("(document)", "invalid_value", detail));
         }
-        self.request = Some(parsed(merged(defaults, order.clone()))?);
+        let merged = merged(defaults, order.clone());
+        if merged.contains_key("items") {
+            let detail = "a job gives no proofs back: a list is stamped by an order of its own".to_owned();
+            return Err(fault("items", "not_applicable", detail));
+        }
+        self.request = Some(parsed(merged)?);
         self.order = order;
         Ok(())
     }

@@ -13,6 +13,7 @@ use store::{RecordedStamp, StampMandate, StampSignature};
 use time::format_description::well_known::Rfc3339;
 use utoipa::ToSchema;
 
+use super::list::ListHeadItem;
 use super::make::{grouped, typed};
 use crate::audit::{InclusionResponse, proof_of};
 use crate::auth::bucket::Pace;
@@ -81,6 +82,9 @@ pub(crate) struct CheckResponse {
     /// SM3 of the CMS over that digest, hexadecimal.
     #[serde(skip_serializing_if = "Option::is_none")]
     signature_sm3: Option<String>,
+    /// The list that was stamped; `digest` is that of its head. An item of it is shown by its proof.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    list: Option<ListHeadItem>,
     /// Octets of the stamped document, or of the CMS.
     octets: u64,
     /// What a query certificate (打印查询证明) says; absent of other documents.
@@ -198,6 +202,7 @@ pub(crate) async fn get_check(
         document_sm3: (!is_digest).then(|| result.clone()),
         digest: is_digest.then(|| hex::encode(stamp.input_digest)),
         signature_sm3: is_digest.then_some(result),
+        list: stamp.list.map(ListHeadItem::new),
         octets: stamp.octets,
         certified,
         evidence,
@@ -279,6 +284,10 @@ fn page(known: &CheckResponse, code: &str, english: bool) -> Markup {
                             dt { (say("所签摘要（SM2 密钥为 SM3，其余为 SHA-256）", "The digest (SM3 with a key of SM2, else SHA-256)")) }
                             dd { code { (digest) } }
                             dt { (say("签名（CMS）的 SM3 摘要", "SM3 of the signature (CMS)")) } dd { code { (signature) } }
+                        }
+                        @if let Some(list) = &known.list {
+                            dt { (say("清单条目数", "Items of the list")) } dd { (list.size) }
+                            dt { (say("清单树根", "Root of the list")) } dd { code { (list.root) } }
                         }
                         dt { (say("存证", "Record")) } dd { (proved) }
                         @if known.evidence.is_some() {

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use formats::list::List;
 use formats::{Certificate, FormatError};
 use serde::Serialize;
 use signing::{
@@ -26,6 +27,7 @@ use utoipa::ToSchema;
 
 use super::document::{DocumentBody, DocumentPlace};
 use super::form::StampRequest;
+use super::list::{ListHeadItem, MadeList};
 use super::signatures::{self, Common, Planned};
 use super::signer::Signer;
 use crate::auth::{Authenticated, Scope};
@@ -64,7 +66,7 @@ pub(crate) struct StampResponse {
     /// Where the signature is: the name of its field in a PDF, its part in an OFD package.
     #[serde(skip_serializing_if = "Option::is_none")]
     field: Option<String>,
-    /// base64: CMS SignedData over the digest, detached; of a digest.
+    /// base64: CMS SignedData over the digest, detached; of a digest, and of a list over its head.
     #[serde(skip_serializing_if = "Option::is_none")]
     signature: Option<String>,
     /// SM3 of that CMS, hexadecimal.
@@ -90,6 +92,9 @@ pub(crate) struct StampResponse {
     device: String,
     /// The key's certificate, PEM.
     certificate: String,
+    /// The list, with a proof for each of its items.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    list: Option<MadeList>,
     /// Each of several signatures, in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     signatures: Vec<SignatureItem>,
@@ -186,6 +191,9 @@ pub(crate) struct StampItem {
     /// SM3 of the CMS over it, hexadecimal.
     #[serde(skip_serializing_if = "Option::is_none")]
     signature_sm3: Option<String>,
+    /// The list that was stamped; `digest` is that of its head.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    list: Option<ListHeadItem>,
     /// Octets of the stamped document, or of the CMS.
     octets: u64,
     /// Under which mandate, if it was made in an enterprise's name.
@@ -230,7 +238,7 @@ impl StampMandateItem {
 }
 
 /// Stamp a PDF or an OFD package: sign it with a service key or under an enterprise's mandate, or with several in order, each with a registered seal or
-/// without, visibly or not, as a further signature in the document; or stamp a digest.
+/// without, visibly or not, as a further signature in the document; or stamp a digest, or with one signature a list of them.
 #[utoipa::path(
     post, path = "/v1/stamps", tag = "stamps", request_body = StampRequest,
     responses(
@@ -345,9 +353,13 @@ async fn carry_out<T: Send + 'static>(
     let (form, input, octets) = match &subject {
         StampSubject::Pdf { document, .. } => (SignedForm::Pdf, InputKind::Data, document.len()),
         StampSubject::Ofd { document, .. } => (SignedForm::Ofd, InputKind::Data, document.len()),
-        StampSubject::Digest(digest) => (SignedForm::Cms, InputKind::Digest, digest.len()),
+        StampSubject::Digest(_) | StampSubject::List(_) => (SignedForm::Cms, InputKind::Digest, 32),
     };
     let is_document = form.is_document();
+    let list = match &subject {
+        StampSubject::List(list) => Some(Arc::clone(list)),
+        StampSubject::Pdf { .. } | StampSubject::Ofd { .. } | StampSubject::Digest(_) => None,
+    };
     // Limits are about the document as it came, for each of its signers.
     let facts = |signer: &Signer| OrderFacts {
         key: signer.key.clone(),
@@ -374,7 +386,7 @@ async fn carry_out<T: Send + 'static>(
     let metrics = Arc::clone(&gateway.metrics);
     let request_id = caller.request_id.clone();
     let answer =
-        Answer { id, check_code, key, algorithm, level, template, is_document, audit_log, request_id };
+        Answer { id, check_code, key, algorithm, level, template, is_document, list, audit_log, request_id };
     // In a task of its own: a caller that hangs up does not keep what its key did off the record.
     let desk = gateway.desk.clone();
     let work = async move {
@@ -451,6 +463,7 @@ pub(crate) async fn get_stamp(
         document_sm3: of_document(result.clone()),
         digest: of_digest(input),
         signature_sm3: of_digest(result),
+        list: stamp.list.map(ListHeadItem::new),
         octets: stamp.octets,
         mandate: stamp.mandate.map(StampMandateItem::new),
         template,
@@ -490,6 +503,7 @@ struct Answer {
     level: Level,
     template: Option<StampTemplateUse>,
     is_document: bool,
+    list: Option<Arc<List>>,
     audit_log: String,
     request_id: String,
 }
@@ -521,6 +535,7 @@ impl Answer {
             template_version,
             device: receipt.device.to_string(),
             certificate: receipt.certificate.to_pem(),
+            list: self.list.map(|list| MadeList::new(&list)),
             signatures: receipt.signatures.iter().map(SignatureItem::made).collect(),
             audit_log: self.audit_log,
             request_id: self.request_id.clone(),
@@ -605,6 +620,7 @@ mod tests {
             template_version: None,
             device: "b1".to_owned(),
             certificate: String::new(),
+            list: None,
             signatures: Vec::new(),
             audit_log: String::new(),
             request_id: String::new(),

@@ -2,7 +2,7 @@
 //! [`StampSigner`] alone.
 
 use config::KeyId;
-use formats::{Algorithm, Certificate, subject};
+use formats::{Algorithm, Certificate, Uscc, subject};
 use serde::Deserialize;
 use signing::{LicenseSigner, StampSigner};
 use store::{App, MandateFormat, MandateOrder, MandateRefusal, MandateUse, RegisteredSeal, SealRefusal};
@@ -106,6 +106,9 @@ impl StampRequest {
             let detail = "is required, or signers";
             return Err(Problem::faults(vec![Fault::new("signer", "missing_field", detail)]));
         };
+        if !gateway.config.site.sandbox {
+            self.without_test_enterprises()?;
+        }
         match signer.who()? {
             Who::Key(key) => self.service_key(gateway, app, key),
             Who::Session(session) => self.license(gateway, app, session).await,
@@ -113,6 +116,19 @@ impl StampRequest {
                 self.mandate(gateway, app, (enterprise, number, purpose)).await
             }
         }
+    }
+
+    /// Whether no item of its list is for a test enterprise.
+    fn without_test_enterprises(&self) -> Result<(), Problem> {
+        let mut faults = Faults::default();
+        let is_test = |code: &str| Uscc::parse_sandbox(code).is_ok_and(|code| code.is_test());
+        for (place, enterprise) in self.listed_enterprises().enumerate() {
+            if enterprise.is_some_and(is_test) {
+                let detail = "test enterprises exist in a sandbox only";
+                faults.add(&format!("items[{place}].enterprise"), "test_identity_in_production", detail);
+            }
+        }
+        faults.into_result(Some(()))
     }
 
     /// The key of a standing mandate, in force now, that the app may use for what the order says.
@@ -142,7 +158,8 @@ impl StampRequest {
         let format = faults.into_result(format)?;
         let now = OffsetDateTime::now_utc();
         // How large a document is, is known when it is read.
-        let refusals = mandate.refusals(Some(MandateOrder { format, purpose, octets: 0 }), now);
+        let mut refusals = mandate.refusals(Some(MandateOrder { format, purpose, octets: 0 }), now);
+        refusals.extend(mandate.not_covered(self.listed_enterprises()));
         if let Some(first) = refusals.first() {
             gateway.metrics.mandated(first.code());
             return Err(Problem::mandate_refused(&refusals));
@@ -153,6 +170,8 @@ impl StampRequest {
             day: mandates::today(gateway, now),
             per_day: mandate.terms.per_day,
             in_all: mandate.terms.in_all,
+            // Each item is stamped in the enterprise's name, whatever their number.
+            count: u32::try_from(self.listed_enterprises().len().max(1)).unwrap_or(u32::MAX),
         };
         let devices = Devices(&gateway.fleet);
         let signer = gateway.mandates.signer(&devices, &mandate, wanted, purpose).await?;

@@ -7,7 +7,7 @@ use formats::opened::Kind;
 use serde::{Deserialize, Serialize};
 use signing::{
     EvidenceAnswer, EvidencePackage, StampVerification, StampedAnswer, StampedFormat, judge_evidence,
-    verify_stamped,
+    stamped_octets, verify_stamped,
 };
 use time::OffsetDateTime;
 use utoipa::ToSchema;
@@ -20,14 +20,18 @@ use crate::problem::{Problem, ProblemDocument};
 use crate::state::Gateway;
 
 /// What a document is, as far as the caller says.
-const FORMATS: [(&str, Option<StampedFormat>); 3] =
-    [("auto", None), ("ofd", Some(StampedFormat::Ofd)), ("pdf", Some(StampedFormat::Pdf))];
+const FORMATS: [(&str, Option<StampedFormat>); 4] = [
+    ("auto", None),
+    ("list-proof", Some(StampedFormat::List)),
+    ("ofd", Some(StampedFormat::Ofd)),
+    ("pdf", Some(StampedFormat::Pdf)),
+];
 
 /// A stamped document to be judged.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct StampVerifyRequest {
-    /// `auto` (default), `ofd` or `pdf`.
+    /// `auto` (default), `ofd`, `pdf`, or `list-proof`: an item of a stamped list with its proof.
     format: Option<String>,
     /// The document, base64; up to 16 MiB of it.
     document: String,
@@ -45,7 +49,7 @@ pub(crate) struct StampVerifyRequest {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct StampVerifyResponse {
     /// `{verdict, findings:[{code, detail}], format, signatures:[…]}`; a PDF's `revisions`, an OFD package's `documents` and
-    /// `pages`.
+    /// `pages`. Of an item of a list `proof:{item, index, size, hash}` and `signers:[…]` in place of `signatures`.
     #[serde(flatten)]
     #[schema(value_type = Object)]
     answer: StampedAnswer,
@@ -58,7 +62,7 @@ pub(crate) struct StampVerifyResponse {
     request_id: String,
 }
 
-/// Judge every signature of a stamped document: PDF or OFD.
+/// Judge every signature of a stamped document: PDF or OFD; or an item of a stamped list.
 #[utoipa::path(
     post, path = "/v1/stamps:verify", tag = "stamps", request_body = StampVerifyRequest,
     responses(
@@ -115,7 +119,11 @@ impl StampVerifyRequest {
             (Some(None), Some(octets)) => {
                 let found = recognised(octets);
                 if found.is_none() {
-                    faults.add("document", "document_not_recognised", "is neither a PDF nor an OFD package");
+                    faults.add(
+                        "document",
+                        "document_not_recognised",
+                        "is neither a PDF nor an OFD package, nor a list proof",
+                    );
                 }
                 found
             }
@@ -131,6 +139,7 @@ fn recognised(octets: &[u8]) -> Option<StampedFormat> {
     match document::recognised(octets)? {
         Kind::Pdf => Some(StampedFormat::Pdf),
         Kind::Ofd => Some(StampedFormat::Ofd),
+        Kind::ListProof => Some(StampedFormat::List),
         _ => None,
     }
 }
@@ -142,7 +151,8 @@ impl Stamped {
         evidence: Option<&EvidencePackage>,
         trust: &formats::TrustStore,
     ) -> (StampedAnswer, Option<EvidenceAnswer>) {
-        let evidence = evidence.map(|package| judge_evidence(trust, package, &self.octets, self.at));
+        let stamped = stamped_octets(&self.octets, self.format);
+        let evidence = evidence.map(|package| judge_evidence(trust, package, &stamped, self.at));
         let grounds = evidence.as_ref().and_then(EvidenceAnswer::grounds);
         let (trust, at) = grounds.unwrap_or((trust, self.at));
         let answer = verify_stamped(

@@ -14,6 +14,7 @@ mod judge;
 use std::collections::BTreeMap;
 
 use formats::chain::{self, TrustStore, Usage};
+use formats::merkle::{Tree, TreeHash};
 use formats::scheme::HashAlgorithm;
 use formats::{Certificate, tsp};
 use serde::{Deserialize, Serialize};
@@ -219,22 +220,8 @@ pub fn evidence_imprint(root: &Hash) -> Vec<u8> {
 /// The path from a leaf to the root over these leaves (RFC 9162, 2.1.3); none of a place that there is not.
 #[must_use]
 pub fn evidence_path(leaves: &[Hash], index: usize) -> Option<Vec<Hash>> {
-    fn walk(leaves: &[Hash], index: usize, path: &mut Vec<Hash>) {
-        if leaves.len() < 2 {
-            return;
-        }
-        let half = leaves.len().next_power_of_two() / 2;
-        let (left, right) = leaves.split_at(half);
-        let (own, place, other) =
-            if index < half { (left, index, right) } else { (right, index - half, left) };
-        walk(own, place, path);
-        path.push(store::root_of(other));
-    }
-    let mut path = Vec::new();
-    (index < leaves.len()).then(|| {
-        walk(leaves, index, &mut path);
-        path
-    })
+    let tree = Tree::new(TreeHash::Sm3, leaves.to_vec());
+    tree.inclusion(index as u64)
 }
 
 #[cfg(test)]

@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use formats::Certificate;
 use formats::cms::Family;
+use formats::list::List;
 use formats::ofd::PreparedOfd;
 use formats::pdf::sign::{self, Prepared, SignError, SignaturePlan, SubFilter};
 use formats::scheme::HashAlgorithm;
 use formats::seal::Seal;
 use sm3::{Digest, Sm3};
+use store::StampedList;
 
 use crate::level::{Level, LevelDesk};
 use crate::{Input, SignatureFormat, SignedForm, SigningError};
@@ -38,6 +40,8 @@ pub enum StampSubject {
     },
     /// A digest, by the algorithm's hash function, of whatever the caller has.
     Digest([u8; 32]),
+    /// A list of such digests: its head is signed.
+    List(Arc<List>),
 }
 
 /// A document with a signature more, which is not on record yet.
@@ -70,7 +74,7 @@ impl StampSubject {
                 let signed = prepared.finish(&document, NOTHING.to_vec());
                 Ok(signed.map_err(|_| unfit("cannot take the signature"))?.into())
             }
-            Self::Digest(_) => Err(unfit("is a digest, which takes one signature")),
+            Self::Digest(_) | Self::List(_) => Err(unfit("is a digest, which takes one signature")),
         }
     }
 
@@ -80,6 +84,7 @@ impl StampSubject {
             Self::Pdf { begun, .. } => begun.clone().finalize().into(),
             Self::Ofd { document, .. } => Sm3::digest(document).into(),
             Self::Digest(digest) => *digest,
+            Self::List(list) => list.head().digest(),
         }
     }
 
@@ -112,11 +117,18 @@ impl StampSubject {
                     }
                 }
             }
-            Self::Digest(digest) => {
+            Self::Digest(_) | Self::List(_) => {
                 let format = SignatureFormat::Cms { family, detached: true };
-                (Input::Digest(*digest), format)
+                (Input::Digest(self.input_digest()), format)
             }
         })
+    }
+
+    /// What the register says of a list.
+    pub(super) fn listed(&self) -> Option<StampedList> {
+        let Self::List(list) = self else { return None };
+        let head = list.head();
+        Some(StampedList { hash: head.hash.name().to_owned(), root: hex::encode(head.root), size: head.size })
     }
 
     /// What the record and the register call it.
@@ -125,6 +137,8 @@ impl StampSubject {
             Self::Pdf { .. } => ("stamp.pdf", "pdf"),
             Self::Ofd { .. } => ("stamp.ofd", "ofd"),
             Self::Digest(_) => ("stamp.digest", "digest"),
+            // In the register the digest of its head is what was stamped.
+            Self::List(_) => ("stamp.list", "digest"),
         }
     }
 }
@@ -147,7 +161,7 @@ pub(super) async fn finish(
         None => (cms, Vec::new()),
     };
     let (document, begun, prepared) = match subject {
-        StampSubject::Digest(_) => {
+        StampSubject::Digest(_) | StampSubject::List(_) => {
             let digest = Sm3::digest(&cms).into();
             return Ok(Finished { document: cms.into(), field: None, digest });
         }

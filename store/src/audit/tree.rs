@@ -1,15 +1,16 @@
-//! The Merkle tree of RFC 9162 over SM3: hashes, proofs and their verification. Pure: nodes come from the caller.
+//! The log's Merkle tree (`formats::merkle` over SM3) as it is kept. Pure: nodes come from the caller.
 //!
 //! Complete subtrees are kept in tiles of height 8. The tile of level L and number N holds up to 256 hashes of complete
 //! subtrees of 256^L entries each, from the one with the number 256 × N on; a tile of level 0 holds leaf hashes.
 
 use std::collections::HashMap;
 
-use sm3::{Digest, Sm3};
+use formats::merkle::{Tree, TreeHash, split};
 
-/// A node of the tree: an SM3 digest.
-pub type Hash = [u8; 32];
+pub use formats::merkle::Hash;
 
+/// The log's hash function.
+const SM3: TreeHash = TreeHash::Sm3;
 /// Hashes in a full tile.
 pub(crate) const TILE: u64 = 256;
 /// Levels of the tree in a tile.
@@ -18,32 +19,19 @@ const HEIGHT: u32 = 8;
 /// Leaf hash of an entry: SM3(0x00 ‖ entry), RFC 9162 section 2.1.1 with SM3.
 #[must_use]
 pub fn leaf_hash(entry: &[u8]) -> Hash {
-    Sm3::new().chain_update([0]).chain_update(entry).finalize().into()
+    SM3.leaf(entry)
 }
 
 /// Interior node: SM3(0x01 ‖ left ‖ right).
 #[must_use]
 pub(crate) fn node_hash(left: &Hash, right: &Hash) -> Hash {
-    Sm3::new().chain_update([1]).chain_update(left).chain_update(right).finalize().into()
+    SM3.node(left, right)
 }
 
 /// Root over leaf hashes; of none, SM3 of nothing (RFC 9162 section 2.1.1).
 #[must_use]
 pub fn root_of(leaves: &[Hash]) -> Hash {
-    match leaves {
-        [] => Sm3::digest([]).into(),
-        [only] => *only,
-        _ => {
-            let (left, right) =
-                leaves.split_at(usize::try_from(split(leaves.len() as u64)).unwrap_or(usize::MAX));
-            node_hash(&root_of(left), &root_of(right))
-        }
-    }
-}
-
-/// Where RFC 9162 parts a tree of more than one entry: the largest power of two below its size.
-fn split(size: u64) -> u64 {
-    1 << (u64::BITS - 1 - (size - 1).leading_zeros())
+    SM3.root(leaves)
 }
 
 /// A tile that has become full.
@@ -138,8 +126,8 @@ fn join(hashes: &[Hash], right: Option<Hash>) -> Option<Hash> {
 /// Hashes of some tiles, out of which proofs are made.
 #[derive(Debug, Default)]
 pub(crate) struct Tiles {
-    /// Of each tile and each level inside it the hashes, those of the tile itself first.
-    known: HashMap<(u32, u64), Vec<Vec<Hash>>>,
+    /// Of each tile the tree over its hashes.
+    known: HashMap<(u32, u64), Tree>,
 }
 
 /// A hash was asked for whose tile is not here.
@@ -175,20 +163,13 @@ impl Tiles {
 
     /// Puts a tile in, full or not.
     pub(crate) fn insert(&mut self, level: u32, number: u64, hashes: Vec<Hash>) {
-        let mut levels = vec![hashes];
-        while let Some(last) = levels.last()
-            && last.len() > 1
-        {
-            let above = last.chunks_exact(2).map(|pair| node_hash(&pair[0], &pair[1])).collect();
-            levels.push(above);
-        }
-        self.known.insert((level, number), levels);
+        self.known.insert((level, number), Tree::new(SM3, hashes));
     }
 
     /// Whether a tile is here with so many hashes at least.
     #[must_use]
     pub(crate) fn holds(&self, level: u32, number: u64, hashes: u64) -> bool {
-        self.known.get(&(level, number)).is_some_and(|levels| levels[0].len() as u64 >= hashes)
+        self.known.get(&(level, number)).is_some_and(|tile| tile.size() >= hashes)
     }
 
     /// The root of a tree of `size` entries.
@@ -204,20 +185,7 @@ impl Tiles {
     /// # Errors
     /// A tile is missing. `index` has to be below `size`.
     pub(crate) fn inclusion(&self, index: u64, size: u64) -> Result<Vec<Hash>, MissingTile> {
-        let (mut low, mut high) = (0, size);
-        let mut path = Vec::new();
-        while high - low > 1 {
-            let middle = low + split(high - low);
-            if index < middle {
-                path.push(self.range(middle, high)?);
-                high = middle;
-            } else {
-                path.push(self.range(low, middle)?);
-                low = middle;
-            }
-        }
-        path.reverse();
-        Ok(path)
+        SM3.inclusion(index, size, &mut |height, number| self.node(height, number))
     }
 
     /// Consistency proof (RFC 9162 section 2.1.4.1) between the trees of `first` and `second` entries; empty when they
@@ -251,99 +219,36 @@ impl Tiles {
 
     /// Root over the entries `low..high`, where `low` is the begin of a subtree of the tree.
     fn range(&self, low: u64, high: u64) -> Result<Hash, MissingTile> {
-        let size = high - low;
-        if size.is_power_of_two() {
-            return self.node(size.trailing_zeros(), low >> size.trailing_zeros());
-        }
-        let middle = low + split(size);
-        Ok(node_hash(&self.range(low, middle)?, &self.range(middle, high)?))
+        SM3.range(low, high, &mut |height, number| self.node(height, number))
     }
 
     /// Root of the complete subtree of 2^height entries with this number.
     fn node(&self, height: u32, index: u64) -> Result<Hash, MissingTile> {
         let (level, inside) = (height / HEIGHT, height % HEIGHT);
         let number = index >> (HEIGHT - inside);
-        let missing = MissingTile { level, number };
-        let hashes = self.known.get(&(level, number)).and_then(|levels| levels.get(inside as usize));
         let place = index - (number << (HEIGHT - inside));
-        let place = usize::try_from(place).map_err(|_| missing)?;
-        hashes.and_then(|hashes| hashes.get(place)).copied().ok_or(missing)
+        let tile = self.known.get(&(level, number));
+        tile.and_then(|tile| tile.node(inside, place)).ok_or(MissingTile { level, number })
     }
 }
 
 /// The root that an inclusion proof leads to (RFC 9162 section 2.1.3.2), if the proof has the right form.
 #[must_use]
 pub fn root_from_inclusion(leaf: &Hash, index: u64, size: u64, path: &[Hash]) -> Option<Hash> {
-    if index >= size {
-        return None;
-    }
-    let (mut place, mut last, mut root) = (index, size - 1, *leaf);
-    for sibling in path {
-        if last == 0 {
-            return None;
-        }
-        if place & 1 == 1 || place == last {
-            root = node_hash(sibling, &root);
-            while place & 1 == 0 && place != 0 {
-                place >>= 1;
-                last >>= 1;
-            }
-        } else {
-            root = node_hash(&root, sibling);
-        }
-        place >>= 1;
-        last >>= 1;
-    }
-    (last == 0).then_some(root)
+    SM3.root_from_inclusion(leaf, index, size, path)
 }
 
 /// Whether a consistency proof shows that the tree of `second` entries grew out of the one of `first` (RFC 9162
 /// section 2.1.4.2).
 #[must_use]
 pub fn is_consistent(first: (u64, &Hash), second: (u64, &Hash), path: &[Hash]) -> bool {
-    let ((first, first_root), (second, second_root)) = (first, second);
-    if first > second {
-        return false;
-    }
-    if first == second || first == 0 {
-        let root_holds = if first == 0 { *first_root == root_of(&[]) } else { first_root == second_root };
-        return path.is_empty() && root_holds;
-    }
-    let (begin, rest) = if first.is_power_of_two() {
-        (*first_root, path)
-    } else {
-        let Some((begin, rest)) = path.split_first() else { return false };
-        (*begin, rest)
-    };
-    let (mut place, mut last) = (first - 1, second - 1);
-    while place & 1 == 1 {
-        place >>= 1;
-        last >>= 1;
-    }
-    let (mut older, mut newer) = (begin, begin);
-    for sibling in rest {
-        if last == 0 {
-            return false;
-        }
-        if place & 1 == 1 || place == last {
-            older = node_hash(sibling, &older);
-            newer = node_hash(sibling, &newer);
-            while place & 1 == 0 && place != 0 {
-                place >>= 1;
-                last >>= 1;
-            }
-        } else {
-            newer = node_hash(&newer, sibling);
-        }
-        place >>= 1;
-        last >>= 1;
-    }
-    last == 0 && older == *first_root && newer == *second_root
+    SM3.is_consistent(first, second, path)
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use sm3::{Digest, Sm3};
 
     use super::*;
 

@@ -11,7 +11,7 @@ use crate::audit::LogId;
 use crate::database::{Connection, query};
 use crate::{Store, StoreError};
 
-/// One signature of a mandate.
+/// A signature of a mandate, which counts once for each item where it is over a list.
 #[derive(Debug, Clone)]
 pub struct MandateUse {
     /// Of which.
@@ -24,6 +24,8 @@ pub struct MandateUse {
     pub per_day: u64,
     /// Most in all.
     pub in_all: u64,
+    /// How often it counts: at least once.
+    pub count: u32,
 }
 
 /// How many signatures of a mandate are taken.
@@ -40,9 +42,9 @@ pub struct TakenOfMandate {
 pub(crate) enum MandateWork {
     /// Changes it.
     Change(Box<MandateChange>),
-    /// Takes a signature, or says why not.
+    /// Takes what a signature counts, or says why not.
     Take(MandateUse, Arc<OnceLock<MandateRefusal>>),
-    /// Gives one back.
+    /// Gives it back.
     GiveBack(MandateUse),
 }
 
@@ -99,27 +101,30 @@ impl MandateUse {
             }
         }
         let taken = taken(connection, &self.mandate, self.day).await?;
-        if taken.in_all >= self.in_all {
+        let count = u64::from(self.count);
+        if taken.in_all.saturating_add(count) > self.in_all {
             return Ok(Some(MandateRefusal::UsedUp(self.in_all)));
         }
-        if taken.on_day >= self.per_day {
+        if taken.on_day.saturating_add(count) > self.per_day {
             return Ok(Some(MandateRefusal::UsedUpToday(self.per_day)));
         }
         query(
-            "INSERT INTO mandate_uses (mandate, day, taken) VALUES ($1, $2, 1)
-             ON CONFLICT (mandate, day) DO UPDATE SET taken = mandate_uses.taken + 1",
+            "INSERT INTO mandate_uses (mandate, day, taken) VALUES ($1, $2, $3)
+             ON CONFLICT (mandate, day) DO UPDATE SET taken = mandate_uses.taken + $3",
         )
         .bind(self.mandate.as_str())
         .bind(self.day)
+        .bind(i64::from(self.count))
         .execute(connection)
         .await?;
         Ok(None)
     }
 
     async fn give_back(&self, connection: &mut Connection<'_>) -> Result<(), sqlx::Error> {
-        query("UPDATE mandate_uses SET taken = taken - 1 WHERE mandate = $1 AND day = $2 AND taken > 0")
+        query("UPDATE mandate_uses SET taken = taken - $3 WHERE mandate = $1 AND day = $2 AND taken >= $3")
             .bind(self.mandate.as_str())
             .bind(self.day)
+            .bind(i64::from(self.count))
             .execute(connection)
             .await?;
         Ok(())

@@ -6,8 +6,8 @@ use super::StampRequest;
 use crate::body::Faults;
 
 impl StampRequest {
-    /// The digest, with which nothing goes that is about a document.
-    pub(super) fn digest(&self, faults: &mut Faults, level: Option<Level>) -> Option<[u8; 32]> {
+    /// Nothing goes with digests that is about a document.
+    pub(super) fn only_digest(&self, faults: &mut Faults, level: Option<Level>) {
         if self.document.is_some() || self.at_hand.is_some() {
             faults.add("document", "not_applicable", "has no meaning for a digest");
         }
@@ -15,8 +15,12 @@ impl StampRequest {
         if level.is_some_and(|level| level > Level::T) {
             faults.add("level", "not_applicable", "a digest has B-B or B-T: what it is of is not at hand");
         }
+    }
+
+    /// The digest.
+    pub(super) fn digest(&self, faults: &mut Faults) -> Option<[u8; 32]> {
         let Some(text) = &self.digest else {
-            faults.add("digest", "missing_field", "is required with the format digest");
+            faults.add("digest", "missing_field", "or items: one of them is required with the format digest");
             return None;
         };
         let octets = faults.base64("digest", text)?;

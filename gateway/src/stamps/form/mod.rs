@@ -1,10 +1,11 @@
 //! What an order for a stamp says, turned into a plan: the order (here), how and where a stamp is seen (`appearance`,
-//! `place`), what is particular to a kind of document (`pdf`, `ofd`, `digest`), what several signers each have (`several`), and what a
+//! `place`), what is particular to a kind of document (`pdf`, `ofd`, `digest`, `list`), what several signers each have (`several`), and what a
 //! template says of it (`template`).
 
 mod appearance;
 mod cosign;
 mod digest;
+mod list;
 mod ofd;
 mod pdf;
 mod place;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 
 use formats::Algorithm;
 use formats::cms::Family;
+use formats::list::List;
 use formats::opened::Kind;
 use formats::pdf::sign::{SignaturePlan, SubFilter};
 use formats::seal::Seal;
@@ -53,6 +55,10 @@ pub(crate) struct StampRequest {
     at_hand: Option<Arc<[u8]>>,
     /// Of a digest: 32 octets, base64: SM3 with `sm2-sm3`, else SHA-256.
     digest: Option<String>,
+    /// In place of a digest: up to 10,000 items, each with one. One signature is made over the list of them, and the answer has
+    /// a proof for each.
+    #[schema(value_type = Option<Vec<list::ListItemBody>>)]
+    items: Option<list::Items>,
     /// Who signs. Required, unless there are `signers` or the template says it.
     #[schema(value_type = Option<SignerBody>)]
     pub(super) signer: Option<Object<SignerBody>>,
@@ -123,6 +129,7 @@ enum What {
     Pdf { document: Arc<[u8]>, plan: Box<SignaturePlan>, seal: Option<Arc<Seal>> },
     Ofd { document: Arc<[u8]>, seal: Option<Arc<Seal>>, seen: Seen, at: OffsetDateTime },
     Digest([u8; 32]),
+    List(Arc<List>),
 }
 
 /// The kinds of what is stamped.
@@ -192,7 +199,13 @@ impl StampRequest {
             faults.add("level", "not_applicable", detail);
         }
         let what = match format {
-            Some(Format::Digest) => self.digest(faults, level).map(What::Digest),
+            Some(Format::Digest) => {
+                self.only_digest(faults, level);
+                match &self.items {
+                    Some(_) => self.list(faults, setting).map(What::List),
+                    None => self.digest(faults).map(What::Digest),
+                }
+            }
             Some(Format::Ofd) => self.ofd(faults, setting),
             _ => self.pdf(faults, setting, profile),
         };
@@ -220,6 +233,15 @@ impl StampRequest {
         Some(octets)
     }
 
+    /// Says of digests that a document is not stamped by them.
+    fn no_digest(&self, faults: &mut Faults) {
+        for (name, is_said) in [("digest", self.digest.is_some()), ("items", self.items.is_some())] {
+            if is_said {
+                faults.add(name, "not_applicable", "is for the format digest");
+            }
+        }
+    }
+
     /// Says of each member about a signature that is there, and has no meaning, that it has none.
     fn only(&self, faults: &mut Faults, meant: &[&str], what: &str) {
         for name in self.of_one_signature().into_iter().filter(|name| !meant.contains(name)) {
@@ -233,6 +255,7 @@ impl Ordered {
     pub(crate) fn prepared(self) -> Result<StampSubject, Problem> {
         match self.what {
             What::Digest(digest) => Ok(StampSubject::Digest(digest)),
+            What::List(list) => Ok(StampSubject::List(list)),
             What::Pdf { document, plan, seal } => pdf::prepared(document, &plan, seal),
             What::Ofd { document, seal, seen, at } => ofd::prepared(document, seal, &seen, at),
         }

@@ -24,9 +24,7 @@ const PLACES: &str = "appearance.places";
 impl StampRequest {
     /// What the package is to be signed with.
     pub(super) fn ofd(&self, faults: &mut Faults, setting: &Setting<'_>) -> Option<What> {
-        if self.digest.is_some() {
-            faults.add("digest", "not_applicable", "is for the format digest");
-        }
+        self.no_digest(faults);
         // The level was judged with the profile.
         let meant = ["algorithm", "appearance", "level", "seal", "signer"];
         self.only(faults, &meant, "an OFD package");

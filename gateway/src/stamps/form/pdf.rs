@@ -29,9 +29,7 @@ impl StampRequest {
             ("form-filling", Some(Certification::FormFilling)),
             ("annotations", Some(Certification::Annotations)),
         ];
-        if self.digest.is_some() {
-            faults.add("digest", "not_applicable", "is for the format digest");
-        }
+        self.no_digest(faults);
         let certification = faults.word("certify", self.certify.as_deref(), &CERTIFICATIONS, None);
         let is_seal = profile == Some(SubFilter::Sm2Seal);
         if is_seal && self.seal.is_none() {

@@ -1,47 +1,16 @@
 //! An order for several signatures, as an order for each of them.
 
-use std::fmt;
 use std::sync::Arc;
 
-use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
-
 use super::{StampRequest, document};
-use crate::body::{Faults, Object};
+use crate::body::{Faults, Few, Object};
 use crate::problem::Problem;
 
 /// Most signers of an order. Each takes devices' time, and what others judge with has its bounds.
 const MOST_SIGNERS: usize = 8;
 
-/// Signers as they were listed; of too many as many as show it, because each takes room.
-#[derive(Clone)]
-pub(super) struct Signers(pub(super) Vec<Object<StampRequest>>);
-
-impl<'de> Deserialize<'de> for Signers {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Few;
-        impl<'de> Visitor<'de> for Few {
-            type Value = Signers;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a sequence")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Signers, A::Error> {
-                let mut signers = Vec::new();
-                while signers.len() <= MOST_SIGNERS {
-                    match items.next_element()? {
-                        Some(signer) => signers.push(signer),
-                        None => return Ok(Signers(signers)),
-                    }
-                }
-                while items.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(Signers(signers))
-            }
-        }
-        deserializer.deserialize_seq(Few)
-    }
-}
+/// Signers as they were listed; of too many as many as show it.
+pub(super) type Signers = Few<Object<StampRequest>, MOST_SIGNERS>;
 
 impl StampRequest {
     /// Whether it says who signs one after the other.
@@ -54,7 +23,7 @@ impl StampRequest {
     /// # Errors
     /// What is said beside `signers`, or in one of them, and does not belong there.
     pub(crate) fn orders(mut self) -> Result<Vec<Self>, Problem> {
-        let Some(Signers(signers)) = self.signers.take() else { return Ok(vec![self]) };
+        let Some(Few(signers)) = self.signers.take() else { return Ok(vec![self]) };
         let mut faults = Faults::default();
         if !(1..=MOST_SIGNERS).contains(&signers.len()) {
             faults.add("signers", "invalid_value", format!("must be 1 to {MOST_SIGNERS}"));
@@ -127,6 +96,7 @@ impl StampRequest {
             ("template_version", self.template_version.is_some()),
             ("document", self.document.is_some()),
             ("digest", self.digest.is_some()),
+            ("items", self.items.is_some()),
             ("signers", self.signers.is_some()),
         ];
         members.into_iter().filter(|(_, is_said)| *is_said).map(|(name, _)| name).collect()

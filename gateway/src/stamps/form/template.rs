@@ -11,15 +11,14 @@ use serde_json::{Map, Value};
 use store::RegisteredSeal;
 use time::OffsetDateTime;
 
-use super::several::Signers;
 use super::{Setting, StampRequest, What, ofd, pdf};
-use crate::body::{self, Faults, Object};
+use crate::body::{self, Faults, Few, Object};
 use crate::problem::{Fault, Problem};
 use crate::stamps::make::page_of;
 use crate::stamps::signer::SignerBody;
 
 /// What belongs to one document.
-const NEVER: [&str; 4] = ["digest", "document", "template", "template_version"];
+const NEVER: [&str; 5] = ["digest", "document", "items", "template", "template_version"];
 /// How a stamp's number and check code look.
 const NUMBER: &str = "20261122-7QX2M0K4T9";
 const CHECK_CODE: &str = "7QX2M-0K4T9-B3NZD-51HVA";
@@ -124,14 +123,14 @@ impl StampRequest {
     fn fill(&mut self, template: &Self, faults: &mut Faults) {
         let one = "the template is for one signer";
         match (&mut self.signers, &template.signers) {
-            (Some(Signers(own)), Some(Signers(said))) if own.len() == said.len() => {
+            (Some(Few(own)), Some(Few(said))) if own.len() == said.len() => {
                 for (place, (Object(own), Object(said))) in own.iter_mut().zip(said).enumerate() {
                     let mut part = Faults::default();
                     own.fill(said, &mut part);
                     faults.add_of(&format!("signers[{place}]"), part);
                 }
             }
-            (Some(Signers(own)), Some(Signers(said))) => {
+            (Some(Few(own)), Some(Few(said))) => {
                 let detail = format!("the template has {} signers, not {}", said.len(), own.len());
                 faults.add("signers", "template_conflict", detail);
             }
@@ -160,6 +159,7 @@ impl StampRequest {
             document: _,
             at_hand: _,
             digest: _,
+            items: _,
             template: _,
             template_version: _,
         } = template;
