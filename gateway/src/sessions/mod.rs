@@ -178,7 +178,7 @@ impl SessionRequest {
 
 /// A session whose QR code can be shown.
 #[derive(Serialize, ToSchema)]
-pub(crate) struct SessionResponse {
+pub(crate) struct BegunSession {
     /// Its id.
     #[schema(example = "3X7QK2M0T9B4NZD51HVA6CPWRE")]
     session: String,
@@ -225,7 +225,7 @@ pub(crate) struct SessionItem {
 #[utoipa::path(
     post, path = "/v1/sessions", tag = "sessions", request_body = SessionRequest,
     responses(
-        (status = 201, description = "show the QR code; watch the session by `GET /v1/sessions/{id}` or its events", body = SessionResponse),
+        (status = 201, description = "show the QR code; watch the session by `GET /v1/sessions/{id}` or its events", body = BegunSession),
         (status = 404, description = "`unknown_session`: there is none to be replaced", body = ProblemDocument, content_type = "application/problem+json"),
         (status = "4XX", description = "refused; see `code`", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 503, description = "not now; see `code` and Retry-After", body = ProblemDocument, content_type = "application/problem+json"),
@@ -297,7 +297,7 @@ async fn begun(
         result_digest: None,
     };
     steps::begin(gateway, (&id, &app.id), &terms, &said, (at, expires_at), replaced, record).await?;
-    let response = SessionResponse {
+    let response = BegunSession {
         session: id,
         state: ScanState::Created,
         version: 1,
