@@ -141,7 +141,7 @@ impl SessionRequest {
         }
         let fields = self.fields.clone().unwrap_or_default();
         let reads = flow == Some(ScanFlow::Authorise);
-        if reads != !fields.is_empty() && flow.is_some() || fields.len() > MOST_FIELDS {
+        if reads == fields.is_empty() && flow.is_some() || fields.len() > MOST_FIELDS {
             let detail = format!("must be 1 to {MOST_FIELDS} fields with authorise, and absent otherwise");
             faults.add("fields", "invalid_value", detail);
         }
