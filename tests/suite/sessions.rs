@@ -172,7 +172,7 @@ fn what_the_licenses_key_agreed_to_is_what_the_app_gets_once() {
     let qr_text = session["qr_text"].as_str().unwrap();
     let qr: Value = serde_json::from_str(qr_text).unwrap();
     let (signed, _) = qr_text.split_once(",\"sign\"").unwrap();
-    assert!(verifies(public, &format!("{signed}}}"), qr["sign"].as_str().unwrap()), "{qr_text}");
+    assert!(verifies(public, format!("{signed}}}"), qr["sign"].as_str().unwrap()), "{qr_text}");
     assert_eq!(qr["qrid"], session["session"]);
 
     let asked = phone.scan(site, &session).expect(200).json();

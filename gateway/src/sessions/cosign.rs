@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 use verify_front::{SessionEvent, StampTerms};
 
 use super::result::Confirmed;
-use super::{SessionRequest, SessionResponse, begun, steps};
+use super::{BegunSession, SessionRequest, begun, steps};
 use crate::auth::{Authenticated, Scope};
 use crate::body::Object;
 use crate::problem::{Fault, Problem, ProblemDocument};
@@ -108,7 +108,7 @@ pub(crate) async fn signed(gateway: &Gateway, app: &App, id: &str) -> Result<CoS
 #[utoipa::path(
     post, path = "/v1/sessions:stamp", tag = "sessions", request_body = StampSessionRequest,
     responses(
-        (status = 201, description = "show the QR code; when the result was fetched, order the same stamp with `signer: {session}`", body = SessionResponse),
+        (status = 201, description = "show the QR code; when the result was fetched, order the same stamp with `signer: {session}`", body = BegunSession),
         (status = 404, description = "`unknown_session`: there is none to be replaced", body = ProblemDocument, content_type = "application/problem+json"),
         (status = "4XX", description = "refused; see `code`", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 503, description = "not now; see `code` and Retry-After", body = ProblemDocument, content_type = "application/problem+json"),

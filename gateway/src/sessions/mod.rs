@@ -141,7 +141,7 @@ impl SessionRequest {
         }
         let fields = self.fields.clone().unwrap_or_default();
         let reads = flow == Some(ScanFlow::Authorise);
-        if reads != !fields.is_empty() && flow.is_some() || fields.len() > MOST_FIELDS {
+        if reads == fields.is_empty() && flow.is_some() || fields.len() > MOST_FIELDS {
             let detail = format!("must be 1 to {MOST_FIELDS} fields with authorise, and absent otherwise");
             faults.add("fields", "invalid_value", detail);
         }
@@ -178,7 +178,7 @@ impl SessionRequest {
 
 /// A session whose QR code can be shown.
 #[derive(Serialize, ToSchema)]
-pub(crate) struct SessionResponse {
+pub(crate) struct BegunSession {
     /// Its id.
     #[schema(example = "3X7QK2M0T9B4NZD51HVA6CPWRE")]
     session: String,
@@ -225,7 +225,7 @@ pub(crate) struct SessionItem {
 #[utoipa::path(
     post, path = "/v1/sessions", tag = "sessions", request_body = SessionRequest,
     responses(
-        (status = 201, description = "show the QR code; watch the session by `GET /v1/sessions/{id}` or its events", body = SessionResponse),
+        (status = 201, description = "show the QR code; watch the session by `GET /v1/sessions/{id}` or its events", body = BegunSession),
         (status = 404, description = "`unknown_session`: there is none to be replaced", body = ProblemDocument, content_type = "application/problem+json"),
         (status = "4XX", description = "refused; see `code`", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 503, description = "not now; see `code` and Retry-After", body = ProblemDocument, content_type = "application/problem+json"),
@@ -297,7 +297,7 @@ async fn begun(
         result_digest: None,
     };
     steps::begin(gateway, (&id, &app.id), &terms, &said, (at, expires_at), replaced, record).await?;
-    let response = SessionResponse {
+    let response = BegunSession {
         session: id,
         state: ScanState::Created,
         version: 1,
