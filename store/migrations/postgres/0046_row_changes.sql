@@ -12,15 +12,10 @@ CREATE INDEX row_changes_by_change ON row_changes (change, kind);
 -- The argument is the column that a table's rows are named by. Nobody waits here for anybody who does not write the same row.
 CREATE FUNCTION note_row_change() RETURNS TRIGGER LANGUAGE plpgsql AS $$
 DECLARE
-    name TEXT;
+    written JSONB := CASE TG_OP WHEN 'DELETE' THEN to_jsonb(OLD) ELSE to_jsonb(NEW) END;
 BEGIN
-    IF TG_OP = 'DELETE' THEN
-        EXECUTE format('SELECT ($1).%I', TG_ARGV[0]) INTO name USING OLD;
-    ELSE
-        EXECUTE format('SELECT ($1).%I', TG_ARGV[0]) INTO name USING NEW;
-    END IF;
     INSERT INTO row_changes (kind, id, change)
-    VALUES (TG_TABLE_NAME, name, pg_current_xact_id()::TEXT::BIGINT)
+    VALUES (TG_TABLE_NAME, written ->> TG_ARGV[0], pg_current_xact_id()::TEXT::BIGINT)
     ON CONFLICT (kind, id) DO UPDATE SET change = excluded.change;
     RETURN NULL;
 END $$;
