@@ -59,12 +59,12 @@ async fn take(
     }
     query(
         "INSERT INTO policy_counts (app, rule, day, taken) VALUES ($1, $2, $3, $4)
-         ON CONFLICT (app, rule, day) DO UPDATE SET taken = excluded.taken",
+         ON CONFLICT (app, rule, day) DO UPDATE SET taken = policy_counts.taken + excluded.taken",
     )
     .bind(app.as_str())
     .bind(rule)
     .bind(day)
-    .bind(signed(taken + granted))
+    .bind(signed(granted)) // beside what others give back meanwhile
     .execute(&mut *connection)
     .await?;
     if before.is_none() {

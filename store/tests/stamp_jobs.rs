@@ -215,14 +215,13 @@ async fn apps_take_turns_and_each_document_is_one_ones(database: &Database) {
     let mut claims = tokio::task::JoinSet::new();
     for _ in 0..4 {
         let store = store.clone();
-        claims.spawn(
-            async move { claim(&store, AT).await.map(|claimed| (claimed.app.to_string(), claimed.n)) },
-        );
+        claims.spawn(async move { claim(&store, AT).await.map(|claimed| (claimed.job, claimed.n)) });
     }
     let mut turns: Vec<_> = claims.join_all().await.into_iter().flatten().collect();
     turns.sort();
-    let turn = |app: &str, n: u32| (app.to_owned(), n);
-    assert_eq!(turns, [turn("one", 1), turn("one", 2), turn("two", 1), turn("two", 2)]);
+    let turn = |job: &str, n: u32| (job.to_owned(), n);
+    let wanted = [turn("large", 1), turn("second", 1), turn("small", 1), turn("small", 2)];
+    assert_eq!(turns, wanted, "so do the jobs of an app");
     let mut left = 0;
     while claim(&store, AT).await.is_some() {
         left += 1;

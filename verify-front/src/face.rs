@@ -194,7 +194,8 @@ pub(crate) fn is_of(part: &Map<String, Value>, whole: &Map<String, Value>) -> bo
         let Some(now) = whole.get(name) else { return false };
         let is_masked =
             || PERSONS.contains(&name.as_str()) && text(now).map(masked).as_deref() == value.as_str();
-        now == value || is_masked()
+        let is_same = || text(now).zip(text(value)).is_some_and(|(one, other)| same_value(one, other));
+        now == value || is_same() || is_masked()
     })
 }
 

@@ -16,6 +16,7 @@ mod session;
 mod status;
 mod trust;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use formats::chain::TrustStore;
@@ -179,7 +180,8 @@ impl LicenseFront {
     }
 
     /// Face and status, to be certified together; `None` for an unknown entity. The status is what the register says, no
-    /// older than the site's rules let it be. The face is the register's; where that gives none, it is the library's.
+    /// older than the site's rules let it be. The face is the register's; where that gives none, it is the library's, which
+    /// is then held to the same rules.
     ///
     /// # Errors
     /// [`FrontError::TestIdentityInProduction`], [`FrontError::UnknownStatus`], [`FrontError::StatusUnavailable`] and
@@ -207,7 +209,15 @@ impl LicenseFront {
         let face = match standing.face {
             Some(face) => face,
             None => match self.store.entity(uscc).await? {
-                Some(entity) => entity.face,
+                Some(entity) => {
+                    // Nor a face that is older, under the time of the standing.
+                    let (code, as_of) = (entity.status, entity.status_as_of);
+                    let held = Standing { code, flags: Vec::new(), as_of, until: None, face: None };
+                    if let Some((code, detail)) = self.rules.unfit(&held, &question) {
+                        return Err(FrontError::StatusUnfit { code, detail });
+                    }
+                    entity.face
+                }
                 None => return Ok(None),
             },
         };
@@ -215,18 +225,23 @@ impl LicenseFront {
     }
 
     /// Whether the library says now what was certified: the standing, and each of these face fields, of which names of
-    /// persons may be masked. `None` where it does not know the entity any more.
+    /// persons may be masked. `None` where it knows nothing of the entity, or nothing that is newer than what was certified.
     ///
     /// # Errors
     /// The library cannot be read.
     pub async fn still_says(
         &self,
         uscc: &Uscc,
-        (code, flags): (i64, &[String]),
+        (code, flags, as_of): (i64, &[String], OffsetDateTime),
         face: &Map<String, Value>,
     ) -> Result<Option<bool>, FrontError> {
         let Some(entity) = self.store.entity(uscc).await? else { return Ok(None) };
-        let same_standing = entity.status == code && entity.flags == flags;
+        // Certified may have been the national service's word, which the library has only later.
+        if self.register.source() != StatusSource::Library && entity.status_as_of < as_of {
+            return Ok(None);
+        }
+        let set = |flags: &[String]| flags.iter().cloned().collect::<BTreeSet<_>>();
+        let same_standing = entity.status == code && set(&entity.flags) == set(flags);
         Ok(Some(same_standing && face::is_of(face, &entity.face)))
     }
 

@@ -39,6 +39,8 @@ const CHECKPOINT: Duration = Duration::from_secs(10);
 const PATIENCE: u32 = 6;
 /// So often that of a timestamp which is to be renewed, some weeks with the pauses between.
 const LONG_PATIENCE: u32 = 500;
+/// Nothing is waited for when a timestamp is to be renewed and is good for less than this.
+const LAST_DAYS: time::Duration = time::Duration::days(3);
 /// The longest pause between two tries.
 const LONGEST_PAUSE: u64 = 3_600;
 /// Evidence is not renewed sooner than this, whatever its certificate says.
@@ -49,6 +51,15 @@ const SWEEP: u64 = 1_800;
 const NAMELESS: time::Duration = time::Duration::days(2);
 /// Stamps whose evidence is forgotten in one transaction.
 const FORGOTTEN: u32 = 500;
+
+/// What certificates were found to be judged by in a round.
+#[derive(Default)]
+struct Known {
+    /// By the certificate.
+    signers: HashMap<Vec<u8>, ValidationData>,
+    /// By the timestamp's digest, with the time until which its certificate is good.
+    timestamps: HashMap<Hash, (ValidationData, OffsetDateTime)>,
+}
 
 /// Why nothing came of a stamp, or of a round.
 #[derive(Debug, thiserror::Error)]
@@ -135,7 +146,7 @@ async fn round(gateway: &Gateway, now: OffsetDateTime) -> Result<(), NotTaken> {
     let mut tries: HashMap<String, u32> = due.iter().map(|one| (one.stamp.clone(), one.tries)).collect();
     let (mut prepared, mut put_off) = (Vec::new(), Vec::new());
     let work = async {
-        let mut known = HashMap::new();
+        let mut known = Known::default();
         for one in due {
             let stamp = one.stamp.clone();
             match prepare(gateway, one, &mut known, now).await {
@@ -172,14 +183,15 @@ fn pause(error: &NotTaken, tried: u32) -> Duration {
 async fn prepare(
     gateway: &Gateway,
     due: DueEvidence,
-    known: &mut HashMap<Vec<u8>, ValidationData>,
+    known: &mut Known,
     now: OffsetDateTime,
 ) -> Result<Prepared, NotTaken> {
     let DueEvidence { stamp: id, core, records, tries } = due;
     if let Some(core) = core {
-        let before = last_timestamp(gateway, &records, known, now).await?;
-        // There are months to wait for it, and what is not kept now cannot be had later.
-        if !before.names.missing.is_empty() && tries < LONG_PATIENCE {
+        let (before, good_until) = last_timestamp(gateway, &records, known, now).await?;
+        // It is waited for, as what is not kept now cannot be had later, but not until nothing can be renewed any more.
+        let in_time = now + LAST_DAYS < good_until;
+        if !before.names.missing.is_empty() && tries < LONG_PATIENCE && in_time {
             return Err(NotTaken::Unknown(before.names.missing.join(", ")));
         }
         return Ok(Prepared { stamp: id, core, records, items: Vec::new(), before });
@@ -216,10 +228,10 @@ async fn of_signer(
     gateway: &Gateway,
     stamp: &str,
     der: &[u8],
-    known: &mut HashMap<Vec<u8>, ValidationData>,
+    known: &mut Known,
     now: OffsetDateTime,
 ) -> Result<ValidationData, NotTaken> {
-    if let Some(data) = known.get(der) {
+    if let Some(data) = known.signers.get(der) {
         return Ok(data.clone());
     }
     let (trust, leaf) = (gateway.documents.current(), der.to_vec());
@@ -229,7 +241,7 @@ async fn of_signer(
     });
     let data = judged.await.map_err(|_| Problem::panicked())?;
     let data = data.ok_or_else(|| StoreError::Altered { what: "stamp", id: stamp.to_owned() })?;
-    known.insert(der.to_vec(), data.clone());
+    known.signers.insert(der.to_vec(), data.clone());
     Ok(data)
 }
 
@@ -237,22 +249,22 @@ async fn of_signer(
 async fn last_timestamp(
     gateway: &Gateway,
     records: &[String],
-    known: &mut HashMap<Vec<u8>, ValidationData>,
+    known: &mut Known,
     now: OffsetDateTime,
-) -> Result<ValidationData, NotTaken> {
+) -> Result<(ValidationData, OffsetDateTime), NotTaken> {
     let broken = || StoreError::Corrupt { what: "evidence of a stamp", id: String::new(), column: "record" };
     let last = records.last().and_then(|record| serde_json::from_str::<EvidenceRecord>(record).ok());
     let digest = last.and_then(|record| Hash::try_from(hex::decode(record.token).ok()?).ok());
     let digest = digest.ok_or_else(broken)?;
-    if let Some(data) = known.get(&digest[..]) {
-        return Ok(data.clone());
+    if let Some(judged) = known.timestamps.get(&digest) {
+        return Ok(judged.clone());
     }
     let token = gateway.evidence.get(&digest).await?;
     let trust = gateway.documents.current();
     let judged = tokio::task::spawn_blocking(move || ValidationData::of_token(&trust, &token, now));
-    let (data, _) = judged.await.map_err(|_| Problem::panicked())?.ok_or_else(broken)?;
-    known.insert(digest.to_vec(), data.clone());
-    Ok(data)
+    let judged = judged.await.map_err(|_| Problem::panicked())?.ok_or_else(broken)?;
+    known.timestamps.insert(digest, judged.clone());
+    Ok(judged)
 }
 
 /// One timestamp over all of them, and a record for each.

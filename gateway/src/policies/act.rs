@@ -12,6 +12,9 @@ use crate::audit;
 use crate::problem::Problem;
 use crate::state::Gateway;
 
+/// So often a policy that replaces whichever there is is decided anew when another one came first.
+const TRIES: u32 = 4;
+
 /// Rules that are to hold for an app, by whom and why.
 #[derive(Debug)]
 pub(crate) struct PolicyOrder {
@@ -64,12 +67,19 @@ async fn perform(gateway: &Gateway, order: &PolicyOrder) -> Result<u64, Problem>
     let new = NewPolicy { app, rules, reason, actor, replaces: *replaces };
     let terms = Terms::from(OffsetDateTime::now_utc()).since(order.since);
     let refused = |error: StoreError| Problem::from_policies(&error);
-    let change = gateway.store.set_policy(&new, terms).await.map_err(refused)?;
-    let entry = entry(order, "ok", Some(change.version()));
-    match gateway.audit.append_policy(entry.clone(), change).await {
-        Err(StoreError::AuditUnavailable) => audit::look_for(|| audit::on_record(gateway, &entry)).await,
-        recorded => recorded.map_err(refused),
+    for tries_left in (0..TRIES).rev() {
+        let change = gateway.store.set_policy(&new, terms).await.map_err(refused)?;
+        let entry = entry(order, "ok", Some(change.version()));
+        match gateway.audit.append_policy(entry.clone(), change).await {
+            Err(StoreError::AuditUnavailable) => {
+                return audit::look_for(|| audit::on_record(gateway, &entry)).await;
+            }
+            // Of two that come together and replace whichever there is, the second replaces the first.
+            Err(StoreError::NotAllowed { .. }) if replaces.is_none() && tries_left > 0 => {}
+            recorded => return recorded.map_err(refused),
+        }
     }
+    Err(Problem::policy_changed())
 }
 
 async fn record(gateway: &Gateway, entry: AuditEntry) -> Result<u64, Problem> {

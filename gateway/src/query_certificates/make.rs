@@ -120,13 +120,17 @@ pub(super) async fn looked_up(
     asked: Asked,
 ) -> Result<Ready, Problem> {
     let agency = Agency::of(gateway, caller.at).await?;
-    let found = gateway.licenses.certifiable(&asked.uscc, grant, caller.at).await?;
-    let Some((face, status)) = found else {
-        // A look into the library is on record, whatever it showed.
-        let subject = asked.uscc.to_string();
-        gateway.audit.append(entry(caller, "license_unknown", subject, None)).await.map_err(unrecorded)?;
-        return Err(Problem::license_unknown());
-    };
+    let found = gateway.licenses.certifiable(&asked.uscc, grant, caller.at).await;
+    let (face, status) =
+        match found.map_err(Problem::from).and_then(|found| found.ok_or_else(Problem::license_unknown)) {
+            Ok(found) => found,
+            Err(problem) => {
+                // A look into the register is on record, whatever it showed.
+                let said = entry(caller, problem.code(), asked.uscc.to_string(), None);
+                gateway.audit.append(said).await.map_err(unrecorded)?;
+                return Err(problem);
+            }
+        };
     let (id, check_code) = (number(caller.at), random(CODE_LENGTH));
     let snapshot = Snapshot {
         version: Snapshot::VERSION,

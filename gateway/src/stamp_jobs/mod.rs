@@ -34,6 +34,7 @@ pub(crate) struct StampJobs {
     /// There is something to do.
     ordered: Notify,
     uploading: Arc<Admission>,
+    packing: Arc<Admission>,
     pub(crate) figures: Figures,
 }
 
@@ -50,7 +51,13 @@ pub(crate) struct Figures {
 
 impl StampJobs {
     pub(crate) fn new(blobs: Blobs) -> Self {
-        Self { blobs, ordered: Notify::new(), uploading: Arc::default(), figures: Figures::default() }
+        Self {
+            blobs,
+            ordered: Notify::new(),
+            uploading: Arc::default(),
+            packing: Arc::default(),
+            figures: Figures::default(),
+        }
     }
 }
 

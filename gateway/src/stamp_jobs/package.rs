@@ -25,6 +25,8 @@ use crate::error::with_causes;
 use crate::problem::{Problem, ProblemDocument};
 use crate::state::Gateway;
 
+/// Packages that are written at a time, no app's all of them; one more is answered 503.
+const MOST_PACKING: usize = 8;
 /// Parts that are ready before they are taken.
 const AHEAD: usize = 2;
 /// The file that says what came of each document.
@@ -45,6 +47,10 @@ enum NotPacked {
     /// Nobody takes it any more.
     #[error("its reader has gone")]
     Gone,
+    #[error("its documents were removed meanwhile")]
+    Removed,
+    #[error("what came of a document cannot be had now: {0}")]
+    Later(String),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -62,6 +68,7 @@ enum NotPacked {
     responses(
         (status = 200, description = "the stamped documents, each called by its number and its stamp's; of a digest, the CMS over it", content((String = "application/zip"))),
         (status = 404, description = "`unknown_stamp_job`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, description = "`overloaded`, `share_exceeded`: too many packages are written at a time", body = ProblemDocument, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn get_stamped_documents(
@@ -80,6 +87,10 @@ pub(crate) async fn packed(
     id: &str,
 ) -> Result<Response, Problem> {
     let job = own(caller, gateway, kind, id).await?;
+    let place = gateway.stamp_jobs.packing.arrive(MOST_PACKING, None).ok_or_else(Problem::overloaded)?;
+    if !place.claim(&job.app) {
+        return Err(Problem::share_exceeded());
+    }
     let fields = [
         (header::CONTENT_TYPE, "application/zip".to_owned()),
         (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{}.zip\"", job.id)),
@@ -89,6 +100,7 @@ pub(crate) async fn packed(
     let gateway = gateway.clone();
     // Each part waits until the one before it is taken: who reads slowly holds up nobody else.
     let writing = async move {
+        let _place = place;
         match write(&gateway, &job, &mut sender).await {
             Ok(()) | Err(NotPacked::Gone) => {}
             Err(error) => {
@@ -123,6 +135,9 @@ async fn write(
             serde_json::to_writer(&mut results, &line)?;
         }
     }
+    if behind != job.total {
+        return Err(NotPacked::Removed);
+    }
     results.extend_from_slice(b"\n]\n");
     zip.start_file(RESULTS, SimpleFileOptions::default().compression_method(CompressionMethod::Deflated))?;
     zip.write_all(&results)?;
@@ -143,20 +158,34 @@ async fn put(
     let StampedResult { blob, stamp, extension, .. } = match result {
         Ok(Some(result)) => result,
         Ok(None) => return Ok(line),
+        Err(problem) if problem.may_pass() => return Err(NotPacked::Later(problem.code().to_owned())),
         Err(problem) => {
             // Of this one alone: the others are as the log has them.
             line.document.fail(problem);
             return Ok(line);
         }
     };
+    let blobs = &gateway.stamp_jobs.blobs;
+    let mut ready = match blobs.part(&blob, 0).await {
+        Ok(ready) => ready,
+        Err(error @ (StoreError::Altered { .. } | StoreError::Blobs { .. })) => {
+            // One that is lost does not keep the others back.
+            line.document.fail(Problem::from_stamp_jobs(&error));
+            return Ok(line);
+        }
+        Err(error) => return Err(error.into()),
+    };
     let name = format!("{n:05}-{}.{extension}", stamp.id);
     // PDF and OFD are compressed already.
     let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
     let at = stamped_at(stamp.at, gateway.config.site.utc_offset);
     zip.start_file(&name, at.map_or(options, |at| options.last_modified_time(at)))?;
-    for part in 0..Blobs::parts(&blob) {
-        zip.write_all(&gateway.stamp_jobs.blobs.part(&blob, part).await?)?;
+    for part in 1..=Blobs::parts(&blob) {
+        zip.write_all(&ready)?;
         send(written, sender).await?;
+        if part < Blobs::parts(&blob) {
+            ready = blobs.part(&blob, part).await?;
+        }
     }
     line.file = Some(name);
     Ok(line)

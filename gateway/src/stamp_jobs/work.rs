@@ -33,8 +33,14 @@ const LEASE: Duration = Duration::from_secs(120);
 const DEVICES: Duration = Duration::from_secs(30);
 /// What may pass is waited for this long, from the order on.
 const PATIENCE: time::Duration = time::Duration::hours(24);
-/// The longest pause between two attempts.
-const LONGEST_PAUSE: u64 = 60;
+/// The longest pause between two attempts, seconds. Each attempt at a certificate that a device does not sign leaves a
+/// snapshot on record.
+fn longest_pause(kind: JobKind) -> u64 {
+    match kind {
+        JobKind::Stamps => 60,
+        JobKind::QueryCertificates => 900,
+    }
+}
 
 /// Works until the gateway stops; what was begun then is brought to its end.
 pub(crate) async fn work(
@@ -131,7 +137,10 @@ async fn carry_out(gateway: Gateway, document: ClaimedDocument, place: DocumentP
             let end = if again {
                 count(&figures.again);
                 let seconds = 1_u64 << document.attempt.min(16);
-                DocumentEnd::Again { due_at: now + Duration::from_secs(seconds.min(LONGEST_PAUSE)), failure }
+                DocumentEnd::Again {
+                    due_at: now + Duration::from_secs(seconds.min(longest_pause(document.kind))),
+                    failure,
+                }
             } else {
                 count(&figures.failed);
                 DocumentEnd::Failed(failure)

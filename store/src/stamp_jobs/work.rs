@@ -142,7 +142,7 @@ enum Claimed {
 
 impl Store {
     /// Claims the next document, in the name of this run of the gateway: of the app that was served longest ago, the
-    /// oldest job that has one.
+    /// job that was, or the oldest, that has one.
     ///
     /// # Errors
     /// [`StoreError::Locked`] without a data key.
@@ -179,7 +179,7 @@ impl Store {
         let next = format!(
             "SELECT j.id, j.app, j.request_id, j.defaults FROM stamp_jobs j WHERE j.state = 'running' AND {IS_DUE}
              ORDER BY (SELECT max(k.served) FROM stamp_jobs k WHERE k.app = j.app AND k.state = 'running'),
-                 j.created_at, j.id LIMIT 1"
+                 j.served, j.created_at, j.id LIMIT 1"
         );
         let next = query(sqlx::AssertSqlSafe(next)).bind(milliseconds(now));
         let Some(row) = next.fetch_optional(&mut *transaction).await? else { return Ok(Claimed::None) };
