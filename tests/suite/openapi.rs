@@ -1,5 +1,7 @@
 //! The API document is true: what it lists is answered, what is answered it lists.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 use tests::{Answer, Caller, repository, shared, update_snapshots};
 
@@ -260,6 +262,33 @@ fn every_documented_call_is_one_of_the_contract() {
             assert!(known, "{method} {path}: add it to CONTRACT");
         }
     }
+}
+
+/// Of two types of one name the description would have one, in the place of both.
+#[test]
+fn no_two_types_are_described_under_one_name() {
+    let mut names = BTreeMap::new();
+    let mut folders = vec![repository().join("gateway/src")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap_or_default();
+            for derived in text.split("#[derive(").skip(1) {
+                let Some((traits, rest)) = derived.split_once(")]") else { continue };
+                let mut words = rest.split(|letter: char| !letter.is_alphanumeric() && letter != '_');
+                let name = words.find(|word| ["struct", "enum"].contains(word)).and_then(|_| words.next());
+                if traits.contains("ToSchema") && !rest.starts_with("\n#[schema(as") {
+                    let before = names.insert(name.unwrap_or_default().to_owned(), path.clone());
+                    assert_eq!(before, None, "{name:?} is in {} too", path.display());
+                }
+            }
+        }
+    }
+    assert!(names.len() > 100, "{}", names.len());
 }
 
 #[test]

@@ -65,7 +65,7 @@ pub(crate) struct CheckResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
     field: Option<String>,
     /// Whose key signed, as the certificate has it.
-    signer: SignerItem,
+    signer: StampSignerItem,
     /// The enterprise in whose name it was made, if it was.
     #[serde(skip_serializing_if = "Option::is_none")]
     enterprise: Option<EnterpriseItem>,
@@ -106,7 +106,7 @@ struct CheckedSignature {
     /// `B-B`, `B-T`, `B-LT` or `B-LTA`.
     level: String,
     /// Whose key signed, as the certificate has it.
-    signer: SignerItem,
+    signer: StampSignerItem,
     /// The enterprise in whose name it was made, if it was.
     #[serde(skip_serializing_if = "Option::is_none")]
     enterprise: Option<EnterpriseItem>,
@@ -123,7 +123,7 @@ struct EnterpriseItem {
 
 /// A signer's certificate.
 #[derive(Serialize, ToSchema)]
-struct SignerItem {
+struct StampSignerItem {
     /// Distinguished name, RFC 4514.
     subject: String,
     /// Distinguished name, RFC 4514.
@@ -140,7 +140,7 @@ impl EnterpriseItem {
     }
 }
 
-impl SignerItem {
+impl StampSignerItem {
     fn new(certificate: &[u8]) -> Result<Self, FormatError> {
         let certificate = Certificate::from_der(certificate)?;
         Ok(Self {
@@ -155,7 +155,7 @@ impl SignerItem {
 impl CheckedSignature {
     fn new(signature: StampSignature) -> Result<Self, FormatError> {
         let StampSignature { certificate, field, level, mandate, .. } = signature;
-        let signer = SignerItem::new(&certificate)?;
+        let signer = StampSignerItem::new(&certificate)?;
         Ok(Self { field, level, signer, enterprise: mandate.map(EnterpriseItem::new) })
     }
 }
@@ -186,7 +186,7 @@ pub(crate) async fn get_check(
     let proof = proof_of(&gateway, log, audit_index).await?;
     let certified = certified(&gateway, &stamp.id).await?;
     let broken = |_| Problem::stamp_register_broken(&stamp.id);
-    let signer = SignerItem::new(&stamp.certificate).map_err(broken)?;
+    let signer = StampSignerItem::new(&stamp.certificate).map_err(broken)?;
     let signatures = stamp.signatures.into_iter().map(CheckedSignature::new);
     let signatures = signatures.collect::<Result<_, _>>().map_err(broken)?;
     let result = hex::encode(stamp.result_digest);
@@ -324,7 +324,12 @@ fn page(known: &CheckResponse, code: &str, english: bool) -> Markup {
 }
 
 /// Who made a signature.
-fn signature(signer: &SignerItem, enterprise: Option<&EnterpriseItem>, level: &str, english: bool) -> Markup {
+fn signature(
+    signer: &StampSignerItem,
+    enterprise: Option<&EnterpriseItem>,
+    level: &str,
+    english: bool,
+) -> Markup {
     let say = |zh: &'static str, en: &'static str| if english { en } else { zh };
     html! {
         @if let Some(enterprise) = enterprise {
