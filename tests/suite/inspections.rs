@@ -81,6 +81,9 @@ fn an_inspection_finds_what_is_wrong_and_costs_the_devices_next_to_nothing() {
             assert_eq!(found[device], "ok", "{code} {device}: {one:#}");
         }
     }
+    // Of one that is down the last figures say nothing.
+    assert_eq!(grades(&one, "device.sessions")["d3"], "abnormal", "{one:#}");
+    assert_eq!(grades(&one, "device.key_drift")["d3"], "unmeasured", "{one:#}");
     // Of what could not be measured nothing is made up.
     let check = |code: &str, subject: &str| {
         let checks = one["checks"].as_array().unwrap();
@@ -91,6 +94,7 @@ fn an_inspection_finds_what_is_wrong_and_costs_the_devices_next_to_nothing() {
     assert!(check("device.latency", "d9")["evidence"].as_str().unwrap().contains("too few"));
     assert!(check("device.random", "d1")["measured"].as_str().unwrap().starts_with("P: monobit 0."));
     assert!(check("device.state", "d1")["evidence"].as_str().unwrap().contains("SIM000001"));
+    assert!(check("device.sessions", "d3")["measured"].as_str().unwrap().starts_with("0 / "));
     assert_eq!(check("database.migrations", "")["grade"], "ok");
     assert!(check("database.size", "")["figure"].as_f64().unwrap() > 0.1);
     assert_eq!(check("storage.writable", "site")["grade"], "ok");

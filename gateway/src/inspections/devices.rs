@@ -1,14 +1,18 @@
 //! Checks of the devices. What they cost a device is bounded before it begins: so many orders of it, one after the other.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use formats::inspection_report::Grade;
-use hsm_driver::{Answer, CheckOutcome, DeviceTelemetry, HsmError, KeyState, Order, SelfTest, State};
+use hsm_driver::{
+    Answer, CheckOutcome, DeviceStatus, DeviceTelemetry, HsmError, KeyState, Order, SelfTest, State,
+};
 use time::OffsetDateTime;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use super::catalogue::{CHECKS, Group};
 use super::randomness::{BITS, Chances, OCTETS};
 use super::{Finding, Work};
 use crate::state::Gateway;
@@ -33,37 +37,43 @@ const BESIDE_SIGNATURES: u32 = 3;
 pub(super) async fn inspect(gateway: &Gateway, whole: bool, work: &mut Work) -> Vec<Finding> {
     let places = Arc::new(Semaphore::new(AT_ONCE));
     let mut tasks = JoinSet::new();
-    for (place, device) in gateway.config.devices.iter().enumerate() {
+    for device in &gateway.config.devices {
         let (gateway, places, device) = (gateway.clone(), Arc::clone(&places), device.clone());
         tasks.spawn(async move {
             let _place = places.acquire().await;
-            (place, device.id.to_string(), one(&gateway, &device, whole).await)
+            (device.id.to_string(), one(&gateway, &device, whole).await)
         });
     }
-    let mut found: Vec<_> = Vec::new();
+    let mut found: BTreeMap<_, _> = BTreeMap::new();
     while let Some(ended) = tasks.join_next().await {
-        // One that panicked leaves its device without findings, which the catalogue shows as not measured.
-        if let Ok(ended) = ended {
-            found.push(ended);
-        }
+        found.extend(ended.ok());
     }
-    found.sort_by_key(|(place, ..)| *place);
     let mut findings = Vec::new();
-    for (_, id, (of_device, orders)) in found {
-        work.device_orders.insert(id, orders);
+    for device in &gateway.config.devices {
+        let id = device.id.as_str();
+        // One that panicked may have asked for all that it may.
+        let broken_off = || (not_made(id, whole, "its inspection was broken off"), MOST_ORDERS);
+        let (of_device, orders) = found.remove(id).unwrap_or_else(broken_off);
+        work.device_orders.insert(id.to_owned(), orders);
         findings.extend(of_device);
     }
     findings
+}
+
+/// All checks of a device of which nothing is known.
+fn not_made(id: &str, whole: bool, why: &str) -> Vec<Finding> {
+    let of_devices = CHECKS.iter().filter(|kind| kind.group == Group::Devices && (whole || !kind.weekly));
+    of_devices.map(|kind| Finding::unknown(kind.code, id, why.to_owned())).collect()
 }
 
 async fn one(gateway: &Gateway, device: &config::Device, whole: bool) -> (Vec<Finding>, u32) {
     let id = device.id.as_str();
     let telemetry = match gateway.fleet.telemetry(&device.id) {
         Ok(telemetry) => telemetry,
-        Err(error) => return (vec![Finding::unknown("device.state", id, error.to_string())], 0),
+        Err(error) => return (not_made(id, whole, &error.to_string()), 0),
     };
-    let mut findings =
-        vec![state(id, &telemetry), sessions(id, &telemetry, device.lanes), drift(id, &telemetry)];
+    let status = &telemetry.status;
+    let mut findings = vec![state(id, status), sessions(id, status, device.lanes), drift(id, status)];
     let mut orders = 0;
     let tested = tokio::time::timeout(PATIENCE, gateway.fleet.brief_self_test(&device.id, SIGNATURES)).await;
     // One that was broken off asked for all that it may.
@@ -87,8 +97,7 @@ fn signatures(test: &SelfTest) -> impl Iterator<Item = &hsm_driver::Check> {
     test.checks.iter().filter(|check| check.name.starts_with("key "))
 }
 
-fn state(id: &str, telemetry: &DeviceTelemetry) -> Finding {
-    let status = &telemetry.status;
+fn state(id: &str, status: &DeviceStatus) -> Finding {
     let grade = match status.state {
         State::Ready => Grade::Ok,
         State::Starting | State::Degraded | State::Draining | State::Maintenance => Grade::Attention,
@@ -104,21 +113,32 @@ fn state(id: &str, telemetry: &DeviceTelemetry) -> Finding {
     Finding::new("device.state", id, grade, measured, evidence)
 }
 
-fn sessions(id: &str, telemetry: &DeviceTelemetry, configured: usize) -> Finding {
-    let open = telemetry.status.lanes;
+/// Whether sessions and keys are those of a worker that serves: of one that does not, the last known figures stay.
+fn serves(state: State) -> bool {
+    !matches!(state, State::Starting | State::Down | State::Quarantined)
+}
+
+fn sessions(id: &str, status: &DeviceStatus, configured: usize) -> Finding {
+    let open = if serves(status.state) { status.lanes } else { 0 };
     let grade = match open {
         0 => Grade::Abnormal,
         open if open < configured => Grade::Attention,
         _ => Grade::Ok,
     };
-    let load = format!("load {}, queued {}", telemetry.status.load, telemetry.status.queued);
+    let load = format!("load {}, queued {}", status.load, status.queued);
     Finding::new("device.sessions", id, grade, format!("{open} / {configured}"), load)
 }
 
-fn drift(id: &str, telemetry: &DeviceTelemetry) -> Finding {
+fn drift(id: &str, status: &DeviceStatus) -> Finding {
     const CODE: &str = "device.key_drift";
-    let keys = &telemetry.status.keys;
+    if !serves(status.state) {
+        return Finding::unknown(CODE, id, "the device is not in service".to_owned());
+    }
+    let keys = &status.keys;
     let of = |state: KeyState| keys.iter().filter(move |key| key.state == state);
+    if keys.is_empty() {
+        return Finding::unknown(CODE, id, "no key is registered for the device".to_owned());
+    }
     let measured = format!("{} / {}", of(KeyState::Held).count(), keys.len());
     let wrong: Vec<_> = [
         (KeyState::Missing, "missing"),
@@ -289,6 +309,14 @@ mod tests {
             [Grade::Abnormal, Grade::Abnormal, Grade::Unmeasured, Grade::Abnormal]
         );
         assert_eq!(grades(Err(HsmError::DeadlineExceeded { attempts: 1 })), [Grade::Unmeasured; 4]);
+    }
+
+    #[test]
+    fn of_a_device_whose_inspection_was_broken_off_each_check_is_there_and_unmeasured() {
+        let found = not_made("d1", true, "broken off");
+        assert!(found.iter().all(|finding| finding.grade == Grade::Unmeasured && finding.subject == "d1"));
+        assert!(found.iter().any(|finding| finding.code == "device.random"));
+        assert_eq!(not_made("d1", false, "broken off").len(), found.len() - 1);
     }
 
     #[test]
