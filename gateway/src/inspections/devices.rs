@@ -8,6 +8,7 @@ use formats::inspection_report::Grade;
 use hsm_driver::{
     Answer, CheckOutcome, DeviceStatus, DeviceTelemetry, HsmError, KeyState, Order, SelfTest, State,
 };
+use store::{Store, StoreError};
 use time::OffsetDateTime;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -258,25 +259,33 @@ async fn latency(gateway: &Gateway, device: &config::Device, telemetry: &DeviceT
         let why = format!("{} signatures in the last hour: too few", hour.count);
         return Finding::unknown(CODE, id, why);
     }
-    let until = OffsetDateTime::now_utc() - time::Duration::HOUR;
-    let spans =
-        gateway.store.device_history(&device.id, until - BASELINE, until, Duration::from_secs(86_400)).await;
-    let spans = match spans {
-        Ok(spans) => spans,
-        Err(error) => return Finding::unknown(CODE, id, error.to_string()),
-    };
-    let signed: u64 = spans.iter().map(|span| span.figures.signed).sum();
-    if signed < FEWEST {
-        return Finding::unknown(
-            CODE,
-            id,
-            format!("{signed} signatures in the week before: no baseline yet"),
-        );
+    match baseline(&gateway.store, &device.id, OffsetDateTime::now_utc()).await {
+        Ok((signed, _)) if signed < FEWEST => {
+            let why = format!("{signed} signatures in the week before: no baseline yet");
+            Finding::unknown(CODE, id, why)
+        }
+        Ok((_, baseline)) => {
+            let evidence =
+                format!("p50 {} µs, p99 {} µs; baseline p50 {baseline:.0} µs", hour.p50_us, hour.p99_us);
+            Finding::figure(CODE, id, hour.p50_us as f64 / baseline.max(1.0), evidence)
+        }
+        Err(error) => Finding::unknown(CODE, id, error.to_string()),
     }
+}
+
+/// Signatures of the week before the hour that is judged, and the mean of their medians in microseconds. Minute by minute: in
+/// longer steps the last one would hold the hour itself.
+async fn baseline(
+    store: &Store,
+    device: &config::DeviceId,
+    now: OffsetDateTime,
+) -> Result<(u64, f64), StoreError> {
+    // A minute that begins before this time has ended an hour ago.
+    let until = now - time::Duration::HOUR - time::Duration::MINUTE;
+    let spans = store.device_history(device, until - BASELINE, until, Duration::from_secs(60)).await?;
+    let signed: u64 = spans.iter().map(|span| span.figures.signed).sum();
     let weighed: f64 = spans.iter().map(|span| span.figures.p50_us as f64 * span.figures.signed as f64).sum();
-    let baseline = weighed / signed as f64;
-    let evidence = format!("p50 {} µs, p99 {} µs; baseline p50 {baseline:.0} µs", hour.p50_us, hour.p99_us);
-    Finding::figure(CODE, id, hour.p50_us as f64 / baseline.max(1.0), evidence)
+    Ok((signed, weighed / signed.max(1) as f64))
 }
 
 #[cfg(test)]
@@ -317,6 +326,34 @@ mod tests {
         assert!(found.iter().all(|finding| finding.grade == Grade::Unmeasured && finding.subject == "d1"));
         assert!(found.iter().any(|finding| finding.code == "device.random"));
         assert_eq!(not_made("d1", false, "broken off").len(), found.len() - 1);
+    }
+
+    #[tokio::test]
+    async fn the_hour_that_is_judged_is_no_part_of_its_baseline() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("gateway.db").display());
+        let store = Store::create(url.as_str()).await.unwrap();
+        let device = config::DeviceId::parse("d1").unwrap();
+        let minute = |at, p50_us| {
+            let state = "ready".to_owned();
+            let figures = store::DeviceFigures { state, signed: 100, p50_us, ..Default::default() };
+            store::DeviceMinute { device: device.clone(), at, figures }
+        };
+        for now in
+            [time::macros::datetime!(2026-11-23 12:00 UTC), time::macros::datetime!(2026-11-23 23:59:59 UTC)]
+        {
+            let device = &device;
+            let judged = [1, 30, 59].map(|ago| minute(now - time::Duration::minutes(ago), 9_000));
+            store.record_device_minutes(&judged).await.unwrap();
+            assert_eq!(baseline(&store, device, now).await.unwrap().0, 0, "{now}");
+            let before = [62, 100].map(|ago| minute(now - time::Duration::minutes(ago), 1_000));
+            store.record_device_minutes(&before).await.unwrap();
+            assert_eq!(baseline(&store, device, now).await.unwrap(), (200, 1_000.0), "{now}");
+            store
+                .downsample_device_history(now + BASELINE * 3, Duration::ZERO, Duration::ZERO)
+                .await
+                .unwrap();
+        }
     }
 
     #[test]
