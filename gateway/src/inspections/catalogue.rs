@@ -172,8 +172,8 @@ pub(crate) const CHECKS: &[CheckKind] = &[
             "random numbers (monobit, poker, runs, autocorrelation over 20,000 bits)",
         ),
         state(
-            "每项 P ≥ 0.0001；不足时换样本复检一次",
-            "P ≥ 0.0001 of each; below that, once more over another sample",
+            "每项 P ≥ 0.0001；不足时换样本复检，复检通过为需关注，仍不足或 P < 10⁻⁹ 为异常",
+            "P ≥ 0.0001 of each; below that another sample: passed is attention, else abnormal, as is P < 10⁻⁹ at once",
         ),
         Words::new(
             "停用该设备：随机数发生器可能失效",

@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::catalogue::{CHECKS, Group};
-use super::randomness::{BITS, Chances, OCTETS};
+use super::randomness::{self, BITS, Chances, OCTETS};
 use super::{Finding, Work};
 use crate::state::Gateway;
 
@@ -220,34 +220,28 @@ fn self_test(id: &str, tested: &Result<SelfTest, HsmError>) -> [Finding; 4] {
 async fn random(gateway: &Gateway, device: &config::Device) -> (Finding, u32) {
     const CODE: &str = "device.random";
     let id = device.id.as_str();
-    let mut said = Vec::new();
-    for sample in 1..=2 {
-        let asked = gateway.fleet.order(&device.id, Order::Random { octets: OCTETS }, SAMPLE_TIME).await;
-        let octets = match asked {
-            Ok(Answer::Octets(octets)) if octets.len() == usize::from(OCTETS) => octets,
+    let (mut asked, mut samples) = (0, Vec::new());
+    loop {
+        if let Some(grade) = randomness::judged(&samples) {
+            let said: Vec<_> = samples.iter().map(Chances::to_string).collect();
+            let evidence = format!("{asked} × {BITS} bits");
+            return (Finding::new(CODE, id, grade, format!("P: {}", said.join("; ")), evidence), asked);
+        }
+        asked += 1;
+        let answer = gateway.fleet.order(&device.id, Order::Random { octets: OCTETS }, SAMPLE_TIME).await;
+        match answer {
+            Ok(Answer::Octets(octets)) if octets.len() == usize::from(OCTETS) => {
+                samples.push(Chances::of(&octets));
+            }
             Ok(_) => {
-                let why = "too few octets".to_owned();
-                return (Finding::new(CODE, id, Grade::Abnormal, why, String::new()), sample);
+                return (Finding::new(CODE, id, Grade::Abnormal, "too few octets", String::new()), asked);
             }
             Err(HsmError::NotRunning { .. }) => {
-                return (Finding::unknown(CODE, id, "the device is not running".to_owned()), sample - 1);
+                return (Finding::unknown(CODE, id, "the device is not running".to_owned()), asked - 1);
             }
-            Err(error) => return (Finding::unknown(CODE, id, error.to_string()), sample),
-        };
-        let chances = Chances::of(&octets);
-        said.push(format!(
-            "monobit {:.4}, poker {:.4}, runs {:.4}, autocorrelation {:.4}",
-            chances.monobit, chances.poker, chances.runs, chances.autocorrelation
-        ));
-        if chances.pass() {
-            let measured = said.pop().unwrap_or_default();
-            let before = said.iter().map(|odd| format!("first sample: {odd}; "));
-            let evidence = format!("{}{BITS} bits", before.collect::<String>());
-            return (Finding::new(CODE, id, Grade::Ok, format!("P: {measured}"), evidence), sample);
+            Err(error) => return (Finding::unknown(CODE, id, error.to_string()), asked),
         }
     }
-    let evidence = format!("2 × {BITS} bits");
-    (Finding::new(CODE, id, Grade::Abnormal, format!("P: {}", said.join("; ")), evidence), 2)
 }
 
 /// The last hour's median against the week before it.
