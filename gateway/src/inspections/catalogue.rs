@@ -288,10 +288,13 @@ pub(crate) const CHECKS: &[CheckKind] = &[
         "audit.anchor",
         Group::Audit,
         Words::new("检查点外送", "checkpoints leave the house"),
-        state("配置了锚定文件或地址", "a file or an address for them is configured"),
+        state(
+            "最近一个到达锚定文件或地址；未配置为需关注",
+            "the last one got to its file or address; none configured is attention",
+        ),
         Words::new(
-            "配置 audit.anchor_file 或 audit.anchor_url",
-            "configure audit.anchor_file or audit.anchor_url",
+            "配置 audit.anchor_file 或 audit.anchor_url，检查其磁盘或网络",
+            "configure audit.anchor_file or audit.anchor_url; look at its disk or network",
         ),
     ),
     weekly(
