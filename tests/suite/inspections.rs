@@ -186,9 +186,11 @@ fn who_may_ask_and_who_may_read_and_what_is_wrong_is_named() {
     let (_, operator) = Person::complete(&site, "operating", &["operator"]);
     let (_, auditor) = Person::complete(&site, "auditing", &["auditor"]);
     let (_, clerk) = Person::complete(&site, "counter", &["window-clerk"]);
+    // Who sees devices at a service seat is not to know whose account lacks protection.
+    let (_, seat) = Person::complete(&site, "answering", &["service-seat"]);
     let order = json!({"occasion": "key_moment", "reason": MARKUP});
-    for (person, status) in [(&auditor, 403), (&clerk, 403)] {
-        assert_eq!(person.post(PATH, &order).status, status);
+    for person in [&auditor, &clerk, &seat] {
+        assert_eq!(person.post(PATH, &order).status, 403);
     }
     assert_eq!(site.app().post(PATH, &order).status, 403);
     for (body, field) in [
@@ -219,7 +221,17 @@ fn who_may_ask_and_who_may_read_and_what_is_wrong_is_named() {
         reader.get(&format!("{PATH}/{id}")).expect(200);
         reader.get(&format!("{PATH}/{id}/report")).expect(200);
     }
-    assert_eq!(clerk.get(PATH).status, 403);
+    seat.get("/v1/devices").expect(200);
+    for person in [&clerk, &seat] {
+        for path in [
+            PATH.to_owned(),
+            format!("{PATH}/{id}"),
+            format!("{PATH}/{id}/report"),
+            format!("{PATH}/{id}/report?form=html"),
+        ] {
+            assert_eq!(person.get(&path).status, 403, "{path}");
+        }
+    }
     let page = auditor.get(&format!("{PATH}/{id}/report?form=html")).expect(200).text();
     assert!(!page.contains("<script>") && page.contains("&lt;script&gt;"));
     for (path, code) in [
