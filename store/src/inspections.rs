@@ -243,6 +243,27 @@ impl Store {
         Ok(ended.rows_affected() == 1)
     }
 
+    /// Gives back an inspection that could not be begun on record: one of a schedule is owed again, another one has failed.
+    pub async fn give_inspection_back(
+        &self,
+        id: &str,
+        holder: &str,
+        at: OffsetDateTime,
+    ) -> Result<(), StoreError> {
+        query(
+            "UPDATE inspections SET leased_until = $3,
+                 state = CASE WHEN slot IS NULL THEN 'failed' ELSE state END,
+                 ended_at = CASE WHEN slot IS NULL THEN $3 ELSE ended_at END
+             WHERE id = $1 AND holder = $2 AND state = 'running'",
+        )
+        .bind(id)
+        .bind(holder)
+        .bind(at.unix_timestamp())
+        .execute(self.writer())
+        .await?;
+        Ok(())
+    }
+
     /// Gives up what a gateway was making when it ended: whoever asked by a schedule gets it anew, at once.
     pub async fn abandon_inspections(&self, replica: &str, at: OffsetDateTime) -> Result<u64, StoreError> {
         let abandoned = query(

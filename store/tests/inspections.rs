@@ -14,6 +14,7 @@ use time::{Duration, OffsetDateTime};
 on_both_databases! {
     of_many_gateways_that_begin_the_same_one_makes_it_and_it_is_never_made_again,
     one_that_was_lost_is_made_anew_and_whoever_lost_it_keeps_nothing,
+    one_that_is_given_back_stands_in_nobodys_way,
     two_begin_a_minute_apart_and_never_together,
     what_is_old_is_forgotten_and_what_a_schedule_owes_is_not,
     the_database_says_how_large_it_is,
@@ -113,6 +114,27 @@ async fn one_that_was_lost_is_made_anew_and_whoever_lost_it_keeps_nothing(databa
     assert_eq!(store.begin_inspection(&new("asked", None, "a", next)).await.unwrap(), here("asked"));
     store.abandon_inspections("a", next).await.unwrap();
     assert_eq!(store.inspection("asked").await.unwrap().state, InspectionState::Failed);
+}
+
+async fn one_that_is_given_back_stands_in_nobodys_way(database: &Database) {
+    let store = database.create().await;
+    assert_eq!(store.begin_inspection(&new("asked", None, "a", AT)).await.unwrap(), here("asked"));
+    store.give_inspection_back("asked", "another", AT).await.unwrap();
+    assert_eq!(store.inspection("asked").await.unwrap().state, InspectionState::Running);
+    store.give_inspection_back("asked", "asked", AT).await.unwrap();
+    assert_eq!(store.inspection("asked").await.unwrap().state, InspectionState::Failed);
+    let at = AT + Duration::MINUTE;
+    let slot = Some("2026-11-23");
+    assert_eq!(store.begin_inspection(&new("first", slot, "a", at)).await.unwrap(), here("first"));
+    assert!(!store.owes_inspection(Occasion::Daily, "2026-11-23", at).await.unwrap());
+    store.give_inspection_back("first", "first", at).await.unwrap();
+    assert!(store.owes_inspection(Occasion::Daily, "2026-11-23", at).await.unwrap());
+    let at = at + Duration::MINUTE;
+    assert_eq!(store.begin_inspection(&new("second", slot, "b", at)).await.unwrap(), here("first"));
+    // What has ended stays as it ended.
+    assert!(finish(&store, "first", "second", at).await);
+    store.give_inspection_back("first", "second", at).await.unwrap();
+    assert_eq!(store.inspection("first").await.unwrap().state, InspectionState::Done);
 }
 
 async fn two_begin_a_minute_apart_and_never_together(database: &Database) {

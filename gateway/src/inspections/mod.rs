@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use sm3::{Digest, Sm3};
 use store::{AuditEntry, Begun, Inspection, InspectionEnd, NewInspection, Occasion, StoreError};
 use time::OffsetDateTime;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use crate::error::with_causes;
 use crate::problem::Problem;
@@ -181,17 +181,33 @@ struct Making {
     order: Order,
 }
 
-/// Begins an inspection; it goes on by itself. Answers its number and where its intention is on record.
+/// Begins an inspection; it goes on by itself, whether or not anybody waits for the answer. Answers its number and where its
+/// intention is on record.
 ///
 /// # Errors
 /// Another one is being made, or began within the last minute; neither database nor record can be written.
 pub(crate) async fn begin(gateway: &Gateway, order: Order) -> Result<(String, u64), Problem> {
+    let (begun, answer) = oneshot::channel();
+    let gateway = gateway.clone();
+    tokio::spawn(async move {
+        match start(&gateway, order).await {
+            Ok((making, index)) => {
+                // Whoever asked may be gone.
+                let _ = begun.send(Ok((making.id.clone(), index)));
+                make(&gateway, making).await;
+            }
+            Err(problem) => drop(begun.send(Err(problem))),
+        }
+    });
+    answer.await.unwrap_or_else(|_| Err(Problem::inspection_running("")))
+}
+
+async fn start(gateway: &Gateway, order: Order) -> Result<(Making, u64), Problem> {
     match reserve(gateway, order).await.map_err(|error| Problem::database(&error))? {
         Ok(making) => {
-            let (id, index) = (making.id.clone(), intend(gateway, &making).await?);
-            let gateway = gateway.clone();
-            tokio::spawn(async move { make(&gateway, making).await });
-            Ok((id, index))
+            let index =
+                intend(gateway, &making).await.map_err(|error| Problem::record_unavailable(&error))?;
+            Ok((making, index))
         }
         Err(Begun::TooSoon(wait)) => Err(Problem::inspection_too_soon(wait)),
         Err(Begun::Running(id)) => Err(Problem::inspection_running(&id)),
@@ -238,11 +254,19 @@ fn entry(making: &Making, action: &str, outcome: &str, subject: String) -> Audit
 
 const RUN: &str = "inspection.run";
 
-async fn intend(gateway: &Gateway, making: &Making) -> Result<u64, Problem> {
-    let Making { id, order, .. } = making;
+/// Puts on record that an inspection begins; one that cannot be is given back.
+async fn intend(gateway: &Gateway, making: &Making) -> Result<u64, StoreError> {
+    let Making { id, holder, order, .. } = making;
     let subject = format!("{id} {} {}", order.occasion, order.reason);
     let entry = entry(making, RUN, "intended", subject);
-    gateway.audit.append(entry).await.map_err(|error| Problem::record_unavailable(&error))
+    let intended = gateway.audit.append(entry).await;
+    if intended.is_err() {
+        let back = gateway.store.give_inspection_back(id, holder, OffsetDateTime::now_utc()).await;
+        if let Err(error) = back {
+            tracing::warn!(id, error = %with_causes(&error), "an inspection that did not begin counts as running for now");
+        }
+    }
+    intended
 }
 
 /// Makes an inspection to its end. What keeps it from being kept is in the log, and it counts as lost when its time is over.
@@ -400,9 +424,7 @@ async fn round(gateway: &Gateway, now: OffsetDateTime) -> Result<(), StoreError>
         let Ok(making) = reserve(gateway, order).await? else { return Ok(()) };
         let late = now - due.at;
         tracing::info!(occasion = %due.occasion, slot = due.slot, %late, "a scheduled inspection begins");
-        if intend(gateway, &making).await.is_err() {
-            return Err(StoreError::AuditUnavailable);
-        }
+        intend(gateway, &making).await?;
         make(gateway, making).await;
     }
     Ok(())
