@@ -93,7 +93,7 @@ pub enum Form {
 }
 
 /// All of them.
-pub const KINDS: [Kind; 44] = [
+pub const KINDS: [Kind; 45] = [
     object("signature", fields::<SignatureRequest>, |bodies, octets| {
         bodies.one(octets, SignatureRequest::check)
     }),

@@ -94,6 +94,7 @@ impl StampSubject {
                 digest.map_err(|_| SigningError::Stamp("was digested otherwise"))
             }
             Self::Digest(digest) => Ok(*digest),
+            Self::List(_) => Err(SigningError::Stamp("is a list, which is not signed elsewhere")),
         }
     }
 }

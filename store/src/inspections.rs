@@ -327,6 +327,44 @@ impl Store {
         Ok(settled.is_none())
     }
 
+    /// Ends those that were lost and that nobody makes anew: of a person, or of a time of a schedule that is not among `current`.
+    /// Answers how many there were.
+    pub async fn end_lost_inspections(
+        &self,
+        current: &[(Occasion, &str)],
+        at: OffsetDateTime,
+    ) -> Result<u64, StoreError> {
+        let now = at.unix_timestamp();
+        let rows = query(
+            "SELECT id, holder, occasion, slot FROM inspections WHERE state = 'running' AND leased_until <= $1",
+        )
+        .bind(now)
+        .fetch_all(self.readers())
+        .await?;
+        let mut ended = 0;
+        for row in rows {
+            let (id, holder): (String, String) = (row.try_get("id")?, row.try_get("holder")?);
+            let (occasion, slot): (String, Option<String>) = (row.try_get("occasion")?, row.try_get("slot")?);
+            let is_current = |(of, name): &(Occasion, &str)| {
+                of.as_str() == occasion && slot.as_deref().is_some_and(|slot| slot == *name)
+            };
+            if current.iter().any(is_current) {
+                continue;
+            }
+            let done = query(
+                "UPDATE inspections SET state = 'failed', ended_at = $3
+                 WHERE id = $1 AND holder = $2 AND state = 'running' AND leased_until <= $3",
+            )
+            .bind(id)
+            .bind(holder)
+            .bind(now)
+            .execute(self.writer())
+            .await?;
+            ended += done.rows_affected();
+        }
+        Ok(ended)
+    }
+
     /// Inspections, the newest first, at most `limit` that began no later than the one called `after`, without it.
     ///
     /// # Errors

@@ -15,6 +15,7 @@ on_both_databases! {
     of_many_gateways_that_begin_the_same_one_makes_it_and_it_is_never_made_again,
     one_that_was_lost_is_made_anew_and_whoever_lost_it_keeps_nothing,
     one_that_is_given_back_stands_in_nobodys_way,
+    one_of_a_time_that_is_past_ends_when_it_was_lost,
     two_begin_a_minute_apart_and_never_together,
     what_is_old_is_forgotten_and_what_a_schedule_owes_is_not,
     the_database_says_how_large_it_is,
@@ -135,6 +136,28 @@ async fn one_that_is_given_back_stands_in_nobodys_way(database: &Database) {
     assert!(finish(&store, "first", "second", at).await);
     store.give_inspection_back("first", "second", at).await.unwrap();
     assert_eq!(store.inspection("first").await.unwrap().state, InspectionState::Done);
+}
+
+async fn one_of_a_time_that_is_past_ends_when_it_was_lost(database: &Database) {
+    let store = database.create().await;
+    let slot = Some("2026-11-23");
+    assert_eq!(store.begin_inspection(&new("lost", slot, "a", AT)).await.unwrap(), here("lost"));
+    let state = async |id: &str| store.inspection(id).await.unwrap().state;
+    let next = (Occasion::Daily, "2026-11-24");
+    let soon = AT + Duration::minutes(14);
+    assert_eq!(store.end_lost_inspections(&[next], soon).await.unwrap(), 0, "it is being made");
+    let late = AT + Duration::days(1);
+    let current = [(Occasion::Weekly, "2026-11-23"), (Occasion::Daily, "2026-11-23")];
+    assert_eq!(store.end_lost_inspections(&current, late).await.unwrap(), 0, "it is made anew");
+    assert_eq!(state("lost").await, InspectionState::Running);
+    assert_eq!(store.end_lost_inspections(&[next, current[0]], late).await.unwrap(), 1);
+    assert_eq!(state("lost").await, InspectionState::Failed);
+    assert_eq!(store.inspection("lost").await.unwrap().ended_at, Some(late));
+    assert!(!finish(&store, "lost", "lost", late).await, "it has ended");
+    // And of somebody who asked, whatever is current.
+    assert_eq!(store.begin_inspection(&new("asked", None, "a", late)).await.unwrap(), here("asked"));
+    assert_eq!(store.end_lost_inspections(&[next], late + Duration::HOUR).await.unwrap(), 1);
+    assert_eq!(state("asked").await, InspectionState::Failed);
 }
 
 async fn two_begin_a_minute_apart_and_never_together(database: &Database) {

@@ -404,8 +404,13 @@ pub(crate) async fn watch(gateways: watch::Receiver<Option<Gateway>>, clock: Wat
 
 async fn round(gateway: &Gateway, now: OffsetDateTime) -> Result<(), StoreError> {
     let (rules, offset) = (&gateway.config.inspections, gateway.config.site.utc_offset);
-    for due in schedule::due(rules, offset, now) {
-        let store = &gateway.store;
+    let (store, due) = (&gateway.store, schedule::due(rules, offset, now));
+    let current: Vec<_> = due.iter().map(|due| (due.occasion, due.slot.as_str())).collect();
+    let lost = store.end_lost_inspections(&current, now).await?;
+    if lost > 0 {
+        tracing::warn!(lost, "inspections were lost, and their time is past");
+    }
+    for due in due {
         // What was due before there was a schedule is not owed.
         if due.occasion != Occasion::KeyMoment && !store.has_inspections_of(due.occasion).await? {
             store.skip_inspection(&number(now), (due.occasion, &due.slot), now).await?;
