@@ -4,13 +4,21 @@
 //! whoever begins it first makes it, and nobody makes it again. One that its gateway lost is begun anew when its lease has run
 //! out, under the same slot.
 
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 
 use crate::database::{Row, instant, query};
 use crate::words::words;
 use crate::{Dialect, Store, StoreError};
 
 const INSPECTION: &str = "inspection";
+
+/// After so long an inspection that has not ended counts as lost.
+const LEASE: Duration = Duration::minutes(15);
+
+/// Until when a lease may run that somebody took by now: one beyond that was taken by a clock that was wrong, and holds nothing up.
+fn farthest(now: i64) -> i64 {
+    now.saturating_add(2 * LEASE.whole_seconds())
+}
 
 words! {
     /// Why an inspection is made.
@@ -61,8 +69,6 @@ pub struct NewInspection<'a> {
     pub reason: &'a str,
     /// Now.
     pub at: OffsetDateTime,
-    /// When it counts as lost.
-    pub leased_until: OffsetDateTime,
     /// Seconds that have to pass between the beginnings of two.
     pub apart: i64,
 }
@@ -167,16 +173,19 @@ impl Store {
                 if row.try_get::<&str, _>("state")? != InspectionState::Running.as_str() {
                     return Ok(Begun::Made);
                 }
-                if until > now {
+                if until > now && until <= farthest(now) {
                     return Ok(Begun::Running(id));
                 }
                 lost = Some(id);
             }
         }
-        let running = query("SELECT id FROM inspections WHERE state = 'running' AND leased_until > $1")
-            .bind(now)
-            .fetch_optional(&mut *transaction)
-            .await?;
+        let running = query(
+            "SELECT id FROM inspections WHERE state = 'running' AND leased_until > $1 AND leased_until <= $2 LIMIT 1",
+        )
+        .bind(now)
+        .bind(farthest(now))
+        .fetch_optional(&mut *transaction)
+        .await?;
         if let Some(row) = running {
             return Ok(Begun::Running(row.try_get("id")?));
         }
@@ -191,9 +200,10 @@ impl Store {
         }
         query(
             "UPDATE inspections SET state = 'failed', ended_at = $1
-             WHERE state = 'running' AND leased_until <= $1 AND slot IS NULL",
+             WHERE state = 'running' AND (leased_until <= $1 OR leased_until > $2) AND slot IS NULL",
         )
         .bind(now)
+        .bind(farthest(now))
         .execute(&mut *transaction)
         .await?;
         let id = lost.as_deref().unwrap_or(new.id);
@@ -214,7 +224,7 @@ impl Store {
             .bind(new.actor)
             .bind(new.reason)
             .bind(now)
-            .bind(new.leased_until.unix_timestamp())
+            .bind((new.at + LEASE).unix_timestamp())
             .execute(&mut *transaction)
             .await
             .map_err(|error| StoreError::from_insert(INSPECTION, id, error))?;
@@ -317,11 +327,13 @@ impl Store {
     ) -> Result<bool, StoreError> {
         let settled = query(
             "SELECT 1 FROM inspections
-             WHERE occasion = $1 AND slot = $2 AND (state <> 'running' OR leased_until > $3)",
+             WHERE occasion = $1 AND slot = $2
+                 AND (state <> 'running' OR (leased_until > $3 AND leased_until <= $4))",
         )
         .bind(occasion.as_str())
         .bind(slot)
         .bind(at.unix_timestamp())
+        .bind(farthest(at.unix_timestamp()))
         .fetch_optional(self.readers())
         .await?;
         Ok(settled.is_none())
@@ -336,9 +348,11 @@ impl Store {
     ) -> Result<u64, StoreError> {
         let now = at.unix_timestamp();
         let rows = query(
-            "SELECT id, holder, occasion, slot FROM inspections WHERE state = 'running' AND leased_until <= $1",
+            "SELECT id, holder, occasion, slot FROM inspections
+             WHERE state = 'running' AND (leased_until <= $1 OR leased_until > $2)",
         )
         .bind(now)
+        .bind(farthest(now))
         .fetch_all(self.readers())
         .await?;
         let mut ended = 0;
@@ -353,11 +367,13 @@ impl Store {
             }
             let done = query(
                 "UPDATE inspections SET state = 'failed', ended_at = $3
-                 WHERE id = $1 AND holder = $2 AND state = 'running' AND leased_until <= $3",
+                 WHERE id = $1 AND holder = $2 AND state = 'running'
+                     AND (leased_until <= $3 OR leased_until > $4)",
             )
             .bind(id)
             .bind(holder)
             .bind(now)
+            .bind(farthest(now))
             .execute(self.writer())
             .await?;
             ended += done.rows_affected();
@@ -417,11 +433,13 @@ impl Store {
         Ok(row.map(|row| row.try_get("report")).transpose()?.flatten())
     }
 
-    /// How each check stood after the last inspection, JSON; none before the first.
-    pub async fn inspection_standing(&self) -> Result<Option<String>, StoreError> {
+    /// How each check stood after the last inspection that ended by now, JSON; none before the first.
+    pub async fn inspection_standing(&self, now: OffsetDateTime) -> Result<Option<String>, StoreError> {
         let row = query(
-            "SELECT standing FROM inspections WHERE state = 'done' ORDER BY ended_at DESC, id DESC LIMIT 1",
+            "SELECT standing FROM inspections WHERE state = 'done' AND ended_at <= $1
+             ORDER BY ended_at DESC, id DESC LIMIT 1",
         )
+        .bind(now.unix_timestamp())
         .fetch_optional(self.readers())
         .await?;
         Ok(row.map(|row| row.try_get("standing")).transpose()?.flatten())

@@ -17,6 +17,7 @@ on_both_databases! {
     one_that_is_given_back_stands_in_nobodys_way,
     one_of_a_time_that_is_past_ends_when_it_was_lost,
     two_begin_a_minute_apart_and_never_together,
+    what_a_wrong_clock_left_behind_holds_nothing_up,
     what_is_old_is_forgotten_and_what_a_schedule_owes_is_not,
     the_database_says_how_large_it_is,
 }
@@ -34,7 +35,6 @@ fn new<'a>(id: &'a str, slot: Option<&'a str>, replica: &'a str, at: OffsetDateT
         actor: "gateway",
         reason: "daily",
         at,
-        leased_until: at + Duration::minutes(15),
         apart: APART,
     }
 }
@@ -80,7 +80,7 @@ async fn of_many_gateways_that_begin_the_same_one_makes_it_and_it_is_never_made_
     assert_eq!((kept.state, kept.audit_index, kept.has_report), (InspectionState::Done, Some(7), true));
     assert_eq!((kept.stamp.as_deref(), kept.unsigned.as_deref()), (None, Some("no key")));
     assert_eq!(store.inspection_report(id).await.unwrap().as_deref(), Some(&b"%PDF"[..]));
-    assert_eq!(store.inspection_standing().await.unwrap().as_deref(), Some(id.as_str()));
+    assert_eq!(store.inspection_standing(AT + Duration::HOUR).await.unwrap().as_deref(), Some(id.as_str()));
     // However late somebody comes, and with however wrong a clock.
     for later in [Duration::seconds(-3_600), Duration::HOUR, Duration::days(400)] {
         let again = store.begin_inspection(&new("again", Some("2026-11-23"), "b", AT + later)).await.unwrap();
@@ -183,6 +183,40 @@ async fn two_begin_a_minute_apart_and_never_together(database: &Database) {
     let rest: BTreeSet<_> = ids(store.inspections(Some("two"), 9).await.unwrap()).into_iter().collect();
     assert_eq!(rest, BTreeSet::from(["four".to_owned(), "one".to_owned()]));
     assert!(matches!(store.inspections(Some("none"), 9).await, Err(StoreError::NotFound { .. })));
+}
+
+async fn what_a_wrong_clock_left_behind_holds_nothing_up(database: &Database) {
+    let store = database.create().await;
+    let slot = Some("2026-11-23");
+    let ahead = AT + Duration::days(365);
+    // A clock that is two minutes ahead of another gateway's is no wrong one.
+    let lately = AT - Duration::minutes(2);
+    assert_eq!(store.begin_inspection(&new("first", slot, "a", AT)).await.unwrap(), here("first"));
+    assert!(!store.owes_inspection(Occasion::Daily, "2026-11-23", lately).await.unwrap());
+    assert!(finish(&store, "first", "first", AT).await);
+    assert_eq!(
+        store.begin_inspection(&new("ahead", Some("2026-11-24"), "a", ahead)).await.unwrap(),
+        here("ahead")
+    );
+    // Its lease ends in a year: it counts as lost now.
+    let next = AT + Duration::days(1);
+    assert!(store.owes_inspection(Occasion::Daily, "2026-11-24", next).await.unwrap());
+    assert_eq!(store.begin_inspection(&new("asked", None, "b", next)).await.unwrap(), here("asked"));
+    assert!(finish(&store, "asked", "asked", next).await);
+    let later = next + Duration::MINUTE;
+    assert_eq!(
+        store.begin_inspection(&new("second", Some("2026-11-24"), "b", later)).await.unwrap(),
+        here("ahead")
+    );
+    assert!(finish(&store, "ahead", "second", ahead).await);
+    // How things stand is not what the clock that was ahead left behind.
+    assert_eq!(store.inspection_standing(later).await.unwrap().as_deref(), Some("asked"));
+    assert_eq!(store.inspection_standing(ahead).await.unwrap().as_deref(), Some("second"));
+    // Those of people, and of times that are past, end.
+    let begun = store.begin_inspection(&new("far", None, "a", ahead + Duration::DAY)).await.unwrap();
+    assert_eq!(begun, here("far"));
+    assert_eq!(store.end_lost_inspections(&[], later).await.unwrap(), 1);
+    assert_eq!(store.inspection("far").await.unwrap().state, InspectionState::Failed);
 }
 
 async fn what_is_old_is_forgotten_and_what_a_schedule_owes_is_not(database: &Database) {

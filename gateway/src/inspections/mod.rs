@@ -31,8 +31,6 @@ use catalogue::{CHECKS, Group};
 
 /// Least time between the beginnings of two inspections, whoever asks for them.
 const APART: time::Duration = time::Duration::MINUTE;
-/// After so long one that has not ended counts as lost, and is made anew if a schedule asked for it.
-const LEASE: time::Duration = time::Duration::minutes(15);
 /// How often it is looked whether one is due.
 const EVERY: Duration = Duration::from_secs(10);
 /// How often old ones are forgotten.
@@ -228,7 +226,6 @@ async fn reserve(gateway: &Gateway, order: Order) -> Result<Result<Making, Begun
         actor: &order.actor,
         reason: &order.reason,
         at: began,
-        leased_until: began + LEASE,
         apart: APART.whole_seconds(),
     };
     Ok(match gateway.store.begin_inspection(&new).await? {
@@ -271,7 +268,7 @@ async fn intend(gateway: &Gateway, making: &Making) -> Result<u64, StoreError> {
 
 /// Makes an inspection to its end. What keeps it from being kept is in the log, and it counts as lost when its time is over.
 async fn make(gateway: &Gateway, making: Making) {
-    let before = match gateway.store.inspection_standing().await {
+    let before = match gateway.store.inspection_standing(OffsetDateTime::now_utc()).await {
         Ok(standing) => standing.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default(),
         Err(error) => {
             tracing::warn!(error = %with_causes(&error), "how things stood before is not known");
@@ -371,7 +368,7 @@ async fn keep(
 pub(crate) async fn watch(gateways: watch::Receiver<Option<Gateway>>, clock: WatchedClock) {
     let mut rounds = tokio::time::interval(EVERY);
     rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let (mut abandoned, mut forgotten) = (false, None::<tokio::time::Instant>);
+    let (mut abandoned, mut doubted, mut forgotten) = (false, false, None::<tokio::time::Instant>);
     loop {
         rounds.tick().await;
         let Some(gateway) = gateways.borrow().clone() else { continue };
@@ -384,8 +381,19 @@ pub(crate) async fn watch(gateways: watch::Receiver<Option<Gateway>>, clock: Wat
             }
             continue;
         }
-        if let Err(error) = round(&gateway, now).await {
-            tracing::warn!(error = %with_causes(&error), "inspections wait");
+        // By a clock that is wrong the times of a schedule would be used up that are still to come.
+        match clock.believed() {
+            Ok(()) => {
+                if let Err(error) = round(&gateway, now).await {
+                    tracing::warn!(error = %with_causes(&error), "inspections wait");
+                }
+                doubted = false;
+            }
+            Err(why) => {
+                if !std::mem::replace(&mut doubted, true) {
+                    tracing::warn!(why, "inspections of a schedule wait for the clock");
+                }
+            }
         }
         if forgotten.is_none_or(|at| at.elapsed() >= FORGET_EVERY) {
             forgotten = Some(tokio::time::Instant::now());
