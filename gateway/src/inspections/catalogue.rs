@@ -236,8 +236,8 @@ pub(crate) const CHECKS: &[CheckKind] = &[
         "interface.errors",
         Group::Interfaces,
         Words::new(
-            "本网关应答中的 5xx 比例（自上次巡检）",
-            "share of 5xx among this gateway's answers since the last inspection",
+            "本网关应答中的 5xx 比例（自上次巡检，至少一小时）",
+            "share of 5xx among this gateway's answers since the last inspection, an hour at least",
         ),
         Limit::AtLeast(1.0, 5.0, " %"),
         Words::new("按问题码指标查找来源", "find where they come from by the metric of problem codes"),

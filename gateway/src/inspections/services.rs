@@ -61,7 +61,7 @@ pub(super) async fn database(gateway: &Gateway, before: &Standing) -> Vec<Findin
 
 /// Inspects what callers get and what is asked of others.
 pub(super) fn interfaces(gateway: &Gateway) -> Vec<Finding> {
-    let (answered, failed) = gateway.metrics.inspections.answers_since_last();
+    let (answered, failed) = gateway.metrics.inspections.answers_since_last(Instant::now());
     let share = 100.0 * failed as f64 / answered.max(1) as f64;
     let evidence = format!("{failed} of {answered}");
     let errors = match answered {
