@@ -145,7 +145,7 @@ pub struct Inspection {
 pub struct DatabaseFigures {
     /// What it takes on disk.
     pub octets: u64,
-    /// Connections to it and how many there may be; none of SQLite, which has no server.
+    /// Connections to its server and how many whoever is no superuser may open; none of SQLite, which has no server.
     pub connections: Option<(u64, u64)>,
     /// Migrations that were applied.
     pub migrations: u64,
@@ -474,9 +474,11 @@ impl Store {
             }
             Dialect::Postgres => {
                 let row = query(
-                    "SELECT pg_database_size(current_database()) AS size, (SELECT count(*) FROM pg_stat_activity
-                         WHERE backend_type = 'client backend') AS used,
-                         current_setting('max_connections')::BIGINT AS most",
+                    // pg_stat_activity shows a role without rights its own connections only.
+                    "SELECT pg_database_size(current_database()) AS size,
+                         (SELECT coalesce(sum(numbackends), 0)::BIGINT FROM pg_stat_database) AS used,
+                         current_setting('max_connections')::BIGINT
+                             - current_setting('superuser_reserved_connections')::BIGINT AS most",
                 )
                 .fetch_one(self.readers())
                 .await?;
