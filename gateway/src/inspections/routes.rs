@@ -193,10 +193,10 @@ pub(crate) struct InspectionResponse {
     item: InspectionItem,
     /// Its checks; empty until it is done.
     checks: Vec<CheckItem>,
-    /// How many orders each device got for it.
+    /// How many operations each device was asked for, without the signature on the report.
     #[schema(value_type = Object)]
     device_orders: std::collections::BTreeMap<String, u32>,
-    /// How many it may get at most.
+    /// How many one may be asked for at most, with that signature.
     most_device_orders: u32,
 }
 
