@@ -97,6 +97,10 @@ pub struct InspectionEnd<'a> {
     pub at: OffsetDateTime,
     /// What was found, JSON.
     pub results: &'a str,
+    /// The worst of it.
+    pub grade: &'a str,
+    /// How much of it came out how, JSON.
+    pub counts: &'a str,
     /// How each check stands now, JSON.
     pub standing: &'a str,
     /// Where its outcome is on record.
@@ -128,8 +132,12 @@ pub struct Inspection {
     pub began_at: OffsetDateTime,
     /// When it ended.
     pub ended_at: Option<OffsetDateTime>,
-    /// What was found, JSON, once it is done.
+    /// What was found, JSON, once it is done; none in a list, which it would make long.
     pub results: Option<String>,
+    /// The worst of it.
+    pub grade: Option<String>,
+    /// How much of it came out how, JSON.
+    pub counts: Option<String>,
     /// Where its outcome is on record.
     pub audit_index: Option<u64>,
     /// Whether there is a report.
@@ -152,7 +160,7 @@ pub struct DatabaseFigures {
 }
 
 const COLUMNS: &str =
-    "id, occasion, slot, state, replica, actor, reason, began_at, ended_at, results, audit_index,
+    "id, occasion, slot, state, replica, actor, reason, began_at, ended_at, grade, counts, audit_index,
     CAST(CASE WHEN report IS NULL THEN 0 ELSE 1 END AS BIGINT) AS has_report, stamp, unsigned";
 
 impl Store {
@@ -236,7 +244,7 @@ impl Store {
     pub async fn finish_inspection(&self, end: &InspectionEnd<'_>) -> Result<bool, StoreError> {
         let ended = query(
             "UPDATE inspections SET state = 'done', ended_at = $3, results = $4, standing = $5, audit_index = $6,
-                 report = $7, stamp = $8, unsigned = $9
+                 report = $7, stamp = $8, unsigned = $9, grade = $10, counts = $11
              WHERE id = $1 AND holder = $2 AND state = 'running'",
         )
         .bind(end.id)
@@ -248,6 +256,8 @@ impl Store {
         .bind(end.report)
         .bind(end.stamp.ok())
         .bind(end.stamp.err())
+        .bind(end.grade)
+        .bind(end.counts)
         .execute(self.writer())
         .await?;
         Ok(ended.rows_affected() == 1)
@@ -381,7 +391,7 @@ impl Store {
         Ok(ended)
     }
 
-    /// Inspections, the newest first, at most `limit` that began no later than the one called `after`, without it.
+    /// Inspections, the newest first, at most `limit` that began no later than the one called `after`, without it; without results.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] if there is no such one.
@@ -394,7 +404,7 @@ impl Store {
             }
         };
         let rows = query(sqlx::AssertSqlSafe(format!(
-            "SELECT {COLUMNS} FROM inspections
+            "SELECT {COLUMNS}, CAST(NULL AS TEXT) AS results FROM inspections
              WHERE state <> 'skipped' AND (began_at < $1 OR (began_at = $1 AND id < $2))
              ORDER BY began_at DESC, id DESC LIMIT $3"
         )))
@@ -416,7 +426,7 @@ impl Store {
             return Err(none());
         }
         let row = query(sqlx::AssertSqlSafe(format!(
-            "SELECT {COLUMNS} FROM inspections WHERE id = $1 AND state <> 'skipped'"
+            "SELECT {COLUMNS}, results FROM inspections WHERE id = $1 AND state <> 'skipped'"
         )))
         .bind(id)
         .fetch_optional(self.readers())
@@ -504,6 +514,8 @@ fn read(row: &Row) -> Result<Inspection, StoreError> {
         began_at: instant(row, "began_at")?.ok_or_else(|| corrupt("began_at"))?,
         ended_at: instant(row, "ended_at")?,
         results: row.try_get("results")?,
+        grade: row.try_get("grade")?,
+        counts: row.try_get("counts")?,
         audit_index: audit_index.and_then(|index| u64::try_from(index).ok()),
         has_report: row.try_get::<i64, _>("has_report")? == 1,
         stamp: row.try_get("stamp")?,

@@ -45,6 +45,8 @@ async fn finish(store: &Store, id: &str, holder: &str, at: OffsetDateTime) -> bo
         holder,
         at,
         results: "{}",
+        grade: "ok",
+        counts: "[]",
         standing: holder,
         audit_index: 7,
         report: Some(b"%PDF"),
@@ -79,6 +81,13 @@ async fn of_many_gateways_that_begin_the_same_one_makes_it_and_it_is_never_made_
     let kept = store.inspection(id).await.unwrap();
     assert_eq!((kept.state, kept.audit_index, kept.has_report), (InspectionState::Done, Some(7), true));
     assert_eq!((kept.stamp.as_deref(), kept.unsigned.as_deref()), (None, Some("no key")));
+    assert_eq!(
+        (kept.results.as_deref(), kept.grade.as_deref(), kept.counts.as_deref()),
+        (Some("{}"), Some("ok"), Some("[]"))
+    );
+    // A list has how it came out, and not all that was found.
+    let listed = store.inspections(None, 1).await.unwrap().remove(0);
+    assert_eq!(listed, store::Inspection { results: None, ..kept });
     assert_eq!(store.inspection_report(id).await.unwrap().as_deref(), Some(&b"%PDF"[..]));
     assert_eq!(store.inspection_standing(AT + Duration::HOUR).await.unwrap().as_deref(), Some(id.as_str()));
     // However late somebody comes, and with however wrong a clock.

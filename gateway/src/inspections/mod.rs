@@ -28,6 +28,7 @@ use crate::stamps::make::number;
 use crate::state::Gateway;
 use crate::timestamps::WatchedClock;
 use catalogue::{CHECKS, Group};
+use routes::GradeCounts;
 
 /// Least time between the beginnings of two inspections, whoever asks for them.
 const APART: time::Duration = time::Duration::MINUTE;
@@ -115,6 +116,16 @@ impl Results {
     /// The worst of all.
     fn grade(&self) -> Grade {
         self.findings.iter().map(|finding| finding.grade).max().unwrap_or(Grade::Unmeasured)
+    }
+
+    fn counts(&self) -> GradeCounts {
+        let count = |grade| self.findings.iter().filter(|finding| finding.grade == grade).count();
+        GradeCounts {
+            ok: count(Grade::Ok),
+            unmeasured: count(Grade::Unmeasured),
+            attention: count(Grade::Attention),
+            abnormal: count(Grade::Abnormal),
+        }
     }
 
     fn of(inspection: &Inspection) -> Option<Self> {
@@ -340,6 +351,8 @@ async fn keep(
         holder: &making.holder,
         at,
         results: &text,
+        grade: results.grade().as_str(),
+        counts: &serde_json::to_string(&results.counts()).unwrap_or_default(),
         standing: &standing,
         audit_index,
         report: report.as_deref(),
