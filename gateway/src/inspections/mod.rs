@@ -340,9 +340,7 @@ async fn keep(
         ..entry(making, RUN, "ok", format!("{} {}", making.id, results.grade().as_str()))
     };
     let audit_index = gateway.audit.append(said).await?;
-    let turned = before.turned(&results.findings);
-    let alarms: Vec<_> = turned.iter().take(MOST_ALARMS).map(|finding| (*finding).clone()).collect();
-    let more = turned.len() - alarms.len();
+    let turned: Vec<_> = before.turned(&results.findings).into_iter().cloned().collect();
     let standing = before.after(&results.findings, making.began);
     let standing = serde_json::to_string(&standing).unwrap_or_default();
     let (report, stamp) = report::signed(gateway, making, &results, at).await;
@@ -363,18 +361,25 @@ async fn keep(
         return Ok(());
     }
     gateway.metrics.inspections.made(at, &results.findings);
-    for finding in alarms {
-        let Finding { code, subject, grade, measured, .. } = &finding;
-        gateway.metrics.inspections.alarmed(code, *grade);
-        let grade = grade.as_str();
-        tracing::warn!(check = code, subject, grade, measured, "a check got worse");
-        let told = format!("{} {code} [{subject}] {measured}", making.id);
-        gateway.audit.append(entry(making, "inspection.alarm", grade, told)).await?;
+    turned.iter().for_each(|finding| gateway.metrics.inspections.alarmed(&finding.code, finding.grade));
+    for finding in turned.iter().take(MOST_ALARMS) {
+        let Finding { code, subject, grade, measured, .. } = finding;
+        let (grade, advice) = (grade.as_str(), catalogue::kind(code).map_or("", |kind| kind.advice.en));
+        tracing::warn!(check = code, subject, grade, measured, advice, "a check got worse");
+        gateway.audit.append(entry(making, "inspection.alarm", grade, told(&making.id, finding))).await?;
     }
+    let more = turned.len().saturating_sub(MOST_ALARMS);
     if more > 0 {
         tracing::warn!(more, "more checks got worse than are on record each for itself");
     }
     Ok(())
+}
+
+/// What an alarm says: what was found, and what to do and who has to.
+fn told(id: &str, finding: &Finding) -> String {
+    let Finding { code, subject, measured, .. } = finding;
+    let advice = catalogue::kind(code).map_or("", |kind| kind.advice.zh);
+    format!("{id} {code} [{subject}] {measured}; {advice}")
 }
 
 /// Makes what schedules ask for, and forgets what is old, until it is aborted.
@@ -487,6 +492,13 @@ mod tests {
             assert_eq!(told(&standing, grade), alarms, "{grade:?}");
             standing = standing.after(&[found("host.disk", "", grade)], AT);
         }
+    }
+
+    #[test]
+    fn an_alarm_says_who_has_to_look_into_it() {
+        let text = told("20261123-1", &Finding::figure("host.disk", "", 70.0, ""));
+        assert!(text.starts_with("20261123-1 host.disk [] 70.0 %; "), "{text}");
+        assert!(text.contains("项目经理") && text.contains("技术负责人"), "{text}");
     }
 
     #[test]

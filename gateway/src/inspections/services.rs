@@ -45,18 +45,23 @@ pub(super) async fn database(gateway: &Gateway, before: &Standing) -> Vec<Findin
         None => Finding::new("database.connections", "", Grade::Ok, "no server", pools),
     });
     let mebibytes = figures.octets as f64 / f64::from(1 << 20);
-    let grown = before.figure("database.size", "").map(|(size, at)| {
-        let at = at.replace_nanosecond(0).unwrap_or(at);
-        format!("{:+.1} MiB since {at}", mebibytes - size)
-    });
-    let mut size = Finding::figure("database.size", "", mebibytes, grown.unwrap_or_default());
-    size.measured = format!("{mebibytes:.1} MiB");
-    findings.push(size);
+    findings.push(size(mebibytes, before));
     let known = store.known_migrations();
     let grade = if figures.migrations == known { Grade::Ok } else { Grade::Abnormal };
     let measured = format!("{} / {known}", figures.migrations);
     findings.push(Finding::new("database.migrations", "", grade, measured, String::new()));
     findings
+}
+
+/// The size in MiB, and how much that is more than the last inspection found.
+fn size(mebibytes: f64, before: &Standing) -> Finding {
+    const CODE: &str = "database.size";
+    let grown = before.figure(CODE, "").map(|(size, at)| {
+        let at = at.replace_nanosecond(0).unwrap_or(at);
+        format!("{:+.1} MiB since {at}", mebibytes - size)
+    });
+    let found = Finding::figure(CODE, "", mebibytes, grown.unwrap_or_default());
+    Finding { measured: format!("{mebibytes:.1} MiB"), ..found }
 }
 
 /// Inspects what callers get and what is asked of others.
@@ -164,6 +169,16 @@ mod tests {
     use super::*;
 
     const NOW: OffsetDateTime = datetime!(2026-11-23 12:00 UTC);
+
+    #[test]
+    fn the_size_of_the_database_is_told_with_its_growth() {
+        let first = size(100.0, &Standing::default());
+        assert_eq!((first.measured.as_str(), first.evidence.as_str()), ("100.0 MiB", ""));
+        let standing = Standing::default().after(&[first], NOW);
+        let evidence = |mebibytes| size(mebibytes, &standing).evidence;
+        assert_eq!(evidence(112.5), format!("+12.5 MiB since {NOW}"));
+        assert_eq!(evidence(99.0), format!("-1.0 MiB since {NOW}"));
+    }
 
     #[test]
     fn an_anchor_is_judged_by_what_became_of_the_last_checkpoint() {
