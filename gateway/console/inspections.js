@@ -28,16 +28,23 @@ function listPage(place, { caller, can, every, alive }) {
   const list = h('div', {}, w('loading'));
   let before = null;
   let again = () => {};
+  // While one runs somebody waits for it; else there is seldom anything new.
+  let running = true;
+  let round = 0;
   const begin = () => askReason(w('inspectNow'), w('inspectText'), async (reason) => {
     const answer = await caller.act('/v1/admin/inspections', { reason });
+    running = true;
     again();
     return answer;
   });
   show(place, h('div', { class: 'row spread wrap' }, h('h1', {}, w('inspections')),
     can('maintenance') && h('button', { type: 'button', class: 'primary', onclick: begin }, w('inspectNow'))), list);
   again = every(2000, async () => {
+    round += 1;
+    if (!running && round % 5 !== 0) return;
     const { items } = await caller.get('/v1/admin/inspections?limit=50');
     if (!alive()) return;
+    running = items.some((one) => one.state === 'running');
     // Drawn anew only when something changed, so that nobody loses the place while reading.
     const now = JSON.stringify(items);
     if (now === before) return;

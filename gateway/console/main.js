@@ -16,21 +16,21 @@ import { languageTag, switchLanguage, w } from './words.js';
 
 const app = document.getElementById('app');
 
-/** Pages in the order of the navigation, with the scope that opens each. */
+/** Pages in the order of the navigation, with the scopes of which one opens each. */
 const PAGES = [
-  { at: 'fleet', scope: 'devices', draw: fleetPage },
-  { at: 'inspections', scope: 'devices', draw: inspectionsPage },
-  { at: 'approvals', scope: 'approvals', draw: approvalsPage },
-  { at: 'apps', scope: 'apps', draw: appsPage },
-  { at: 'audit', scope: 'audit', draw: auditPage },
-  { at: 'licenses', scope: 'licenses', draw: licensesPage },
-  { at: 'me', scope: null, draw: accountPage },
+  { at: 'fleet', scopes: ['devices'], draw: fleetPage },
+  { at: 'approvals', scopes: ['approvals'], draw: approvalsPage },
+  { at: 'apps', scopes: ['apps'], draw: appsPage },
+  { at: 'audit', scopes: ['audit'], draw: auditPage },
+  { at: 'inspections', scopes: ['maintenance', 'audit'], draw: inspectionsPage },
+  { at: 'licenses', scopes: ['licenses'], draw: licensesPage },
+  { at: 'me', scopes: null, draw: accountPage },
 ];
 
 /** Ends what the page before had going on. */
 let leave = () => {};
 
-const permitted = (session) => PAGES.filter((page) => page.scope === null || session.scopes.includes(page.scope));
+const permitted = (session) => PAGES.filter((page) => page.scopes === null || page.scopes.some((scope) => session.scopes.includes(scope)));
 
 /** Goes to the door, or to the pages of somebody else who is signed in. */
 function lost(session, news) {

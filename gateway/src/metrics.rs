@@ -487,7 +487,7 @@ impl Metrics {
     }
 
     pub(crate) fn answered(&self, route: &str, method: &'static str, status: u16, took: Duration) {
-        self.inspections.answered(status);
+        self.inspections.answered(route, status);
         self.requests.get_or_create(&Request { route: route.to_owned(), method, status }).inc();
         self.duration.get_or_create(&Route { route: route.to_owned() }).observe(took.as_secs_f64());
     }

@@ -4,13 +4,21 @@
 //! whoever begins it first makes it, and nobody makes it again. One that its gateway lost is begun anew when its lease has run
 //! out, under the same slot.
 
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 
 use crate::database::{Row, instant, query};
 use crate::words::words;
 use crate::{Dialect, Store, StoreError};
 
 const INSPECTION: &str = "inspection";
+
+/// After so long an inspection that has not ended counts as lost.
+const LEASE: Duration = Duration::minutes(15);
+
+/// Until when a lease may run that somebody took by now: one beyond that was taken by a clock that was wrong, and holds nothing up.
+fn farthest(now: i64) -> i64 {
+    now.saturating_add(2 * LEASE.whole_seconds())
+}
 
 words! {
     /// Why an inspection is made.
@@ -61,8 +69,6 @@ pub struct NewInspection<'a> {
     pub reason: &'a str,
     /// Now.
     pub at: OffsetDateTime,
-    /// When it counts as lost.
-    pub leased_until: OffsetDateTime,
     /// Seconds that have to pass between the beginnings of two.
     pub apart: i64,
 }
@@ -91,6 +97,10 @@ pub struct InspectionEnd<'a> {
     pub at: OffsetDateTime,
     /// What was found, JSON.
     pub results: &'a str,
+    /// The worst of it.
+    pub grade: &'a str,
+    /// How much of it came out how, JSON.
+    pub counts: &'a str,
     /// How each check stands now, JSON.
     pub standing: &'a str,
     /// Where its outcome is on record.
@@ -122,8 +132,12 @@ pub struct Inspection {
     pub began_at: OffsetDateTime,
     /// When it ended.
     pub ended_at: Option<OffsetDateTime>,
-    /// What was found, JSON, once it is done.
+    /// What was found, JSON, once it is done; none in a list, which it would make long.
     pub results: Option<String>,
+    /// The worst of it.
+    pub grade: Option<String>,
+    /// How much of it came out how, JSON.
+    pub counts: Option<String>,
     /// Where its outcome is on record.
     pub audit_index: Option<u64>,
     /// Whether there is a report.
@@ -139,14 +153,14 @@ pub struct Inspection {
 pub struct DatabaseFigures {
     /// What it takes on disk.
     pub octets: u64,
-    /// Connections to it and how many there may be; none of SQLite, which has no server.
+    /// Connections to its server and how many whoever is no superuser may open; none of SQLite, which has no server.
     pub connections: Option<(u64, u64)>,
     /// Migrations that were applied.
     pub migrations: u64,
 }
 
 const COLUMNS: &str =
-    "id, occasion, slot, state, replica, actor, reason, began_at, ended_at, results, audit_index,
+    "id, occasion, slot, state, replica, actor, reason, began_at, ended_at, grade, counts, audit_index,
     CAST(CASE WHEN report IS NULL THEN 0 ELSE 1 END AS BIGINT) AS has_report, stamp, unsigned";
 
 impl Store {
@@ -167,16 +181,19 @@ impl Store {
                 if row.try_get::<&str, _>("state")? != InspectionState::Running.as_str() {
                     return Ok(Begun::Made);
                 }
-                if until > now {
+                if until > now && until <= farthest(now) {
                     return Ok(Begun::Running(id));
                 }
                 lost = Some(id);
             }
         }
-        let running = query("SELECT id FROM inspections WHERE state = 'running' AND leased_until > $1")
-            .bind(now)
-            .fetch_optional(&mut *transaction)
-            .await?;
+        let running = query(
+            "SELECT id FROM inspections WHERE state = 'running' AND leased_until > $1 AND leased_until <= $2 LIMIT 1",
+        )
+        .bind(now)
+        .bind(farthest(now))
+        .fetch_optional(&mut *transaction)
+        .await?;
         if let Some(row) = running {
             return Ok(Begun::Running(row.try_get("id")?));
         }
@@ -191,9 +208,10 @@ impl Store {
         }
         query(
             "UPDATE inspections SET state = 'failed', ended_at = $1
-             WHERE state = 'running' AND leased_until <= $1 AND slot IS NULL",
+             WHERE state = 'running' AND (leased_until <= $1 OR leased_until > $2) AND slot IS NULL",
         )
         .bind(now)
+        .bind(farthest(now))
         .execute(&mut *transaction)
         .await?;
         let id = lost.as_deref().unwrap_or(new.id);
@@ -214,7 +232,7 @@ impl Store {
             .bind(new.actor)
             .bind(new.reason)
             .bind(now)
-            .bind(new.leased_until.unix_timestamp())
+            .bind((new.at + LEASE).unix_timestamp())
             .execute(&mut *transaction)
             .await
             .map_err(|error| StoreError::from_insert(INSPECTION, id, error))?;
@@ -226,7 +244,7 @@ impl Store {
     pub async fn finish_inspection(&self, end: &InspectionEnd<'_>) -> Result<bool, StoreError> {
         let ended = query(
             "UPDATE inspections SET state = 'done', ended_at = $3, results = $4, standing = $5, audit_index = $6,
-                 report = $7, stamp = $8, unsigned = $9
+                 report = $7, stamp = $8, unsigned = $9, grade = $10, counts = $11
              WHERE id = $1 AND holder = $2 AND state = 'running'",
         )
         .bind(end.id)
@@ -238,9 +256,32 @@ impl Store {
         .bind(end.report)
         .bind(end.stamp.ok())
         .bind(end.stamp.err())
+        .bind(end.grade)
+        .bind(end.counts)
         .execute(self.writer())
         .await?;
         Ok(ended.rows_affected() == 1)
+    }
+
+    /// Gives back an inspection that could not be begun on record: one of a schedule is owed again, another one has failed.
+    pub async fn give_inspection_back(
+        &self,
+        id: &str,
+        holder: &str,
+        at: OffsetDateTime,
+    ) -> Result<(), StoreError> {
+        query(
+            "UPDATE inspections SET leased_until = $3,
+                 state = CASE WHEN slot IS NULL THEN 'failed' ELSE state END,
+                 ended_at = CASE WHEN slot IS NULL THEN $3 ELSE ended_at END
+             WHERE id = $1 AND holder = $2 AND state = 'running'",
+        )
+        .bind(id)
+        .bind(holder)
+        .bind(at.unix_timestamp())
+        .execute(self.writer())
+        .await?;
+        Ok(())
     }
 
     /// Gives up what a gateway was making when it ended: whoever asked by a schedule gets it anew, at once.
@@ -296,17 +337,61 @@ impl Store {
     ) -> Result<bool, StoreError> {
         let settled = query(
             "SELECT 1 FROM inspections
-             WHERE occasion = $1 AND slot = $2 AND (state <> 'running' OR leased_until > $3)",
+             WHERE occasion = $1 AND slot = $2
+                 AND (state <> 'running' OR (leased_until > $3 AND leased_until <= $4))",
         )
         .bind(occasion.as_str())
         .bind(slot)
         .bind(at.unix_timestamp())
+        .bind(farthest(at.unix_timestamp()))
         .fetch_optional(self.readers())
         .await?;
         Ok(settled.is_none())
     }
 
-    /// Inspections, the newest first, at most `limit` that began no later than the one called `after`, without it.
+    /// Ends those that were lost and that nobody makes anew: of a person, or of a time of a schedule that is not among `current`.
+    /// Answers how many there were.
+    pub async fn end_lost_inspections(
+        &self,
+        current: &[(Occasion, &str)],
+        at: OffsetDateTime,
+    ) -> Result<u64, StoreError> {
+        let now = at.unix_timestamp();
+        let rows = query(
+            "SELECT id, holder, occasion, slot FROM inspections
+             WHERE state = 'running' AND (leased_until <= $1 OR leased_until > $2)",
+        )
+        .bind(now)
+        .bind(farthest(now))
+        .fetch_all(self.readers())
+        .await?;
+        let mut ended = 0;
+        for row in rows {
+            let (id, holder): (String, String) = (row.try_get("id")?, row.try_get("holder")?);
+            let (occasion, slot): (String, Option<String>) = (row.try_get("occasion")?, row.try_get("slot")?);
+            let is_current = |(of, name): &(Occasion, &str)| {
+                of.as_str() == occasion && slot.as_deref().is_some_and(|slot| slot == *name)
+            };
+            if current.iter().any(is_current) {
+                continue;
+            }
+            let done = query(
+                "UPDATE inspections SET state = 'failed', ended_at = $3
+                 WHERE id = $1 AND holder = $2 AND state = 'running'
+                     AND (leased_until <= $3 OR leased_until > $4)",
+            )
+            .bind(id)
+            .bind(holder)
+            .bind(now)
+            .bind(farthest(now))
+            .execute(self.writer())
+            .await?;
+            ended += done.rows_affected();
+        }
+        Ok(ended)
+    }
+
+    /// Inspections, the newest first, at most `limit` that began no later than the one called `after`, without it; without results.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] if there is no such one.
@@ -319,7 +404,7 @@ impl Store {
             }
         };
         let rows = query(sqlx::AssertSqlSafe(format!(
-            "SELECT {COLUMNS} FROM inspections
+            "SELECT {COLUMNS}, CAST(NULL AS TEXT) AS results FROM inspections
              WHERE state <> 'skipped' AND (began_at < $1 OR (began_at = $1 AND id < $2))
              ORDER BY began_at DESC, id DESC LIMIT $3"
         )))
@@ -341,7 +426,7 @@ impl Store {
             return Err(none());
         }
         let row = query(sqlx::AssertSqlSafe(format!(
-            "SELECT {COLUMNS} FROM inspections WHERE id = $1 AND state <> 'skipped'"
+            "SELECT {COLUMNS}, results FROM inspections WHERE id = $1 AND state <> 'skipped'"
         )))
         .bind(id)
         .fetch_optional(self.readers())
@@ -358,11 +443,13 @@ impl Store {
         Ok(row.map(|row| row.try_get("report")).transpose()?.flatten())
     }
 
-    /// How each check stood after the last inspection, JSON; none before the first.
-    pub async fn inspection_standing(&self) -> Result<Option<String>, StoreError> {
+    /// How each check stood after the last inspection that ended by now, JSON; none before the first.
+    pub async fn inspection_standing(&self, now: OffsetDateTime) -> Result<Option<String>, StoreError> {
         let row = query(
-            "SELECT standing FROM inspections WHERE state = 'done' ORDER BY ended_at DESC, id DESC LIMIT 1",
+            "SELECT standing FROM inspections WHERE state = 'done' AND ended_at <= $1
+             ORDER BY ended_at DESC, id DESC LIMIT 1",
         )
+        .bind(now.unix_timestamp())
         .fetch_optional(self.readers())
         .await?;
         Ok(row.map(|row| row.try_get("standing")).transpose()?.flatten())
@@ -397,9 +484,11 @@ impl Store {
             }
             Dialect::Postgres => {
                 let row = query(
-                    "SELECT pg_database_size(current_database()) AS size, (SELECT count(*) FROM pg_stat_activity
-                         WHERE backend_type = 'client backend') AS used,
-                         current_setting('max_connections')::BIGINT AS most",
+                    // pg_stat_activity shows a role without rights its own connections only.
+                    "SELECT pg_database_size(current_database()) AS size,
+                         (SELECT coalesce(sum(numbackends), 0)::BIGINT FROM pg_stat_database) AS used,
+                         current_setting('max_connections')::BIGINT
+                             - current_setting('superuser_reserved_connections')::BIGINT AS most",
                 )
                 .fetch_one(self.readers())
                 .await?;
@@ -425,6 +514,8 @@ fn read(row: &Row) -> Result<Inspection, StoreError> {
         began_at: instant(row, "began_at")?.ok_or_else(|| corrupt("began_at"))?,
         ended_at: instant(row, "ended_at")?,
         results: row.try_get("results")?,
+        grade: row.try_get("grade")?,
+        counts: row.try_get("counts")?,
         audit_index: audit_index.and_then(|index| u64::try_from(index).ok()),
         has_report: row.try_get::<i64, _>("has_report")? == 1,
         stamp: row.try_get("stamp")?,

@@ -14,7 +14,10 @@ use time::{Duration, OffsetDateTime};
 on_both_databases! {
     of_many_gateways_that_begin_the_same_one_makes_it_and_it_is_never_made_again,
     one_that_was_lost_is_made_anew_and_whoever_lost_it_keeps_nothing,
+    one_that_is_given_back_stands_in_nobodys_way,
+    one_of_a_time_that_is_past_ends_when_it_was_lost,
     two_begin_a_minute_apart_and_never_together,
+    what_a_wrong_clock_left_behind_holds_nothing_up,
     what_is_old_is_forgotten_and_what_a_schedule_owes_is_not,
     the_database_says_how_large_it_is,
 }
@@ -32,7 +35,6 @@ fn new<'a>(id: &'a str, slot: Option<&'a str>, replica: &'a str, at: OffsetDateT
         actor: "gateway",
         reason: "daily",
         at,
-        leased_until: at + Duration::minutes(15),
         apart: APART,
     }
 }
@@ -43,6 +45,8 @@ async fn finish(store: &Store, id: &str, holder: &str, at: OffsetDateTime) -> bo
         holder,
         at,
         results: "{}",
+        grade: "ok",
+        counts: "[]",
         standing: holder,
         audit_index: 7,
         report: Some(b"%PDF"),
@@ -77,8 +81,15 @@ async fn of_many_gateways_that_begin_the_same_one_makes_it_and_it_is_never_made_
     let kept = store.inspection(id).await.unwrap();
     assert_eq!((kept.state, kept.audit_index, kept.has_report), (InspectionState::Done, Some(7), true));
     assert_eq!((kept.stamp.as_deref(), kept.unsigned.as_deref()), (None, Some("no key")));
+    assert_eq!(
+        (kept.results.as_deref(), kept.grade.as_deref(), kept.counts.as_deref()),
+        (Some("{}"), Some("ok"), Some("[]"))
+    );
+    // A list has how it came out, and not all that was found.
+    let listed = store.inspections(None, 1).await.unwrap().remove(0);
+    assert_eq!(listed, store::Inspection { results: None, ..kept });
     assert_eq!(store.inspection_report(id).await.unwrap().as_deref(), Some(&b"%PDF"[..]));
-    assert_eq!(store.inspection_standing().await.unwrap().as_deref(), Some(id.as_str()));
+    assert_eq!(store.inspection_standing(AT + Duration::HOUR).await.unwrap().as_deref(), Some(id.as_str()));
     // However late somebody comes, and with however wrong a clock.
     for later in [Duration::seconds(-3_600), Duration::HOUR, Duration::days(400)] {
         let again = store.begin_inspection(&new("again", Some("2026-11-23"), "b", AT + later)).await.unwrap();
@@ -115,6 +126,49 @@ async fn one_that_was_lost_is_made_anew_and_whoever_lost_it_keeps_nothing(databa
     assert_eq!(store.inspection("asked").await.unwrap().state, InspectionState::Failed);
 }
 
+async fn one_that_is_given_back_stands_in_nobodys_way(database: &Database) {
+    let store = database.create().await;
+    assert_eq!(store.begin_inspection(&new("asked", None, "a", AT)).await.unwrap(), here("asked"));
+    store.give_inspection_back("asked", "another", AT).await.unwrap();
+    assert_eq!(store.inspection("asked").await.unwrap().state, InspectionState::Running);
+    store.give_inspection_back("asked", "asked", AT).await.unwrap();
+    assert_eq!(store.inspection("asked").await.unwrap().state, InspectionState::Failed);
+    let at = AT + Duration::MINUTE;
+    let slot = Some("2026-11-23");
+    assert_eq!(store.begin_inspection(&new("first", slot, "a", at)).await.unwrap(), here("first"));
+    assert!(!store.owes_inspection(Occasion::Daily, "2026-11-23", at).await.unwrap());
+    store.give_inspection_back("first", "first", at).await.unwrap();
+    assert!(store.owes_inspection(Occasion::Daily, "2026-11-23", at).await.unwrap());
+    let at = at + Duration::MINUTE;
+    assert_eq!(store.begin_inspection(&new("second", slot, "b", at)).await.unwrap(), here("first"));
+    // What has ended stays as it ended.
+    assert!(finish(&store, "first", "second", at).await);
+    store.give_inspection_back("first", "second", at).await.unwrap();
+    assert_eq!(store.inspection("first").await.unwrap().state, InspectionState::Done);
+}
+
+async fn one_of_a_time_that_is_past_ends_when_it_was_lost(database: &Database) {
+    let store = database.create().await;
+    let slot = Some("2026-11-23");
+    assert_eq!(store.begin_inspection(&new("lost", slot, "a", AT)).await.unwrap(), here("lost"));
+    let state = async |id: &str| store.inspection(id).await.unwrap().state;
+    let next = (Occasion::Daily, "2026-11-24");
+    let soon = AT + Duration::minutes(14);
+    assert_eq!(store.end_lost_inspections(&[next], soon).await.unwrap(), 0, "it is being made");
+    let late = AT + Duration::days(1);
+    let current = [(Occasion::Weekly, "2026-11-23"), (Occasion::Daily, "2026-11-23")];
+    assert_eq!(store.end_lost_inspections(&current, late).await.unwrap(), 0, "it is made anew");
+    assert_eq!(state("lost").await, InspectionState::Running);
+    assert_eq!(store.end_lost_inspections(&[next, current[0]], late).await.unwrap(), 1);
+    assert_eq!(state("lost").await, InspectionState::Failed);
+    assert_eq!(store.inspection("lost").await.unwrap().ended_at, Some(late));
+    assert!(!finish(&store, "lost", "lost", late).await, "it has ended");
+    // And of somebody who asked, whatever is current.
+    assert_eq!(store.begin_inspection(&new("asked", None, "a", late)).await.unwrap(), here("asked"));
+    assert_eq!(store.end_lost_inspections(&[next], late + Duration::HOUR).await.unwrap(), 1);
+    assert_eq!(state("asked").await, InspectionState::Failed);
+}
+
 async fn two_begin_a_minute_apart_and_never_together(database: &Database) {
     let store = database.create().await;
     assert_eq!(store.begin_inspection(&new("one", None, "a", AT)).await.unwrap(), here("one"));
@@ -138,6 +192,40 @@ async fn two_begin_a_minute_apart_and_never_together(database: &Database) {
     let rest: BTreeSet<_> = ids(store.inspections(Some("two"), 9).await.unwrap()).into_iter().collect();
     assert_eq!(rest, BTreeSet::from(["four".to_owned(), "one".to_owned()]));
     assert!(matches!(store.inspections(Some("none"), 9).await, Err(StoreError::NotFound { .. })));
+}
+
+async fn what_a_wrong_clock_left_behind_holds_nothing_up(database: &Database) {
+    let store = database.create().await;
+    let slot = Some("2026-11-23");
+    let ahead = AT + Duration::days(365);
+    // A clock that is two minutes ahead of another gateway's is no wrong one.
+    let lately = AT - Duration::minutes(2);
+    assert_eq!(store.begin_inspection(&new("first", slot, "a", AT)).await.unwrap(), here("first"));
+    assert!(!store.owes_inspection(Occasion::Daily, "2026-11-23", lately).await.unwrap());
+    assert!(finish(&store, "first", "first", AT).await);
+    assert_eq!(
+        store.begin_inspection(&new("ahead", Some("2026-11-24"), "a", ahead)).await.unwrap(),
+        here("ahead")
+    );
+    // Its lease ends in a year: it counts as lost now.
+    let next = AT + Duration::days(1);
+    assert!(store.owes_inspection(Occasion::Daily, "2026-11-24", next).await.unwrap());
+    assert_eq!(store.begin_inspection(&new("asked", None, "b", next)).await.unwrap(), here("asked"));
+    assert!(finish(&store, "asked", "asked", next).await);
+    let later = next + Duration::MINUTE;
+    assert_eq!(
+        store.begin_inspection(&new("second", Some("2026-11-24"), "b", later)).await.unwrap(),
+        here("ahead")
+    );
+    assert!(finish(&store, "ahead", "second", ahead).await);
+    // How things stand is not what the clock that was ahead left behind.
+    assert_eq!(store.inspection_standing(later).await.unwrap().as_deref(), Some("asked"));
+    assert_eq!(store.inspection_standing(ahead).await.unwrap().as_deref(), Some("second"));
+    // Those of people, and of times that are past, end.
+    let begun = store.begin_inspection(&new("far", None, "a", ahead + Duration::DAY)).await.unwrap();
+    assert_eq!(begun, here("far"));
+    assert_eq!(store.end_lost_inspections(&[], later).await.unwrap(), 1);
+    assert_eq!(store.inspection("far").await.unwrap().state, InspectionState::Failed);
 }
 
 async fn what_is_old_is_forgotten_and_what_a_schedule_owes_is_not(database: &Database) {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use config::SourceUrl;
 use store::StoredCheckpoint;
+use time::OffsetDateTime;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -18,22 +19,56 @@ const QUEUE: usize = 64;
 const ATTEMPTS: u32 = 5;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 
+/// What became of the checkpoints on one way out, since the start.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Anchored {
+    /// When one last got there.
+    pub(crate) arrived: Option<OffsetDateTime>,
+    /// When the last one did not, and why; nothing once another one got there.
+    pub(crate) failed: Option<(OffsetDateTime, String)>,
+}
+
+/// The same of both ways; nothing of one that is not configured.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Anchors {
+    /// The file.
+    pub(crate) file: Option<Anchored>,
+    /// The address.
+    pub(crate) address: Option<Anchored>,
+}
+
+impl Anchored {
+    fn note(way: &mut Option<Self>, outcome: Result<(), String>) {
+        let (now, way) = (OffsetDateTime::now_utc(), way.get_or_insert_default());
+        match outcome {
+            Ok(()) => *way = Self { arrived: Some(now), failed: None },
+            Err(why) => way.failed = Some((now, why)),
+        }
+    }
+}
+
 /// Starts the task; its end is the end of the channel.
 pub(super) fn start(
     config: &config::Audit,
     fetcher: Fetcher,
-) -> (mpsc::Sender<StoredCheckpoint>, JoinHandle<()>) {
+) -> (mpsc::Sender<StoredCheckpoint>, watch::Receiver<Anchors>, JoinHandle<()>) {
     let (made, checkpoints) = mpsc::channel(QUEUE);
     let (newest, waiting) = watch::channel(None);
-    let sending = config.anchor_url.clone().map(|url| tokio::spawn(send(fetcher, url, waiting)));
-    let anchor = Anchor { file: config.anchor_file.clone(), every: config.anchor_every, newest };
+    let known = Anchors {
+        file: config.anchor_file.is_some().then(Anchored::default),
+        address: config.anchor_url.is_some().then(Anchored::default),
+    };
+    let (known, anchors) = watch::channel(known);
+    let sending =
+        config.anchor_url.clone().map(|url| tokio::spawn(send(fetcher, url, waiting, known.clone())));
+    let anchor = Anchor { file: config.anchor_file.clone(), every: config.anchor_every, newest, known };
     let anchoring = async {
         anchor.run(checkpoints).await;
         if let Some(sending) = sending {
             let _ = sending.await; // it has said what went wrong
         }
     };
-    (made, tokio::spawn(anchoring))
+    (made, anchors, tokio::spawn(anchoring))
 }
 
 struct Anchor {
@@ -41,6 +76,7 @@ struct Anchor {
     every: u64,
     /// What is to be sent.
     newest: watch::Sender<Option<StoredCheckpoint>>,
+    known: watch::Sender<Anchors>,
 }
 
 impl Anchor {
@@ -65,9 +101,12 @@ impl Anchor {
         if let Some(path) = &self.file {
             let (path, note, size) = (path.clone(), checkpoint.note.clone(), checkpoint.size);
             let written = tokio::task::spawn_blocking(move || append(&path, &note)).await;
-            if let Ok(Err(error)) = written {
+            let written = written.unwrap_or_else(|_| Err(std::io::Error::other("writing it broke off")));
+            if let Err(error) = &written {
                 tracing::error!(%error, size, "a checkpoint could not be written to audit.anchor_file");
             }
+            let outcome = written.map_err(|error| error.to_string());
+            self.known.send_modify(|known| Anchored::note(&mut known.file, outcome));
         }
         self.newest.send_replace(Some(checkpoint));
     }
@@ -81,15 +120,24 @@ fn append(path: &Path, note: &str) -> std::io::Result<()> {
 }
 
 /// Sends the newest checkpoint whenever there is one: it says all that those said which came while another was sent.
-async fn send(fetcher: Fetcher, url: SourceUrl, mut newest: watch::Receiver<Option<StoredCheckpoint>>) {
+async fn send(
+    fetcher: Fetcher,
+    url: SourceUrl,
+    mut newest: watch::Receiver<Option<StoredCheckpoint>>,
+    known: watch::Sender<Anchors>,
+) {
     while newest.changed().await.is_ok() {
         let Some(StoredCheckpoint { size, note, .. }) = newest.borrow_and_update().clone() else { continue };
         let mut pause = FIRST_PAUSE;
         for attempt in 1..=ATTEMPTS {
-            let Err(error) = fetcher.post_text(&url, note.clone()).await else { break };
+            let Err(error) = fetcher.post_text(&url, note.clone()).await else {
+                known.send_modify(|known| Anchored::note(&mut known.address, Ok(())));
+                break;
+            };
             if attempt == ATTEMPTS {
                 let (code, error) = (error.code, error.detail);
                 tracing::error!(code, error, size, "a checkpoint could not be sent to audit.anchor_url");
+                known.send_modify(|known| Anchored::note(&mut known.address, Err(error)));
                 break;
             }
             tokio::time::sleep(pause).await;

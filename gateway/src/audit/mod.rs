@@ -28,6 +28,7 @@ use archiving::Archiving;
 use registered::AuditKeys;
 use witnessing::Witnessing;
 
+pub(crate) use anchor::{Anchored, Anchors};
 pub(crate) use doubt::{look_for, on_record};
 pub(crate) use routes::{
     InclusionResponse, get_checkpoint, get_consistency, get_inclusion, list_entries, proof_of,
@@ -80,6 +81,8 @@ impl CheckpointSigner for DeviceSigner {
 pub(crate) struct AuditView {
     /// How far it is signed.
     pub(crate) signed: watch::Receiver<Signed>,
+    /// What became of checkpoints on their way out of the house.
+    pub(crate) anchors: watch::Receiver<Anchors>,
     /// Where old entries are.
     pub(crate) archive: Option<Archive>,
     /// Whose signatures of checkpoints count.
@@ -128,7 +131,7 @@ impl Auditing {
     ) -> Result<Self, StoreError> {
         let Surroundings { archive, desk, fetcher, clock } = around;
         let (rules, watched) = watch::channel(rules(&config.audit));
-        let (made, anchoring) = anchor::start(&config.audit, fetcher);
+        let (made, anchors, anchoring) = anchor::start(&config.audit, fetcher);
         let signer = DeviceSigner { desk, store: store.clone() };
         let keeper = CheckpointKeeper::start(log.clone(), signer, watched, made).await?;
         let archiving = Archiving {
@@ -146,7 +149,7 @@ impl Auditing {
             Witnessing { store: store.clone(), log: log.clone(), interval: config.audit.witness_interval };
         let witnessing = tokio::spawn(witnessing.run());
         let keys = Arc::new(AuditKeys::new(store.clone()));
-        let view = AuditView { signed: keeper.signed(), archive, keys };
+        let view = AuditView { signed: keeper.signed(), anchors, archive, keys };
         Ok(Self { keeper, anchoring, archiving, witnessing, rules, view })
     }
 

@@ -167,9 +167,10 @@ const TABLE: &[(&str, &[(&str, Needed)])] = &[
     ("/v1/admin/deliveries", &[("GET", MAINTENANCE)]),
     ("/v1/admin/deliveries/{id}", &[("GET", MAINTENANCE)]),
     ("/v1/admin/deliveries/{id}/resend", &[("POST", MAINTENANCE)]),
-    ("/v1/admin/inspections", &[("GET", DEVICES), ("POST", MAINTENANCE)]),
-    ("/v1/admin/inspections/{id}", &[("GET", DEVICES)]),
-    ("/v1/admin/inspections/{id}/report", &[("GET", DEVICES)]),
+    // To read them takes one of two scopes: maintenance or audit.
+    ("/v1/admin/inspections", &[("GET", Needed::Caller), ("POST", MAINTENANCE)]),
+    ("/v1/admin/inspections/{id}", &[("GET", Needed::Caller)]),
+    ("/v1/admin/inspections/{id}/report", &[("GET", Needed::Caller)]),
     ("/v1/admin/keys", &[("GET", KEY_LIFE)]),
     ("/v1/admin/keys/{id}", &[("GET", KEY_LIFE)]),
     ("/v1/admin/keys/{id}/csr", &[("POST", KEY_LIFE)]),

@@ -172,8 +172,8 @@ pub(crate) const CHECKS: &[CheckKind] = &[
             "random numbers (monobit, poker, runs, autocorrelation over 20,000 bits)",
         ),
         state(
-            "每项 P ≥ 0.0001；不足时换样本复检一次",
-            "P ≥ 0.0001 of each; below that, once more over another sample",
+            "每项 P ≥ 0.0001；不足时换样本复检，复检通过为需关注，仍不足或 P < 10⁻⁹ 为异常",
+            "P ≥ 0.0001 of each; below that another sample: passed is attention, else abnormal, as is P < 10⁻⁹ at once",
         ),
         Words::new(
             "停用该设备：随机数发生器可能失效",
@@ -236,8 +236,8 @@ pub(crate) const CHECKS: &[CheckKind] = &[
         "interface.errors",
         Group::Interfaces,
         Words::new(
-            "本网关应答中的 5xx 比例（自上次巡检）",
-            "share of 5xx among this gateway's answers since the last inspection",
+            "本网关应答中的 5xx 比例（自上次巡检，至少一小时）",
+            "share of 5xx among this gateway's answers since the last inspection, an hour at least",
         ),
         Limit::AtLeast(1.0, 5.0, " %"),
         Words::new("按问题码指标查找来源", "find where they come from by the metric of problem codes"),
@@ -288,10 +288,13 @@ pub(crate) const CHECKS: &[CheckKind] = &[
         "audit.anchor",
         Group::Audit,
         Words::new("检查点外送", "checkpoints leave the house"),
-        state("配置了锚定文件或地址", "a file or an address for them is configured"),
+        state(
+            "最近一个到达锚定文件或地址；未配置为需关注",
+            "the last one got to its file or address; none configured is attention",
+        ),
         Words::new(
-            "配置 audit.anchor_file 或 audit.anchor_url",
-            "configure audit.anchor_file or audit.anchor_url",
+            "配置 audit.anchor_file 或 audit.anchor_url，检查其磁盘或网络",
+            "configure audit.anchor_file or audit.anchor_url; look at its disk or network",
         ),
     ),
     weekly(

@@ -1,69 +1,85 @@
 //! Checks of the devices. What they cost a device is bounded before it begins: so many orders of it, one after the other.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use formats::inspection_report::Grade;
-use hsm_driver::{Answer, CheckOutcome, DeviceTelemetry, HsmError, KeyState, Order, SelfTest, State};
+use hsm_driver::{
+    Answer, CheckOutcome, DeviceStatus, DeviceTelemetry, HsmError, KeyState, Order, SelfTest, State,
+};
+use store::{Store, StoreError};
 use time::OffsetDateTime;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::randomness::{BITS, Chances, OCTETS};
+use super::catalogue::{CHECKS, Group};
+use super::randomness::{self, BITS, Chances, OCTETS};
 use super::{Finding, Work};
 use crate::state::Gateway;
 
 /// Devices that are inspected at the same time.
 const AT_ONCE: usize = 2;
 /// Signatures that a device has to make at most; where it has more keys, chance says which.
-const SIGNATURES: usize = 32;
-/// Orders of an inspection to one device at most: signatures, known answers, two samples of the self-test, two of the statistics.
-/// With a minute between two inspections that is less than one in a hundred of what a device does that does 62 in a second.
-pub(super) const MOST_ORDERS: u32 = SIGNATURES as u32 + 1 + 2 + 2;
+const SIGNATURES: usize = 28;
+/// Computations that an order for known answers asks of a device: SM3, SHA-256, SM4, AES.
+const KNOWN_ANSWERS: u32 = 4;
+/// Samples of random numbers of a self-test, and as many of the statistics.
+const SAMPLES: u32 = 2;
+/// What a self-test always costs beside its signatures.
+const BESIDE_SIGNATURES: u32 = KNOWN_ANSWERS + SAMPLES;
+/// Computations of one device for an inspection at most: signatures, known answers, samples, and the signature on the report, which
+/// one of the devices makes. With a minute between two inspections that is less than one in a hundred of what a device does that
+/// does 62 in a second.
+pub(super) const MOST_ORDERS: u32 = SIGNATURES as u32 + BESIDE_SIGNATURES + SAMPLES + 1;
 /// How long one device may take.
 const PATIENCE: Duration = Duration::from_secs(45);
 const SAMPLE_TIME: Duration = Duration::from_secs(5);
 /// Signatures in the last hour, and in the baseline, below which a latency says nothing.
 const FEWEST: u64 = 50;
 const BASELINE: time::Duration = time::Duration::days(7);
-/// What a self-test always costs beside its signatures: known answers and two samples.
-const BESIDE_SIGNATURES: u32 = 3;
 
 /// Inspects all devices.
 pub(super) async fn inspect(gateway: &Gateway, whole: bool, work: &mut Work) -> Vec<Finding> {
     let places = Arc::new(Semaphore::new(AT_ONCE));
     let mut tasks = JoinSet::new();
-    for (place, device) in gateway.config.devices.iter().enumerate() {
+    for device in &gateway.config.devices {
         let (gateway, places, device) = (gateway.clone(), Arc::clone(&places), device.clone());
         tasks.spawn(async move {
             let _place = places.acquire().await;
-            (place, device.id.to_string(), one(&gateway, &device, whole).await)
+            (device.id.to_string(), one(&gateway, &device, whole).await)
         });
     }
-    let mut found: Vec<_> = Vec::new();
+    let mut found: BTreeMap<_, _> = BTreeMap::new();
     while let Some(ended) = tasks.join_next().await {
-        // One that panicked leaves its device without findings, which the catalogue shows as not measured.
-        if let Ok(ended) = ended {
-            found.push(ended);
-        }
+        found.extend(ended.ok());
     }
-    found.sort_by_key(|(place, ..)| *place);
     let mut findings = Vec::new();
-    for (_, id, (of_device, orders)) in found {
-        work.device_orders.insert(id, orders);
+    for device in &gateway.config.devices {
+        let id = device.id.as_str();
+        // One that panicked may have asked for all that it may.
+        let broken_off = || (not_made(id, whole, "its inspection was broken off"), MOST_ORDERS);
+        let (of_device, orders) = found.remove(id).unwrap_or_else(broken_off);
+        work.device_orders.insert(id.to_owned(), orders);
         findings.extend(of_device);
     }
     findings
+}
+
+/// All checks of a device of which nothing is known.
+fn not_made(id: &str, whole: bool, why: &str) -> Vec<Finding> {
+    let of_devices = CHECKS.iter().filter(|kind| kind.group == Group::Devices && (whole || !kind.weekly));
+    of_devices.map(|kind| Finding::unknown(kind.code, id, why.to_owned())).collect()
 }
 
 async fn one(gateway: &Gateway, device: &config::Device, whole: bool) -> (Vec<Finding>, u32) {
     let id = device.id.as_str();
     let telemetry = match gateway.fleet.telemetry(&device.id) {
         Ok(telemetry) => telemetry,
-        Err(error) => return (vec![Finding::unknown("device.state", id, error.to_string())], 0),
+        Err(error) => return (not_made(id, whole, &error.to_string()), 0),
     };
-    let mut findings =
-        vec![state(id, &telemetry), sessions(id, &telemetry, device.lanes), drift(id, &telemetry)];
+    let status = &telemetry.status;
+    let mut findings = vec![state(id, status), sessions(id, status, device.lanes), drift(id, status)];
     let mut orders = 0;
     let tested = tokio::time::timeout(PATIENCE, gateway.fleet.brief_self_test(&device.id, SIGNATURES)).await;
     // One that was broken off asked for all that it may.
@@ -87,8 +103,7 @@ fn signatures(test: &SelfTest) -> impl Iterator<Item = &hsm_driver::Check> {
     test.checks.iter().filter(|check| check.name.starts_with("key "))
 }
 
-fn state(id: &str, telemetry: &DeviceTelemetry) -> Finding {
-    let status = &telemetry.status;
+fn state(id: &str, status: &DeviceStatus) -> Finding {
     let grade = match status.state {
         State::Ready => Grade::Ok,
         State::Starting | State::Degraded | State::Draining | State::Maintenance => Grade::Attention,
@@ -104,21 +119,32 @@ fn state(id: &str, telemetry: &DeviceTelemetry) -> Finding {
     Finding::new("device.state", id, grade, measured, evidence)
 }
 
-fn sessions(id: &str, telemetry: &DeviceTelemetry, configured: usize) -> Finding {
-    let open = telemetry.status.lanes;
+/// Whether sessions and keys are those of a worker that serves: of one that does not, the last known figures stay.
+fn serves(state: State) -> bool {
+    !matches!(state, State::Starting | State::Down | State::Quarantined)
+}
+
+fn sessions(id: &str, status: &DeviceStatus, configured: usize) -> Finding {
+    let open = if serves(status.state) { status.lanes } else { 0 };
     let grade = match open {
         0 => Grade::Abnormal,
         open if open < configured => Grade::Attention,
         _ => Grade::Ok,
     };
-    let load = format!("load {}, queued {}", telemetry.status.load, telemetry.status.queued);
+    let load = format!("load {}, queued {}", status.load, status.queued);
     Finding::new("device.sessions", id, grade, format!("{open} / {configured}"), load)
 }
 
-fn drift(id: &str, telemetry: &DeviceTelemetry) -> Finding {
+fn drift(id: &str, status: &DeviceStatus) -> Finding {
     const CODE: &str = "device.key_drift";
-    let keys = &telemetry.status.keys;
+    if !serves(status.state) {
+        return Finding::unknown(CODE, id, "the device is not in service".to_owned());
+    }
+    let keys = &status.keys;
     let of = |state: KeyState| keys.iter().filter(move |key| key.state == state);
+    if keys.is_empty() {
+        return Finding::unknown(CODE, id, "no key is registered for the device".to_owned());
+    }
     let measured = format!("{} / {}", of(KeyState::Held).count(), keys.len());
     let wrong: Vec<_> = [
         (KeyState::Missing, "missing"),
@@ -199,34 +225,28 @@ fn self_test(id: &str, tested: &Result<SelfTest, HsmError>) -> [Finding; 4] {
 async fn random(gateway: &Gateway, device: &config::Device) -> (Finding, u32) {
     const CODE: &str = "device.random";
     let id = device.id.as_str();
-    let mut said = Vec::new();
-    for sample in 1..=2 {
-        let asked = gateway.fleet.order(&device.id, Order::Random { octets: OCTETS }, SAMPLE_TIME).await;
-        let octets = match asked {
-            Ok(Answer::Octets(octets)) if octets.len() == usize::from(OCTETS) => octets,
+    let (mut asked, mut samples) = (0, Vec::new());
+    loop {
+        if let Some(grade) = randomness::judged(&samples) {
+            let said: Vec<_> = samples.iter().map(Chances::to_string).collect();
+            let evidence = format!("{asked} × {BITS} bits");
+            return (Finding::new(CODE, id, grade, format!("P: {}", said.join("; ")), evidence), asked);
+        }
+        asked += 1;
+        let answer = gateway.fleet.order(&device.id, Order::Random { octets: OCTETS }, SAMPLE_TIME).await;
+        match answer {
+            Ok(Answer::Octets(octets)) if octets.len() == usize::from(OCTETS) => {
+                samples.push(Chances::of(&octets));
+            }
             Ok(_) => {
-                let why = "too few octets".to_owned();
-                return (Finding::new(CODE, id, Grade::Abnormal, why, String::new()), sample);
+                return (Finding::new(CODE, id, Grade::Abnormal, "too few octets", String::new()), asked);
             }
             Err(HsmError::NotRunning { .. }) => {
-                return (Finding::unknown(CODE, id, "the device is not running".to_owned()), sample - 1);
+                return (Finding::unknown(CODE, id, "the device is not running".to_owned()), asked - 1);
             }
-            Err(error) => return (Finding::unknown(CODE, id, error.to_string()), sample),
-        };
-        let chances = Chances::of(&octets);
-        said.push(format!(
-            "monobit {:.4}, poker {:.4}, runs {:.4}, autocorrelation {:.4}",
-            chances.monobit, chances.poker, chances.runs, chances.autocorrelation
-        ));
-        if chances.pass() {
-            let measured = said.pop().unwrap_or_default();
-            let before = said.iter().map(|odd| format!("first sample: {odd}; "));
-            let evidence = format!("{}{BITS} bits", before.collect::<String>());
-            return (Finding::new(CODE, id, Grade::Ok, format!("P: {measured}"), evidence), sample);
+            Err(error) => return (Finding::unknown(CODE, id, error.to_string()), asked),
         }
     }
-    let evidence = format!("2 × {BITS} bits");
-    (Finding::new(CODE, id, Grade::Abnormal, format!("P: {}", said.join("; ")), evidence), 2)
 }
 
 /// The last hour's median against the week before it.
@@ -238,25 +258,33 @@ async fn latency(gateway: &Gateway, device: &config::Device, telemetry: &DeviceT
         let why = format!("{} signatures in the last hour: too few", hour.count);
         return Finding::unknown(CODE, id, why);
     }
-    let until = OffsetDateTime::now_utc() - time::Duration::HOUR;
-    let spans =
-        gateway.store.device_history(&device.id, until - BASELINE, until, Duration::from_secs(86_400)).await;
-    let spans = match spans {
-        Ok(spans) => spans,
-        Err(error) => return Finding::unknown(CODE, id, error.to_string()),
-    };
-    let signed: u64 = spans.iter().map(|span| span.figures.signed).sum();
-    if signed < FEWEST {
-        return Finding::unknown(
-            CODE,
-            id,
-            format!("{signed} signatures in the week before: no baseline yet"),
-        );
+    match baseline(&gateway.store, &device.id, OffsetDateTime::now_utc()).await {
+        Ok((signed, _)) if signed < FEWEST => {
+            let why = format!("{signed} signatures in the week before: no baseline yet");
+            Finding::unknown(CODE, id, why)
+        }
+        Ok((_, baseline)) => {
+            let evidence =
+                format!("p50 {} µs, p99 {} µs; baseline p50 {baseline:.0} µs", hour.p50_us, hour.p99_us);
+            Finding::figure(CODE, id, hour.p50_us as f64 / baseline.max(1.0), evidence)
+        }
+        Err(error) => Finding::unknown(CODE, id, error.to_string()),
     }
+}
+
+/// Signatures of the week before the hour that is judged, and the mean of their medians in microseconds. Minute by minute: in
+/// longer steps the last one would hold the hour itself.
+async fn baseline(
+    store: &Store,
+    device: &config::DeviceId,
+    now: OffsetDateTime,
+) -> Result<(u64, f64), StoreError> {
+    // A minute that begins before this time has ended an hour ago.
+    let until = now - time::Duration::HOUR - time::Duration::MINUTE;
+    let spans = store.device_history(device, until - BASELINE, until, Duration::from_secs(60)).await?;
+    let signed: u64 = spans.iter().map(|span| span.figures.signed).sum();
     let weighed: f64 = spans.iter().map(|span| span.figures.p50_us as f64 * span.figures.signed as f64).sum();
-    let baseline = weighed / signed as f64;
-    let evidence = format!("p50 {} µs, p99 {} µs; baseline p50 {baseline:.0} µs", hour.p50_us, hour.p99_us);
-    Finding::figure(CODE, id, hour.p50_us as f64 / baseline.max(1.0), evidence)
+    Ok((signed, weighed / signed.max(1) as f64))
 }
 
 #[cfg(test)]
@@ -289,6 +317,42 @@ mod tests {
             [Grade::Abnormal, Grade::Abnormal, Grade::Unmeasured, Grade::Abnormal]
         );
         assert_eq!(grades(Err(HsmError::DeadlineExceeded { attempts: 1 })), [Grade::Unmeasured; 4]);
+    }
+
+    #[test]
+    fn of_a_device_whose_inspection_was_broken_off_each_check_is_there_and_unmeasured() {
+        let found = not_made("d1", true, "broken off");
+        assert!(found.iter().all(|finding| finding.grade == Grade::Unmeasured && finding.subject == "d1"));
+        assert!(found.iter().any(|finding| finding.code == "device.random"));
+        assert_eq!(not_made("d1", false, "broken off").len(), found.len() - 1);
+    }
+
+    #[tokio::test]
+    async fn the_hour_that_is_judged_is_no_part_of_its_baseline() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("gateway.db").display());
+        let store = Store::create(url.as_str()).await.unwrap();
+        let device = config::DeviceId::parse("d1").unwrap();
+        let minute = |at, p50_us| {
+            let state = "ready".to_owned();
+            let figures = store::DeviceFigures { state, signed: 100, p50_us, ..Default::default() };
+            store::DeviceMinute { device: device.clone(), at, figures }
+        };
+        for now in
+            [time::macros::datetime!(2026-11-23 12:00 UTC), time::macros::datetime!(2026-11-23 23:59:59 UTC)]
+        {
+            let device = &device;
+            let judged = [1, 30, 59].map(|ago| minute(now - time::Duration::minutes(ago), 9_000));
+            store.record_device_minutes(&judged).await.unwrap();
+            assert_eq!(baseline(&store, device, now).await.unwrap().0, 0, "{now}");
+            let before = [62, 100].map(|ago| minute(now - time::Duration::minutes(ago), 1_000));
+            store.record_device_minutes(&before).await.unwrap();
+            assert_eq!(baseline(&store, device, now).await.unwrap(), (200, 1_000.0), "{now}");
+            store
+                .downsample_device_history(now + BASELINE * 3, Duration::ZERO, Duration::ZERO)
+                .await
+                .unwrap();
+        }
     }
 
     #[test]

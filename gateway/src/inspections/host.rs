@@ -1,10 +1,10 @@
 //! Checks of the machine and of the places where things are kept.
 
-use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use config::Config;
 use formats::inspection_report::Grade;
 use procfs::{Current, CurrentSI, KernelStats, LoadAverage, Meminfo};
 
@@ -84,16 +84,32 @@ fn disk(code: &'static str, subject: &str, path: &Path) -> Finding {
     }
 }
 
+/// What is kept where, each folder once.
+fn folders(config: &Config) -> Vec<(&'static str, PathBuf)> {
+    let holder = |file: &Path| file.parent().map(Path::to_path_buf);
+    let trust = &config.trust;
+    let fetches = !trust.crl_sources.is_empty() || !trust.ocsp_sources.is_empty();
+    let mut folders: Vec<(&'static str, PathBuf)> = Vec::new();
+    for (name, folder) in [
+        ("site", Some(config.folder.clone())),
+        ("database", config.database.url.strip_prefix("sqlite://").map(Path::new).and_then(holder)),
+        ("stamp_jobs", Some(config.stamp_jobs.folder.clone())),
+        ("stamp_evidence", Some(config.stamp_evidence.folder.clone())),
+        ("library", Some(config.library.folder.clone())),
+        ("revocation", fetches.then(|| trust.fetch.folder.clone())),
+        ("audit_archive", config.audit.archive.clone()),
+        ("audit_anchor", config.audit.anchor_file.as_deref().and_then(holder)),
+    ] {
+        let folder = folder.filter(|folder| folders.iter().all(|(_, known)| known != folder));
+        folders.extend(folder.map(|folder| (name, folder)));
+    }
+    folders
+}
+
 /// Inspects the folders that things are kept in.
 pub(super) async fn storage(gateway: &Gateway) -> Vec<Finding> {
     let config = &gateway.config;
-    let folders: BTreeMap<&'static str, PathBuf> = [
-        ("site", config.folder.clone()),
-        ("stamp_jobs", config.stamp_jobs.folder.clone()),
-        ("stamp_evidence", config.stamp_evidence.folder.clone()),
-        ("library", config.library.folder.clone()),
-    ]
-    .into();
+    let folders = folders(config);
     let look = move || {
         let checks = folders
             .iter()

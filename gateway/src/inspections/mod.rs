@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use sm3::{Digest, Sm3};
 use store::{AuditEntry, Begun, Inspection, InspectionEnd, NewInspection, Occasion, StoreError};
 use time::OffsetDateTime;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use crate::error::with_causes;
 use crate::problem::Problem;
@@ -28,11 +28,10 @@ use crate::stamps::make::number;
 use crate::state::Gateway;
 use crate::timestamps::WatchedClock;
 use catalogue::{CHECKS, Group};
+use routes::GradeCounts;
 
 /// Least time between the beginnings of two inspections, whoever asks for them.
 const APART: time::Duration = time::Duration::MINUTE;
-/// After so long one that has not ended counts as lost, and is made anew if a schedule asked for it.
-const LEASE: time::Duration = time::Duration::minutes(15);
 /// How often it is looked whether one is due.
 const EVERY: Duration = Duration::from_secs(10);
 /// How often old ones are forgotten.
@@ -119,6 +118,16 @@ impl Results {
         self.findings.iter().map(|finding| finding.grade).max().unwrap_or(Grade::Unmeasured)
     }
 
+    fn counts(&self) -> GradeCounts {
+        let count = |grade| self.findings.iter().filter(|finding| finding.grade == grade).count();
+        GradeCounts {
+            ok: count(Grade::Ok),
+            unmeasured: count(Grade::Unmeasured),
+            attention: count(Grade::Attention),
+            abnormal: count(Grade::Abnormal),
+        }
+    }
+
     fn of(inspection: &Inspection) -> Option<Self> {
         serde_json::from_str(inspection.results.as_deref()?).ok()
     }
@@ -181,17 +190,33 @@ struct Making {
     order: Order,
 }
 
-/// Begins an inspection; it goes on by itself. Answers its number and where its intention is on record.
+/// Begins an inspection; it goes on by itself, whether or not anybody waits for the answer. Answers its number and where its
+/// intention is on record.
 ///
 /// # Errors
 /// Another one is being made, or began within the last minute; neither database nor record can be written.
 pub(crate) async fn begin(gateway: &Gateway, order: Order) -> Result<(String, u64), Problem> {
+    let (begun, answer) = oneshot::channel();
+    let gateway = gateway.clone();
+    tokio::spawn(async move {
+        match start(&gateway, order).await {
+            Ok((making, index)) => {
+                // Whoever asked may be gone.
+                let _ = begun.send(Ok((making.id.clone(), index)));
+                make(&gateway, making).await;
+            }
+            Err(problem) => drop(begun.send(Err(problem))),
+        }
+    });
+    answer.await.unwrap_or_else(|_| Err(Problem::inspection_running("")))
+}
+
+async fn start(gateway: &Gateway, order: Order) -> Result<(Making, u64), Problem> {
     match reserve(gateway, order).await.map_err(|error| Problem::database(&error))? {
         Ok(making) => {
-            let (id, index) = (making.id.clone(), intend(gateway, &making).await?);
-            let gateway = gateway.clone();
-            tokio::spawn(async move { make(&gateway, making).await });
-            Ok((id, index))
+            let index =
+                intend(gateway, &making).await.map_err(|error| Problem::record_unavailable(&error))?;
+            Ok((making, index))
         }
         Err(Begun::TooSoon(wait)) => Err(Problem::inspection_too_soon(wait)),
         Err(Begun::Running(id)) => Err(Problem::inspection_running(&id)),
@@ -212,7 +237,6 @@ async fn reserve(gateway: &Gateway, order: Order) -> Result<Result<Making, Begun
         actor: &order.actor,
         reason: &order.reason,
         at: began,
-        leased_until: began + LEASE,
         apart: APART.whole_seconds(),
     };
     Ok(match gateway.store.begin_inspection(&new).await? {
@@ -238,16 +262,24 @@ fn entry(making: &Making, action: &str, outcome: &str, subject: String) -> Audit
 
 const RUN: &str = "inspection.run";
 
-async fn intend(gateway: &Gateway, making: &Making) -> Result<u64, Problem> {
-    let Making { id, order, .. } = making;
+/// Puts on record that an inspection begins; one that cannot be is given back.
+async fn intend(gateway: &Gateway, making: &Making) -> Result<u64, StoreError> {
+    let Making { id, holder, order, .. } = making;
     let subject = format!("{id} {} {}", order.occasion, order.reason);
     let entry = entry(making, RUN, "intended", subject);
-    gateway.audit.append(entry).await.map_err(|error| Problem::record_unavailable(&error))
+    let intended = gateway.audit.append(entry).await;
+    if intended.is_err() {
+        let back = gateway.store.give_inspection_back(id, holder, OffsetDateTime::now_utc()).await;
+        if let Err(error) = back {
+            tracing::warn!(id, error = %with_causes(&error), "an inspection that did not begin counts as running for now");
+        }
+    }
+    intended
 }
 
 /// Makes an inspection to its end. What keeps it from being kept is in the log, and it counts as lost when its time is over.
 async fn make(gateway: &Gateway, making: Making) {
-    let before = match gateway.store.inspection_standing().await {
+    let before = match gateway.store.inspection_standing(OffsetDateTime::now_utc()).await {
         Ok(standing) => standing.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default(),
         Err(error) => {
             tracing::warn!(error = %with_causes(&error), "how things stood before is not known");
@@ -308,9 +340,7 @@ async fn keep(
         ..entry(making, RUN, "ok", format!("{} {}", making.id, results.grade().as_str()))
     };
     let audit_index = gateway.audit.append(said).await?;
-    let turned = before.turned(&results.findings);
-    let alarms: Vec<_> = turned.iter().take(MOST_ALARMS).map(|finding| (*finding).clone()).collect();
-    let more = turned.len() - alarms.len();
+    let turned: Vec<_> = before.turned(&results.findings).into_iter().cloned().collect();
     let standing = before.after(&results.findings, making.began);
     let standing = serde_json::to_string(&standing).unwrap_or_default();
     let (report, stamp) = report::signed(gateway, making, &results, at).await;
@@ -319,6 +349,8 @@ async fn keep(
         holder: &making.holder,
         at,
         results: &text,
+        grade: results.grade().as_str(),
+        counts: &serde_json::to_string(&results.counts()).unwrap_or_default(),
         standing: &standing,
         audit_index,
         report: report.as_deref(),
@@ -329,25 +361,32 @@ async fn keep(
         return Ok(());
     }
     gateway.metrics.inspections.made(at, &results.findings);
-    for finding in alarms {
-        let Finding { code, subject, grade, measured, .. } = &finding;
-        gateway.metrics.inspections.alarmed(code, *grade);
-        let grade = grade.as_str();
-        tracing::warn!(check = code, subject, grade, measured, "a check got worse");
-        let told = format!("{} {code} [{subject}] {measured}", making.id);
-        gateway.audit.append(entry(making, "inspection.alarm", grade, told)).await?;
+    turned.iter().for_each(|finding| gateway.metrics.inspections.alarmed(&finding.code, finding.grade));
+    for finding in turned.iter().take(MOST_ALARMS) {
+        let Finding { code, subject, grade, measured, .. } = finding;
+        let (grade, advice) = (grade.as_str(), catalogue::kind(code).map_or("", |kind| kind.advice.en));
+        tracing::warn!(check = code, subject, grade, measured, advice, "a check got worse");
+        gateway.audit.append(entry(making, "inspection.alarm", grade, told(&making.id, finding))).await?;
     }
+    let more = turned.len().saturating_sub(MOST_ALARMS);
     if more > 0 {
         tracing::warn!(more, "more checks got worse than are on record each for itself");
     }
     Ok(())
 }
 
+/// What an alarm says: what was found, and what to do and who has to.
+fn told(id: &str, finding: &Finding) -> String {
+    let Finding { code, subject, measured, .. } = finding;
+    let advice = catalogue::kind(code).map_or("", |kind| kind.advice.zh);
+    format!("{id} {code} [{subject}] {measured}; {advice}")
+}
+
 /// Makes what schedules ask for, and forgets what is old, until it is aborted.
 pub(crate) async fn watch(gateways: watch::Receiver<Option<Gateway>>, clock: WatchedClock) {
     let mut rounds = tokio::time::interval(EVERY);
     rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let (mut abandoned, mut forgotten) = (false, None::<tokio::time::Instant>);
+    let (mut abandoned, mut doubted, mut forgotten) = (false, false, None::<tokio::time::Instant>);
     loop {
         rounds.tick().await;
         let Some(gateway) = gateways.borrow().clone() else { continue };
@@ -360,8 +399,19 @@ pub(crate) async fn watch(gateways: watch::Receiver<Option<Gateway>>, clock: Wat
             }
             continue;
         }
-        if let Err(error) = round(&gateway, now).await {
-            tracing::warn!(error = %with_causes(&error), "inspections wait");
+        // By a clock that is wrong the times of a schedule would be used up that are still to come.
+        match clock.believed() {
+            Ok(()) => {
+                if let Err(error) = round(&gateway, now).await {
+                    tracing::warn!(error = %with_causes(&error), "inspections wait");
+                }
+                doubted = false;
+            }
+            Err(why) => {
+                if !std::mem::replace(&mut doubted, true) {
+                    tracing::warn!(why, "inspections of a schedule wait for the clock");
+                }
+            }
         }
         if forgotten.is_none_or(|at| at.elapsed() >= FORGET_EVERY) {
             forgotten = Some(tokio::time::Instant::now());
@@ -380,8 +430,13 @@ pub(crate) async fn watch(gateways: watch::Receiver<Option<Gateway>>, clock: Wat
 
 async fn round(gateway: &Gateway, now: OffsetDateTime) -> Result<(), StoreError> {
     let (rules, offset) = (&gateway.config.inspections, gateway.config.site.utc_offset);
-    for due in schedule::due(rules, offset, now) {
-        let store = &gateway.store;
+    let (store, due) = (&gateway.store, schedule::due(rules, offset, now));
+    let current: Vec<_> = due.iter().map(|due| (due.occasion, due.slot.as_str())).collect();
+    let lost = store.end_lost_inspections(&current, now).await?;
+    if lost > 0 {
+        tracing::warn!(lost, "inspections were lost, and their time is past");
+    }
+    for due in due {
         // What was due before there was a schedule is not owed.
         if due.occasion != Occasion::KeyMoment && !store.has_inspections_of(due.occasion).await? {
             store.skip_inspection(&number(now), (due.occasion, &due.slot), now).await?;
@@ -400,9 +455,7 @@ async fn round(gateway: &Gateway, now: OffsetDateTime) -> Result<(), StoreError>
         let Ok(making) = reserve(gateway, order).await? else { return Ok(()) };
         let late = now - due.at;
         tracing::info!(occasion = %due.occasion, slot = due.slot, %late, "a scheduled inspection begins");
-        if intend(gateway, &making).await.is_err() {
-            return Err(StoreError::AuditUnavailable);
-        }
+        intend(gateway, &making).await?;
         make(gateway, making).await;
     }
     Ok(())
@@ -439,6 +492,13 @@ mod tests {
             assert_eq!(told(&standing, grade), alarms, "{grade:?}");
             standing = standing.after(&[found("host.disk", "", grade)], AT);
         }
+    }
+
+    #[test]
+    fn an_alarm_says_who_has_to_look_into_it() {
+        let text = told("20261123-1", &Finding::figure("host.disk", "", 70.0, ""));
+        assert!(text.starts_with("20261123-1 host.disk [] 70.0 %; "), "{text}");
+        assert!(text.contains("项目经理") && text.contains("技术负责人"), "{text}");
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! Statistics on what a device's generator gives: four of the tests of GM/T 0005 over one sample. They find a generator that
 //! is stuck, biased or regular; that one passes says little of what an attacker could foretell.
 
+use std::fmt;
+
+use formats::inspection_report::Grade;
 use libm::{erfc, exp, fabs, sqrt};
 
 /// Bits of a sample.
@@ -10,6 +13,8 @@ pub(crate) const OCTETS: u16 = 2_500;
 /// The significance level of each test. GM/T 0005 has 0.01 for one test of a product; an inspection makes four tests of each
 /// device, again and again, so it takes less, and a second sample before it says that something is wrong.
 pub(crate) const ALPHA: f64 = 0.000_1;
+/// Chances below this are those of no sound generator: one in some 10⁸ inspections of a device.
+const NEVER: f64 = 1e-9;
 /// Bits of a block of the poker test.
 const BLOCK: usize = 4;
 
@@ -39,8 +44,36 @@ impl Chances {
 
     /// Whether every test is passed.
     pub(crate) fn pass(self) -> bool {
-        // A chance that is no number is not passed.
-        [self.monobit, self.poker, self.runs, self.autocorrelation].into_iter().all(|chance| chance >= ALPHA)
+        self.least() >= ALPHA
+    }
+
+    /// The least of them; none of a chance that is no number.
+    fn least(self) -> f64 {
+        let all = [self.monobit, self.poker, self.runs, self.autocorrelation];
+        all.into_iter().fold(1.0, |least, chance| if chance.is_nan() { 0.0 } else { chance.min(least) })
+    }
+}
+
+impl fmt::Display for Chances {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { monobit, poker, runs, autocorrelation } = self;
+        write!(
+            f,
+            "monobit {monobit:.2e}, poker {poker:.2e}, runs {runs:.2e}, autocorrelation {autocorrelation:.2e}"
+        )
+    }
+}
+
+/// What samples of one generator come to; nothing while another one is wanted. What a sound generator never gives is not made good
+/// by a second sample, and what it seldom gives stays to be seen.
+pub(crate) fn judged(samples: &[Chances]) -> Option<Grade> {
+    match samples {
+        [] => None,
+        [only] if only.pass() => Some(Grade::Ok),
+        samples if samples.iter().any(|sample| sample.least() < NEVER) => Some(Grade::Abnormal),
+        [_] => None,
+        [.., last] if last.pass() => Some(Grade::Attention),
+        _ => Some(Grade::Abnormal),
     }
 }
 
@@ -139,6 +172,37 @@ mod tests {
             assert!((chi_square_15(statistic) - chance).abs() < 1e-4, "{statistic}");
         }
         assert!((chi_square_15(0.0) - 1.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_second_sample_makes_good_what_was_odd_and_nothing_that_was_impossible() {
+        let (sound, odd, never, unknown) = (0.5, 1e-5, 1e-10, f64::NAN);
+        for (samples, grade) in [
+            (&[] as &[f64], None),
+            (&[sound], Some(Grade::Ok)),
+            (&[ALPHA], Some(Grade::Ok)),
+            (&[odd], None),
+            (&[NEVER], None),
+            (&[never], Some(Grade::Abnormal)),
+            (&[0.0], Some(Grade::Abnormal)),
+            (&[unknown], Some(Grade::Abnormal)),
+            (&[odd, sound], Some(Grade::Attention)),
+            (&[odd, odd], Some(Grade::Abnormal)),
+            (&[odd, never], Some(Grade::Abnormal)),
+            (&[odd, unknown], Some(Grade::Abnormal)),
+        ] {
+            // Whichever of the tests it is.
+            for place in 0..4 {
+                let of = |chance: &f64| {
+                    let mut all = [0.7; 4];
+                    all[place] = *chance;
+                    let [monobit, poker, runs, autocorrelation] = all;
+                    Chances { monobit, poker, runs, autocorrelation }
+                };
+                let samples: Vec<_> = samples.iter().map(of).collect();
+                assert_eq!(judged(&samples), grade, "{samples:?}");
+            }
+        }
     }
 
     #[test]

@@ -80,7 +80,10 @@ fn compose(gateway: &Gateway, head: &Head<'_>, results: &Results, language: Lang
         Some(row(
             "对设备的开销",
             "cost to the devices",
-            format!("{orders} 次指令 orders; {most} ≤ {} / 设备 device", super::devices::MOST_ORDERS),
+            format!(
+                "{orders} 次运算 operations; {most} + 1（本报告的签名 signature of this report）≤ {} / 设备 device",
+                super::devices::MOST_ORDERS
+            ),
         )),
     ];
     let group = |group: Group| {

@@ -2,7 +2,10 @@
 
 use formats::Certificate;
 use formats::inspection_report::Grade;
-use store::{AccountState, CredentialKind, KeyState, SealQuery, SealState, StoreError};
+use store::{
+    AccountState, AppState, Credential, CredentialKind, KeyRecord, KeyState, RegisteredApp, SealQuery,
+    SealState, StoreError,
+};
 use time::{Duration, OffsetDateTime};
 
 use super::Finding;
@@ -13,10 +16,13 @@ use crate::state::Gateway;
 const SHOWN: usize = 20;
 /// Seals that are looked at on a page.
 const PAGE: u32 = 100;
+/// For how long what has ended is shown as such.
+const SHOWN_AFTER: Duration = Duration::days(30);
 const UNUSED: Duration = Duration::days(90);
 
 /// Inspects certificates, seals and credentials.
 pub(super) async fn certificates(gateway: &Gateway, now: OffsetDateTime) -> Vec<Finding> {
+    let now = now.to_offset(gateway.config.site.utc_offset);
     let listener = gateway.metrics.listener_until().map(|until| (String::new(), until));
     let mut findings = match listener {
         Some(listener) => ends("certificate.listener", vec![listener], now),
@@ -25,11 +31,12 @@ pub(super) async fn certificates(gateway: &Gateway, now: OffsetDateTime) -> Vec<
             vec![Finding::unknown("certificate.listener", "", why)]
         }
     };
-    for (code, found) in [
-        ("certificate.key", keys(gateway).await),
-        ("certificate.seal", seals(gateway).await),
-        ("certificate.app", credentials(gateway, now).await),
-    ] {
+    match gateway.store.keys().await {
+        Ok(records) => findings.extend(keys(&records, now)),
+        Err(error) => findings.push(Finding::unknown("certificate.key", "", error.to_string())),
+    }
+    let of_apps = gateway.store.registered_apps().await.map(|apps| credentials(&apps, now));
+    for (code, found) in [("certificate.seal", seals(gateway).await), ("certificate.app", of_apps)] {
         match found {
             Ok(found) => findings.extend(ends(code, found, now)),
             Err(error) => findings.push(Finding::unknown(code, "", error.to_string())),
@@ -38,8 +45,10 @@ pub(super) async fn certificates(gateway: &Gateway, now: OffsetDateTime) -> Vec<
     findings
 }
 
-/// What ends first, a finding each.
-fn ends(code: &'static str, mut found: Vec<(String, OffsetDateTime)>, now: OffsetDateTime) -> Vec<Finding> {
+/// What ends first, a finding each, with dates as `now` has them. What ended long ago takes nobody's place.
+fn ends(code: &'static str, found: Vec<(String, OffsetDateTime)>, now: OffsetDateTime) -> Vec<Finding> {
+    let (gone, mut found): (Vec<_>, Vec<_>) =
+        found.into_iter().partition(|(_, until)| *until < now - SHOWN_AFTER);
     found.sort_by(|one, other| one.1.cmp(&other.1).then_with(|| one.0.cmp(&other.0)));
     let others = found.len().saturating_sub(SHOWN);
     let mut findings: Vec<_> = found
@@ -47,29 +56,53 @@ fn ends(code: &'static str, mut found: Vec<(String, OffsetDateTime)>, now: Offse
         .take(SHOWN)
         .map(|(subject, until)| {
             let days = (*until - now).as_seconds_f64() / 86_400.0;
-            Finding::figure(code, subject, days.floor(), format!("until {}", until.date()))
+            let evidence = format!("until {}", until.to_offset(now.offset()).date());
+            Finding::figure(code, subject, days.floor(), evidence)
         })
         .collect();
-    if findings.is_empty() {
+    let mut rest = Vec::new();
+    let mut grade = Grade::Ok;
+    if others > 0 {
+        grade = findings[SHOWN - 1].grade;
+        rest.push(format!("{others} more, which end later"));
+    }
+    let gone: Vec<_> = gone.into_iter().map(|(subject, _)| subject).collect();
+    if !gone.is_empty() {
+        // What apps and seals leave behind is cleared away; a listener and a key are in use.
+        let left = matches!(code, "certificate.app" | "certificate.seal");
+        grade = grade.max(if left { Grade::Attention } else { Grade::Abnormal });
+        rest.push(format!("{} ended more than {} days ago", gone.len(), SHOWN_AFTER.whole_days()));
+    }
+    if !rest.is_empty() {
+        findings.push(Finding::new(code, "", grade, rest.join("; "), listed(&gone)));
+    } else if findings.is_empty() {
         findings.push(Finding::new(code, "", Grade::Ok, "none", String::new()));
-    } else if others > 0 {
-        let measured = format!("{others} more, which end later");
-        findings.push(Finding::new(code, "", findings[SHOWN - 1].grade, measured, String::new()));
     }
     findings
 }
 
-/// The first certificate to end of each key that signs.
-async fn keys(gateway: &Gateway) -> Result<Vec<(String, OffsetDateTime)>, StoreError> {
-    let mut found = Vec::new();
-    for key in gateway.store.keys().await? {
+/// The first certificate to end of each key that signs, and keys whose certificates nobody can read.
+fn keys(records: &[KeyRecord], now: OffsetDateTime) -> Vec<Finding> {
+    const CODE: &str = "certificate.key";
+    let (mut found, mut unreadable) = (Vec::new(), Vec::new());
+    for key in records {
         let signing = key.versions.iter().filter(|version| version.state == KeyState::Active);
-        let chains = signing.flat_map(|version| &version.copies).map(|copy| &copy.certificate_chain);
-        let ends = chains.filter_map(|chain| Certificate::many_from_pem(chain).ok());
-        let first = ends.filter_map(|chain| chain.first().map(Certificate::not_after)).min();
-        found.extend(first.map(|until| (key.id.to_string(), until)));
+        let chains = signing.flat_map(|version| &version.copies).map(|copy| copy.certificate_chain.trim());
+        let read = |chain: &str| {
+            let own =
+                Certificate::many_from_pem(chain).map(|chain| chain.first().map(Certificate::not_after));
+            own.map_err(|error| error.to_string())?.ok_or_else(|| "no certificate is in it".to_owned())
+        };
+        let ends: Result<Vec<_>, _> = chains.filter(|chain| !chain.is_empty()).map(read).collect();
+        match ends {
+            Ok(ends) => found.extend(ends.into_iter().min().map(|until| (key.id.to_string(), until))),
+            Err(why) => unreadable.push(Finding::unknown(CODE, key.id.as_str(), why)),
+        }
     }
-    Ok(found)
+    if found.is_empty() && !unreadable.is_empty() {
+        return unreadable;
+    }
+    ends(CODE, found, now).into_iter().chain(unreadable).collect()
 }
 
 async fn seals(gateway: &Gateway) -> Result<Vec<(String, OffsetDateTime)>, StoreError> {
@@ -86,19 +119,28 @@ async fn seals(gateway: &Gateway) -> Result<Vec<(String, OffsetDateTime)>, Store
     }
 }
 
-/// Credentials that hold and have an end.
-async fn credentials(
-    gateway: &Gateway,
-    now: OffsetDateTime,
-) -> Result<Vec<(String, OffsetDateTime)>, StoreError> {
-    let apps = gateway.store.registered_apps().await?;
-    let of_apps = apps.iter().flat_map(|known| {
-        let holding = known.credentials.iter().filter(|credential| credential.holds_at(now));
-        let ends = holding.filter_map(|credential| Some((credential, credential.not_after?)));
-        let ends = ends.map(|(credential, until)| (format!("{}/{}", known.app.id, credential.id), until));
-        ends.chain(known.app.not_after.map(|until| (known.app.id.to_string(), until)))
-    });
-    Ok(of_apps.collect())
+/// What has an end of the apps that are served: they themselves, and credentials that were neither revoked nor replaced.
+fn credentials(apps: &[RegisteredApp], now: OffsetDateTime) -> Vec<(String, OffsetDateTime)> {
+    let of_app = |known: &RegisteredApp| {
+        let is_replaced = |ended: &Credential| {
+            let follows = |other: &Credential| {
+                other.created_at > ended.created_at
+                    && other.holds_at(now)
+                    && other.material.kind() == ended.material.kind()
+            };
+            ended.not_after.is_some_and(|until| until <= now) && known.credentials.iter().any(follows)
+        };
+        let counting =
+            known.credentials.iter().filter(|known| known.revoked.is_none() && !is_replaced(known));
+        let mut ends: Vec<_> = counting
+            .filter_map(|credential| {
+                Some((format!("{}/{}", known.app.id, credential.id), credential.not_after?))
+            })
+            .collect();
+        ends.extend(known.app.not_after.map(|until| (known.app.id.to_string(), until)));
+        ends
+    };
+    apps.iter().filter(|known| known.app.state == AppState::Enabled).flat_map(of_app).collect()
 }
 
 /// Inspects accounts, tokens and what the site lets people do.
@@ -186,5 +228,28 @@ mod tests {
         let ended = ends("certificate.key", vec![until(-2)], now);
         assert_eq!((ended[0].figure, ended[0].grade), (Some(-2.0), Grade::Abnormal));
         assert_eq!(ends("certificate.key", Vec::new(), now)[0].grade, Grade::Ok);
+    }
+
+    #[test]
+    fn what_ended_is_abnormal_for_a_month_and_then_takes_nobodys_place() {
+        let now = datetime!(2026-11-23 12:00 UTC);
+        let until = |days: i64| (format!("app-{days}"), now + Duration::days(days));
+        let found = ends("certificate.app", vec![until(-30), until(-31), until(90)], now);
+        let graded: Vec<_> = found.iter().map(|finding| (finding.subject.as_str(), finding.grade)).collect();
+        assert_eq!(graded, [("app--30", Grade::Abnormal), ("app-90", Grade::Ok), ("", Grade::Attention)]);
+        assert_eq!(
+            (found[2].measured.as_str(), found[2].evidence.as_str()),
+            ("1 ended more than 30 days ago", "app--31")
+        );
+        let many = ends("certificate.app", (-90..-30).chain(100..130).map(until).collect(), now);
+        assert_eq!(many.len(), SHOWN + 1);
+        assert!(many[..SHOWN].iter().all(|finding| finding.grade == Grade::Ok));
+        assert_eq!(many[SHOWN].measured, "10 more, which end later; 60 ended more than 30 days ago");
+        // A listener that shows what ended long ago is not well for that.
+        assert_eq!(ends("certificate.listener", vec![until(-31)], now)[0].grade, Grade::Abnormal);
+        // The day is the site's.
+        let evening = datetime!(2026-11-23 12:00 UTC).to_offset(time::macros::offset!(+8));
+        let midnight = vec![(String::new(), datetime!(2026-12-31 16:00 UTC))];
+        assert_eq!(ends("certificate.listener", midnight, evening)[0].evidence, "until 2027-01-01");
     }
 }

@@ -1,6 +1,9 @@
 //! What inspections found, and what they judge the gateway's own answers by.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use formats::inspection_report::Grade;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -28,7 +31,23 @@ pub(crate) struct InspectionFigures {
     last: Gauge,
     answered: AtomicU64,
     failed: AtomicU64,
+    /// How many there had been when inspections were kept, the oldest first.
+    marks: Mutex<VecDeque<Mark>>,
 }
+
+#[derive(Debug, Clone, Copy)]
+struct Mark {
+    at: Instant,
+    answers: (u64, u64),
+}
+
+/// What is asked of no business: by whoever watches the gateway, and by browsers that show the console.
+fn is_watching(route: &str) -> bool {
+    matches!(route, "/livez" | "/readyz" | "/metrics") || route.starts_with("/console")
+}
+
+/// Answers are judged over this time at least, so that inspections one after the other do not each judge a few.
+const LEAST: Duration = Duration::from_secs(3_600);
 
 impl InspectionFigures {
     pub(super) fn register(&self, registry: &mut Registry) {
@@ -50,18 +69,40 @@ impl InspectionFigures {
     }
 
     /// Something was answered.
-    pub(super) fn answered(&self, status: u16) {
+    pub(super) fn answered(&self, route: &str, status: u16) {
+        if is_watching(route) {
+            return;
+        }
         self.answered.fetch_add(1, Ordering::Relaxed);
         if status >= 500 {
             self.failed.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Answers since this was asked last, and those of them with a status of 500 or more.
-    pub(crate) fn answers_since_last(&self) -> (u64, u64) {
-        // In this order an answer that comes between counts as answered at the latest next time, and never as failed alone.
-        let failed = self.failed.swap(0, Ordering::Relaxed);
-        (self.answered.swap(0, Ordering::Relaxed).max(failed), failed)
+    /// Answers since the start, and those of them with a status of 500 or more.
+    fn answers(&self) -> (u64, u64) {
+        // In this order one that comes between counts as answered, and never as failed alone.
+        let failed = self.failed.load(Ordering::Relaxed);
+        (self.answered.load(Ordering::Relaxed).max(failed), failed)
+    }
+
+    /// The same since the last inspection that was kept an hour ago or earlier; since the start without such a one.
+    pub(crate) fn answers_since_last(&self, now: Instant) -> (u64, u64) {
+        let marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = marks.iter().rev().find(|mark| now.saturating_duration_since(mark.at) >= LEAST);
+        let (before, failed_before) = old.map_or((0, 0), |mark| mark.answers);
+        let (answered, failed) = self.answers();
+        (answered.saturating_sub(before), failed.saturating_sub(failed_before))
+    }
+
+    /// An inspection that judged the answers so far was kept.
+    fn mark(&self, now: Instant) {
+        let mut marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
+        // Of those that are old enough only the last one is asked for any more.
+        while marks.get(1).is_some_and(|next| now.saturating_duration_since(next.at) >= LEAST) {
+            marks.pop_front();
+        }
+        marks.push_back(Mark { at: now, answers: self.answers() });
     }
 
     /// An inspection ended.
@@ -72,6 +113,7 @@ impl InspectionFigures {
             self.checks.get_or_create(&label).inc();
         }
         self.last.set(at.unix_timestamp());
+        self.mark(Instant::now());
     }
 
     /// A check got worse.
@@ -86,5 +128,36 @@ impl Metrics {
     pub(crate) fn listener_until(&self) -> Option<OffsetDateTime> {
         let until = self.tls_until.get(&TlsFile { what: "certificate" })?.get();
         OffsetDateTime::from_unix_timestamp(until).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_judged_over_an_hour_at_least_and_those_to_watchers_are_none() {
+        let (figures, start) = (InspectionFigures::default(), Instant::now());
+        let at = |minutes: u64| start + Duration::from_secs(60 * minutes);
+        let answer = |count: u32, status| (0..count).for_each(|_| figures.answered("/v1/signatures", status));
+        for route in ["/livez", "/readyz", "/metrics", "/console/", "/console/{file}"] {
+            figures.answered(route, 503);
+        }
+        assert_eq!(figures.answers_since_last(at(0)), (0, 0));
+        answer(10, 201);
+        answer(2, 503);
+        assert_eq!(figures.answers_since_last(at(1)), (12, 2));
+        figures.mark(at(1));
+        answer(5, 201);
+        // One of a minute before takes nothing away, and one that was not kept neither.
+        assert_eq!(figures.answers_since_last(at(2)), (17, 2));
+        assert_eq!(figures.answers_since_last(at(60)), (17, 2));
+        assert_eq!(figures.answers_since_last(at(61)), (5, 0));
+        figures.mark(at(61));
+        answer(1, 500);
+        assert_eq!(figures.answers_since_last(at(62)), (6, 1));
+        assert_eq!(figures.answers_since_last(at(200)), (1, 1));
+        (200..300).for_each(|minute| figures.mark(at(minute)));
+        assert!(figures.marks.lock().unwrap().len() <= 62);
     }
 }

@@ -13,6 +13,8 @@ CREATE TABLE inspections (
     ended_at     BIGINT,
     leased_until BIGINT NOT NULL,            -- from then on it counts as lost while it runs
     results      TEXT,                       -- what was found, JSON
+    grade        TEXT,                       -- the worst of it: ok, unmeasured, attention or abnormal
+    counts       TEXT,                       -- how much of it came out how, JSON
     standing     TEXT,                       -- how each check stood then, those that were not made this time too, JSON
     audit_index  BIGINT,                     -- of its outcome, in the log of the gateway that made it
     report       BYTEA,                      -- PDF
