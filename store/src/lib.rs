@@ -104,7 +104,7 @@ pub use stamp_jobs::{
     ClaimedDocument, DocumentCounts, DocumentEnd, DocumentOrder, DocumentState, Failure, JobDocument,
     NewDocument, NewStampJob, Source, StampJob, StampJobState, StampedDocument, Upload, UploadRoom,
 };
-pub use stamps::{RecordedStamp, Stamp, StampMandate, StampSignature, StampTemplateUse};
+pub use stamps::{RecordedStamp, STAMP, Stamp, StampMandate, StampSignature, StampTemplateUse};
 pub use templates::{NewStampTemplate, StampTemplate, TemplateChange, TemplateState, TemplateVersion};
 pub use terms::{Room, Terms};
 pub use timestamps::TimestampBlock;
