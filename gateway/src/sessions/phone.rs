@@ -195,7 +195,7 @@ fn admit(gateway: &Gateway, peer: &Peer) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Scan a session's QR code. The first phone has the session; it can ask again.
+/// Scan a session's QR code. The first phone has the session; it can ask again until the result was fetched.
 #[utoipa::path(
     post, path = "/v1/phone/sessions:scan", tag = "phone", request_body = ScanRequest,
     responses(
