@@ -189,6 +189,14 @@ fn what_the_licenses_key_agreed_to_is_what_the_app_gets_once() {
     let confirmed = phone.confirm(site, &consent).expect(200).json();
     assert_eq!((&confirmed["state"], &confirmed["version"]), (&json!("confirmed"), &json!(3)));
     assert_eq!(phone.confirm(site, &consent).expect(200).json(), confirmed);
+    assert_eq!(phone.scan(site, &session).expect(200).json()["state"], "confirmed");
+    // What it is confirmed by stays: another consent is not taken for it.
+    let mut other = consent.clone();
+    other["role"] = "administrator".into();
+    refused(phone.confirm(site, &other), 409, "session_confirmed");
+    refused(phone.bring(site, id(&session), "{", "AAAA"), 409, "session_confirmed");
+    let of_another = Phone { secret: phone.secret.clone(), ..Phone::with(site, "A-good-2") };
+    refused(of_another.confirm(site, &consent), 409, "session_confirmed");
     refused(phone.deny(site, id(&session)), 409, "session_confirmed");
     refused(app.post(&format!("{PATH}/{}/cancel", id(&session)), &json!({})), 409, "session_confirmed");
 

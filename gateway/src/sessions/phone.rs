@@ -16,8 +16,8 @@ use store::{KeyPurpose, ScanFlow, ScanSession, ScanState, ScanStep};
 use time::{Duration, OffsetDateTime};
 use utoipa::ToSchema;
 use verify_front::{
-    Consent, ConsentFault, Decision, LicenseAnswer, LicenseType, QrPayload, Role, SessionEvent, SessionTerms,
-    StatusQuestion, Step,
+    Consent, ConsentFault, Decision, LicenseAnswer, LicenseType, QrPayload, Role, SessionEvent,
+    SessionRefusal, SessionTerms, StatusQuestion, Step,
 };
 use zeroize::Zeroizing;
 
@@ -256,7 +256,7 @@ pub(crate) async fn scan_session(
     responses(
         (status = 200, description = "it is confirmed", body = SessionItem),
         (status = 403, description = "the license may not be used for this, or not by this person: see `code`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 409, description = "`session_taken`, `session_not_scanned`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 409, description = "`session_taken`, `session_not_scanned`; `session_confirmed` by another consent", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 410, description = "`session_expired`, `session_replaced`, `session_cancelled`, `session_rejected`", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 422, description = "the consent is not to what was asked, or not signed by this license: see `code`", body = ProblemDocument, content_type = "application/problem+json"),
         (status = "4XX", description = "refused; see `code`", body = ProblemDocument, content_type = "application/problem+json"),
@@ -298,7 +298,16 @@ pub(crate) async fn confirm_session(
         let digest = octets.as_ref().map(|octets| hex::encode(Sm3::digest(&octets[..])));
         (confirmed.uscc().to_owned(), hex::encode(Sm3::digest(request.consent.as_bytes())), digest)
     });
-    Ok(Json(answered(&gateway, &id, &phone, "session.confirm", event, step, proof).await?.item()))
+    let advanced = answered(&gateway, &id, &phone, "session.confirm", event, step, proof).await?;
+    if advanced.audit_index.is_none() {
+        // It was confirmed before, by this phone: with this consent, or there are two of them.
+        let confirmed = advanced.session().result.as_deref().and_then(|octets| Confirmed::read(octets));
+        let confirmed = confirmed.ok_or_else(|| Problem::session_broken("result"))?;
+        if !confirmed.is_of(&request.consent, &brought.license) {
+            return Err(refused(SessionRefusal::Confirmed.into()).await);
+        }
+    }
+    Ok(Json(advanced.item()))
 }
 
 /// Say that the holder refuses.
