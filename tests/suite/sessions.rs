@@ -597,6 +597,19 @@ fn a_bad_order_is_refused_by_field() {
             "{problem:#}"
         );
     }
+    // Fields are those of a face, each once: no word that a grant is made in.
+    for fields in [json!(["*"]), json!(["holder_full"]), json!(["name", "nothing"]), json!(["name", "name"])]
+    {
+        let mut order = order();
+        order["flow"] = "authorise".into();
+        order["fields"] = fields;
+        let problem = site.app().post(PATH, &order).expect(422).json();
+        assert_eq!(
+            (&problem["code"], &problem["errors"][0]["field"]),
+            (&json!("invalid_value"), &json!("fields")),
+            "{problem:#}"
+        );
+    }
     // Some items are for some roles; who may, the phone is told.
     let mut appointing = order();
     appointing["item"] = "appoint-administrator".into();

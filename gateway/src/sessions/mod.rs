@@ -20,7 +20,7 @@ use store::{App, Keeping, KeyPurpose, ScanFlow, ScanState, ScanStep};
 use time::{Duration, OffsetDateTime};
 use tracing::Instrument;
 use utoipa::ToSchema;
-use verify_front::{FieldGrant, QrPayload, Role, SessionEvent, SessionTerms, StampTerms};
+use verify_front::{FACE_FIELDS, FieldGrant, QrPayload, Role, SessionEvent, SessionTerms, StampTerms};
 
 use crate::auth::{Authenticated, Scope};
 use crate::body::{Faults, JsonBody, Segment};
@@ -144,6 +144,17 @@ impl SessionRequest {
         if reads == fields.is_empty() && flow.is_some() || fields.len() > MOST_FIELDS {
             let detail = format!("must be 1 to {MOST_FIELDS} fields with authorise, and absent otherwise");
             faults.add("fields", "invalid_value", detail);
+        }
+        for (place, field) in fields.iter().take(MOST_FIELDS).enumerate() {
+            if !FACE_FIELDS.contains(&field.as_str()) {
+                faults.add(
+                    "fields",
+                    "invalid_value",
+                    format!("the face of a license has no field {field:?}"),
+                );
+            } else if fields[..place].contains(field) {
+                faults.add("fields", "invalid_value", format!("names {field} twice"));
+            }
         }
         let ttl = self.ttl.unwrap_or(TTL);
         if !TTLS.contains(&ttl) {
