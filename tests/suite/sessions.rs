@@ -262,7 +262,15 @@ fn a_session_is_its_apps_and_the_first_phones() {
     refused(second.scan(site, &session), 409, "session_taken");
     refused(second.confirm(site, &second.consent(&asked)), 409, "session_taken");
     refused(second.deny(site, id(&session)), 409, "session_taken");
-    assert_eq!(first.deny(site, id(&session)).expect(200).json()["state"], "rejected");
+    let denied = first.deny(site, id(&session)).expect(200).json();
+    assert_eq!(denied["state"], "rejected");
+    assert_eq!(first.deny(site, id(&session)).expect(200).json(), denied, "an answer that was lost");
+    refused(second.deny(site, id(&session)), 410, "session_rejected");
+    // What strangers were refused is not on record with the session: anybody can be one, as often as he likes.
+    let about = |entry: &Value| entry["subject"].as_str().is_some_and(|text| text.starts_with(id(&session)));
+    let outcomes: BTreeSet<_> =
+        site.audit().iter().filter(|entry| about(entry)).map(|entry| entry["outcome"].to_string()).collect();
+    assert_eq!(outcomes, BTreeSet::from(["\"ok\"".to_owned()]));
     refused(first.confirm(site, &first.consent(&asked)), 410, "session_rejected");
 
     // Another code in its place; the old one is of no more use.
@@ -373,6 +381,20 @@ fn a_consent_to_anything_else_is_refused_by_its_field() {
         let answer = site.app().post("/v1/verifications", &question).expect(200);
         answer.expect_verdict(verdict);
     }
+}
+
+#[test]
+fn what_a_phone_is_refused_is_on_record_so_many_times() {
+    let site = &shared().site;
+    let phone = Phone::good(site);
+    let session = begun(site.app(), &order());
+    phone.scan(site, &session).expect(200);
+    for _ in 0..22 {
+        refused(phone.bring(site, id(&session), "{", "AAAA"), 422, "consent_malformed");
+    }
+    let about =
+        |entry: &&Value| entry["subject"] == session["session"] && entry["outcome"] == "consent_malformed";
+    assert_eq!(site.audit().iter().filter(about).count(), 20);
 }
 
 #[test]

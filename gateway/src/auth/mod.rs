@@ -72,6 +72,8 @@ pub(crate) struct Callers {
     pub(crate) checks: Buckets<IpAddr>,
     /// How often phones may answer, by source.
     pub(crate) phones: Buckets<IpAddr>,
+    /// How often a phone's refusals are on record, by session.
+    pub(crate) phone_refusals: Buckets<String>,
     /// How often callers without the scope `audit` may have a file of the audit log's archive read.
     pub(crate) archive_reads: Buckets<String>,
     /// Places for people who are signing in.
@@ -99,6 +101,7 @@ impl Callers {
             unproved: Arc::default(),
             checks: Buckets::default(),
             phones: Buckets::default(),
+            phone_refusals: Buckets::default(),
             archive_reads: Buckets::default(),
             sign_ins: Semaphore::new(SIGN_INS),
             rights,

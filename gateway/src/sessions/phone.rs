@@ -32,6 +32,8 @@ use crate::state::Gateway;
 
 /// How often one source may come: phones of many people can share an address.
 const PHONES: Pace = Pace { rate: 20.0, burst: 200.0 };
+/// How many refusals of a session's phone are on record with the session: so many, and one an hour.
+const REFUSALS: Pace = Pace { rate: 1.0 / 3600.0, burst: 20.0 };
 /// How long what was confirmed waits for the app.
 const TO_BE_FETCHED: Duration = Duration::minutes(5);
 /// Octets of a phone's secret.
@@ -364,7 +366,8 @@ async fn answered(
     }
 }
 
-/// Puts a refusal on record, where there is a session that it is about.
+/// Puts a refusal on record with the session, as often as [`REFUSALS`] says, where the phone is the one that scanned it. Anybody
+/// can make secrets up and ask: what others are refused only counts, with all refusals.
 async fn refusal(
     gateway: &Gateway,
     id: &str,
@@ -375,6 +378,14 @@ async fn refusal(
     // What a register elsewhere did not say is on record, as of every license that is judged.
     let is_of_register = problem.code() == Problem::status_unavailable().code();
     if problem.is_unavailable() && !is_of_register || problem.code() == Problem::unknown_session().code() {
+        return problem;
+    }
+    let is_its_phone = match gateway.store.scan_progress(id).await {
+        Ok(progress) => progress.phone == Some(*phone),
+        Err(error) => return Problem::from_sessions(&error),
+    };
+    if !is_its_phone || gateway.callers.phone_refusals.take(id.to_owned(), REFUSALS, Instant::now()).is_some()
+    {
         return problem;
     }
     let entry = Record::of(actor(phone), action, id).entry(problem.code(), OffsetDateTime::now_utc());
