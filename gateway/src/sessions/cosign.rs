@@ -63,7 +63,7 @@ pub(crate) struct CoSigned {
     pub(crate) cms: Vec<u8>,
     /// The digest.
     digest: String,
-    /// The stamp that was foreseen, if it was one.
+    /// The stamp that this can become.
     pub(crate) stamp: Option<StampTerms>,
 }
 
@@ -127,6 +127,13 @@ pub(crate) async fn post_stamp_session(
     begun(&gateway, &caller, app, asked, Some(stamp)).await
 }
 
+/// The number of a stamp that is made once, now.
+pub(super) fn numbered() -> StampTerms {
+    let at = OffsetDateTime::now_utc();
+    let at = at.replace_nanosecond(0).unwrap_or(at);
+    StampTerms { id: number(at), check_code: random(CODE_LENGTH), at }
+}
+
 /// A stamp as it would be, and the digest that is signed in it.
 async fn foreseen(
     gateway: &Gateway,
@@ -141,9 +148,8 @@ async fn foreseen(
         return Err(Problem::faults(vec![fault]));
     }
     request.fits_a_license()?;
-    let at = OffsetDateTime::now_utc();
-    let at = at.replace_nanosecond(0).unwrap_or(at);
-    let terms = StampTerms { id: number(at), check_code: random(CODE_LENGTH), at };
+    let terms = numbered();
+    let at = terms.at;
     let (id, shown) = (terms.id.clone(), grouped(&terms.check_code));
     let page = gateway.config.server.public_url.as_ref().map(|url| page_of(url.as_str(), &shown));
     let foresee = move || {

@@ -206,7 +206,7 @@ pub(crate) struct BegunSession {
     #[serde(with = "time::serde::rfc3339")]
     #[schema(value_type = String)]
     expires_at: OffsetDateTime,
-    /// The number that the stamp will have whose digest is to be signed, where it is one.
+    /// The number of the one stamp that what is signed can become, where a digest is to be signed.
     #[serde(skip_serializing_if = "Option::is_none")]
     stamp_id: Option<String>,
     /// The request's id.
@@ -269,6 +269,8 @@ async fn begun(
         return Err(Problem::session_role_not_permitted(*role));
     }
     let roles = asked.roles.unwrap_or_else(|| item_roles.to_vec());
+    // What is signed once is stamped once: under this number.
+    let stamp = stamp.or_else(|| asked.digest.is_some().then(cosign::numbered));
     let at = OffsetDateTime::now_utc();
     let expires_at = at + Duration::seconds(asked.ttl.into());
     let expires_at = OffsetDateTime::from_unix_timestamp(expires_at.unix_timestamp()).unwrap_or(expires_at);

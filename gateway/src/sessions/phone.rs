@@ -109,6 +109,9 @@ pub(crate) struct ScannedResponse {
     /// whose last 32 octets are the digest.
     #[serde(skip_serializing_if = "Option::is_none")]
     to_sign: Option<String>,
+    /// The number of the stamp that the app can make of that signature, once. Who has the stamp or its check code sees the license.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stamp_id: Option<String>,
     /// The fields that the app wants to read.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     fields: Vec<String>,
@@ -226,8 +229,9 @@ pub(crate) async fn scan_session(
     };
     let event = SessionEvent::Scan(phone);
     let advanced = answered(&gateway, &id, &phone, "session.scan", event, step, None).await?;
-    let SessionTerms { app, app_name, flow, item, item_name, roles, digest, text, fields, nonce, .. } =
-        steps::terms(advanced.session())?;
+    let SessionTerms {
+        app, app_name, flow, item, item_name, roles, digest, text, fields, nonce, stamp, ..
+    } = steps::terms(advanced.session())?;
     let SessionItem { session: qrid, state, expires_at, .. } = advanced.item();
     let to_sign = match &digest {
         Some(digest) => Some(STANDARD.encode(to_sign(digest)?)),
@@ -246,6 +250,7 @@ pub(crate) async fn scan_session(
         digest,
         text,
         to_sign,
+        stamp_id: stamp.map(|stamp| stamp.id),
         fields,
         nonce,
     }))
