@@ -97,9 +97,21 @@ impl Phone {
         self.bring_all(site, consent["qrid"].as_str().unwrap(), &text, &self.sign(&text), digest.as_deref())
     }
 
+    /// Has the site's library say how the holder of its license stands.
+    pub(crate) fn stands(&self, site: &Site, code: i64) {
+        in_database(site, &format!("UPDATE entities SET status = {code} WHERE uscc = '{}'", self.uscc));
+    }
+
     pub(crate) fn deny(&self, site: &Site, id: &str) -> Answer {
         site.stranger(None).post(&format!("/v1/phone/sessions/{id}/deny"), &json!({"phone": self.secret}))
     }
+}
+
+/// Does something to a site's database past the site.
+pub(crate) fn in_database(site: &Site, statement: &str) {
+    let mut sqlite = std::process::Command::new("sqlite3");
+    sqlite.args(["-cmd", ".timeout 30000"]).arg(site.data().join("gateway.db")).arg(statement);
+    tests::Ran::of(&mut sqlite).expect("sqlite3");
 }
 
 /// What is signed of a digest in a SignedData of GB/T 35275: that its content is data, and its digest.
@@ -460,6 +472,11 @@ fn who_may_not_see_a_license_gets_the_sites_word_and_not_the_license() {
         digest.split(' ').next().unwrap(),
         "what the site keeps can be asked for"
     );
+    // Nor does a stamp show it the license.
+    let stamp = json!({
+        "format": "digest", "digest": base64(&[9; 32]), "signer": {"session": session["session"]},
+    });
+    refused(app.post("/v1/stamps", &stamp), 403, "license_not_granted");
     let known = site.app().get(&format!("/v1/licenses/{}/face", phone.uscc)).expect(200).json();
     let person = known["face"]["legal_representative"].as_str().unwrap();
     assert!(!answer.to_string().contains(person), "{person}: {answer:#}");
@@ -482,12 +499,7 @@ fn only_a_license_that_may_be_used_now_confirms() {
         refused(phone.confirm(&site, &phone.consent(&asked)), 403, code);
     }
     let phone = Phone::good(&site);
-    let standing = |code: i64| {
-        let statement = format!("UPDATE entities SET status = {code} WHERE uscc = '{}'", phone.uscc);
-        let mut sqlite = std::process::Command::new("sqlite3");
-        sqlite.args(["-cmd", ".timeout 30000"]).arg(site.data().join("gateway.db")).arg(statement);
-        tests::Ran::of(&mut sqlite).expect("sqlite3");
-    };
+    let standing = |code| phone.stands(&site, code);
     // As the register has it at the moment of the consent, not of the scan.
     let session = begun(site.app(), &order());
     let asked = phone.scan(&site, &session).expect(200).json();
@@ -512,10 +524,7 @@ fn only_a_license_that_may_be_used_now_confirms() {
 
     // An enterprise of another register is nobody here, however good its license is.
     let stranger = Phone::with(&site, "A-good-3");
-    let statement = format!("DELETE FROM entities WHERE uscc = '{}'", stranger.uscc);
-    let mut sqlite = std::process::Command::new("sqlite3");
-    sqlite.args(["-cmd", ".timeout 30000"]).arg(site.data().join("gateway.db")).arg(statement);
-    tests::Ran::of(&mut sqlite).expect("sqlite3");
+    in_database(&site, &format!("DELETE FROM entities WHERE uscc = '{}'", stranger.uscc));
     let session = begun(site.app(), &order());
     let asked = stranger.scan(&site, &session).expect(200).json();
     refused(stranger.confirm(&site, &stranger.consent(&asked)), 404, "license_unknown");

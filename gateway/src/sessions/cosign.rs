@@ -12,10 +12,10 @@ use signing::StampSubject;
 use store::{App, ScanState};
 use time::OffsetDateTime;
 use utoipa::ToSchema;
-use verify_front::{SessionEvent, StampTerms};
+use verify_front::{FieldGrant, LicenseType, SessionEvent, StampTerms, StatusQuestion};
 
 use super::result::Confirmed;
-use super::{BegunSession, SessionRequest, begun, steps};
+use super::{BegunSession, SessionRequest, begun, phone, steps};
 use crate::auth::{Authenticated, Scope};
 use crate::body::Object;
 use crate::problem::{Fault, Problem, ProblemDocument};
@@ -83,7 +83,8 @@ impl CoSigned {
 /// What the license's key signed in a session of this app whose result the app has fetched.
 ///
 /// # Errors
-/// There is no such session, it is not so far, or nothing was signed in it; its stamp was made before.
+/// There is no such session, it is not so far, or nothing was signed in it; its stamp was made before; the app may not see all
+/// that the license shows, which the stamp does; the license may not be used any more.
 pub(crate) async fn signed(gateway: &Gateway, app: &App, id: &str) -> Result<CoSigned, Problem> {
     let session = steps::of_app(gateway, id, &app.id).await?;
     if session.state != ScanState::Consumed {
@@ -93,14 +94,23 @@ pub(crate) async fn signed(gateway: &Gateway, app: &App, id: &str) -> Result<CoS
     let Some(result) = session.result.as_deref() else { return Err(Problem::session_forgotten()) };
     let confirmed = Confirmed::read(result).ok_or_else(|| Problem::session_broken("result"))?;
     let terms = steps::terms(&session)?;
-    let (Some(digest), Some((license, cms))) = (terms.digest, confirmed.co_signature()?) else {
+    let (Some(digest), Some((license, cms))) = (terms.digest.clone(), confirmed.co_signature()?) else {
         return Err(Problem::session_signs_nothing());
     };
+    if !confirmed.shows_license_to(&FieldGrant::new(app.fields.iter().cloned())) {
+        return Err(Problem::license_not_granted());
+    }
     if let Some(stamp) = &terms.stamp
         && gateway.store.stamp(&stamp.id).await.map_err(|error| Problem::from_stamps(&error))?.is_some()
     {
         return Err(Problem::stamp_exists(&stamp.id));
     }
+    // It was judged when its holder agreed, up to a day ago: a stamp is made by a license that is good when it is made.
+    let at = OffsetDateTime::now_utc();
+    let examined = gateway.licenses.examine(license.der(), LicenseType::Certificate, at);
+    let answer = gateway.licenses.complete(examined, &StatusQuestion::now(at)).await?;
+    gateway.metrics.judged("license", answer.judgement.verdict);
+    phone::accepted(&answer, &terms)?;
     Ok(CoSigned { license, cms, digest, stamp: terms.stamp })
 }
 

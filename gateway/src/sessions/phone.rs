@@ -473,7 +473,7 @@ fn co_signed(terms: &SessionTerms, brought: &Brought) -> Result<Option<Vec<u8>>,
 }
 
 /// What the license says, if it is good now and the app takes its holder's standing.
-fn accepted<'a>(answer: &'a LicenseAnswer, terms: &SessionTerms) -> Result<&'a Face, Problem> {
+pub(super) fn accepted<'a>(answer: &'a LicenseAnswer, terms: &SessionTerms) -> Result<&'a Face, Problem> {
     let judgement = &answer.judgement;
     if judgement.verdict != Verdict::Valid {
         let codes = judgement.findings.iter().filter(|finding| finding.effect != Verdict::Valid);
