@@ -166,6 +166,11 @@ impl Authenticated {
         self.app.scopes.iter().map(String::as_str).collect::<Vec<_>>().join(" ")
     }
 
+    /// What it may see now of a license's face, in one text.
+    pub(crate) fn fields(&self) -> String {
+        self.app.fields.iter().map(String::as_str).collect::<Vec<_>>().join(" ")
+    }
+
     /// The app, or what stands for one, if the caller has the scope.
     pub(crate) fn with(&self, scope: Scope) -> Result<&App, Problem> {
         match &self.who {
