@@ -173,6 +173,9 @@ async fn claim(gateway: &Gateway, route: String, request: Request) -> Result<Min
         .chain_update([0])
         // Who may do less than at the first time is not given what was done then.
         .chain_update(caller.scopes())
+        .chain_update([0])
+        // Nor who may see less.
+        .chain_update(caller.fields())
         .chain_update([0]);
     let octets = body.clone();
     let fingerprint = beside(body.len(), move || fingerprint.chain_update(octets).finalize()).await?;

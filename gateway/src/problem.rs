@@ -415,6 +415,7 @@ impl From<&SigningError> for Problem {
             }
             SigningError::Database(source) => Self::database(source),
             SigningError::Device(source) => Self::from_device(code, source),
+            SigningError::Record(StoreError::Changed { what: store::STAMP, id }) => Self::stamp_exists(id),
             SigningError::Record(source) => Self::record_unavailable(source),
         }
     }

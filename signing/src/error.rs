@@ -1,7 +1,7 @@
 use config::{GroupId, KeyId};
 use formats::FormatError;
 use hsm_driver::HsmError;
-use store::{KeyPurpose, MandateRefusal, StoreError};
+use store::{KeyPurpose, MandateRefusal, STAMP, StoreError};
 use thiserror::Error;
 use time::OffsetDateTime;
 
@@ -128,6 +128,7 @@ impl SigningError {
                 HsmError::OrderFailed { .. } | HsmError::WrongAnswer { .. } | HsmError::SetUp { .. },
             ) => "device_failed",
             Self::Device(HsmError::UnknownDialect { .. } | HsmError::BadKey { .. }) => "key_register_broken",
+            Self::Record(StoreError::Changed { what: STAMP, .. }) => "stamp_exists",
             Self::Record(_) => "audit_unavailable",
         }
     }

@@ -307,7 +307,7 @@ impl SigningDesk {
         };
         match recorded {
             Ok(audit_index) => Ok((told, receipt, audit_index)),
-            // Somebody else has the document by now: this stamp is certainly not there, and nothing is in doubt.
+            // Somebody else has the document, or made the stamp of this number, by now: this one is certainly not there, and nothing is in doubt.
             Err(error @ StoreError::Changed { .. }) => {
                 let error = error.into();
                 self.note_failure(taken, &error, Some(none), &entries).await?;

@@ -109,7 +109,7 @@ pub use stamp_jobs::{
     ClaimedDocument, DocumentCounts, DocumentEnd, DocumentOrder, DocumentState, Failure, JobDocument,
     JobKind, NewDocument, NewStampJob, Source, StampJob, StampJobState, StampedDocument, Upload, UploadRoom,
 };
-pub use stamps::{RecordedStamp, Stamp, StampMandate, StampSignature, StampTemplateUse, StampedList};
+pub use stamps::{RecordedStamp, STAMP, Stamp, StampMandate, StampSignature, StampTemplateUse, StampedList};
 pub use templates::{NewStampTemplate, StampTemplate, TemplateChange, TemplateState, TemplateVersion};
 pub use terms::{Room, Terms};
 pub use timestamps::TimestampBlock;

@@ -14,7 +14,8 @@ use crate::audit::{Hash, LogId, leaf_hash};
 use crate::database::{Connection, Row, instant, query};
 use crate::{Store, StoreError, evidence};
 
-const STAMP: &str = "stamp";
+/// What errors call a stamp of the register.
+pub const STAMP: &str = "stamp";
 
 /// A stamp on a document.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -270,17 +271,20 @@ fn possible(id: &str) -> &str {
     if id.contains('\0') { "" } else { id }
 }
 
-/// Puts a stamp beside its entry, within the entry's transaction.
+/// Puts a stamp beside its entry, within the entry's transaction; false where there is one of its number or code: then nothing
+/// must be kept of it.
 pub(crate) async fn insert(
     connection: &mut Connection<'_>,
     (log, index): (LogId, i64),
     entry: &[u8],
     stamp: &Stamp,
-) -> Result<(), sqlx::Error> {
-    query(
+) -> Result<bool, sqlx::Error> {
+    // Whatever of it is there already: two gateways may do this at once.
+    let inserted = query(
         "INSERT INTO stamps (id, check_code, format, level, app, key, stamped_at, certificate, field, input_digest,
              result_digest, octets, log, idx, entry, mandate, template, signatures, list)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
+         ON CONFLICT DO NOTHING",
     )
     .bind(&stamp.id)
     .bind(&stamp.check_code)
@@ -303,7 +307,11 @@ pub(crate) async fn insert(
     .bind(stamp.list.as_ref().map(StampedList::to_json))
     .execute(&mut *connection)
     .await?;
-    evidence::expect(connection, stamp).await
+    if inserted.rows_affected() != 1 {
+        return Ok(false);
+    }
+    evidence::expect(connection, stamp).await?;
+    Ok(true)
 }
 
 fn read(row: &Row) -> Result<Stored, StoreError> {

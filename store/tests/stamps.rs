@@ -5,14 +5,18 @@
 use crate::support;
 
 use config::{AppId, KeyId, TemplateId};
-use store::{AuditEntry, AuditLog, Stamp, StampMandate, StampSignature, StampTemplateUse, Store, StoreError};
+use store::{
+    AuditEntry, AuditLog, STAMP, Stamp, StampMandate, StampSignature, StampTemplateUse, Store, StoreError,
+};
 use support::{Database, on_both_databases};
 use time::OffsetDateTime;
 use time::macros::datetime;
+use tokio::task::JoinSet;
 
 on_both_databases! {
     a_row_changed_in_any_column_is_found_out,
     a_row_is_proved_also_when_its_entry_is_gone_and_one_put_there_is_not,
+    of_stamps_of_one_number_that_are_made_at_once_one_is_on_record,
 }
 
 const AT: OffsetDateTime = datetime!(2024-05-06 07:08:09 UTC);
@@ -164,6 +168,31 @@ async fn a_row_is_proved_also_when_its_entry_is_gone_and_one_put_there_is_not(da
     // Nor where no entry ever was.
     raw.execute("UPDATE stamps SET idx = 100000 WHERE id = 'forged'").await.unwrap();
     assert!(shown(&store, "forged").await.is_err_and(|error| is_altered(&error)));
+    store.close().await;
+}
+
+async fn of_stamps_of_one_number_that_are_made_at_once_one_is_on_record(database: &Database) {
+    let store = database.create().await;
+    let (first, first_writer) = AuditLog::start_for(&store, "first").await.unwrap();
+    let (second, second_writer) = AuditLog::start_for(&store, "second").await.unwrap();
+    let mut making = JoinSet::new();
+    for number in 0..16 {
+        let log = if number % 2 == 0 { first.clone() } else { second.clone() };
+        making.spawn(async move { log.append_stamp(entry("one"), stamp("one"), None).await });
+    }
+    let (made, late): (Vec<_>, Vec<_>) = making.join_all().await.into_iter().partition(Result::is_ok);
+    assert_eq!((made.len(), late.len()), (1, 15));
+    for late in late {
+        let error = late.unwrap_err();
+        assert!(matches!(&error, StoreError::Changed { what: STAMP, id } if id == "one"), "{error:?}");
+    }
+    assert_eq!(store.stamp("one").await.unwrap().unwrap().stamp, stamp("one"));
+    let entries = database.raw().await.texts("SELECT CAST(idx AS TEXT) FROM audit_entries").await;
+    assert_eq!(entries.len(), 1, "what was not made is not on record as made");
+    // Nor is it in anybody's way.
+    second.append_stamp(entry("two"), stamp("two"), None).await.unwrap();
+    first_writer.finish().await;
+    second_writer.finish().await;
     store.close().await;
 }
 

@@ -252,12 +252,18 @@ fn what_was_answered_before_is_not_for_an_app_that_may_do_less_now() {
     let site = &*SITE;
     let signer = site.signing_app("narrowed", "p256");
     let order = br#"{"key":"demo-sm2","algorithm":"sm2-sm3","input":{"data":"AA=="}}"#;
-    let sign =
-        || signer.request("POST", "/v1/signatures", order).with("idempotency-key", "narrowed-1").send(site);
+    let sign_under =
+        |key: &str| signer.request("POST", "/v1/signatures", order).with("idempotency-key", key).send(site);
+    let sign = || sign_under("narrowed-1");
     let first = sign().expect(201);
     assert_eq!(sign().expect(201).text(), first.text());
     site.app_command(&["change", "narrowed", "--scope", "signatures", "--reason", "test"]);
     assert_eq!(sign().expect(409).json()["code"], "idempotency_mismatch");
+    // Nor for one that may see something else.
+    let second = sign_under("narrowed-2").expect(201);
+    assert_eq!(sign_under("narrowed-2").expect(201).text(), second.text());
+    site.app_command(&["change", "narrowed", "--field", "domicile", "--reason", "test"]);
+    assert_eq!(sign_under("narrowed-2").expect(409).json()["code"], "idempotency_mismatch");
     site.app_command(&["change", "narrowed", "--scope", "keys", "--reason", "test"]);
     assert_eq!(sign().expect(403).json()["code"], "scope_missing");
 }

@@ -1,10 +1,13 @@
 //! Enterprises stamp by the key of their license, on a phone: what it signed gets into the document, and nothing else does.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
-use tests::{Answer, Caller, Site, base64, repository, shared, unbase64};
+use tests::{Answer, Caller, Site, base64, eventually, repository, shared, unbase64};
 
 use crate::sessions::{Phone, begun, consume, id, refused};
 
+const SOON: Duration = Duration::from_secs(60);
 const PATH: &str = "/v1/sessions:stamp";
 
 fn pdf() -> Value {
@@ -114,7 +117,52 @@ fn a_digest_that_a_phone_signed_is_entered_too() {
     consume(app, &session).expect(200);
     refused(stamped(app, &order, &session), 422, "stamp_differs");
     let order = json!({"format": "digest", "digest": base64(&[4; 32])});
-    stamped(app, &order, &session).expect(201);
+    let answer = stamped(app, &order, &session).expect(201).json();
+    // One signature, one stamp, whichever way the session was begun.
+    assert_eq!(answer["stamp_id"], session["stamp_id"]);
+    refused(stamped(app, &order, &session), 409, "stamp_exists");
+}
+
+#[test]
+fn of_orders_for_one_session_at_once_one_is_stamped() {
+    let site = &shared().site;
+    let app = site.app();
+    let session = foreseen(app, &pdf());
+    confirmed(site, &session);
+    consume(app, &session).expect(200);
+    let answers: Vec<Answer> = std::thread::scope(|scope| {
+        // Who finds no place comes again.
+        let order = || {
+            eventually("there is a place", SOON, || {
+                Some(stamped(app, &pdf(), &session)).filter(|answer| answer.status != 503)
+            })
+        };
+        let orders: Vec<_> = (0..8).map(|_| scope.spawn(order)).collect();
+        orders.into_iter().map(|order| order.join().unwrap()).collect()
+    });
+    let (made, late): (Vec<_>, Vec<_>) = answers.into_iter().partition(|answer| answer.status == 201);
+    assert_eq!(made.len(), 1, "one is made");
+    for answer in late {
+        refused(answer, 409, "stamp_exists");
+    }
+    let about = |entry: &&Value| entry["subject"] == session["stamp_id"];
+    let entries = site.audit();
+    let made = entries.iter().filter(about).filter(|entry| entry["outcome"] == "ok");
+    assert_eq!(made.count(), 1, "and is on record once");
+}
+
+/// Between the consent and the stamp lies up to a day.
+#[test]
+fn a_stamp_is_made_by_a_license_that_may_be_used_when_it_is_made() {
+    let site = Site::start();
+    let order = json!({"format": "digest", "digest": base64(&[5; 32])});
+    let session = foreseen(site.app(), &order);
+    let phone = confirmed(&site, &session);
+    consume(site.app(), &session).expect(200);
+    phone.stands(&site, 4);
+    refused(stamped(site.app(), &order, &session), 403, "status_not_permitted");
+    phone.stands(&site, 1);
+    stamped(site.app(), &order, &session).expect(201);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tests::{Answer, Caller, Folder, Postgres, Reply, Site, Source, audit_on, eventually, shared};
 
-use crate::sessions::{PATH, Phone, begun, consume, id, order, refused};
+use crate::sessions::{PATH, Phone, begun, consume, id, in_database, order, refused};
 
 const SOON: Duration = Duration::from_secs(90);
 
@@ -89,6 +89,26 @@ fn what_is_over_is_over_by_itself_and_is_told() {
             .into_iter()
             .find(|entry| entry["subject"] == session["session"] && entry["action"] == "session.expire");
         ended.filter(|entry| entry["outcome"] == "ok" && entry["actor"] == "license-gateway")
+    });
+}
+
+/// More of them than are looked for at a time.
+#[test]
+fn what_cannot_be_read_keeps_no_other_session_from_ending() {
+    let site = Site::start();
+    let session = begun(site.app(), &order());
+    // Sealed for another session, these open for nobody.
+    let copies = format!(
+        "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 600)
+         INSERT INTO scan_sessions (id, app, flow, state, version, terms, created_at, expires_at, changed_at)
+         SELECT 'COPY' || n, app, flow, state, version, terms, created_at, 1, changed_at FROM scan_sessions, numbers;
+         UPDATE scan_sessions SET expires_at = 2 WHERE id = '{}'",
+        id(&session)
+    );
+    in_database(&site, &copies);
+    eventually("it is on record as over", SOON, || {
+        let mut entries = site.audit().into_iter();
+        entries.find(|entry| entry["subject"] == session["session"] && entry["action"] == "session.expire")
     });
 }
 

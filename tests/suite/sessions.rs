@@ -97,9 +97,21 @@ impl Phone {
         self.bring_all(site, consent["qrid"].as_str().unwrap(), &text, &self.sign(&text), digest.as_deref())
     }
 
+    /// Has the site's library say how the holder of its license stands.
+    pub(crate) fn stands(&self, site: &Site, code: i64) {
+        in_database(site, &format!("UPDATE entities SET status = {code} WHERE uscc = '{}'", self.uscc));
+    }
+
     pub(crate) fn deny(&self, site: &Site, id: &str) -> Answer {
         site.stranger(None).post(&format!("/v1/phone/sessions/{id}/deny"), &json!({"phone": self.secret}))
     }
+}
+
+/// Does something to a site's database past the site.
+pub(crate) fn in_database(site: &Site, statement: &str) {
+    let mut sqlite = std::process::Command::new("sqlite3");
+    sqlite.args(["-cmd", ".timeout 30000"]).arg(site.data().join("gateway.db")).arg(statement);
+    tests::Ran::of(&mut sqlite).expect("sqlite3");
 }
 
 /// What is signed of a digest in a SignedData of GB/T 35275: that its content is data, and its digest.
@@ -189,6 +201,14 @@ fn what_the_licenses_key_agreed_to_is_what_the_app_gets_once() {
     let confirmed = phone.confirm(site, &consent).expect(200).json();
     assert_eq!((&confirmed["state"], &confirmed["version"]), (&json!("confirmed"), &json!(3)));
     assert_eq!(phone.confirm(site, &consent).expect(200).json(), confirmed);
+    assert_eq!(phone.scan(site, &session).expect(200).json()["state"], "confirmed");
+    // What it is confirmed by stays: another consent is not taken for it.
+    let mut other = consent.clone();
+    other["role"] = "administrator".into();
+    refused(phone.confirm(site, &other), 409, "session_confirmed");
+    refused(phone.bring(site, id(&session), "{", "AAAA"), 409, "session_confirmed");
+    let of_another = Phone { secret: phone.secret.clone(), ..Phone::with(site, "A-good-2") };
+    refused(of_another.confirm(site, &consent), 409, "session_confirmed");
     refused(phone.deny(site, id(&session)), 409, "session_confirmed");
     refused(app.post(&format!("{PATH}/{}/cancel", id(&session)), &json!({})), 409, "session_confirmed");
 
@@ -254,7 +274,15 @@ fn a_session_is_its_apps_and_the_first_phones() {
     refused(second.scan(site, &session), 409, "session_taken");
     refused(second.confirm(site, &second.consent(&asked)), 409, "session_taken");
     refused(second.deny(site, id(&session)), 409, "session_taken");
-    assert_eq!(first.deny(site, id(&session)).expect(200).json()["state"], "rejected");
+    let denied = first.deny(site, id(&session)).expect(200).json();
+    assert_eq!(denied["state"], "rejected");
+    assert_eq!(first.deny(site, id(&session)).expect(200).json(), denied, "an answer that was lost");
+    refused(second.deny(site, id(&session)), 410, "session_rejected");
+    // What strangers were refused is not on record with the session: anybody can be one, as often as he likes.
+    let about = |entry: &Value| entry["subject"].as_str().is_some_and(|text| text.starts_with(id(&session)));
+    let outcomes: BTreeSet<_> =
+        site.audit().iter().filter(|entry| about(entry)).map(|entry| entry["outcome"].to_string()).collect();
+    assert_eq!(outcomes, BTreeSet::from(["\"ok\"".to_owned()]));
     refused(first.confirm(site, &first.consent(&asked)), 410, "session_rejected");
 
     // Another code in its place; the old one is of no more use.
@@ -368,6 +396,20 @@ fn a_consent_to_anything_else_is_refused_by_its_field() {
 }
 
 #[test]
+fn what_a_phone_is_refused_is_on_record_so_many_times() {
+    let site = &shared().site;
+    let phone = Phone::good(site);
+    let session = begun(site.app(), &order());
+    phone.scan(site, &session).expect(200);
+    for _ in 0..22 {
+        refused(phone.bring(site, id(&session), "{", "AAAA"), 422, "consent_malformed");
+    }
+    let about =
+        |entry: &&Value| entry["subject"] == session["session"] && entry["outcome"] == "consent_malformed";
+    assert_eq!(site.audit().iter().filter(about).count(), 20);
+}
+
+#[test]
 fn a_consent_serves_its_own_session_only_and_nothing_where_none_was_asked_to_be_signed() {
     let site = &shared().site;
     let phone = Phone::good(site);
@@ -430,6 +472,11 @@ fn who_may_not_see_a_license_gets_the_sites_word_and_not_the_license() {
         digest.split(' ').next().unwrap(),
         "what the site keeps can be asked for"
     );
+    // Nor does a stamp show it the license.
+    let stamp = json!({
+        "format": "digest", "digest": base64(&[9; 32]), "signer": {"session": session["session"]},
+    });
+    refused(app.post("/v1/stamps", &stamp), 403, "license_not_granted");
     let known = site.app().get(&format!("/v1/licenses/{}/face", phone.uscc)).expect(200).json();
     let person = known["face"]["legal_representative"].as_str().unwrap();
     assert!(!answer.to_string().contains(person), "{person}: {answer:#}");
@@ -452,12 +499,7 @@ fn only_a_license_that_may_be_used_now_confirms() {
         refused(phone.confirm(&site, &phone.consent(&asked)), 403, code);
     }
     let phone = Phone::good(&site);
-    let standing = |code: i64| {
-        let statement = format!("UPDATE entities SET status = {code} WHERE uscc = '{}'", phone.uscc);
-        let mut sqlite = std::process::Command::new("sqlite3");
-        sqlite.args(["-cmd", ".timeout 30000"]).arg(site.data().join("gateway.db")).arg(statement);
-        tests::Ran::of(&mut sqlite).expect("sqlite3");
-    };
+    let standing = |code| phone.stands(&site, code);
     // As the register has it at the moment of the consent, not of the scan.
     let session = begun(site.app(), &order());
     let asked = phone.scan(&site, &session).expect(200).json();
@@ -482,10 +524,7 @@ fn only_a_license_that_may_be_used_now_confirms() {
 
     // An enterprise of another register is nobody here, however good its license is.
     let stranger = Phone::with(&site, "A-good-3");
-    let statement = format!("DELETE FROM entities WHERE uscc = '{}'", stranger.uscc);
-    let mut sqlite = std::process::Command::new("sqlite3");
-    sqlite.args(["-cmd", ".timeout 30000"]).arg(site.data().join("gateway.db")).arg(statement);
-    tests::Ran::of(&mut sqlite).expect("sqlite3");
+    in_database(&site, &format!("DELETE FROM entities WHERE uscc = '{}'", stranger.uscc));
     let session = begun(site.app(), &order());
     let asked = stranger.scan(&site, &session).expect(200).json();
     refused(stranger.confirm(&site, &stranger.consent(&asked)), 404, "license_unknown");
@@ -586,6 +625,19 @@ fn a_bad_order_is_refused_by_field() {
         assert_eq!(
             (&problem["code"], &problem["errors"][0]["field"]),
             (&json!(code), &json!(field)),
+            "{problem:#}"
+        );
+    }
+    // Fields are those of a face, each once: no word that a grant is made in.
+    for fields in [json!(["*"]), json!(["holder_full"]), json!(["name", "nothing"]), json!(["name", "name"])]
+    {
+        let mut order = order();
+        order["flow"] = "authorise".into();
+        order["fields"] = fields;
+        let problem = site.app().post(PATH, &order).expect(422).json();
+        assert_eq!(
+            (&problem["code"], &problem["errors"][0]["field"]),
+            (&json!("invalid_value"), &json!("fields")),
             "{problem:#}"
         );
     }

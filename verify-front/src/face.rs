@@ -11,6 +11,33 @@ use time::OffsetDateTime;
 
 use crate::{FrontError, StatusAnswer};
 
+/// The fields of a license's face, as [`Face`] names them: what there is to be asked for.
+pub const FACE_FIELDS: [&str; 24] = [
+    "uscc",
+    "registration_number",
+    "name",
+    "title",
+    "legal_representative",
+    "registered_capital",
+    "domicile",
+    "established",
+    "term_from",
+    "term_to",
+    "business_scope",
+    "service_scope",
+    "registration_authority",
+    "registered",
+    "publicity_url",
+    "supervising_authority",
+    "format_version",
+    "foreign_name",
+    "foreign_domicile",
+    "entity_version",
+    "holder",
+    "template",
+    "subject_type",
+    "area_code",
+];
 /// Fields that hold a person's name: masked unless granted in full.
 const PERSONS: [&str; 2] = ["legal_representative", "holder"];
 /// Added to a person's field, it grants the name unmasked.
@@ -254,6 +281,17 @@ mod tests {
         ] {
             assert!(!is_of(&face(part.clone()), &whole), "{part}");
         }
+    }
+
+    #[test]
+    fn the_fields_that_can_be_asked_for_are_those_of_a_face() {
+        let face = face(serde_json::to_value(Face::default()).unwrap());
+        let mut fields = FACE_FIELDS.to_vec();
+        fields.push("attributes");
+        fields.sort_unstable();
+        let mut names: Vec<_> = face.keys().map(String::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, fields);
     }
 
     #[test]

@@ -190,10 +190,27 @@ pub(crate) fn complete(
             }
             Err(RegisterError::Library(error)) => return Err(error.into()),
         }
-        if let (Some(certificate), Some(face), Some(register)) =
-            (&certificate, &face, register_face.or(library_face))
+        let register_face = register_face.or(library_face);
+        // Who is known has a current license or has none, whoever knows the face.
+        if let Some(certificate) =
+            certificate.as_ref().filter(|_| status.is_some() || register_face.is_some())
         {
-            compare(certificate.der(), face, &register, current.as_ref(), file.is_some(), &mut judgement);
+            let is_current = current.as_ref().is_some_and(|current| current.certificate == certificate.der());
+            // Only the very certificate that the library holds as current is compared: a forged one must not serve to
+            // probe, field by field, what the register says. A file is compared in any case: it shows its face to people
+            // who know of no current one, and its certificate was issued, or the holder would not have been looked up.
+            if let (Some(face), Some(register)) = (&face, &register_face)
+                && (is_current || file.is_some())
+            {
+                compare(face, register, &mut judgement);
+            }
+            match current {
+                Some(_) if is_current => {}
+                Some(_) => judgement
+                    .note("license_not_current", "the library holds another license as the current one"),
+                None => judgement
+                    .note("license_not_current", "the library holds no current license of the holder"),
+            }
         }
     } else if certificate.is_some() {
         unknown(rules.required || question.is_particular(), &mut judgement);
@@ -218,30 +235,10 @@ fn unknown(required: bool, judgement: &mut Judgement) {
     }
 }
 
-/// Compares only the very certificate that the library holds as current: a forged one must not serve to
-/// probe, field by field, what the register says. A file is compared in any case: it shows its face to people who know
-/// of no current one, and its certificate was issued, or the holder would not have been looked up.
-fn compare(
-    der: &[u8],
-    face: &Face,
-    register: &Map<String, Value>,
-    current: Option<&LicenseRecord>,
-    is_file: bool,
-    judgement: &mut Judgement,
-) {
-    let is_current = current.is_some_and(|current| current.certificate == der);
-    if is_current || is_file {
-        let differing = register_differences(face, register);
-        if !differing.is_empty() {
-            judgement.invalid("face_differs_from_register", differing.join(", "));
-        }
-    }
-    match current {
-        Some(_) if is_current => {}
-        Some(_) => {
-            judgement.note("license_not_current", "the library holds another license as the current one")
-        }
-        None => judgement.note("license_not_current", "the library holds no current license of the holder"),
+fn compare(face: &Face, register: &Map<String, Value>, judgement: &mut Judgement) {
+    let differing = register_differences(face, register);
+    if !differing.is_empty() {
+        judgement.invalid("face_differs_from_register", differing.join(", "));
     }
 }
 

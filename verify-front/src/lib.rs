@@ -30,7 +30,7 @@ pub use account::file_section;
 pub use admission::NotAdmitted;
 pub use decision::{Authorisation, Decision, DecisionQuestion, DecisionTable, LicenseUse, Role, TableError};
 pub use error::FrontError;
-pub use face::{FaceAnswer, FieldGrant, FoundEntity, FoundPage};
+pub use face::{FACE_FIELDS, FaceAnswer, FieldGrant, FoundEntity, FoundPage};
 use judge::Holder;
 pub use judge::{Examined, FileSummary, LicenseAnswer, LicenseSummary, LicenseType, register_differences};
 pub use register::{

@@ -2,13 +2,18 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use async_trait::async_trait;
 use certs_test::LicenseKind;
+use formats::uscc::Uscc;
 use formats::verdict::Verdict;
 use store::{EntityRecord, LicenseRecord};
-use verify_front::{LicenseAnswer, LicenseType, StatusQuestion};
+use time::OffsetDateTime;
+use verify_front::{
+    LicenseAnswer, LicenseType, RegisterError, Standing, StatusQuestion, StatusRegister, StatusSource,
+};
 
 mod fixture;
-use fixture::{AT, Front, entity, front, good, licenses, record};
+use fixture::{AT, Front, entity, front, front_of, good, licenses, record};
 
 impl Front {
     async fn judge(&self, license: &[u8]) -> LicenseAnswer {
@@ -139,6 +144,38 @@ async fn a_license_that_was_replaced_is_noted_and_not_compared() {
     assert_eq!(answer.judgement.verdict, Verdict::Valid);
     assert!(answer.judgement.has("license_not_current"));
     assert!(!answer.judgement.has("face_differs_from_register"));
+}
+
+/// A register elsewhere that says how everybody stands, and nothing of anybody's face.
+struct Faceless;
+
+#[async_trait]
+impl StatusRegister for Faceless {
+    fn source(&self) -> StatusSource {
+        StatusSource::National
+    }
+
+    async fn standing(&self, _: &Uscc, _: Option<OffsetDateTime>) -> Result<Option<Standing>, RegisterError> {
+        Ok(Some(Standing { code: 1, flags: Vec::new(), as_of: AT, until: None, face: None }))
+    }
+}
+
+#[tokio::test]
+async fn a_license_is_told_from_the_current_one_also_where_nobody_says_the_face() {
+    let front = front_of(false, Some(Box::new(Faceless))).await;
+    let not_current = |answer: &LicenseAnswer| {
+        assert_eq!(answer.judgement.verdict, Verdict::Valid, "{:?}", answer.judgement);
+        assert_eq!(answer.status.as_ref().map(|status| status.code), Some(1));
+        detail(answer, "license_not_current").map(str::to_owned)
+    };
+    let none = not_current(&front.judge(&good().der).await);
+    assert!(none.is_some_and(|detail| detail.contains("no current license")));
+    front.store.insert_license(&record(good())).await.unwrap();
+    assert_eq!(not_current(&front.judge(&good().der).await), None);
+    let replacement = LicenseRecord { serial: "1".into(), certificate: vec![0x30, 0], ..record(good()) };
+    front.store.insert_license(&replacement).await.unwrap();
+    let another = not_current(&front.judge(&good().der).await);
+    assert!(another.is_some_and(|detail| detail.contains("another license")));
 }
 
 #[tokio::test]

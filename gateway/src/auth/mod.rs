@@ -72,6 +72,8 @@ pub(crate) struct Callers {
     pub(crate) checks: Buckets<IpAddr>,
     /// How often phones may answer, by source.
     pub(crate) phones: Buckets<IpAddr>,
+    /// How often a phone's refusals are on record, by session.
+    pub(crate) phone_refusals: Buckets<String>,
     /// How often callers without the scope `audit` may have a file of the audit log's archive read.
     pub(crate) archive_reads: Buckets<String>,
     /// Places for people who are signing in.
@@ -99,6 +101,7 @@ impl Callers {
             unproved: Arc::default(),
             checks: Buckets::default(),
             phones: Buckets::default(),
+            phone_refusals: Buckets::default(),
             archive_reads: Buckets::default(),
             sign_ins: Semaphore::new(SIGN_INS),
             rights,
@@ -161,6 +164,11 @@ impl Authenticated {
     /// What it may ask for now, in one text.
     pub(crate) fn scopes(&self) -> String {
         self.app.scopes.iter().map(String::as_str).collect::<Vec<_>>().join(" ")
+    }
+
+    /// What it may see now of a license's face, in one text.
+    pub(crate) fn fields(&self) -> String {
+        self.app.fields.iter().map(String::as_str).collect::<Vec<_>>().join(" ")
     }
 
     /// The app, or what stands for one, if the caller has the scope.

@@ -120,6 +120,12 @@ impl Problem {
         Self::new(StatusCode::FORBIDDEN, "license_not_current", "License not accepted", detail)
     }
 
+    /// What the license's key signed shows the license.
+    pub(crate) fn license_not_granted() -> Self {
+        let detail = "the stamp shows the license, and this app may not see all that it shows";
+        Self::new(StatusCode::FORBIDDEN, "license_not_granted", "Not permitted", detail)
+    }
+
     pub(crate) fn status_not_permitted(code: i64, text: &str) -> Self {
         let detail = format!("status {code}: {text}; the app does not take it for this matter");
         Self::new(StatusCode::FORBIDDEN, "status_not_permitted", "License not accepted", detail)

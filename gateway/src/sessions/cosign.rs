@@ -12,10 +12,10 @@ use signing::StampSubject;
 use store::{App, ScanState};
 use time::OffsetDateTime;
 use utoipa::ToSchema;
-use verify_front::{SessionEvent, StampTerms};
+use verify_front::{FieldGrant, LicenseType, SessionEvent, StampTerms, StatusQuestion};
 
 use super::result::Confirmed;
-use super::{BegunSession, SessionRequest, begun, steps};
+use super::{BegunSession, SessionRequest, begun, phone, steps};
 use crate::auth::{Authenticated, Scope};
 use crate::body::Object;
 use crate::problem::{Fault, Problem, ProblemDocument};
@@ -63,7 +63,7 @@ pub(crate) struct CoSigned {
     pub(crate) cms: Vec<u8>,
     /// The digest.
     digest: String,
-    /// The stamp that was foreseen, if it was one.
+    /// The stamp that this can become.
     pub(crate) stamp: Option<StampTerms>,
 }
 
@@ -83,7 +83,8 @@ impl CoSigned {
 /// What the license's key signed in a session of this app whose result the app has fetched.
 ///
 /// # Errors
-/// There is no such session, it is not so far, or nothing was signed in it; its stamp was made before.
+/// There is no such session, it is not so far, or nothing was signed in it; its stamp was made before; the app may not see all
+/// that the license shows, which the stamp does; the license may not be used any more.
 pub(crate) async fn signed(gateway: &Gateway, app: &App, id: &str) -> Result<CoSigned, Problem> {
     let session = steps::of_app(gateway, id, &app.id).await?;
     if session.state != ScanState::Consumed {
@@ -93,14 +94,23 @@ pub(crate) async fn signed(gateway: &Gateway, app: &App, id: &str) -> Result<CoS
     let Some(result) = session.result.as_deref() else { return Err(Problem::session_forgotten()) };
     let confirmed = Confirmed::read(result).ok_or_else(|| Problem::session_broken("result"))?;
     let terms = steps::terms(&session)?;
-    let (Some(digest), Some((license, cms))) = (terms.digest, confirmed.co_signature()?) else {
+    let (Some(digest), Some((license, cms))) = (terms.digest.clone(), confirmed.co_signature()?) else {
         return Err(Problem::session_signs_nothing());
     };
+    if !confirmed.shows_license_to(&FieldGrant::new(app.fields.iter().cloned())) {
+        return Err(Problem::license_not_granted());
+    }
     if let Some(stamp) = &terms.stamp
         && gateway.store.stamp(&stamp.id).await.map_err(|error| Problem::from_stamps(&error))?.is_some()
     {
         return Err(Problem::stamp_exists(&stamp.id));
     }
+    // It was judged when its holder agreed, up to a day ago: a stamp is made by a license that is good when it is made.
+    let at = OffsetDateTime::now_utc();
+    let examined = gateway.licenses.examine(license.der(), LicenseType::Certificate, at);
+    let answer = gateway.licenses.complete(examined, &StatusQuestion::now(at)).await?;
+    gateway.metrics.judged("license", answer.judgement.verdict);
+    phone::accepted(&answer, &terms)?;
     Ok(CoSigned { license, cms, digest, stamp: terms.stamp })
 }
 
@@ -127,6 +137,13 @@ pub(crate) async fn post_stamp_session(
     begun(&gateway, &caller, app, asked, Some(stamp)).await
 }
 
+/// The number of a stamp that is made once, now.
+pub(super) fn numbered() -> StampTerms {
+    let at = OffsetDateTime::now_utc();
+    let at = at.replace_nanosecond(0).unwrap_or(at);
+    StampTerms { id: number(at), check_code: random(CODE_LENGTH), at }
+}
+
 /// A stamp as it would be, and the digest that is signed in it.
 async fn foreseen(
     gateway: &Gateway,
@@ -141,9 +158,8 @@ async fn foreseen(
         return Err(Problem::faults(vec![fault]));
     }
     request.fits_a_license()?;
-    let at = OffsetDateTime::now_utc();
-    let at = at.replace_nanosecond(0).unwrap_or(at);
-    let terms = StampTerms { id: number(at), check_code: random(CODE_LENGTH), at };
+    let terms = numbered();
+    let at = terms.at;
     let (id, shown) = (terms.id.clone(), grouped(&terms.check_code));
     let page = gateway.config.server.public_url.as_ref().map(|url| page_of(url.as_str(), &shown));
     let foresee = move || {

@@ -20,7 +20,7 @@ use store::{App, Keeping, KeyPurpose, ScanFlow, ScanState, ScanStep};
 use time::{Duration, OffsetDateTime};
 use tracing::Instrument;
 use utoipa::ToSchema;
-use verify_front::{FieldGrant, QrPayload, Role, SessionEvent, SessionTerms, StampTerms};
+use verify_front::{FACE_FIELDS, FieldGrant, QrPayload, Role, SessionEvent, SessionTerms, StampTerms};
 
 use crate::auth::{Authenticated, Scope};
 use crate::body::{Faults, JsonBody, Segment};
@@ -145,6 +145,17 @@ impl SessionRequest {
             let detail = format!("must be 1 to {MOST_FIELDS} fields with authorise, and absent otherwise");
             faults.add("fields", "invalid_value", detail);
         }
+        for (place, field) in fields.iter().take(MOST_FIELDS).enumerate() {
+            if !FACE_FIELDS.contains(&field.as_str()) {
+                faults.add(
+                    "fields",
+                    "invalid_value",
+                    format!("the face of a license has no field {field:?}"),
+                );
+            } else if fields[..place].contains(field) {
+                faults.add("fields", "invalid_value", format!("names {field} twice"));
+            }
+        }
         let ttl = self.ttl.unwrap_or(TTL);
         if !TTLS.contains(&ttl) {
             faults.add("ttl", "out_of_range", "must be 30 to 600 seconds");
@@ -195,7 +206,7 @@ pub(crate) struct BegunSession {
     #[serde(with = "time::serde::rfc3339")]
     #[schema(value_type = String)]
     expires_at: OffsetDateTime,
-    /// The number that the stamp will have whose digest is to be signed, where it is one.
+    /// The number of the one stamp that what is signed can become, where a digest is to be signed.
     #[serde(skip_serializing_if = "Option::is_none")]
     stamp_id: Option<String>,
     /// The request's id.
@@ -258,6 +269,8 @@ async fn begun(
         return Err(Problem::session_role_not_permitted(*role));
     }
     let roles = asked.roles.unwrap_or_else(|| item_roles.to_vec());
+    // What is signed once is stamped once: under this number.
+    let stamp = stamp.or_else(|| asked.digest.is_some().then(cosign::numbered));
     let at = OffsetDateTime::now_utc();
     let expires_at = at + Duration::seconds(asked.ttl.into());
     let expires_at = OffsetDateTime::from_unix_timestamp(expires_at.unix_timestamp()).unwrap_or(expires_at);

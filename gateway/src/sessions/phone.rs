@@ -16,8 +16,8 @@ use store::{KeyPurpose, ScanFlow, ScanSession, ScanState, ScanStep};
 use time::{Duration, OffsetDateTime};
 use utoipa::ToSchema;
 use verify_front::{
-    Consent, ConsentFault, Decision, LicenseAnswer, LicenseType, QrPayload, Role, SessionEvent, SessionTerms,
-    StatusQuestion, Step,
+    Consent, ConsentFault, Decision, LicenseAnswer, LicenseType, QrPayload, Role, SessionEvent,
+    SessionRefusal, SessionTerms, StatusQuestion, Step,
 };
 use zeroize::Zeroizing;
 
@@ -32,6 +32,8 @@ use crate::state::Gateway;
 
 /// How often one source may come: phones of many people can share an address.
 const PHONES: Pace = Pace { rate: 20.0, burst: 200.0 };
+/// How many refusals of a session's phone are on record with the session: so many, and one an hour.
+const REFUSALS: Pace = Pace { rate: 1.0 / 3600.0, burst: 20.0 };
 /// How long what was confirmed waits for the app.
 const TO_BE_FETCHED: Duration = Duration::minutes(5);
 /// Octets of a phone's secret.
@@ -107,6 +109,9 @@ pub(crate) struct ScannedResponse {
     /// whose last 32 octets are the digest.
     #[serde(skip_serializing_if = "Option::is_none")]
     to_sign: Option<String>,
+    /// The number of the stamp that the app can make of that signature, once. Who has the stamp or its check code sees the license.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stamp_id: Option<String>,
     /// The fields that the app wants to read.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     fields: Vec<String>,
@@ -195,7 +200,7 @@ fn admit(gateway: &Gateway, peer: &Peer) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Scan a session's QR code. The first phone has the session; it can ask again.
+/// Scan a session's QR code. The first phone has the session; it can ask again until the result was fetched.
 #[utoipa::path(
     post, path = "/v1/phone/sessions:scan", tag = "phone", request_body = ScanRequest,
     responses(
@@ -224,8 +229,9 @@ pub(crate) async fn scan_session(
     };
     let event = SessionEvent::Scan(phone);
     let advanced = answered(&gateway, &id, &phone, "session.scan", event, step, None).await?;
-    let SessionTerms { app, app_name, flow, item, item_name, roles, digest, text, fields, nonce, .. } =
-        steps::terms(advanced.session())?;
+    let SessionTerms {
+        app, app_name, flow, item, item_name, roles, digest, text, fields, nonce, stamp, ..
+    } = steps::terms(advanced.session())?;
     let SessionItem { session: qrid, state, expires_at, .. } = advanced.item();
     let to_sign = match &digest {
         Some(digest) => Some(STANDARD.encode(to_sign(digest)?)),
@@ -244,6 +250,7 @@ pub(crate) async fn scan_session(
         digest,
         text,
         to_sign,
+        stamp_id: stamp.map(|stamp| stamp.id),
         fields,
         nonce,
     }))
@@ -256,7 +263,7 @@ pub(crate) async fn scan_session(
     responses(
         (status = 200, description = "it is confirmed", body = SessionItem),
         (status = 403, description = "the license may not be used for this, or not by this person: see `code`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 409, description = "`session_taken`, `session_not_scanned`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 409, description = "`session_taken`, `session_not_scanned`; `session_confirmed` by another consent", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 410, description = "`session_expired`, `session_replaced`, `session_cancelled`, `session_rejected`", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 422, description = "the consent is not to what was asked, or not signed by this license: see `code`", body = ProblemDocument, content_type = "application/problem+json"),
         (status = "4XX", description = "refused; see `code`", body = ProblemDocument, content_type = "application/problem+json"),
@@ -298,7 +305,16 @@ pub(crate) async fn confirm_session(
         let digest = octets.as_ref().map(|octets| hex::encode(Sm3::digest(&octets[..])));
         (confirmed.uscc().to_owned(), hex::encode(Sm3::digest(request.consent.as_bytes())), digest)
     });
-    Ok(Json(answered(&gateway, &id, &phone, "session.confirm", event, step, proof).await?.item()))
+    let advanced = answered(&gateway, &id, &phone, "session.confirm", event, step, proof).await?;
+    if advanced.audit_index.is_none() {
+        // It was confirmed before, by this phone: with this consent, or there are two of them.
+        let confirmed = advanced.session().result.as_deref().and_then(|octets| Confirmed::read(octets));
+        let confirmed = confirmed.ok_or_else(|| Problem::session_broken("result"))?;
+        if !confirmed.is_of(&request.consent, &brought.license) {
+            return Err(refused(SessionRefusal::Confirmed.into()).await);
+        }
+    }
+    Ok(Json(advanced.item()))
 }
 
 /// Say that the holder refuses.
@@ -355,7 +371,8 @@ async fn answered(
     }
 }
 
-/// Puts a refusal on record, where there is a session that it is about.
+/// Puts a refusal on record with the session, as often as [`REFUSALS`] says, where the phone is the one that scanned it. Anybody
+/// can make secrets up and ask: what others are refused only counts, with all refusals.
 async fn refusal(
     gateway: &Gateway,
     id: &str,
@@ -366,6 +383,14 @@ async fn refusal(
     // What a register elsewhere did not say is on record, as of every license that is judged.
     let is_of_register = problem.code() == Problem::status_unavailable().code();
     if problem.is_unavailable() && !is_of_register || problem.code() == Problem::unknown_session().code() {
+        return problem;
+    }
+    let is_its_phone = match gateway.store.scan_progress(id).await {
+        Ok(progress) => progress.phone == Some(*phone),
+        Err(error) => return Problem::from_sessions(&error),
+    };
+    if !is_its_phone || gateway.callers.phone_refusals.take(id.to_owned(), REFUSALS, Instant::now()).is_some()
+    {
         return problem;
     }
     let entry = Record::of(actor(phone), action, id).entry(problem.code(), OffsetDateTime::now_utc());
@@ -448,7 +473,7 @@ fn co_signed(terms: &SessionTerms, brought: &Brought) -> Result<Option<Vec<u8>>,
 }
 
 /// What the license says, if it is good now and the app takes its holder's standing.
-fn accepted<'a>(answer: &'a LicenseAnswer, terms: &SessionTerms) -> Result<&'a Face, Problem> {
+pub(super) fn accepted<'a>(answer: &'a LicenseAnswer, terms: &SessionTerms) -> Result<&'a Face, Problem> {
     let judgement = &answer.judgement;
     if judgement.verdict != Verdict::Valid {
         let codes = judgement.findings.iter().filter(|finding| finding.effect != Verdict::Valid);

@@ -270,9 +270,20 @@ impl Confirmed {
 
     /// Whether who has this grant may see all that the proof names: the license shows more than any field of the result.
     fn is_for(&self, grant: &FieldGrant) -> bool {
-        let shown = Certificate::from_pem(&self.license).and_then(|license| formats::license::face(&license));
         let names_nobody = self.consent.operator.is_none() || grant.shows_in_full("holder");
-        names_nobody && shown.is_ok_and(|(face, _)| grant.covers(&face))
+        names_nobody && self.shows_license_to(grant)
+    }
+
+    /// Whether who has this grant may see all that the license shows.
+    pub(super) fn shows_license_to(&self, grant: &FieldGrant) -> bool {
+        let shown = Certificate::from_pem(&self.license).and_then(|license| formats::license::face(&license));
+        shown.is_ok_and(|(face, _)| grant.covers(&face))
+    }
+
+    /// Whether this is what was brought: the same consent of the same license. The signatures over it may differ, as each is
+    /// made with another random number.
+    pub(super) fn is_of(&self, consent: &str, license: &Certificate) -> bool {
+        self.signed == consent && self.license == license.to_pem()
     }
 
     /// The answer without its place in the audit log, where that goes, and SM3 of the signed result.

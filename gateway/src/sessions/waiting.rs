@@ -1,8 +1,8 @@
 //! Who waits for which session, and what wakes them: a step at this gateway, or the database's word of one at another. Nobody
 //! who waits asks the database again and again.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,10 +10,12 @@ use config::AppId;
 use store::{ScanState, ScanStep, Store, StoreError};
 use time::OffsetDateTime;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use verify_front::SessionEvent;
 
 use super::steps::{self, Record};
 use crate::admission::release;
+use crate::problem::Problem;
 use crate::state::Gateway;
 
 /// Most that wait at a time at this gateway.
@@ -25,6 +27,10 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// How often it is looked for sessions whose time is over; so many each time.
 const SWEEP: Duration = Duration::from_secs(1);
 const SWEPT: u32 = 256;
+/// So many at a time: their steps share a durable write.
+const AT_ONCE: usize = 64;
+/// What a session is refused by that is not what was kept.
+const BROKEN: &str = "session_broken";
 /// How often it is looked for sessions that have been kept long enough.
 const FORGET: u32 = 600;
 /// How long an ended session keeps what it says, and how long the rest of it stays.
@@ -156,13 +162,14 @@ pub(crate) async fn sweep(gateways: watch::Receiver<Option<Gateway>>) {
     let mut rounds = tokio::time::interval(SWEEP);
     rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut round = 0_u32;
+    let mut broken = BTreeSet::new();
     loop {
         rounds.tick().await;
         let Some(gateway) = gateways.borrow().clone() else { continue };
         if gateway.store.protection().is_locked() {
             continue;
         }
-        if let Err(error) = expire(&gateway).await {
+        if let Err(error) = expire(&gateway, &mut broken).await {
             tracing::warn!(%error, "sessions whose time is over could not be looked for");
         }
         round = (round + 1) % FORGET;
@@ -175,23 +182,43 @@ pub(crate) async fn sweep(gateways: watch::Receiver<Option<Gateway>>) {
     }
 }
 
-async fn expire(gateway: &Gateway) -> Result<(), StoreError> {
-    for id in gateway.store.due_scans(OffsetDateTime::now_utc(), SWEPT).await? {
-        let find = || steps::found(gateway, &id);
-        let step = |session: &store::ScanSession| {
-            let notice = steps::notice(&session.id, ScanState::Expired, session.version + 1);
-            Ok(ScanStep { notice, ..ScanStep::to(ScanState::Expired) })
-        };
-        let record = || Record::of("license-gateway".to_owned(), "session.expire", &id);
-        let expired = steps::advance(gateway, find, SessionEvent::Expire, step, record, || None).await;
+/// Ends what is due, but for what cannot be read: that is told once, and stands in nobody's way.
+async fn expire(gateway: &Gateway, broken: &mut BTreeSet<String>) -> Result<(), StoreError> {
+    let most = SWEPT.saturating_add(u32::try_from(broken.len()).unwrap_or(u32::MAX));
+    let due = gateway.store.due_scans(OffsetDateTime::now_utc(), most).await?;
+    let mut under_way = JoinSet::new();
+    let mut failed = Vec::new();
+    for id in due.into_iter().filter(|id| !broken.contains(id)) {
+        if under_way.len() >= AT_ONCE {
+            failed.extend(under_way.join_next().await.and_then(Result::ok).flatten());
+        }
+        let gateway = gateway.clone();
+        under_way.spawn(async move { end(&gateway, &id).await.err().map(|problem| (id, problem.code())) });
+    }
+    while let Some(ended) = under_way.join_next().await {
+        failed.extend(ended.ok().flatten());
+    }
+    for (session, code) in failed {
+        let is_broken = code == BROKEN;
         // Another gateway, or a phone, may have come first: that is no fault.
-        if let Err(problem) = expired.as_ref().map(|_| ()).map_err(crate::problem::Problem::code)
-            && problem.starts_with("audit")
-        {
-            tracing::warn!(problem, "a session whose time is over could not be ended");
+        if is_broken || !code.starts_with("session_") {
+            tracing::warn!(session, code, "a session whose time is over could not be ended");
+        }
+        if is_broken {
+            broken.insert(session);
         }
     }
     Ok(())
+}
+
+async fn end(gateway: &Gateway, id: &str) -> Result<(), Problem> {
+    let find = || steps::found(gateway, id);
+    let step = |session: &store::ScanSession| {
+        let notice = steps::notice(&session.id, ScanState::Expired, session.version + 1);
+        Ok(ScanStep { notice, ..ScanStep::to(ScanState::Expired) })
+    };
+    let record = || Record::of("license-gateway".to_owned(), "session.expire", id);
+    steps::advance(gateway, find, SessionEvent::Expire, step, record, || None).await.map(drop)
 }
 
 #[cfg(test)]

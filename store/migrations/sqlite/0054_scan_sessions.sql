@@ -18,6 +18,7 @@ CREATE TABLE scan_sessions (
 
 CREATE INDEX scan_sessions_due ON scan_sessions (expires_at) WHERE state IN ('created', 'scanned', 'confirmed');
 CREATE INDEX scan_sessions_kept ON scan_sessions (changed_at);
+CREATE INDEX scan_sessions_full ON scan_sessions (changed_at) WHERE terms IS NOT NULL;
 
 CREATE TRIGGER scan_sessions_same BEFORE UPDATE ON scan_sessions
 WHEN NEW.id <> OLD.id OR NEW.app <> OLD.app OR NEW.flow <> OLD.flow OR NEW.created_at <> OLD.created_at

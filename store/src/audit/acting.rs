@@ -142,16 +142,12 @@ async fn perform(
         Act::Template(change) => change.write(&mut *transaction, protection).await?,
         Act::Policy(change) => change.write(&mut *transaction, protection).await?,
         Act::Stamp(stamp) => {
-            stamps::insert(&mut *transaction, (log, stored(index)), &waiting.entry, stamp).await?;
-            true
+            stamps::insert(&mut *transaction, (log, stored(index)), &waiting.entry, stamp).await?
         }
         Act::JobStamp(done) => {
             let (stamp, document) = &**done;
-            let written = document.write(&mut *transaction, &stamp.id).await?;
-            if written {
-                stamps::insert(&mut *transaction, (log, stored(index)), &waiting.entry, stamp).await?;
-            }
-            written
+            document.write(&mut *transaction, &stamp.id).await?
+                && stamps::insert(&mut *transaction, (log, stored(index)), &waiting.entry, stamp).await?
         }
     };
     if done { keep(transaction, index, waiting).await } else { Ok(Outcome::Forestalled) }

@@ -24,7 +24,7 @@ use super::{AuditEntry, DEFAULT_REPLICA, LogId, LogRecord, StoredCheckpoint, Sto
 use crate::database::{DedicatedConnection, Query, query};
 use crate::seals::SealChange;
 use crate::stamp_jobs::StampedDocument;
-use crate::stamps::Stamp;
+use crate::stamps::{STAMP, Stamp};
 use crate::{Moment, Store, StoreError, UnusedAccount};
 
 /// Most entries that may wait; the next one is refused.
@@ -190,7 +190,7 @@ impl AuditLog {
     /// register and the answer to the request: all of it is durable, or nothing is there.
     ///
     /// # Errors
-    /// As for [`AuditLog::append_keeping`].
+    /// As for [`AuditLog::append_keeping`], and [`StoreError::Changed`] when there is a stamp of its number by now.
     pub async fn append_stamp(
         &self,
         entry: AuditEntry,
@@ -201,8 +201,8 @@ impl AuditLog {
             return self.discard(discarded, keeping).await;
         }
         let entry = entry.canonical_json_with(&stamp.digest())?;
-        let appended = self.append_all(entry, keeping, Some(Act::Stamp(Box::new(stamp)))).await?;
-        appended.ok_or(StoreError::AuditUnavailable)
+        let forestalled = StoreError::Changed { what: STAMP, id: stamp.id.clone() };
+        self.append_all(entry, keeping, Some(Act::Stamp(Box::new(stamp)))).await?.ok_or(forestalled)
     }
 
     /// The same of a stamp that was ordered among many: with the entry and the stamp, the document has its result; or nothing

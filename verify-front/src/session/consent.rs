@@ -43,12 +43,11 @@ pub struct SessionTerms {
     pub fields: Vec<String>,
     /// 128 random bits, hexadecimal: no two sessions' consents are one.
     pub nonce: String,
-    /// The stamp whose digest is to be signed, where it is one.
-    #[serde(default)]
+    /// The one stamp that what is signed can become, where a digest is to be signed.
     pub stamp: Option<StampTerms>,
 }
 
-/// A stamp that was foreseen: with the same order it comes to the same digest.
+/// A stamp that is to be. Where it was foreseen, it comes with the same order to the same digest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StampTerms {
     /// Its number.

@@ -105,7 +105,10 @@ impl SessionProgress {
             ScanState::Consumed => Err(SessionRefusal::Consumed),
             ScanState::Replaced => Err(SessionRefusal::Replaced),
             ScanState::Cancelled => Err(SessionRefusal::Cancelled),
-            ScanState::Rejected => Err(SessionRefusal::Rejected),
+            ScanState::Rejected => match event {
+                Deny(phone) if self.phone == Some(phone) => Ok(Step::Stay),
+                _ => Err(SessionRefusal::Rejected),
+            },
             ScanState::Created => match event {
                 Scan(_) => Ok(Step::To(ScanState::Scanned)),
                 Confirm(_) | Deny(_) => Err(SessionRefusal::NotScanned),
@@ -130,8 +133,8 @@ impl SessionProgress {
                 Scan(phone) | Confirm(phone) | Deny(phone) if self.phone != Some(phone) => {
                     Err(SessionRefusal::Taken)
                 }
-                Confirm(_) => Ok(Step::Stay),
-                Scan(_) | Deny(_) | Cancel | Replace => Err(SessionRefusal::Confirmed),
+                Scan(_) | Confirm(_) => Ok(Step::Stay),
+                Deny(_) | Cancel | Replace => Err(SessionRefusal::Confirmed),
                 Consume => Ok(Step::To(ScanState::Consumed)),
                 Expire => Err(SessionRefusal::NotDue),
             },
@@ -201,7 +204,7 @@ mod tests {
                 Err(No::NotDue),
             ],
             ScanState::Confirmed => [
-                Err(No::Confirmed),
+                Ok(Step::Stay),
                 Err(No::Taken),
                 Ok(Step::Stay),
                 Err(No::Taken),
@@ -213,7 +216,11 @@ mod tests {
                 Err(No::NotDue),
             ],
             ScanState::Consumed => all(No::Consumed),
-            ScanState::Rejected => all(No::Rejected),
+            ScanState::Rejected => {
+                let mut row = all(No::Rejected);
+                row[4] = Ok(Step::Stay); // the same phone's refusal again
+                row
+            }
             ScanState::Cancelled => all(No::Cancelled),
             ScanState::Expired => all(No::Expired),
             ScanState::Replaced => all(No::Replaced),
