@@ -170,7 +170,7 @@ async fn a_license_is_told_from_the_current_one_also_where_nobody_says_the_face(
     };
     let none = not_current(&front.judge(&good().der).await);
     assert!(none.is_some_and(|detail| detail.contains("no current license")));
-    front.store.insert_license(&record(good())).await.unwrap();
+    front.knows(&entity(good()), &record(good())).await;
     assert_eq!(not_current(&front.judge(&good().der).await), None);
     let replacement = LicenseRecord { serial: "1".into(), certificate: vec![0x30, 0], ..record(good()) };
     front.store.insert_license(&replacement).await.unwrap();
