@@ -208,7 +208,7 @@ mod tests {
     fn items(size: u8) -> Vec<ListItem> {
         let item = |n: u8| {
             let code = Uscc::with_check_digits("91310000MA1FL000").unwrap();
-            let enterprise = (n % 2 == 0).then(|| code.as_str().to_owned());
+            let enterprise = n.is_multiple_of(2).then(|| code.as_str().to_owned());
             ListItem { digest: [n; 32], enterprise, id: format!("年报/{n}") }
         };
         (0..size).map(item).collect()

@@ -41,7 +41,7 @@ pub(super) fn due(rules: &Inspections, offset: UtcOffset, now: OffsetDateTime) -
         };
         // The quarter of that day began on it or before it.
         if let Some(begin) = first(day) {
-            let slot = format!("{}-Q{}", begin.year(), (u8::from(begin.month()) + 2) / 3);
+            let slot = format!("{}-Q{}", begin.year(), u8::from(begin.month()).div_ceil(3));
             found.push(Due { occasion: Occasion::Quarterly, slot, at: at(begin) });
         }
     }
