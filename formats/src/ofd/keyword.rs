@@ -392,10 +392,14 @@ mod tests {
         assert!((turned[1].edges[1] - turned[0].edges[1] - 5.0).abs() < 1e-4);
         assert!((turned[1].edges[0] - turned[0].edges[0]).abs() < 1e-4);
         // Not seen, or without measures.
-        for more in ["Visible=\"false\"", "CTM=\"1 0\"", "CTM=\"1e308 0 0 1e308 1e308 1e308\""] {
-            let left = characters(&object(more, "<TextCode X=\"1e3\" Y=\"1e3\">甲</TextCode>"));
-            assert!(left.is_empty(), "{more}");
+        let seen = |more: &str| {
+            let all = characters(&object(more, "<TextCode X=\"1e3\" Y=\"1e3\">甲</TextCode>"));
+            all.iter().map(|one| one.character).collect::<String>()
+        };
+        for more in ["Visible=\"false\"", "Visible=\"0\"", "CTM=\"1 0\""] {
+            assert_eq!(seen(more), "", "{more}");
         }
+        assert_eq!(seen("CTM=\"1e308 0 0 1e308 1e308 1e308\""), "\0", "it stands between its neighbours");
         assert!(characters("<TextObject Size=\"5\"><TextCode>甲</TextCode></TextObject>").is_empty());
         assert!(characters("<TextCode>甲</TextCode>").is_empty());
         assert_eq!(runs("g 3 1.5 2 x 4"), [(3, 1.5), (1, 2.0)]);
