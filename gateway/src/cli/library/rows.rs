@@ -5,31 +5,12 @@ use serde_json::{Map, Value, json};
 use store::EntityRecord;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use verify_front::FACE_FIELDS;
 
 use crate::people::form::is_unseen;
 
-/// Fields of a face that a register states, as [`formats::license::Face`] names them.
-pub(super) const FACE: [&str; 19] = [
-    "registration_number",
-    "title",
-    "legal_representative",
-    "registered_capital",
-    "domicile",
-    "established",
-    "term_from",
-    "term_to",
-    "business_scope",
-    "service_scope",
-    "registration_authority",
-    "registered",
-    "publicity_url",
-    "supervising_authority",
-    "foreign_name",
-    "foreign_domicile",
-    "template",
-    "subject_type",
-    "area_code",
-];
+/// Fields of a license's face that no register states of an entity: what a row says beside the face, and what is a license's own.
+const NOT_REGISTERED: [&str; 5] = ["uscc", "name", "format_version", "entity_version", "holder"];
 /// Fields that can have several values: an enterprise may have more than one address (一照多址).
 pub(super) const LISTS: [&str; 1] = ["domicile"];
 /// Fields of several lines: addresses, and what an enterprise does.
@@ -37,13 +18,17 @@ const OF_LINES: [&str; 4] = ["domicile", "foreign_domicile", "business_scope", "
 /// The members of a row.
 pub(super) const MEMBERS: [&str; 7] =
     ["uscc", "name", "entity_type", "status", "flags", "status_as_of", "face"];
-
 /// Characters of a name or of what else has a line of its own, at most.
 const LONGEST_LINE: usize = 200;
 /// Characters of a field of the face; scopes of business are long.
 const LONGEST_FIELD: usize = 10_000;
 /// Values of a field, and flags.
 const MOST: usize = 50;
+
+/// Whether a register states this field of a face.
+pub(super) fn is_registered(field: &str) -> bool {
+    FACE_FIELDS.contains(&field) && !NOT_REGISTERED.contains(&field)
+}
 
 /// What is wrong with a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,7 +83,7 @@ pub(super) fn read(row: &Map<String, Value>, terms: Terms) -> Result<EntityRecor
 /// The row that stands for an entity: the same text for the same entity.
 pub(super) fn written(entity: &EntityRecord) -> Value {
     let mut face = entity.face.clone();
-    face.retain(|field, _| FACE.contains(&field.as_str()));
+    face.retain(|field, _| is_registered(field));
     for value in face.values_mut() {
         // A license's date: its text says all.
         if let Some(text) = value.get("text").and_then(Value::as_str) {
@@ -196,7 +181,7 @@ fn face(row: &Map<String, Value>, faults: &mut Vec<RowFault>) -> Map<String, Val
     let mut face = Map::new();
     for (field, value) in fields {
         let place = || format!("face.{}", clipped(field));
-        if !FACE.contains(&field.as_str()) {
+        if !is_registered(field) {
             faults.push(RowFault::new(place(), "unknown_field", "there is no such field"));
             continue;
         }

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-use super::rows::{FACE, LISTS, MEMBERS, RowFault, clipped};
+use super::rows::{LISTS, MEMBERS, RowFault, clipped, is_registered};
 
 /// Octets of a row at most.
 const LARGEST_ROW: usize = 256 * 1024;
@@ -302,8 +302,7 @@ fn list(text: &str) -> Vec<Value> {
 
 fn check_head(head: &[String]) -> io::Result<()> {
     for (number, column) in head.iter().enumerate() {
-        let is_known =
-            column != "face" && (MEMBERS.contains(&column.as_str()) || FACE.contains(&column.as_str()));
+        let is_known = column != "face" && (MEMBERS.contains(&column.as_str()) || is_registered(column));
         if !is_known {
             let shown: String = column.chars().filter(|character| !character.is_control()).take(40).collect();
             return Err(invalid(&format!("column {} of the head, {shown:?}, is not known", number + 1)));
