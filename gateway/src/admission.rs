@@ -34,7 +34,7 @@ const MOST_KNOWN: usize = 65_536;
 /// The requests that are worked on.
 #[derive(Default)]
 pub(crate) struct Admission {
-    all: AtomicUsize,
+    all: Arc<AtomicUsize>,
     admitted: Mutex<Admitted>,
 }
 
@@ -130,6 +130,11 @@ impl Admission {
             }
         }
         Some(Place { admission: Arc::clone(self), limit, whose: Mutex::new(Whose::Stranger(stranger)) })
+    }
+
+    /// Counts all in `all`, for others to see.
+    pub(crate) fn counting_in(all: Arc<AtomicUsize>) -> Self {
+        Self { all, admitted: Mutex::default() }
     }
 
     /// How many requests are worked on.

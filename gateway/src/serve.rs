@@ -16,6 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::admin::AdminSocket;
+use crate::admission::Admission;
 use crate::audit::{self, Auditing};
 use crate::auth::{self, Callers};
 use crate::batch::Places;
@@ -200,7 +201,7 @@ pub(crate) async fn serve(
         judging: Arc::new(Judging::new(std::thread::available_parallelism().map_or(1, usize::from))),
         places: Places::default(),
         metrics: Arc::clone(&metrics),
-        admission: Arc::default(),
+        admission: Arc::new(Admission::counting_in(audit.under_way())),
         attempts: Arc::default(),
         instance: Instance::of(&config.site.replica),
         stamp_jobs: Arc::new(StampJobs::new(blobs)),

@@ -6,6 +6,7 @@ use crate::support;
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
+use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use time::macros::datetime;
 
 on_both_databases! {
     two_thousand_concurrent_appends_get_dense_indices_in_far_fewer_commits,
+    where_many_requests_are_under_way_more_of_them_share_a_commit,
     the_log_goes_on_where_it_ended,
     finishing_writes_what_waits_and_refuses_what_comes_later,
     a_full_queue_refuses_at_once_and_loses_nothing_it_took,
@@ -63,6 +65,38 @@ async fn two_thousand_concurrent_appends_get_dense_indices_in_far_fewer_commits(
         let read: AuditEntry = serde_json::from_slice(&stored.entry).unwrap();
         assert_eq!(read, entry(request_id));
     }
+    writer.finish().await;
+}
+
+/// As gateways do under load: everybody appends, works on, and appends again.
+async fn where_many_requests_are_under_way_more_of_them_share_a_commit(database: &Database) {
+    const CALLERS: u64 = 64;
+    const EACH: u64 = 25;
+    let store = database.create().await;
+    let (log, writer) = AuditLog::start(&store).await.unwrap();
+    log.under_way().store(64, Ordering::Relaxed);
+    let callers: Vec<_> = (0..CALLERS)
+        .map(|caller| {
+            let log = log.clone();
+            tokio::spawn(async move {
+                let mut indices = Vec::new();
+                for n in 0..EACH {
+                    indices.push(log.append(entry(caller * EACH + n)).await.unwrap());
+                    tokio::time::sleep(Duration::from_micros(100 * caller)).await;
+                }
+                indices
+            })
+        })
+        .collect();
+    let mut indices = Vec::new();
+    for caller in callers {
+        indices.extend(caller.await.unwrap());
+    }
+    indices.sort_unstable();
+    assert!(indices.into_iter().eq(0..CALLERS * EACH), "each index is given out once");
+    // One who is left alone is answered as well.
+    assert_eq!(log.append(entry("alone")).await.unwrap(), CALLERS * EACH);
+    assert!(log.commits() < CALLERS * EACH / 2, "{} commits", log.commits());
     writer.finish().await;
 }
 

@@ -1,14 +1,17 @@
 //! Group commit: one task owns the connection that writes.
 //!
 //! It takes whatever is waiting, writes it in one transaction and answers every waiter after the commit, so that
-//! requests which arrive together share one durable write and a lone request waits for nobody. Invariants: an index is
+//! requests which arrive together share one durable write and a lone request waits for nobody. Where many requests are
+//! under way, a batch waits a moment for more of them: the processors that one commit costs are shared by more entries,
+//! which then are answered sooner and not later. Invariants: an index is
 //! given out only after its entry is on disk; indices are dense from 0; a batch is in the log wholly or not at all, with
 //! the tiles of the tree that it fills.
 
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use sqlx::AssertSqlSafe;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -32,9 +35,13 @@ const QUEUE: usize = 4096;
 /// Most entries in one transaction.
 const BATCH: usize = 512;
 /// Longest time an append waits for its commit.
-const LONGEST_WAIT: std::time::Duration = std::time::Duration::from_secs(5);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// Longest time a batch may take, when nobody waits for it any more.
-const LONGEST_COMMIT: std::time::Duration = std::time::Duration::from_secs(10);
+const LONGEST_COMMIT: Duration = Duration::from_secs(10);
+/// From so many requests under way on, a batch of more than one entry waits for others.
+const COMPANY: usize = 32;
+/// How long it does.
+const GATHERING: Duration = Duration::from_millis(2);
 /// Most rows of one statement. There is a statement for each number of rows, so that a batch of the usual size is one
 /// round trip; fewer than the connection keeps prepared.
 const ROWS: usize = 64;
@@ -64,6 +71,8 @@ pub struct AuditWriter {
 struct Counters {
     commits: AtomicU64,
     entries: AtomicU64,
+    /// Requests under way, as those say who serve them.
+    under_way: Arc<AtomicUsize>,
 }
 
 enum Work {
@@ -150,6 +159,13 @@ impl AuditLog {
         let record = Arc::new(record);
         let log = AuditLog { queue, counters, head, record, store: store.clone(), guard, discarded: None };
         Ok((log, AuditWriter { stop, task }))
+    }
+
+    /// How many requests are under way of which each may append: whoever serves them counts them here, and where there are
+    /// many, more of them share a commit.
+    #[must_use]
+    pub fn under_way(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.counters.under_way)
     }
 
     /// The same log, but what is appended here is thrown away: for measuring what the record costs.
@@ -409,8 +425,16 @@ impl Task {
             if count == 0 {
                 break;
             }
+            if count > 1 && !stopping && self.counters.under_way.load(Ordering::Relaxed) >= COMPANY {
+                tokio::time::sleep(GATHERING).await;
+                while taken.len() < BATCH
+                    && let Ok(work) = queue.try_recv()
+                {
+                    taken.push(work);
+                }
+            }
             let (mut entries, mut checkpoints, mut heads) =
-                (Vec::with_capacity(count), Vec::new(), Vec::new());
+                (Vec::with_capacity(taken.len()), Vec::new(), Vec::new());
             for work in taken.drain(..) {
                 match work {
                     Work::Entry(waiting) => entries.push(waiting),
