@@ -2,7 +2,6 @@
 //! a device: for tests that look for inputs which break that.
 
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -120,7 +119,7 @@ pub const KINDS: [Kind; 45] = [
             let mut orders = request.orders()?;
             let document = orders.first_mut().map_or(Ok(None), StampRequest::detached)?;
             let mut subjects = orders.iter_mut().map(|order| {
-                document.iter().for_each(|octets| order.set_document(Arc::clone(octets)));
+                document.iter().for_each(|octets| order.set_document(octets.clone()));
                 order.check(&setting)?.prepared()
             });
             subjects.try_fold(0, |pdfs, subject| {

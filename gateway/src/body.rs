@@ -136,6 +136,7 @@ pub(crate) async fn read_holding(
         return Err(Problem::body_too_large(limit));
     }
     let start = Instant::now();
+    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(0);
     let mut body = Limited::new(body, limit);
     let mut octets = BytesMut::new();
     loop {
@@ -149,6 +150,11 @@ pub(crate) async fn read_holding(
                 hold(data.len())?;
                 if octets.is_empty() && body.is_end_stream() {
                     return Ok(data);
+                }
+                if octets.is_empty() {
+                    // As much as was announced, which is not too much, so that what came is not copied as more comes; it
+                    // takes memory as it is written.
+                    octets.reserve(announced.max(data.len()));
                 }
                 octets.extend_from_slice(&data);
             }

@@ -303,7 +303,7 @@ fn fields(headers: &HeaderMap) -> Vec<(String, String)> {
 /// What a body begins with that names the place in the audit log first, while that is not known.
 const UNPLACED: &[u8] = br#"{"audit_index":0"#;
 /// Octets that the place in the audit log may add.
-const INDEX_ROOM: usize = 20;
+pub(crate) const INDEX_ROOM: usize = 20;
 
 /// A JSON body whose first member is `audit_index`, 0 for now, without that number, and where the number goes.
 pub(crate) fn unplaced<T: Serialize>(body: &T) -> (Vec<u8>, usize) {

@@ -4,6 +4,7 @@ mod subject;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use config::{DeviceId, KeyId};
 use formats::cms::Family;
 use formats::{Algorithm, Certificate};
@@ -50,7 +51,7 @@ pub struct SignatureOrder {
 }
 
 /// Puts into a document what is to be signed next, with room for the signature.
-pub type Prepare = Box<dyn FnOnce(Arc<[u8]>) -> Result<StampSubject, SigningError> + Send>;
+pub type Prepare = Box<dyn FnOnce(Bytes) -> Result<StampSubject, SigningError> + Send>;
 
 /// A signature that is made in the document that the earlier ones left.
 pub struct FurtherSignature {
@@ -94,7 +95,7 @@ impl StampSigner {
 #[derive(Debug, Clone)]
 pub struct StampReceipt {
     /// The stamped document; over a digest the detached CMS.
-    pub document: Arc<[u8]>,
+    pub document: Bytes,
     /// Who signed it first.
     pub device: DeviceId,
     /// The certificate of the key that did.

@@ -5,13 +5,12 @@ use config::{AppId, OwnName};
 use formats::Algorithm;
 use formats::cms::Family;
 use formats::inspection_report::{CheckGroup, Grade, InspectionReport, ReportedCheck};
-use formats::pdf::sign::{self, Certification, SignaturePlan, SubFilter};
+use formats::pdf::sign::{Certification, SignaturePlan, SubFilter};
 use formats::report::Row;
 use formats::scheme::SignatureScheme;
 use formats::words::{Language, Words};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use signing::{Caller, Level, SignatureOrder, StampOrder, StampSigner, StampSubject};
-use sm3::{Digest, Sm3};
 use store::{Inspection, Occasion};
 use time::macros::format_description;
 use time::{OffsetDateTime, UtcOffset};
@@ -170,11 +169,7 @@ async fn stamp(
         certification: Some(Certification::NoChanges),
         ..SignaturePlan::new(filter, SignatureScheme::from(algorithm).hash())
     };
-    let prepare = move || {
-        let prepared = sign::prepare(&pdf, &plan).map_err(|error| error.to_string())?;
-        let begun = Sm3::new().chain_update(&pdf);
-        Ok::<_, String>(StampSubject::Pdf { document: pdf.into(), begun, prepared, seal: None })
-    };
+    let prepare = move || StampSubject::pdf(pdf.into(), &plan, None).map_err(|error| error.to_string());
     let subject = tokio::task::spawn_blocking(prepare).await.map_err(|error| error.to_string())??;
     let caller = Caller {
         app: AppId::of(OwnName::Gateway),

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use config::{AppId, QueryCertificates};
 use formats::cms::Family;
 use formats::pdf::sign::{
-    self, Certification, FieldPlan, Look, PageRect, Pages, Picture, Place, SignaturePlan, SubFilter,
+    Certification, FieldPlan, Look, PageRect, Pages, Picture, Place, SignaturePlan, SubFilter,
 };
 use formats::query_certificate::{CertifiedStatus, QueryCertificate, SetCertificate, Snapshot};
 use formats::scheme::SignatureScheme;
@@ -14,7 +14,6 @@ use signing::{
     Caller, KeepStamp, Level, SignatureOrder, SigningError, StampOrder, StampReceipt, StampSigner,
     StampSubject,
 };
-use sm3::{Digest, Sm3};
 use store::{AuditEntry, DayLimit, NewSnapshot, RegisteredSeal, StoreError, snapshot_subject};
 use time::OffsetDateTime;
 use tracing::Instrument;
@@ -316,10 +315,8 @@ impl Agency {
             let places = vec![Place::Rect { pages: Pages::Last, rect }];
             let field = FieldPlan::New { name: Some(FIELD.to_owned()), places };
             let plan = SignaturePlan { field, look: Some(look), ..plan };
-            let prepared =
-                sign::prepare(&set.pdf, &plan).map_err(|error| Problem::query_certificate_failed(&error))?;
-            let begun = Sm3::new().chain_update(&set.pdf);
-            Ok::<_, Problem>(StampSubject::Pdf { document: set.pdf.into(), begun, prepared, seal: None })
+            StampSubject::pdf(set.pdf.into(), &plan, None)
+                .map_err(|error| Problem::query_certificate_failed(&error))
         };
         gateway.judging.run(set).await?.await.map_err(|_| Problem::panicked())?
     }

@@ -1,11 +1,10 @@
 //! `POST /v1/stamp-jobs`: many documents to be stamped, each as it would be by `POST /v1/stamps`, when the gateway has time.
 
-use std::sync::Arc;
-
 use axum::extract::State;
 use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use store::{App, Blob, DocumentOrder, JobKind, NewDocument, Source};
@@ -241,7 +240,7 @@ fn parsed(order: Map<String, Value>) -> Result<StampRequest, Problem> {
 pub(super) fn request(
     defaults: &[u8],
     order: &DocumentOrder,
-    content: Option<Arc<[u8]>>,
+    content: Option<Bytes>,
 ) -> Result<StampRequest, Problem> {
     let defaults: Map<String, Value> = body::parse(defaults)?;
     let order: Map<String, Value> = body::parse(order.order.as_bytes())?;

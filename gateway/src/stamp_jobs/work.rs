@@ -1,10 +1,10 @@
 //! Works on documents, in places that requests leave free: at most half of those for documents, one document of each app
 //! in turn.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use signing::{Asker, Caller};
 use store::{Blob, ClaimedDocument, DocumentEnd, JobKind, StampedDocument};
 use time::OffsetDateTime;
@@ -203,7 +203,7 @@ async fn stamp(gateway: &Gateway, document: &ClaimedDocument, place: DocumentPla
 }
 
 /// What is stamped, if it came with the order.
-async fn content(gateway: &Gateway, document: &ClaimedDocument) -> Result<Option<Arc<[u8]>>, Problem> {
+async fn content(gateway: &Gateway, document: &ClaimedDocument) -> Result<Option<Bytes>, Problem> {
     let Some(source) = &document.order.source else { return Ok(None) };
     let blob = source.of_app(&document.app).ok_or_else(Problem::unknown_upload)?;
     let content = gateway.stamp_jobs.blobs.read(&blob).await;

@@ -1,5 +1,6 @@
 //! Documents that come in bodies: how large they may be, and their places among those that are worked on.
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::admission::Place;
@@ -10,8 +11,12 @@ use crate::problem::Problem;
 use crate::state::Gateway;
 use axum::extract::{FromRequest, Request};
 use axum::http::Extensions;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use formats::opened::{Kind, open};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Visitor};
+use serde::{Deserialize, Deserializer};
 
 /// Octets of a document that comes in a body.
 pub(crate) const MOST_OCTETS: usize = 16 << 20;
@@ -89,15 +94,54 @@ impl<T: DeserializeOwned> FromRequest<Gateway> for DocumentBody<T> {
     }
 }
 
-/// A document, as it comes in a body.
-pub(crate) fn octets(faults: &mut Faults, text: &str) -> Option<Vec<u8>> {
-    let octets = faults.base64("document", text)?;
-    if octets.len() > MOST_OCTETS {
-        let detail = format!("must have at most {MOST_OCTETS} octets, not {}", octets.len());
-        faults.add("document", "document_too_large", detail);
-        return None;
+/// A document that comes in a body, base64. It is decoded while the body is read: its text, which is a third larger, is
+/// neither copied nor kept.
+#[derive(Clone)]
+pub(crate) struct DocumentText(Result<Bytes, Refused>);
+
+/// Why a text is no document.
+#[derive(Clone)]
+struct Refused {
+    code: &'static str,
+    detail: String,
+}
+
+impl DocumentText {
+    fn decoded(text: &str) -> Result<Bytes, Refused> {
+        // The slower one knows what is wrong, and where.
+        let octets = base64_simd::STANDARD.decode_to_vec(text).or_else(|_| STANDARD.decode(text));
+        let octets = octets.map_err(|error| Refused {
+            code: "invalid_base64",
+            detail: format!("must be padded standard base64: {error}"),
+        })?;
+        if octets.len() > MOST_OCTETS {
+            let detail = format!("must have at most {MOST_OCTETS} octets, not {}", octets.len());
+            return Err(Refused { code: "document_too_large", detail });
+        }
+        Ok(octets.into())
     }
-    Some(octets)
+
+    /// The document; none, and a fault, if it is not base64 or too large.
+    pub(crate) fn octets(&self, faults: &mut Faults) -> Option<Bytes> {
+        let refused = |refused: &Refused| faults.add("document", refused.code, refused.detail.clone());
+        self.0.as_ref().map_err(refused).ok().cloned()
+    }
+}
+
+impl<'de> Deserialize<'de> for DocumentText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = DocumentText;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+            fn visit_str<E>(self, text: &str) -> Result<DocumentText, E> {
+                Ok(DocumentText(DocumentText::decoded(text)))
+            }
+        }
+        deserializer.deserialize_str(Text)
+    }
 }
 
 /// What a document's head shows it to be; a copy of all of it is not needed for that.

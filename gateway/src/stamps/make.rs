@@ -510,10 +510,11 @@ struct Answer {
 
 impl Answer {
     fn written(self, receipt: &StampReceipt) -> Written {
-        let (octets, digest) = (STANDARD.encode(&receipt.document), hex::encode(receipt.digest));
+        let digest = hex::encode(receipt.digest);
         let (of_document, of_digest) = match self.is_document {
-            true => (Some((octets, digest)), None),
-            false => (None, Some((octets, digest))),
+            // It is put in when the rest is written: as large as it is, it would be gone through and copied with it.
+            true => (Some((String::new(), digest)), None),
+            false => (None, Some((STANDARD.encode(&receipt.document), digest))),
         };
         let (document, document_sm3) = of_document.unzip();
         let (signature, signature_sm3) = of_digest.unzip();
@@ -540,9 +541,26 @@ impl Answer {
             audit_log: self.audit_log,
             request_id: self.request_id.clone(),
         };
-        let (body, index_at) = idempotency::unplaced(&response);
+        let (mut body, index_at) = idempotency::unplaced(&response);
+        if self.is_document {
+            body = with_document(&body, &receipt.document);
+        }
         Written { body, index_at, request_id: self.request_id }
     }
+}
+
+/// An answer with its document, which it has an empty text for.
+fn with_document(body: &[u8], document: &[u8]) -> Vec<u8> {
+    const EMPTY: &[u8] = br#""document":"""#;
+    let found = body.windows(EMPTY.len()).position(|octets| octets == EMPTY);
+    let at = found.map_or(body.len(), |found| found + EMPTY.len() - 1);
+    let (before, after) = body.split_at(at);
+    let room = body.len() + base64_simd::STANDARD.encoded_length(document.len()) + idempotency::INDEX_ROOM;
+    let mut filled = Vec::with_capacity(room);
+    filled.extend_from_slice(before);
+    base64_simd::STANDARD.encode_append(document, &mut filled);
+    filled.extend_from_slice(after);
+    filled
 }
 
 /// An answer, written but for the place in the audit log.
@@ -630,6 +648,16 @@ mod tests {
         let placed = serde_json::to_vec(&StampResponse { audit_index: 4_711, ..response }).expect("JSON");
         assert_eq!(written.kept().placed(4_711).body, placed);
         assert_eq!(written.answer().placed(4_711).body, placed);
+    }
+
+    #[test]
+    fn a_document_is_put_where_there_is_an_empty_text_for_it() {
+        for document in [&b""[..], b"a", b"ab", b"abc", &[0xfb, 0xff, 0xbf]] {
+            let filled = with_document(br#"{"n":"1","document":"","after":"document"}"#, document);
+            let expected =
+                serde_json::json!({"n": "1", "document": STANDARD.encode(document), "after": "document"});
+            assert_eq!(serde_json::from_slice::<serde_json::Value>(&filled).expect("JSON"), expected);
+        }
     }
 
     #[test]

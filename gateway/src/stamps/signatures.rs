@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use formats::cms::Family;
 use signing::{
     Asker, FurtherSignature, Level, LevelDesk, OrderFacts, SignatureOrder, SigningError, StampSigner,
@@ -105,7 +106,7 @@ pub(super) fn prepared(
         let document = all[0].request.detached()?;
         for planned in &mut all {
             if let Some(document) = &document {
-                planned.request.set_document(Arc::clone(document));
+                planned.request.set_document(document.clone());
             }
             match planned.ordered(common) {
                 Ok(_) => {}
@@ -125,7 +126,7 @@ pub(super) fn prepared(
         return Err(Problem::faults(told));
     }
     let (last, mut first, mut ready) = (all.len().saturating_sub(1), None, Vec::with_capacity(all.len()));
-    let mut left: Option<Arc<[u8]>> = None;
+    let mut left: Option<Bytes> = None;
     for (n, mut planned) in all.into_iter().enumerate() {
         let place = planned.place;
         if let Some(left) = left.take() {
@@ -139,7 +140,7 @@ pub(super) fn prepared(
             let expected = sources.expect(&planned.signer.chain, common.at);
             expected.map_err(|error| of_signer(error.into()))?;
         }
-        planned.request.forget_document(); // its text is a third larger than the document
+        planned.request.forget_document();
         let subject = ordered.prepared().map_err(of_signer)?;
         if let Some(signed) = &planned.signer.co_signed {
             signed.is_of(&subject)?;

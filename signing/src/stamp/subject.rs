@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use formats::Certificate;
 use formats::cms::Family;
 use formats::list::List;
@@ -21,7 +22,7 @@ pub enum StampSubject {
     /// A PDF.
     Pdf {
         /// As it came.
-        document: Arc<[u8]>,
+        document: Bytes,
         /// SM3 of it, to be gone on with.
         begun: Sm3,
         /// Its update, which waits for the signature.
@@ -32,7 +33,7 @@ pub enum StampSubject {
     /// An OFD package.
     Ofd {
         /// As it came.
-        document: Arc<[u8]>,
+        document: Bytes,
         /// The parts that it gets, which wait for the signature.
         prepared: PreparedOfd,
         /// The seal that is set; without one it is signed alone.
@@ -46,18 +47,28 @@ pub enum StampSubject {
 
 /// A document with a signature more, which is not on record yet.
 pub(super) struct Finished {
-    pub(super) document: Arc<[u8]>,
+    pub(super) document: Bytes,
     pub(super) field: Option<String>,
     pub(super) digest: [u8; 32],
 }
 
 impl StampSubject {
+    /// A PDF with room for the signature that is planned, and digested once for the signature and for the register.
+    ///
+    /// # Errors
+    /// See [`sign::prepare`].
+    pub fn pdf(document: Bytes, plan: &SignaturePlan, seal: Option<Arc<Seal>>) -> Result<Self, SignError> {
+        let begun = Sm3::new().chain_update(&document);
+        let prepared = sign::prepare_begun(&document, &begun, plan)?;
+        Ok(Self::Pdf { document, begun, prepared, seal })
+    }
+
     /// The document as it would be with a signature of this level that nobody made: to see whether another one could
     /// follow. Validation data, which take no field, are left out.
     ///
     /// # Errors
     /// It has no room, or takes none; a digest is no document.
-    pub fn rehearsed(self, level: Level) -> Result<Arc<[u8]>, SigningError> {
+    pub fn rehearsed(self, level: Level) -> Result<Bytes, SigningError> {
         const NOTHING: [u8; 2] = [0x30, 0]; // an empty sequence
         match self {
             Self::Pdf { document, prepared, .. } => {
@@ -169,7 +180,7 @@ pub(super) async fn finish(
             return computed(move || {
                 let field = Some(prepared.part().to_owned());
                 let stamped = prepared.finish(&document, cms);
-                let document: Arc<[u8]> = stamped.map_err(|_| unfit("cannot take the signature"))?.into();
+                let document: Bytes = stamped.map_err(|_| unfit("cannot take the signature"))?.into();
                 let digest = Sm3::digest(&document).into();
                 Ok(Finished { document, field, digest })
             })

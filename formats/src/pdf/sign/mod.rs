@@ -34,6 +34,7 @@ mod validation;
 use std::ops::Range;
 
 use lopdf::{Dictionary, Object, dictionary, text_string};
+use sm3::{Digest, Sm3};
 use time::macros::format_description;
 use time::{OffsetDateTime, UtcOffset};
 
@@ -232,6 +233,19 @@ impl Prepared {
 /// # Errors
 /// [`SignError`] for a document that cannot be signed or not as planned.
 pub fn prepare(document: &[u8], plan: &SignaturePlan) -> Result<Prepared, SignError> {
+    settle(document, None, plan)
+}
+
+/// The same for who has SM3 over the document already, not finished: where the plan wants SM3, that is gone on with, and
+/// the document is not digested once more.
+///
+/// # Errors
+/// As for [`prepare`].
+pub fn prepare_begun(document: &[u8], begun: &Sm3, plan: &SignaturePlan) -> Result<Prepared, SignError> {
+    settle(document, Some(begun), plan)
+}
+
+fn settle(document: &[u8], begun: Option<&Sm3>, plan: &SignaturePlan) -> Result<Prepared, SignError> {
     plan.check()?;
     let opened = Document::open(document)?;
     let source = Source::of(&opened)?;
@@ -279,9 +293,15 @@ pub fn prepare(document: &[u8], plan: &SignaturePlan) -> Result<Prepared, SignEr
     if document.len() + written.octets.len() > opened.limits().octets {
         return Err(SignError::TooLarge("octets"));
     }
-    let parts = [document, &written.octets[..written.gap.start], &written.octets[written.gap.end..]];
+    let (before, after) = (&written.octets[..written.gap.start], &written.octets[written.gap.end..]);
+    let digest = match begun {
+        Some(begun) if plan.hash == HashAlgorithm::Sm3 => {
+            begun.clone().chain_update(before).chain_update(after).finalize().to_vec()
+        }
+        _ => plan.hash.digest_parts(&[document, before, after]),
+    };
     Ok(Prepared {
-        digest: plan.hash.digest_parts(&parts),
+        digest,
         update: written.octets,
         gap: written.gap,
         field: name,

@@ -14,6 +14,7 @@ mod template;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use formats::Algorithm;
 use formats::cms::Family;
 use formats::list::List;
@@ -30,7 +31,7 @@ use appearance::{AppearanceBody, Seen};
 
 pub(crate) use template::open_members;
 
-use super::document;
+use super::document::{self, DocumentText};
 use super::signer::SignerBody;
 use crate::body::{Faults, Object};
 use crate::problem::Problem;
@@ -49,10 +50,11 @@ pub(crate) struct StampRequest {
     /// Which of its versions; the one in force if it is absent.
     pub(crate) template_version: Option<u32>,
     /// The document, base64; up to 16 MiB of it.
-    document: Option<String>,
+    #[schema(value_type = Option<String>)]
+    document: Option<DocumentText>,
     /// The document, where it does not come in the order.
     #[serde(skip)]
-    at_hand: Option<Arc<[u8]>>,
+    at_hand: Option<Bytes>,
     /// Of a digest: 32 octets, base64: SM3 with `sm2-sm3`, else SHA-256.
     digest: Option<String>,
     /// In place of a digest: up to 10,000 items, each with one. One signature is made over the list of them, and the answer has
@@ -126,8 +128,8 @@ pub(crate) struct Ordered {
 
 /// What is to be stamped.
 enum What {
-    Pdf { document: Arc<[u8]>, plan: Box<SignaturePlan>, seal: Option<Arc<Seal>> },
-    Ofd { document: Arc<[u8]>, seal: Option<Arc<Seal>>, seen: Seen, at: OffsetDateTime },
+    Pdf { document: Bytes, plan: Box<SignaturePlan>, seal: Option<Arc<Seal>> },
+    Ofd { document: Bytes, seal: Option<Arc<Seal>>, seen: Seen, at: OffsetDateTime },
     Digest([u8; 32]),
     List(Arc<List>),
 }
@@ -142,12 +144,12 @@ enum Format {
 
 impl StampRequest {
     /// The order, about this document.
-    pub(crate) fn about(self, document: Arc<[u8]>) -> Self {
+    pub(crate) fn about(self, document: Bytes) -> Self {
         Self { at_hand: Some(document), ..self }
     }
 
     /// Has the order be about this document, which is decoded.
-    pub(crate) fn set_document(&mut self, document: Arc<[u8]>) {
+    pub(crate) fn set_document(&mut self, document: Bytes) {
         (self.at_hand, self.document) = (Some(document), None);
     }
 
@@ -215,10 +217,10 @@ impl StampRequest {
 
 impl StampRequest {
     /// The document, which is of the kind as far as one sees at once.
-    fn document(&self, faults: &mut Faults, kind: Kind) -> Option<Arc<[u8]>> {
+    fn document(&self, faults: &mut Faults, kind: Kind) -> Option<Bytes> {
         let octets = match (&self.at_hand, &self.document) {
-            (Some(octets), _) => Arc::clone(octets),
-            (None, Some(text)) => document::octets(faults, text)?.into(),
+            (Some(octets), _) => octets.clone(),
+            (None, Some(text)) => text.octets(faults)?,
             (None, None) => {
                 let detail = format!("is required with the format {}", kind.name());
                 faults.add("document", "missing_field", detail);

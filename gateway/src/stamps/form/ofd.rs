@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use formats::Algorithm;
 use formats::ofd::{
     self, Drawing, MAX_DRAWN, OfdError, OfdPlan, Page, Placed, Placement, Provider, Rect, across,
@@ -58,7 +59,7 @@ impl StampRequest {
 
 /// The parts that the package gets.
 pub(super) fn prepared(
-    document: Arc<[u8]>,
+    document: Bytes,
     seal: Option<Arc<Seal>>,
     seen: &Seen,
     signed_at: OffsetDateTime,

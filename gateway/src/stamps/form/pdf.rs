@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use formats::opened::Kind;
 use formats::pdf::sign::{
-    self, Certification, FieldPlan, Look, Place, SignError, SignaturePlan, SubFilter, USUAL_ROOM,
+    Certification, FieldPlan, Look, Place, SignError, SignaturePlan, SubFilter, USUAL_ROOM,
 };
 use formats::scheme::SignatureScheme;
 use formats::seal::Seal;
 use signing::StampSubject;
-use sm3::{Digest, Sm3};
 
 use super::appearance::{Seen, picture_of};
 use super::{Setting, StampRequest, What};
@@ -108,16 +108,14 @@ impl StampRequest {
 
 /// The document's update, with room for the signature.
 pub(super) fn prepared(
-    document: Arc<[u8]>,
+    document: Bytes,
     plan: &SignaturePlan,
     seal: Option<Arc<Seal>>,
 ) -> Result<StampSubject, Problem> {
-    let prepared = sign::prepare(&document, plan).map_err(|error| {
+    StampSubject::pdf(document, plan, seal).map_err(|error| {
         let (field, code) = fault(&error);
         Problem::faults(vec![Fault::new(field, code, error.to_string())])
-    })?;
-    let begun = Sm3::new().chain_update(&document);
-    Ok(StampSubject::Pdf { document, begun, prepared, seal })
+    })
 }
 
 /// Which field of the order an error is about, and its code.

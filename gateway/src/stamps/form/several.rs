@@ -1,8 +1,8 @@
 //! An order for several signatures, as an order for each of them.
 
-use std::sync::Arc;
+use bytes::Bytes;
 
-use super::{StampRequest, document};
+use super::StampRequest;
 use crate::body::{Faults, Few, Object};
 use crate::problem::Problem;
 
@@ -56,13 +56,13 @@ impl StampRequest {
     ///
     /// # Errors
     /// It is not base64, or too large.
-    pub(crate) fn detached(&mut self) -> Result<Option<Arc<[u8]>>, Problem> {
+    pub(crate) fn detached(&mut self) -> Result<Option<Bytes>, Problem> {
         match (self.at_hand.take(), self.document.take()) {
             (Some(octets), _) => Ok(Some(octets)),
             (None, Some(text)) => {
                 let mut faults = Faults::default();
-                let octets = document::octets(&mut faults, &text);
-                faults.into_result(octets.map(|octets| Some(octets.into())))
+                let octets = text.octets(&mut faults);
+                faults.into_result(octets.map(Some))
             }
             (None, None) => Ok(None),
         }

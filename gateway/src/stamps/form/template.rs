@@ -1,8 +1,6 @@
 //! What a template says of an order for a stamp. It is read by what reads orders, so that what a template says by itself can
 //! be carried out; what it leaves open an order says.
 
-use std::sync::Arc;
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use formats::Algorithm;
@@ -207,7 +205,7 @@ impl StampRequest {
         let mut order = self.clone();
         match order.format.as_deref() {
             Some("digest") => order.digest = Some(STANDARD.encode([0; 32])),
-            _ => order = order.about(Arc::from([])),
+            _ => order = order.about(bytes::Bytes::new()),
         }
         let page = site.map(|site| page_of(site, CHECK_CODE));
         let mut faults = Faults::default();
