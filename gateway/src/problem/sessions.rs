@@ -40,7 +40,11 @@ impl From<QrError> for Problem {
 impl From<ConsentFault> for Problem {
     fn from(fault: ConsentFault) -> Self {
         let (code, detail) = match fault {
-            ConsentFault::Malformed => ("consent_malformed", "must be a consent of version 1, as JSON"),
+            ConsentFault::Shown(member) => {
+                let detail = format!("must say what was shown: {member} is not as the scan answered it");
+                return Self::faults(vec![Fault::new("consent", "consent_shown", detail)]);
+            }
+            ConsentFault::Malformed => ("consent_malformed", "must be a consent of version 2, as JSON"),
             ConsentFault::Session => ("consent_session", "is to another session: qrid or nonce differ"),
             ConsentFault::App => ("consent_app", "is given to another app"),
             ConsentFault::Item => ("consent_item", "is for another item or flow"),
