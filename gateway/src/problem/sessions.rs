@@ -189,6 +189,12 @@ impl Problem {
         Self { internal: Some(error.to_string()), ..problem }
     }
 
+    /// A license of a sandbox that does not sign on its phone.
+    #[cfg(feature = "sandbox")]
+    pub(crate) fn test_license_broken(error: &certs_test::CertsTestError) -> Self {
+        Self::internal("internal_error", format!("a test license: {error}"))
+    }
+
     /// Something that is always there is not.
     pub(crate) fn session_broken(what: &str) -> Self {
         Self::internal("session_broken", format!("a session's {what}"))
