@@ -30,8 +30,9 @@ const ZH = {
   e_unreachable: '网关没有响应，请重试。', e_session_expired: '二维码已过期，请在电脑上刷新。', e_session_replaced: '二维码已被替换，请扫描新的。',
   e_session_cancelled: '请求方已取消。', e_session_rejected: '本次请求已被拒绝。', e_session_consumed: '本次请求已经办结。', e_session_taken: '另一部手机已经扫描了这个二维码。',
   e_session_confirmed: '本次请求已经确认。', e_unknown_session: '没有这个会话。', e_qr_malformed: '这不是本网关的二维码。', e_qr_signature_invalid: '二维码的签名不是本网关的，可能是伪造的。',
-  e_license_not_accepted: '这张执照未通过验证：{0}', e_status_not_permitted: '企业的登记状态不允许办理。', e_role_not_permitted: '这个身份不能办理该事项：{0}',
-  e_use_not_permitted: '执照不能用于该事项：{0}', e_license_unknown: '登记库中没有这张执照。', e_license_not_current: '这不是该企业的现行执照。',
+  e_license_expired: '这张执照已过期，不能使用。', e_license_revoked: '这张执照已被吊销，不能使用。', e_license_chain_invalid: '这张执照未通过验证：不是登记机关签发的，或者被改动过。',
+  e_status_not_permitted: '企业的登记状态不允许办理。', e_status_unavailable: '暂时查不到登记状态，请稍后重试。', e_role_not_permitted: '这个身份不能办理该事项。',
+  e_item_not_permitted: '企业的登记状态不允许办理这个事项。', e_consent_enterprise: '同意书与执照不是同一家企业的。', e_license_unknown: '登记库中没有这张执照。', e_license_not_current: '这不是该企业的现行执照。',
   refused: '被拒绝：{0}（{1}）',
 };
 
@@ -65,8 +66,9 @@ const EN = {
   e_unreachable: 'The gateway does not answer. Please try again.', e_session_expired: 'The QR code has expired. Get a new one at the computer.', e_session_replaced: 'The QR code was replaced. Scan the new one.',
   e_session_cancelled: 'Who asked has cancelled.', e_session_rejected: 'This was declined.', e_session_consumed: 'This is done already.', e_session_taken: 'Another phone has scanned this code.',
   e_session_confirmed: 'This is confirmed already.', e_unknown_session: 'There is no such session.', e_qr_malformed: 'This is no QR code of this gateway.', e_qr_signature_invalid: 'The QR code is not signed by this gateway; it may be forged.',
-  e_license_not_accepted: 'The license did not verify: {0}', e_status_not_permitted: 'The enterprise’s registration status does not permit this.', e_role_not_permitted: 'This role may not do that: {0}',
-  e_use_not_permitted: 'The license may not be used for this: {0}', e_license_unknown: 'The register does not know this license.', e_license_not_current: 'This is not the enterprise’s current license.',
+  e_license_expired: 'The license has expired.', e_license_revoked: 'The license was revoked.', e_license_chain_invalid: 'The license did not verify: no authority issued it, or somebody changed it.',
+  e_status_not_permitted: 'The enterprise’s registration status does not permit this.', e_status_unavailable: 'The registration status cannot be had now. Try again later.', e_role_not_permitted: 'This role may not do that.',
+  e_item_not_permitted: 'The enterprise’s registration status does not permit this item.', e_consent_enterprise: 'The consent and the license are of two enterprises.', e_license_unknown: 'The register does not know this license.', e_license_not_current: 'This is not the enterprise’s current license.',
   refused: 'Refused: {0} ({1})',
 };
 
@@ -95,5 +97,5 @@ export const day = (text) => new Date(text).toLocaleDateString(languageTag(), { 
 /** Why something was refused, for people. */
 export function why(refusal) {
   const word = `e_${refusal.code}`;
-  return word in LISTS[language] ? w(word, refusal.message) : w('refused', refusal.message ?? '', refusal.code ?? '');
+  return word in LISTS[language] ? w(word) : w('refused', refusal.message ?? '', refusal.code ?? '');
 }

@@ -82,7 +82,7 @@ fn somebody_signs_in_by_scanning_and_the_result_is_had_once() {
     // A license that does not verify lets nobody in.
     choose(&phone, "license", "A-expired");
     phone.press("确认");
-    phone.sees("这张执照未通过验证");
+    phone.sees("这张执照已过期");
     choose(&phone, "license", "A-good-2");
     phone.press("确认");
     phone.sees("请回到电脑上继续");
