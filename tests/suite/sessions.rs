@@ -447,8 +447,10 @@ fn a_consent_serves_its_own_session_only_and_nothing_where_none_was_asked_to_be_
     refused(phone.bring_all(site, id(&first), &text, &signature, more), 422, "unexpected_field");
     phone.bring(site, id(&first), &text, &signature).expect(200);
     consume(site.app(), &first).expect(200);
-    // Nor does it bring back a session that is over.
-    refused(phone.bring(site, id(&first), &text, &signature), 409, "session_consumed");
+    // Nor does it bring back a session that is over: the phone is told how that ended, and it is had no second time.
+    let late = phone.bring(site, id(&first), &text, &signature).expect(200).json();
+    assert_eq!(late["state"], "consumed");
+    refused(consume(site.app(), &first), 409, "session_consumed");
     assert_eq!(state(site.app(), &second), "scanned");
     // Each refusal is on record with the session that it was brought to.
     let refusals: Vec<_> = site
