@@ -20,6 +20,12 @@ pub enum CertsTestError {
     /// The issuing time, less the backdating of old certificates, is out of the calendar.
     #[error("the time {0} is out of range for certificates")]
     Time(time::OffsetDateTime),
+    /// A key is asked for of a license that was not made here.
+    #[error("the license is not one of a test authority")]
+    NotForTests,
+    /// There is no such license, or the key is another's.
+    #[error("no license and its key")]
+    Holder,
     /// A made-up enterprise code broke GB 32100.
     #[error("a made-up code is wrong")]
     Uscc(#[from] formats::uscc::UsccError),

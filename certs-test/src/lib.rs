@@ -13,6 +13,7 @@ mod authority;
 mod certificate;
 mod enterprise;
 mod error;
+mod holder;
 mod key;
 mod license;
 mod license_file;
@@ -31,6 +32,7 @@ use crate::seed::Seed;
 
 pub use authority::Authority;
 pub use error::CertsTestError;
+pub use holder::HolderKey;
 pub use key::PrivateParts;
 pub use license::{LicenseKind, SampleLicense};
 pub use license_file::{LicenseFile, LicenseFileDefect};

@@ -6,12 +6,12 @@ mod sandbox;
 
 use std::collections::BTreeSet;
 
-use certs_test::{LicenseFileDefect, LicenseKind, PrivateParts};
+use certs_test::{CertsTestError, HolderKey, LicenseFileDefect, LicenseKind, PrivateParts};
 use formats::chain::{self, Usage};
 use formats::key::PublicKey;
 use formats::license_file::{self, FileForm, LicenseFileInput};
 use formats::uscc::Uscc;
-use formats::{Certificate, Judgement, Verdict, license};
+use formats::{Algorithm, Certificate, DEFAULT_SIGNER_ID, Judgement, Verdict, license};
 use sandbox::{AT, made, trust};
 
 fn document_signing(der: &[u8]) -> Judgement {
@@ -198,4 +198,17 @@ fn keys_do_not_show_in_debug_output() {
     let octets = format!("{:?}", &scalar[..4]);
     assert!(!shown.contains(octets.trim_matches(['[', ']'])));
     assert!(!shown.contains("PRIVATE KEY"));
+}
+
+#[test]
+fn a_holders_key_is_its_own_licenses_and_of_a_test_authority() {
+    let [first, second] = [0, 1].map(|place| &made().licenses[place]);
+    let key = first.private.to_pkcs8_pem().unwrap();
+    let signature = HolderKey::of(&first.der, &key).unwrap().sign(b"consent").unwrap();
+    let public = Certificate::from_der(&first.der).unwrap().public_key().unwrap();
+    let verified = public.verify_message(Algorithm::Sm2Sm3, DEFAULT_SIGNER_ID, b"consent", &signature);
+    assert!(verified.is_ok(), "{verified:?}");
+    assert!(matches!(HolderKey::of(&second.der, &key), Err(CertsTestError::Holder)), "another's key");
+    assert!(matches!(HolderKey::of(b"none", &key), Err(CertsTestError::Holder)));
+    assert!(matches!(HolderKey::of(&first.der, "none"), Err(CertsTestError::Holder)));
 }

@@ -3,12 +3,11 @@
 
 use axum::Router;
 use axum::extract::Path;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Redirect, Response};
+use axum::http::{HeaderMap, HeaderValue};
+use axum::response::{Redirect, Response};
 use axum::routing::get;
 
-use crate::apps::sm3_hex;
-use crate::problem::Problem;
+use crate::pages::{self, File, HTML, PICTURE, SCRIPT, STYLE};
 use crate::state::Gateway;
 
 /// Nothing but the console's own files runs or is shown, nothing can frame it, and no text can become markup or script.
@@ -17,30 +16,26 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
                       require-trusted-types-for 'script'; trusted-types 'none'";
 const SIGNED_OUT: &str = "signed-out";
 
-const HTML: &str = "text/html; charset=utf-8";
-const SCRIPT: &str = "text/javascript; charset=utf-8";
-
 macro_rules! files {
     ($($name:literal as $kind:expr),* $(,)?) => {
-        &[$(($name, $kind, include_str!(concat!("../console/", $name)))),*]
+        &[$(($name, $kind, include_bytes!(concat!("../console/", $name)))),*]
     };
 }
 
-/// Name, media type, content.
-const FILES: &[(&str, &str, &str)] = files![
+const FILES: &[File] = files![
     "account.js" as SCRIPT,
     "api.js" as SCRIPT,
     "approvals.js" as SCRIPT,
     "apps.js" as SCRIPT,
     "audit.js" as SCRIPT,
     "charts.js" as SCRIPT,
-    "console.css" as "text/css; charset=utf-8",
+    "console.css" as STYLE,
     "device.js" as SCRIPT,
     "dialogs.js" as SCRIPT,
     "dom.js" as SCRIPT,
     "door.js" as SCRIPT,
     "fleet.js" as SCRIPT,
-    "icon.svg" as "image/svg+xml",
+    "icon.svg" as PICTURE,
     "index.html" as HTML,
     "inspections.js" as SCRIPT,
     "licenses.js" as SCRIPT,
@@ -73,29 +68,5 @@ async fn get_file(Path(name): Path<String>, headers: HeaderMap) -> Response {
 }
 
 fn file(name: &str, headers: &HeaderMap) -> Response {
-    let Some((_, kind, content)) = FILES.iter().find(|(known, ..)| *known == name) else {
-        return Problem::not_found().into_response();
-    };
-    // Another build has other files under the same names: a browser asks each time whether its own are still these.
-    let tag = format!("\"{}\"", sm3_hex(content.as_bytes()));
-    let known = headers.get(header::IF_NONE_MATCH).is_some_and(|value| value.as_bytes() == tag.as_bytes());
-    let fields: [(HeaderName, HeaderValue); 8] = [
-        (header::CONTENT_TYPE, HeaderValue::from_static(kind)),
-        (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY)),
-        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
-        (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
-        (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
-        (HeaderName::from_static("cross-origin-opener-policy"), HeaderValue::from_static("same-origin")),
-        (HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin")),
-        (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
-    ];
-    let mut response =
-        if known { StatusCode::NOT_MODIFIED.into_response() } else { (*content).into_response() };
-    for (name, value) in fields {
-        response.headers_mut().insert(name, value);
-    }
-    if let Ok(tag) = HeaderValue::from_str(&tag) {
-        response.headers_mut().insert(header::ETAG, tag);
-    }
-    response
+    pages::file(FILES, POLICY, name, headers)
 }

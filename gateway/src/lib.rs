@@ -49,6 +49,7 @@ mod offline;
 mod openapi;
 mod operations;
 mod pace;
+mod pages;
 mod people;
 mod policies;
 mod probe;
@@ -63,6 +64,8 @@ mod replace;
 mod replicas;
 mod request_id;
 mod routes;
+#[cfg(feature = "sandbox")]
+mod sandbox;
 mod seals;
 mod serve;
 mod sessions;

@@ -9,6 +9,8 @@ use axum::routing::{get, post, put};
 use crate::auth::signed;
 use crate::problem::Problem;
 use crate::query_certificates::jobs;
+#[cfg(feature = "sandbox")]
+use crate::sandbox;
 use crate::state::Gateway;
 use crate::{
     approvals, apps, audit, ceremonies, configuration, console, custodians, data_key, deadline, devices,
@@ -305,17 +307,22 @@ impl Routers {
                 .merge(phones())
                 .merge(equipment())
         };
+        let public_acts = || equipment_acts().merge(watched());
         let operators = || equipment().merge(look_up()).merge(record()).merge(register()).merge(sign_in());
         let for_people = || anybody().merge(figures()).merge(console::routes());
-        let public_acts = || equipment_acts().merge(watched());
+        let public_door = door(public(), public_acts(), anybody());
+        #[cfg(feature = "sandbox")]
+        let (tried, tried_pages) = sandbox::routes(&gateway.config, &public_door);
+        #[cfg(not(feature = "sandbox"))]
+        let (tried, tried_pages) = (Router::new(), Router::new());
         let all_acts = || equipment_acts().merge(administration_acts()).merge(account_acts());
         Self {
             whole: door(
-                public().merge(register()).merge(sign_in()),
+                public().merge(register()).merge(sign_in()).merge(tried),
                 all_acts().merge(watched()),
-                for_people(),
+                for_people().merge(tried_pages),
             ),
-            public: door(public(), public_acts(), anybody()),
+            public: public_door,
             admin: door(operators(), all_acts(), for_people()),
             closed: {
                 let refused = Router::new().fallback(async || Problem::client_certificate_refused());

@@ -318,6 +318,38 @@ impl SigningDesk {
         }
     }
 
+    /// A stamp that is on record, made again of the same order and the same signature of a license's key, octet by octet: for
+    /// whoever lost the answer. Nothing is recorded, as nothing is new.
+    ///
+    /// # Errors
+    /// Of something else than what was signed; [`SigningError::Record`] as where somebody else was first, if what comes of it
+    /// is not what is on record.
+    pub async fn stamp_again(
+        &self,
+        subject: StampSubject,
+        signer: &LicenseSigner,
+        family: Family,
+        recorded: &Stamp,
+    ) -> Result<StampReceipt, SigningError> {
+        let (input, format) = subject.to_sign(family)?;
+        let signing = SignOrder {
+            key: signer.key().clone(),
+            group: None,
+            algorithm: Algorithm::Sm2Sm3,
+            input,
+            format,
+            signer_id: formats::DEFAULT_SIGNER_ID.to_vec(),
+        };
+        let (device, cms) = signer.signed(&signing)?.signed.map_err(|(_, error)| error)?;
+        let certificate = signer.certificate().clone();
+        let finished = finish(subject, &certificate, cms, Level::B, None).await?;
+        let Finished { document, field, digest } = finished;
+        if digest != recorded.result_digest {
+            return Err(StoreError::Changed { what: store::STAMP, id: recorded.id.clone() }.into());
+        }
+        Ok(StampReceipt { document, device, certificate, field, digest, signatures: Vec::new() })
+    }
+
     /// Puts the intention to use each mandate on record and takes one of its signatures, of all or of none.
     async fn take_all(
         &self,

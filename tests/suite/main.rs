@@ -59,6 +59,7 @@ mod reports;
 mod requirements;
 mod restart;
 mod revocation;
+mod sandbox_pages;
 mod schemathesis;
 mod seal_stamps;
 mod seals;

@@ -49,11 +49,11 @@ impl Phone {
     /// What its holder would sign.
     pub(crate) fn consent(&self, asked: &Value) -> Value {
         let mut consent = json!({
-            "app": asked["app"], "at": now(0), "flow": asked["flow"], "item": asked["item"],
-            "nonce": asked["nonce"], "operator": null, "qrid": asked["qrid"], "role": "administrator",
-            "uscc": self.uscc, "v": 1,
+            "app": asked["app"], "app_name": asked["app_name"], "at": now(0), "flow": asked["flow"],
+            "item": asked["item"], "item_name": asked["item_name"], "nonce": asked["nonce"], "operator": null,
+            "qrid": asked["qrid"], "role": "administrator", "uscc": self.uscc, "v": 2,
         });
-        for field in ["digest", "fields"] {
+        for field in ["biz_no", "digest", "fields", "stamp_id", "text"] {
             if let Some(value) = asked.get(field) {
                 consent[field] = value.clone();
             }
@@ -234,7 +234,13 @@ fn what_the_licenses_key_agreed_to_is_what_the_app_gets_once() {
     assert_eq!(serde_json::from_str::<Value>(consented).unwrap(), consent);
 
     refused(consume(app, &session), 409, "session_consumed");
-    refused(phone.confirm(site, &consent), 409, "session_consumed");
+    // A phone whose answer was lost is told so, also now; one that brings another consent, or none, is not.
+    let late = phone.confirm(site, &consent).expect(200).json();
+    assert_eq!((&late["state"], &late["version"]), (&json!("consumed"), &json!(4)));
+    refused(phone.confirm(site, &other), 409, "session_confirmed");
+    let stranger = Phone { secret: base64(&[7; 32]), ..Phone::good(site) };
+    refused(stranger.confirm(site, &consent), 409, "session_consumed");
+    refused(phone.deny(site, id(&session)), 409, "session_consumed");
     assert_eq!(state(app, &session), "consumed");
 
     // Each step is on record, and the person is not in it.
@@ -245,7 +251,7 @@ fn what_the_licenses_key_agreed_to_is_what_the_app_gets_once() {
     assert_eq!(actions, ["session.create", "session.scan", "session.confirm", "session.consume"]);
     assert_eq!(done[2]["subject"], format!("{} {}", id(&session), phone.uscc));
     let late = entries.iter().filter(|entry| entry["outcome"] == "session_consumed").count();
-    assert_eq!(late, 1, "the phone's late answer: {entries:#?}");
+    assert_eq!(late, 1, "the phone's late refusal: {entries:#?}");
     let metrics = site.stranger(None).get("/metrics").expect(200).text();
     assert!(metrics.contains("license_gateway_sessions_total{state=\"consumed\"}"), "{metrics}");
 }
@@ -327,7 +333,19 @@ fn a_consent_to_anything_else_is_refused_by_its_field() {
         ("at", json!(now(1000)), "clock_skew"),
         ("at", json!("today"), "consent_malformed"),
         ("role", json!("owner"), "consent_malformed"),
-        ("v", json!(2), "consent_malformed"),
+        ("v", json!(1), "consent_malformed"),
+        ("v", json!(3), "consent_malformed"),
+        // What the phone showed is what is signed, word for word.
+        ("app_name", json!("税务局"), "consent_shown"),
+        ("app_name", Value::Null, "consent_shown"),
+        ("item_name", json!("注销登记"), "consent_shown"),
+        ("item_name", Value::Null, "consent_shown"),
+        ("biz_no", json!("2026-0002"), "consent_shown"),
+        ("biz_no", Value::Null, "consent_shown"),
+        ("text", json!("借款合同"), "consent_shown"),
+        ("text", Value::Null, "consent_shown"),
+        ("stamp_id", json!("20260101-0000000000"), "consent_shown"),
+        ("stamp_id", Value::Null, "consent_shown"),
         ("more", json!(1), "consent_malformed"),
     ] {
         let mut consent = good.clone();
@@ -338,7 +356,7 @@ fn a_consent_to_anything_else_is_refused_by_its_field() {
     let signature = phone.sign(&text);
     let other = Phone::with(site, "A-good-2");
     refused(phone.bring(site, id(&session), &text, &other.sign(&text)), 422, "consent_signature_invalid");
-    let altered = text.replace("\"v\":1", "\"v\": 1");
+    let altered = text.replace("\"v\":2", "\"v\": 2");
     refused(phone.bring(site, id(&session), &altered, &signature), 422, "consent_signature_invalid");
     refused(phone.bring(site, id(&session), &text, "AAAA"), 422, "consent_signature_invalid");
     refused(phone.bring(site, id(&session), &text, "!"), 422, "invalid_base64");
@@ -429,8 +447,10 @@ fn a_consent_serves_its_own_session_only_and_nothing_where_none_was_asked_to_be_
     refused(phone.bring_all(site, id(&first), &text, &signature, more), 422, "unexpected_field");
     phone.bring(site, id(&first), &text, &signature).expect(200);
     consume(site.app(), &first).expect(200);
-    // Nor does it bring back a session that is over.
-    refused(phone.bring(site, id(&first), &text, &signature), 409, "session_consumed");
+    // Nor does it bring back a session that is over: the phone is told how that ended, and it is had no second time.
+    let late = phone.bring(site, id(&first), &text, &signature).expect(200).json();
+    assert_eq!(late["state"], "consumed");
+    refused(consume(site.app(), &first), 409, "session_consumed");
     assert_eq!(state(site.app(), &second), "scanned");
     // Each refusal is on record with the session that it was brought to.
     let refusals: Vec<_> = site

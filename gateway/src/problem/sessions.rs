@@ -40,7 +40,11 @@ impl From<QrError> for Problem {
 impl From<ConsentFault> for Problem {
     fn from(fault: ConsentFault) -> Self {
         let (code, detail) = match fault {
-            ConsentFault::Malformed => ("consent_malformed", "must be a consent of version 1, as JSON"),
+            ConsentFault::Shown(member) => {
+                let detail = format!("must say what was shown: {member} is not as the scan answered it");
+                return Self::faults(vec![Fault::new("consent", "consent_shown", detail)]);
+            }
+            ConsentFault::Malformed => ("consent_malformed", "must be a consent of version 2, as JSON"),
             ConsentFault::Session => ("consent_session", "is to another session: qrid or nonce differ"),
             ConsentFault::App => ("consent_app", "is given to another app"),
             ConsentFault::Item => ("consent_item", "is for another item or flow"),
@@ -183,6 +187,12 @@ impl Problem {
         let problem =
             Self::unavailable("front_not_ready", "Front not ready", "the front's key does not sign now");
         Self { internal: Some(error.to_string()), ..problem }
+    }
+
+    /// A license of a sandbox that does not sign on its phone.
+    #[cfg(feature = "sandbox")]
+    pub(crate) fn test_license_broken(error: &certs_test::CertsTestError) -> Self {
+        Self::internal("internal_error", format!("a test license: {error}"))
     }
 
     /// Something that is always there is not.

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use formats::{Algorithm, Certificate};
 use serde::Deserialize;
 use signing::StampSubject;
-use store::{App, ScanState};
+use store::{App, RecordedStamp, ScanState};
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 use verify_front::{FieldGrant, LicenseType, SessionEvent, StampTerms, StatusQuestion};
@@ -65,6 +65,8 @@ pub(crate) struct CoSigned {
     digest: String,
     /// The stamp that this can become.
     pub(crate) stamp: Option<StampTerms>,
+    /// That stamp, if it was made before: the same order is answered with it again.
+    pub(crate) made: Option<Box<RecordedStamp>>,
 }
 
 impl CoSigned {
@@ -83,8 +85,8 @@ impl CoSigned {
 /// What the license's key signed in a session of this app whose result the app has fetched.
 ///
 /// # Errors
-/// There is no such session, it is not so far, or nothing was signed in it; its stamp was made before; the app may not see all
-/// that the license shows, which the stamp does; the license may not be used any more.
+/// There is no such session, it is not so far, or nothing was signed in it; the app may not see all that the license shows, which
+/// the stamp does; the stamp was not made before, and the license may not be used any more.
 pub(crate) async fn signed(gateway: &Gateway, app: &App, id: &str) -> Result<CoSigned, Problem> {
     let session = steps::of_app(gateway, id, &app.id).await?;
     if session.state != ScanState::Consumed {
@@ -100,10 +102,12 @@ pub(crate) async fn signed(gateway: &Gateway, app: &App, id: &str) -> Result<CoS
     if !confirmed.shows_license_to(&FieldGrant::new(app.fields.iter().cloned())) {
         return Err(Problem::license_not_granted());
     }
-    if let Some(stamp) = &terms.stamp
-        && gateway.store.stamp(&stamp.id).await.map_err(|error| Problem::from_stamps(&error))?.is_some()
-    {
-        return Err(Problem::stamp_exists(&stamp.id));
+    let made = match &terms.stamp {
+        Some(stamp) => gateway.store.stamp(&stamp.id).await.map_err(|error| Problem::from_stamps(&error))?,
+        None => None,
+    };
+    if made.is_some() {
+        return Ok(CoSigned { license, cms, digest, stamp: terms.stamp, made: made.map(Box::new) });
     }
     // It was judged when its holder agreed, up to a day ago: a stamp is made by a license that is good when it is made.
     let at = OffsetDateTime::now_utc();
@@ -111,7 +115,7 @@ pub(crate) async fn signed(gateway: &Gateway, app: &App, id: &str) -> Result<CoS
     let answer = gateway.licenses.complete(examined, &StatusQuestion::now(at)).await?;
     gateway.metrics.judged("license", answer.judgement.verdict);
     phone::accepted(&answer, &terms)?;
-    Ok(CoSigned { license, cms, digest, stamp: terms.stamp })
+    Ok(CoSigned { license, cms, digest, stamp: terms.stamp, made: None })
 }
 
 /// Begin a session in which the key of somebody's license signs a document on his phone.

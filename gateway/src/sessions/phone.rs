@@ -73,7 +73,7 @@ pub(crate) struct DenyRequest {
     phone: String,
 }
 
-/// What the phone shows its holder, and puts into the consent.
+/// What the phone shows its holder, and puts into the consent as it is.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ScannedResponse {
     /// The session.
@@ -96,6 +96,9 @@ pub(crate) struct ScannedResponse {
     item: String,
     /// Its name.
     item_name: String,
+    /// The app's own number for the business.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    biz_no: Option<String>,
     /// In which roles the holder may act.
     #[schema(value_type = Vec<String>)]
     roles: Vec<Role>,
@@ -230,7 +233,19 @@ pub(crate) async fn scan_session(
     let event = SessionEvent::Scan(phone);
     let advanced = answered(&gateway, &id, &phone, "session.scan", event, step, None).await?;
     let SessionTerms {
-        app, app_name, flow, item, item_name, roles, digest, text, fields, nonce, stamp, ..
+        app,
+        app_name,
+        flow,
+        item,
+        item_name,
+        biz_no,
+        roles,
+        digest,
+        text,
+        fields,
+        nonce,
+        stamp,
+        statuses: _,
     } = steps::terms(advanced.session())?;
     let SessionItem { session: qrid, state, expires_at, .. } = advanced.item();
     let to_sign = match &digest {
@@ -246,6 +261,7 @@ pub(crate) async fn scan_session(
         flow,
         item,
         item_name,
+        biz_no,
         roles,
         digest,
         text,
@@ -261,7 +277,7 @@ pub(crate) async fn scan_session(
     post, path = "/v1/phone/sessions/{id}/confirm", tag = "phone", request_body = ConsentRequest,
     params(("id" = String, Path, description = "the session, `qrid` of its code")),
     responses(
-        (status = 200, description = "it is confirmed", body = SessionItem),
+        (status = 200, description = "it is confirmed; asked again with the same consent also once the app has fetched the result", body = SessionItem),
         (status = 403, description = "the license may not be used for this, or not by this person: see `code`", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 409, description = "`session_taken`, `session_not_scanned`; `session_confirmed` by another consent", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 410, description = "`session_expired`, `session_replaced`, `session_cancelled`, `session_rejected`", body = ProblemDocument, content_type = "application/problem+json"),
@@ -308,8 +324,10 @@ pub(crate) async fn confirm_session(
     let advanced = answered(&gateway, &id, &phone, "session.confirm", event, step, proof).await?;
     if advanced.audit_index.is_none() {
         // It was confirmed before, by this phone: with this consent, or there are two of them.
-        let confirmed = advanced.session().result.as_deref().and_then(|octets| Confirmed::read(octets));
-        let confirmed = confirmed.ok_or_else(|| Problem::session_broken("result"))?;
+        let Some(result) = advanced.session().result.as_deref() else {
+            return Err(refused(SessionRefusal::Consumed.into()).await); // so long ago that nobody knows by which
+        };
+        let confirmed = Confirmed::read(result).ok_or_else(|| Problem::session_broken("result"))?;
         if !confirmed.is_of(&request.consent, &brought.license) {
             return Err(refused(SessionRefusal::Confirmed.into()).await);
         }

@@ -28,7 +28,7 @@ use utoipa::ToSchema;
 use super::document::{DocumentBody, DocumentPlace};
 use super::form::StampRequest;
 use super::list::{ListHeadItem, MadeList};
-use super::signatures::{self, Common, Planned};
+use super::signatures::{self, Common, Planned, Ready};
 use super::signer::Signer;
 use crate::auth::{Authenticated, Scope};
 use crate::body::Segment;
@@ -254,8 +254,9 @@ pub(crate) async fn post_stamp(
     DocumentBody { request, place }: DocumentBody<StampRequest>,
 ) -> Result<Response, Problem> {
     let claim = held.map(|Extension(Held(claim))| claim);
-    let kept = claim.is_some();
-    let KeptAnswer { body, .. } = make(&gateway, &caller, request, place, claim).await?;
+    let has_claim = claim.is_some();
+    let (KeptAnswer { body, .. }, is_new) = make(&gateway, &caller, request, place, claim).await?;
+    let kept = has_claim && is_new;
     let json = [(header::CONTENT_TYPE, "application/json")];
     let mut response = (StatusCode::CREATED, json, body).into_response();
     if kept {
@@ -265,29 +266,29 @@ pub(crate) async fn post_stamp(
 }
 
 /// Makes a stamp of an order that was read, with its document and that document's place; answers as `POST /v1/stamps`
-/// does. Under a claim the answer is kept in the transaction that puts the stamp on record.
+/// does, and whether the stamp is new. Under a claim the answer is kept in the transaction that puts a new stamp on record.
 ///
 /// # Errors
 /// Why there is none; then nothing is on record as stamped.
-pub(crate) async fn make(
+async fn make(
     gateway: &Gateway,
     caller: &Authenticated,
     request: StampRequest,
     place: DocumentPlace,
     claim: Option<Arc<Claim>>,
-) -> Result<KeptAnswer, Problem> {
+) -> Result<(KeptAnswer, bool), Problem> {
     let app = caller.with(Scope::Signatures)?;
     let asked = StampAsked { app, caller: caller.caller(), asker: caller.asker() };
     let keep = claim.map(|claim| KeepStamp::Answer { claim, answer: Written::kept });
     let tell = |answer: Answer, receipt: &StampReceipt| Ok(answer.written(receipt));
-    let Made { told: written, receipt, audit_index, place } =
+    let Made { told: written, receipt, audit_index, place, is_new } =
         carry_out(gateway, asked, request, place, tell, keep).await?;
     let told = tokio::task::spawn_blocking(move || {
         let told = written.answer().placed(audit_index);
         drop((receipt, place));
         told
     });
-    told.await.map_err(|_| Problem::panicked())
+    told.await.map(|told| (told, is_new)).map_err(|_| Problem::panicked())
 }
 
 /// For whom a stamp is made.
@@ -321,6 +322,8 @@ struct Made<T> {
     receipt: StampReceipt,
     audit_index: u64,
     place: DocumentPlace,
+    /// Not if it was made before, and is told again.
+    is_new: bool,
 }
 
 async fn carry_out<T: Send + 'static>(
@@ -360,6 +363,29 @@ async fn carry_out<T: Send + 'static>(
         StampSubject::List(list) => Some(Arc::clone(list)),
         StampSubject::Pdf { .. } | StampSubject::Ofd { .. } | StampSubject::Digest(_) => None,
     };
+    let first = ready.first().ok_or_else(Problem::panicked)?;
+    let (key, algorithm, level) = (first.signer().key.clone(), first.signer().algorithm, first.level);
+    let answer = Answer {
+        id: id.clone(),
+        check_code: check_code.clone(),
+        key,
+        algorithm,
+        level,
+        template: template.clone(),
+        is_document,
+        list,
+        audit_log: gateway.audit.record().origin.clone(),
+        request_id: caller.request_id.clone(),
+    };
+    if let Some(made) = first.made() {
+        // What one job's document became is no other's.
+        return match keep {
+            Some(KeepStamp::Document(_)) => Err(Problem::stamp_exists(&made.stamp.id)),
+            Some(KeepStamp::Answer { .. }) | None => {
+                made_again(gateway, subject, first, made, answer, tell, place).await
+            }
+        };
+    }
     // Limits are about the document as it came, for each of its signers.
     let facts = |signer: &Signer| OrderFacts {
         key: signer.key.clone(),
@@ -373,20 +399,15 @@ async fn carry_out<T: Send + 'static>(
     let (total, mandated) = (ready.len(), ready.iter().filter(|one| one.is_mandated()).count());
     let mut ready = ready.into_iter();
     let first = ready.next().ok_or_else(Problem::panicked)?;
-    let (key, algorithm, level) = (first.signer().key.clone(), first.signer().algorithm, first.level);
     let order = StampOrder {
-        id: id.clone(),
-        check_code: check_code.clone(),
+        id,
+        check_code,
         subject,
         first: first.first(),
         further: ready.map(|one| one.further(Arc::clone(&common))).collect(),
-        template: template.clone(),
+        template,
     };
-    let audit_log = gateway.audit.record().origin.clone();
     let metrics = Arc::clone(&gateway.metrics);
-    let request_id = caller.request_id.clone();
-    let answer =
-        Answer { id, check_code, key, algorithm, level, template, is_document, list, audit_log, request_id };
     // In a task of its own: a caller that hangs up does not keep what its key did off the record.
     let desk = gateway.desk.clone();
     let work = async move {
@@ -413,7 +434,24 @@ async fn carry_out<T: Send + 'static>(
             several.iter().for_each(|one| gateway.metrics.signed(one.device.as_str(), one.algorithm.name()))
         }
     }
-    Ok(Made { told, receipt, audit_index, place })
+    Ok(Made { told, receipt, audit_index, place, is_new: true })
+}
+
+/// Tells again of a stamp that was made of what a license's key signed: the same order gives the same document.
+async fn made_again<T: Send + 'static>(
+    gateway: &Gateway,
+    subject: StampSubject,
+    ready: &Ready,
+    made: &RecordedStamp,
+    answer: Answer,
+    tell: impl FnOnce(Answer, &StampReceipt) -> Result<T, SigningError> + Send + 'static,
+    place: DocumentPlace,
+) -> Result<Made<T>, Problem> {
+    let (signer, family) = ready.co_signer().ok_or_else(Problem::panicked)?;
+    let receipt = gateway.desk.stamp_again(subject, signer, family, &made.stamp).await?;
+    let telling = tokio::task::spawn_blocking(move || tell(answer, &receipt).map(|told| (told, receipt)));
+    let (told, receipt) = telling.await.map_err(|_| Problem::panicked())??;
+    Ok(Made { told, receipt, audit_index: made.audit_index, place, is_new: false })
 }
 
 /// Where what a level takes comes from; B-B takes nothing.

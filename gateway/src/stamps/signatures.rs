@@ -6,10 +6,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use formats::cms::Family;
 use signing::{
-    Asker, FurtherSignature, Level, LevelDesk, OrderFacts, SignatureOrder, SigningError, StampSigner,
-    StampSubject,
+    Asker, FurtherSignature, Level, LevelDesk, LicenseSigner, OrderFacts, SignatureOrder, SigningError,
+    StampSigner, StampSubject,
 };
-use store::{App, RegisteredSeal};
+use store::{App, RecordedStamp, RegisteredSeal};
 use time::OffsetDateTime;
 use verify_front::StampTerms;
 
@@ -203,6 +203,11 @@ impl Planned {
         self.signer.co_signed.as_ref()?.stamp.as_ref()
     }
 
+    /// The stamp, if this is the order for one that was made of a session's signature before.
+    pub(super) fn made(&self) -> Option<&RecordedStamp> {
+        self.signer.co_signed.as_ref()?.made.as_deref()
+    }
+
     fn ordered(&self, common: &Common) -> Result<Ordered, Problem> {
         let setting = Setting {
             algorithm: self.signer.algorithm,
@@ -220,6 +225,19 @@ impl Planned {
 impl Ready {
     pub(super) fn signer(&self) -> &Signer {
         &self.planned.signer
+    }
+
+    /// As [`Planned::made`].
+    pub(super) fn made(&self) -> Option<&RecordedStamp> {
+        self.planned.made()
+    }
+
+    /// What a license's key signed, and in which form it goes in.
+    pub(super) fn co_signer(&self) -> Option<(&LicenseSigner, Family)> {
+        match &self.planned.signer.by {
+            StampSigner::License(signer) => Some((signer, self.family)),
+            StampSigner::Key(_) | StampSigner::Mandate(_) => None,
+        }
     }
 
     pub(super) fn is_mandated(&self) -> bool {

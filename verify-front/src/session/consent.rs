@@ -13,8 +13,8 @@ use crate::{Authorisation, DecisionQuestion, LicenseUse, Role};
 
 /// How far a phone's clock may be off.
 const SKEW: Duration = Duration::minutes(5);
-/// Version of the consent's form.
-const VERSION: u8 = 1;
+/// Version of the consent's form: the second one says what the holder was shown.
+const VERSION: u8 = 2;
 
 /// What an app asks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,18 +59,25 @@ pub struct StampTerms {
     pub at: OffsetDateTime,
 }
 
-/// What the license's key signed.
+/// What the license's key signed. Version 1, which is read where it was kept, names neither app, item, text and number as they
+/// were shown nor the stamp.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Consent {
     /// The app.
     pub app: String,
+    /// Its name, as the holder was shown it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app_name: Option<String>,
     /// The phone's time.
     #[serde(with = "time::serde::rfc3339")]
     pub at: OffsetDateTime,
     /// Of an agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authorisation: Option<Authorisation>,
+    /// The app's own number for the business, as it was shown, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub biz_no: Option<String>,
     /// The digest, where one is to be signed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
@@ -81,6 +88,9 @@ pub struct Consent {
     pub flow: ScanFlow,
     /// The item.
     pub item: String,
+    /// Its name, as it was shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub item_name: Option<String>,
     /// The session's.
     pub nonce: String,
     /// Who agrees.
@@ -90,9 +100,15 @@ pub struct Consent {
     pub qrid: String,
     /// As whom.
     pub role: Role,
+    /// The number of the stamp that the digest's signature can become, as it was shown, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stamp_id: Option<String>,
+    /// What is signed, as it was shown, where something is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
     /// For which enterprise.
     pub uscc: String,
-    /// Version of this form: 1.
+    /// Version of this form: 2.
     pub v: u8,
 }
 
@@ -107,6 +123,8 @@ pub enum ConsentFault {
     App,
     /// It is about another item, or for another end.
     Item,
+    /// It does not say what the phone was to show, or says something else: the member's name.
+    Shown(&'static str),
     /// It is about another digest.
     Digest,
     /// It names fields that were not asked for, or none where some were.
@@ -139,11 +157,17 @@ impl Consent {
             }
             ScanFlow::Login | ScanFlow::LoginSign | ScanFlow::Sign => consent.fields.is_empty(),
         };
+        let stamp_id = terms.stamp.as_ref().map(|stamp| &stamp.id);
         let checks = [
             (consent.v == VERSION, ConsentFault::Malformed),
             (consent.qrid == qrid && consent.nonce == terms.nonce, ConsentFault::Session),
             (consent.app == terms.app, ConsentFault::App),
             (consent.item == terms.item && consent.flow == terms.flow, ConsentFault::Item),
+            (consent.app_name.as_ref() == Some(&terms.app_name), ConsentFault::Shown("app_name")),
+            (consent.item_name.as_ref() == Some(&terms.item_name), ConsentFault::Shown("item_name")),
+            (consent.biz_no == terms.biz_no, ConsentFault::Shown("biz_no")),
+            (consent.text == terms.text, ConsentFault::Shown("text")),
+            (consent.stamp_id.as_ref() == stamp_id, ConsentFault::Shown("stamp_id")),
             (consent.digest == terms.digest, ConsentFault::Digest),
             (fields_fit, ConsentFault::Fields),
             ((consent.at - at).abs() <= SKEW, ConsentFault::Clock),
@@ -214,16 +238,21 @@ mod tests {
         let until = datetime!(2026-07-01 0:00 UTC);
         Consent {
             app: "app".to_owned(),
+            app_name: Some("App".to_owned()),
             at: NOW,
             authorisation: Some(Authorisation { id: None, items: None, until }),
+            biz_no: None,
             digest: None,
             fields: Vec::new(),
             flow,
             item: "annual-report".to_owned(),
+            item_name: Some("年度报告".to_owned()),
             nonce: "00".repeat(16),
             operator: None,
             qrid: "A".repeat(26),
             role: Role::Agent,
+            stamp_id: None,
+            text: None,
             uscc: "91610200MAXTA00240".to_owned(),
             v: VERSION,
         }
@@ -258,9 +287,8 @@ mod tests {
         assert!(serde_json::from_str::<Consent>(&other).is_err());
     }
 
-    #[test]
-    fn only_an_agent_brings_an_authorisation_and_only_roles_that_the_app_takes_act() {
-        let terms = |roles: &[Role]| SessionTerms {
+    fn terms(roles: &[Role]) -> SessionTerms {
+        SessionTerms {
             app: "app".to_owned(),
             app_name: "App".to_owned(),
             flow: ScanFlow::Login,
@@ -274,7 +302,72 @@ mod tests {
             fields: Vec::new(),
             nonce: "00".repeat(16),
             stamp: None,
+        }
+    }
+
+    #[test]
+    fn a_consent_says_what_was_shown_and_one_that_was_kept_before_is_still_read() {
+        let whole = SessionTerms {
+            biz_no: Some("2026-0001".to_owned()),
+            text: Some("年度报告书".to_owned()),
+            stamp: Some(StampTerms { id: "20260601-0".to_owned(), check_code: String::new(), at: NOW }),
+            ..terms(&[Role::Agent])
         };
+        let said = Consent {
+            biz_no: whole.biz_no.clone(),
+            text: whole.text.clone(),
+            stamp_id: Some("20260601-0".to_owned()),
+            ..consent(ScanFlow::Login)
+        };
+        let read = |consent: &Consent, terms: &SessionTerms| {
+            Consent::read(&serde_json::to_string(consent).unwrap(), &consent.qrid, terms, NOW).map(drop)
+        };
+        assert_eq!(read(&said, &whole), Ok(()));
+        assert_eq!(read(&consent(ScanFlow::Login), &terms(&[Role::Agent])), Ok(()));
+        let other = || Some("other".to_owned());
+        for (member, without, with_another) in [
+            (
+                "app_name",
+                Consent { app_name: None, ..said.clone() },
+                Consent { app_name: other(), ..said.clone() },
+            ),
+            (
+                "item_name",
+                Consent { item_name: None, ..said.clone() },
+                Consent { item_name: other(), ..said.clone() },
+            ),
+            ("biz_no", Consent { biz_no: None, ..said.clone() }, Consent { biz_no: other(), ..said.clone() }),
+            ("text", Consent { text: None, ..said.clone() }, Consent { text: other(), ..said.clone() }),
+            (
+                "stamp_id",
+                Consent { stamp_id: None, ..said.clone() },
+                Consent { stamp_id: other(), ..said.clone() },
+            ),
+        ] {
+            assert_eq!(read(&without, &whole), Err(ConsentFault::Shown(member)));
+            assert_eq!(read(&with_another, &whole), Err(ConsentFault::Shown(member)));
+        }
+        // What nobody was shown nobody agrees to.
+        let more = Consent { text: other(), ..consent(ScanFlow::Login) };
+        assert_eq!(read(&more, &terms(&[Role::Agent])), Err(ConsentFault::Shown("text")));
+
+        let first = Consent {
+            app_name: None,
+            item_name: None,
+            biz_no: None,
+            text: None,
+            stamp_id: None,
+            v: 1,
+            ..said
+        };
+        let kept = serde_json::to_string(&first).unwrap();
+        assert!(!kept.contains("_name"), "{kept}");
+        assert_eq!(serde_json::from_str::<Consent>(&kept).unwrap(), first);
+        assert_eq!(read(&first, &whole), Err(ConsentFault::Malformed), "but given anew it is not");
+    }
+
+    #[test]
+    fn only_an_agent_brings_an_authorisation_and_only_roles_that_the_app_takes_act() {
         let face = Face::default();
         let mut consent = consent(ScanFlow::Login);
         assert_eq!(consent.permits(&terms(&[Role::Agent]), &face), Ok(()));

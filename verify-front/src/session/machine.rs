@@ -102,7 +102,11 @@ impl SessionProgress {
         }
         match self.seen(at) {
             ScanState::Expired => Err(SessionRefusal::Expired),
-            ScanState::Consumed => Err(SessionRefusal::Consumed),
+            ScanState::Consumed => match event {
+                // An answer that was lost, for a phone that does not know that its consent has served.
+                Confirm(phone) if self.phone == Some(phone) => Ok(Step::Stay),
+                _ => Err(SessionRefusal::Consumed),
+            },
             ScanState::Replaced => Err(SessionRefusal::Replaced),
             ScanState::Cancelled => Err(SessionRefusal::Cancelled),
             ScanState::Rejected => match event {
@@ -215,7 +219,11 @@ mod tests {
                 Err(No::Confirmed),
                 Err(No::NotDue),
             ],
-            ScanState::Consumed => all(No::Consumed),
+            ScanState::Consumed => {
+                let mut row = all(No::Consumed);
+                row[2] = Ok(Step::Stay); // the same phone's consent again
+                row
+            }
             ScanState::Rejected => {
                 let mut row = all(No::Rejected);
                 row[4] = Ok(Step::Stay); // the same phone's refusal again
