@@ -12,7 +12,7 @@ use formats::scheme::SignatureScheme;
 use formats::{Algorithm, Certificate};
 use signing::{
     Caller, KeepStamp, Level, SignatureOrder, SigningError, StampOrder, StampReceipt, StampSigner,
-    StampSubject,
+    StampSubject, Unstamped,
 };
 use sm3::{Digest, Sm3};
 use store::{AuditEntry, DayLimit, NewSnapshot, RegisteredSeal, StoreError, snapshot_subject};
@@ -210,7 +210,8 @@ pub(super) async fn signed<T: Send + 'static>(
     };
     let tell = move |receipt: &StampReceipt| Ok(tell(&receipt.document)?);
     let stamped = gateway.desk.stamp(caller, order, tell, keep).await;
-    let (told, receipt, audit_index) = stamped.map_err(|error| of_agency(&error))?;
+    let (told, receipt, audit_index) =
+        stamped.map_err(|Unstamped { error, signed }| of_agency(&error).after_signing(signed))?;
     gateway.metrics.signed(receipt.device.as_str(), agency.algorithm.name());
     Ok(Made { told, receipt, audit_index, codes, agency, snapshot: Certified { status, digest } })
 }
