@@ -25,6 +25,7 @@ use crate::auth::Authenticated;
 use crate::policies;
 use crate::problem::Problem;
 use crate::seals;
+use crate::stamps::form::seal_picture;
 use crate::stamps::make::{CODE_LENGTH, grouped, number, page_of, random, sources};
 use crate::state::Gateway;
 
@@ -282,7 +283,7 @@ impl Agency {
         };
         let size = |seal: &RegisteredSeal| (seal.picture().width as f32, seal.picture().height as f32);
         let size = seal.as_ref().map_or((0.0, 0.0), size);
-        let picture = seal.map(|seal| Picture::new(seal.picture().octets.clone())).transpose();
+        let picture = seal.as_ref().map(seal_picture).transpose();
         let seal = picture.map_err(|_| Problem::agency_not_ready("the seal's picture cannot be shown"))?;
         Ok(Self { rules, algorithm, level, chain: key.shown().chain.clone(), seal, size })
     }
