@@ -191,7 +191,11 @@ impl EvidenceItems {
     /// Where contents are that were set aside.
     async fn aside(&self, name: &str) -> Result<Option<Name>, StoreError> {
         let is_it = |object: &ObjectMeta| {
-            object.location.filename().and_then(|told| told.split_once('.')).is_some_and(|told| told.0 == name)
+            object
+                .location
+                .filename()
+                .and_then(|told| told.split_once('.'))
+                .is_some_and(|told| told.0 == name)
         };
         Ok(self.listed(ASIDE).await?.into_iter().find(is_it).map(|object| object.location))
     }
@@ -300,11 +304,7 @@ impl Store {
     ///
     /// # Errors
     /// The database fails.
-    pub async fn put_off_evidence(
-        &self,
-        holder: &str,
-        stamps: &[PutOffEvidence],
-    ) -> Result<(), StoreError> {
+    pub async fn put_off_evidence(&self, holder: &str, stamps: &[PutOffEvidence]) -> Result<(), StoreError> {
         let mut transaction = self.begin_write().await?;
         for PutOffEvidence { stamp, due_at, was_tried } in stamps {
             query(
