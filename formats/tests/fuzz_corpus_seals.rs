@@ -37,6 +37,11 @@ fn seals() {
 }
 
 #[test]
+fn drawings() {
+    run("drawing", 41, fuzzed::drawing);
+}
+
+#[test]
 fn packages() {
     run("ofd", 5, fuzzed::ofd);
     run("ofd", 5, fuzzed::ofd_parts);
@@ -95,6 +100,7 @@ proptest! {
     #[test]
     fn any_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
         fuzzed::seal(&bytes);
+        fuzzed::drawing(&bytes);
         fuzzed::ofd(&bytes);
         fuzzed::ofd_parts(&bytes);
     }

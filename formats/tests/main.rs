@@ -43,6 +43,7 @@ mod query_certificate;
 mod remembered;
 mod report;
 mod revocation;
+mod seal_drawings;
 mod sealing;
 mod seals;
 #[path = "pdf/signed.rs"]

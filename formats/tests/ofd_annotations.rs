@@ -5,7 +5,7 @@ use crate::sealing;
 
 use formats::Verdict;
 use formats::ofd::{
-    Drawing, MAX_DRAWN, OfdError, OfdPlan, Placed, Placement, PreparedOfd, Provider, Rect, occurrences,
+    Drawing, Keywords, MAX_DRAWN, OfdError, OfdPlan, Placed, Placement, PreparedOfd, Provider, Rect,
 };
 use formats::pdf::sign::{Look, Picture};
 use formats::seal::SealSignaturePlan;
@@ -193,6 +193,16 @@ fn a_code_is_drawn_in_the_middle_of_its_place_and_a_picture_is_left_to_the_seal(
     assert!((middle - 50.0).abs() < 1e-3 && (picture.height - 20.0).abs() < 1e-3, "{picture:?}");
 }
 
+/// The places of one keyword.
+fn occurrences(
+    ofd: &[u8],
+    document: usize,
+    pages: &[usize],
+    keyword: &str,
+) -> Result<Vec<(usize, Rect)>, OfdError> {
+    Keywords::open(ofd, document)?.places(pages, keyword)
+}
+
 #[test]
 fn a_keyword_is_found_on_pages_and_in_their_templates() {
     let mut parts = Parts::plain(3);
@@ -221,8 +231,17 @@ fn a_keyword_is_found_on_pages_and_in_their_templates() {
         let name = format!("Doc_0/Pages/Page_{page}/Content.xml");
         parts.replace(&name, "<ofd:Content>", "<ofd:Template TemplateID=\"7\"/><ofd:Content>");
     }
-    let found = occurrences(&parts.zip(), 0, &[0, 1, 2], "盖章处").unwrap();
+    let ofd = parts.zip();
+    let mut keywords = Keywords::open(&ofd, 0).unwrap();
+    let found = keywords.places(&[0, 1, 2], "盖章处").unwrap();
     assert_eq!(found.iter().map(|(page, _)| *page).collect::<Vec<_>>(), [0, 2]);
+    // Three pages and the template are read once, however many keywords are looked for on them.
+    assert_eq!(keywords.parts_read(), 4);
+    for number in 0..64 {
+        let found = keywords.places(&[2, 0, 1], &format!("第{}页", number % 3)).unwrap();
+        assert_eq!(found.len(), 1, "{number}: {found:?}");
+    }
+    assert_eq!(keywords.parts_read(), 4);
 }
 
 #[test]
@@ -235,7 +254,16 @@ fn a_keyword_that_would_take_too_much_is_refused() {
     let few = parts.zip();
     assert!(matches!(occurrences(&few, 0, &[0], "页"), Err(OfdError::TooLarge(_))), "places");
     assert!(occurrences(&few, 0, &[0, 1], "页码").unwrap().is_empty());
-    // Pages are read as often as they are named: the characters of all count.
-    let refused = occurrences(&few, 0, &[0, 1, 0], "页码");
+    // A page counts once, however often it is looked at; the characters of all pages count together.
+    assert!(occurrences(&few, 0, &[0, 1, 0, 1, 0], "页码").unwrap().is_empty());
+    parts.replace("Doc_0/Pages/Page_2/Content.xml", "第 2 页", &many);
+    let refused = occurrences(&parts.zip(), 0, &[0, 1, 2], "页码");
     assert!(matches!(refused, Err(OfdError::TooLarge(_))), "characters");
+    // What nearly matches everywhere is found as fast as what matches nowhere.
+    let nearly = format!("{}码", "页".repeat(127));
+    let mut keywords = Keywords::open(&few, 0).unwrap();
+    for _ in 0..64 {
+        assert!(keywords.places(&[0, 1], &nearly).unwrap().is_empty());
+    }
+    assert_eq!(keywords.parts_read(), 2);
 }

@@ -408,6 +408,36 @@ fn another_key_of_the_authority_may_sign_its_crls() {
 }
 
 #[test]
+fn namesakes_of_a_crls_issuer_draw_on_the_budget_of_the_search() {
+    let root = root();
+    let signer = |key| {
+        let plan = Plan { key_identifiers: false, ..Plan::authority("CN=Issuer") };
+        root.subordinate(&plan, key)
+    };
+    let (issuer, crl_signer) = (signer(Key::p256()), signer(Key::sm2(7)));
+    let leaf = issuer.issue(&Plan { key_identifiers: false, ..Plan::leaf("CN=Leaf") }, &Key::sm2(4));
+    let crls = || vec![root.crl(&CrlPlan::fresh()), crl_signer.crl(&CrlPlan::fresh())];
+    let namesakes: Vec<_> = (0..200)
+        .map(|serial| {
+            let plan = Plan { serial, key_identifiers: false, ..Plan::authority("CN=Issuer") };
+            plan.issue(&Key::sm2(8), &Key::sm2(9), "CN=Nobody")
+        })
+        .collect();
+    let judge = |strangers: usize| {
+        let intermediates = [
+            vec![issuer.certificate.clone()],
+            namesakes[..strangers].to_vec(),
+            vec![crl_signer.certificate.clone()],
+        ];
+        let trust = TrustStore::new(vec![root.certificate.clone()], intermediates.concat(), crls());
+        validate(&leaf, &[], &trust, Usage::DocumentSigning, NOW).verdict
+    };
+    assert_eq!(judge(0), Verdict::Valid);
+    assert_eq!(judge(8), Verdict::Valid, "some namesakes do no harm");
+    assert_eq!(judge(200), Verdict::Indeterminate, "not all of many are tried");
+}
+
+#[test]
 fn a_crl_of_after_the_expiry_does_not_clear_a_certificate() {
     let root = root();
     let plan = Plan { not_after: datetime!(2026-05-20 0:00 UTC), ..Plan::leaf("CN=Leaf") };

@@ -65,6 +65,8 @@ pub(crate) struct Problem {
     retry_after: Option<u32>,
     /// What only the log may know.
     internal: Option<String>,
+    /// Whether keys signed for what was not made: another try has them sign once more.
+    has_signed: bool,
 }
 
 /// A problem document (RFC 9457).
@@ -105,6 +107,7 @@ impl Problem {
             errors: Vec::new(),
             retry_after: None,
             internal: None,
+            has_signed: false,
         }
     }
 
@@ -126,6 +129,16 @@ impl Problem {
     /// Whether another try makes sense.
     pub(crate) fn may_pass(&self) -> bool {
         self.retry_after.is_some()
+    }
+
+    /// The same, where so many signatures were made for what was not made.
+    pub(crate) fn after_signing(self, signed: usize) -> Self {
+        Self { has_signed: signed > 0, ..self }
+    }
+
+    /// Whether keys signed for what was not made.
+    pub(crate) fn has_signed(&self) -> bool {
+        self.has_signed
     }
 
     /// Whether it says that the record could not be written, and so not whether what it is about was done.

@@ -50,7 +50,7 @@ pub use seal::{MadeSeal, SealOrder};
 pub use sign::{Caller, Input, Keep, Receipt, SignOrder, SignatureFormat, SigningDesk};
 pub use stamp::{
     FurtherSignature, KeepStamp, Prepare, SignatureOrder, SignatureReceipt, StampOrder, StampReceipt,
-    StampSigner, StampSubject,
+    StampSigner, StampSubject, Unstamped,
 };
 pub use stamped::{
     StampAnswer, StampSignature, StampVerification, StampedAnswer, StampedFormat, verify_pdf, verify_stamped,

@@ -84,6 +84,11 @@ impl MandateSigner {
         &self.copy.driver_key
     }
 
+    /// Behind which wall its key is unwrapped.
+    pub(crate) fn group(&self) -> &GroupId {
+        &self.key.group
+    }
+
     /// The key's certificate, then those above it.
     #[must_use]
     pub fn chain(&self) -> &[formats::Certificate] {

@@ -8,13 +8,14 @@ use bytes::Bytes;
 use config::{DeviceId, KeyId};
 use formats::cms::Family;
 use formats::{Algorithm, Certificate};
+use hsm_driver::HsmError;
 use store::{
     AuditEntry, Claim, Keeping, MandateUse, Stamp, StampMandate, StampSignature, StampTemplateUse,
     StampedDocument, StoreError, UnplacedAnswer,
 };
 
 use crate::level::{Level, LevelDesk};
-use crate::{Caller, LicenseSigner, MandateSigner, SignOrder, SigningDesk, SigningError};
+use crate::{Caller, LicenseSigner, MandateSigner, SignOrder, SigningCopy, SigningDesk, SigningError};
 
 pub use subject::StampSubject;
 use subject::{Finished, finish};
@@ -145,16 +146,33 @@ pub enum KeepStamp<T> {
 /// What the record calls one of several signatures of a stamp.
 const SIGNATURE: &str = "stamp.signature";
 
+/// Why there is no stamp.
+#[derive(Debug)]
+pub struct Unstamped {
+    /// The reason.
+    pub error: SigningError,
+    /// So many signatures were made for it all the same, each on record: whoever tries again has them made once more.
+    pub signed: usize,
+}
+
+impl From<SigningError> for Unstamped {
+    fn from(error: SigningError) -> Self {
+        Self { error, signed: 0 }
+    }
+}
+
 /// A signature that was not made.
 struct Unsigned {
     error: SigningError,
     /// What the record says of it; none where no device was asked.
     entry: Option<AuditEntry>,
+    /// So many were made, this one among them if it was not brought to its end.
+    signed: usize,
 }
 
 impl Unsigned {
     fn unasked(error: SigningError) -> Self {
-        Self { error, entry: None }
+        Self { error, entry: None, signed: 0 }
     }
 
     /// Says which of several signatures it is. A record in doubt is nobody's fault.
@@ -210,7 +228,8 @@ impl SigningDesk {
     /// Answered is that, the receipt, and where the stamp stands in the audit log.
     ///
     /// What mandates allow is taken of all of them before the first key signs, and given back to all if there is no stamp. Each of
-    /// several signatures has an entry of its own, on disk before the next one is made; the stamp's own is the last.
+    /// several signatures has an entry of its own, on disk before the next one is made; the stamp's own is the last. No key is
+    /// asked as long as no device takes work for another one of them.
     ///
     /// # Errors
     /// See [`SigningError`]; a refusal by the devices is on record too. Whether the caller may use the keys was decided
@@ -221,7 +240,7 @@ impl SigningDesk {
         order: StampOrder,
         tell: impl FnOnce(&StampReceipt) -> Result<T, SigningError> + Send + 'static,
         keep: Option<KeepStamp<T>>,
-    ) -> Result<(T, StampReceipt, u64), SigningError> {
+    ) -> Result<(T, StampReceipt, u64), Unstamped> {
         let StampOrder { id, check_code, subject, first, further, template } = order;
         let (action, kind) = subject.names();
         let (input_digest, list) = (subject.input_digest(), subject.listed());
@@ -246,17 +265,21 @@ impl SigningDesk {
                 Some((place, Taken { intended, wanted: signer.wanted.clone() }))
             }
         });
-        let taken = self.take_all(uses.collect(), &entries).await?;
+        let uses = uses.collect();
+        self.may_all_sign(&first, &further)?;
+        let taken = self.take_all(uses, &entries).await?;
         let Signed { finished, signatures, entry } =
             match self.sign_all(caller, subject, first, further, &entries).await {
                 Ok(signed) => signed,
-                Err(Unsigned { error, entry }) => {
-                    self.note_failure(taken, &error, entry, &entries).await?;
-                    return Err(error);
+                Err(Unsigned { error, entry, signed }) => {
+                    let noted = self.note_failure(taken, &error, entry, &entries).await;
+                    return Err(Unstamped { error: noted.err().unwrap_or(error), signed });
                 }
             };
+        let signed = signatures.len();
+        let unstamped = |error| Unstamped { error, signed };
         let Some(shown) = signatures.first().cloned() else {
-            return Err(unfit("has no signature")); // the first was made
+            return Err(unstamped(unfit("has no signature"))); // the first was made
         };
         let Finished { document, field, digest } = finished;
         // The register shows the first of several, and all of them beside it.
@@ -296,8 +319,8 @@ impl SigningDesk {
         let (told, keeping, document, receipt) = match computed(telling).await.and_then(|told| told) {
             Ok(told) => told,
             Err(error) => {
-                self.note_failure(taken, &error, Some(entry), &entries).await?;
-                return Err(error);
+                let noted = self.note_failure(taken, &error, Some(entry), &entries).await;
+                return Err(unstamped(noted.err().unwrap_or(error)));
             }
         };
         let entry = AuditEntry { result_digest: Some(hex::encode::<[u8; 32]>(digest)), ..entry };
@@ -311,10 +334,10 @@ impl SigningDesk {
             // Somebody else has the document, or made the stamp of this number, by now: this one is certainly not there, and nothing is in doubt.
             Err(error @ StoreError::Changed { .. }) => {
                 let error = error.into();
-                self.note_failure(taken, &error, Some(none), &entries).await?;
-                Err(error)
+                let noted = self.note_failure(taken, &error, Some(none), &entries).await;
+                Err(unstamped(noted.err().unwrap_or(error)))
             }
-            Err(error) => Err(error.into()),
+            Err(error) => Err(unstamped(error.into())),
         }
     }
 
@@ -348,6 +371,38 @@ impl SigningDesk {
             return Err(StoreError::Changed { what: store::STAMP, id: recorded.id.clone() }.into());
         }
         Ok(StampReceipt { document, device, certificate, field, digest, signatures: Vec::new() })
+    }
+
+    /// Whether, as far as is known, some device takes work for each of several signatures.
+    ///
+    /// # Errors
+    /// Of the first for which none does.
+    fn may_all_sign(&self, first: &SignatureOrder, further: &[FurtherSignature]) -> Result<(), SigningError> {
+        if further.is_empty() {
+            return Ok(()); // the device says so itself
+        }
+        let (ring, usable) = (self.keys(), self.fleet.usable());
+        let orders = std::iter::once(first).chain(further.iter().map(|further| &further.order));
+        for (number, order) in orders.enumerate() {
+            let missing = match &order.signer {
+                StampSigner::Key(id) => {
+                    let key = ring.service_key(id);
+                    let key = key.map_err(|error| Unsigned::unasked(error).named(number).error)?;
+                    let can_serve = |copy: &SigningCopy| self.fleet.can_serve(&copy.driver_key);
+                    (!key.current.copies.iter().any(can_serve)).then(|| key.group.clone())
+                }
+                StampSigner::Mandate(signer) => {
+                    let group = signer.group();
+                    usable.get(group).is_none_or(|devices| *devices == 0).then(|| group.clone())
+                }
+                StampSigner::License(_) => None,
+            };
+            if let Some(group) = missing {
+                let error = HsmError::NoDevice { key: order.signer.key().clone(), group };
+                return Err(Unsigned::unasked(error.into()).named(number).error);
+            }
+        }
+        Ok(())
     }
 
     /// Puts the intention to use each mandate on record and takes one of its signatures, of all or of none.
@@ -390,12 +445,13 @@ impl SigningDesk {
             let (place, has_several) = (signatures.len(), entries.has_several);
             let failed = |unsigned: Unsigned| match has_several {
                 true => {
+                    let signed = place + unsigned.signed;
                     // Once a device was asked for any of them, the stamp's own entry says that there is none.
                     let was_asked = unsigned.entry.is_some() || place > 0;
                     let (key, device) =
                         unsigned.entry.map_or((None, None), |entry| (entry.key, entry.device));
                     let entry = AuditEntry { key, device, ..entries.whole.clone() };
-                    Unsigned { error: unsigned.error, entry: was_asked.then_some(entry) }.named(place)
+                    Unsigned { error: unsigned.error, entry: was_asked.then_some(entry), signed }.named(place)
                 }
                 false => unsigned,
             };
@@ -409,7 +465,7 @@ impl SigningDesk {
                     let own = AuditEntry { result_digest, ..entry.clone() };
                     let appended = self.audit.append(own).await;
                     appended.map_err(|error| {
-                        failed(Unsigned { error: error.into(), entry: Some(entry.clone()) })
+                        failed(Unsigned { error: error.into(), entry: Some(entry.clone()), signed: 1 })
                     })?
                 }
                 false => 0, // the stamp's own entry
@@ -435,7 +491,7 @@ impl SigningDesk {
             let prepared = computed(move || prepare(document)).await.and_then(|prepared| prepared);
             let was_signed = |error| {
                 let entry = Some(entries.whole.clone());
-                Unsigned { error, entry }.named(place + 1)
+                Unsigned { error, entry, signed: place + 1 }.named(place + 1)
             };
             next = (order, prepared.map_err(was_signed)?);
         }
@@ -473,6 +529,7 @@ impl SigningDesk {
             outcome: made.outcome().to_owned(),
             ..intended
         };
+        let signed = usize::from(made.signed.is_ok());
         let certificate = made.certificate.ok_or_else(|| SigningError::Register {
             key: signing.key,
             reason: "a key that stamps has a certificate".to_owned(),
@@ -486,7 +543,7 @@ impl SigningDesk {
         };
         match finished {
             Ok((finished, device, certificate)) => Ok((finished, device, certificate, entry)),
-            Err(error) => Err(Unsigned { error, entry: Some(entry) }),
+            Err(error) => Err(Unsigned { error, entry: Some(entry), signed }),
         }
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as Name;
-use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload};
 use sm3::{Digest, Sm3};
 use time::OffsetDateTime;
 
@@ -21,6 +21,10 @@ use crate::{Hash, Stamp, Store, StoreError};
 const EVIDENCE: &str = "evidence of a stamp";
 /// Contents lie in a folder of their own in the place.
 const FOLDER: &str = "items";
+/// What nothing names is moved there, with the time, before it is removed: it may be that somebody was about to name it.
+const ASIDE: &str = "aside";
+/// For so long; who names something has it written less than two minutes before.
+const ASIDE_FOR: time::Duration = time::Duration::HOUR;
 /// Contents that were there so long are written anew when they are named again: whoever removes what nobody names looks
 /// at their age.
 const REWRITTEN_AFTER: time::Duration = time::Duration::hours(12);
@@ -57,6 +61,17 @@ pub struct NewEvidence {
     pub items: Vec<Hash>,
     /// When it is to be renewed.
     pub due_at: OffsetDateTime,
+}
+
+/// A stamp that is let go of, and to be tried again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PutOffEvidence {
+    /// The stamp's number.
+    pub stamp: String,
+    /// When.
+    pub due_at: OffsetDateTime,
+    /// Whether it was for the stamp that nothing came of it: then that counts as a try.
+    pub was_tried: bool,
 }
 
 /// All there is of a stamp.
@@ -111,8 +126,15 @@ impl EvidenceItems {
     /// [`StoreError::Altered`] of what is not as it was written; [`StoreError::Blobs`] of what is not there.
     pub async fn get(&self, digest: &Hash) -> Result<Vec<u8>, StoreError> {
         let name = hex::encode(digest);
-        let got = self.0.get(&at(&name)).await.map_err(|error| failed(&error))?;
-        let octets = got.bytes().await.map_err(|error| failed(&error))?.to_vec();
+        let got = match self.0.get(&at(&name)).await {
+            Err(object_store::Error::NotFound { path, source }) => match self.aside(&name).await? {
+                Some(aside) => self.0.get(&aside).await,
+                None => Err(object_store::Error::NotFound { path, source }),
+            },
+            got => got,
+        };
+        let octets = got.map_err(|error| failed(&error))?;
+        let octets = octets.bytes().await.map_err(|error| failed(&error))?.to_vec();
         if Hash::from(Sm3::digest(&octets)) == *digest {
             Ok(octets)
         } else {
@@ -120,22 +142,70 @@ impl EvidenceItems {
         }
     }
 
-    /// Removes contents that were written before a time and that no row names. Answers how many.
+    /// Sets aside contents that were written before a time and that no row names, and removes what was set aside an hour
+    /// ago and is not named now either; what is comes back. Answers how many were removed. In between they are there for
+    /// whoever asks: nobody can find a moment between looking and removing in which something is named and lost.
     ///
     /// # Errors
     /// [`StoreError::Blobs`]; the database fails.
-    pub async fn remove_unnamed(&self, store: &Store, before: OffsetDateTime) -> Result<u64, StoreError> {
-        let listed = self.0.list_with_delimiter(Some(&Name::from(FOLDER))).await;
+    pub async fn remove_unnamed(
+        &self,
+        store: &Store,
+        before: OffsetDateTime,
+        now: OffsetDateTime,
+    ) -> Result<u64, StoreError> {
         let mut removed = 0;
-        for object in listed.map_err(|error| failed(&error))?.objects {
+        for object in self.listed(ASIDE).await? {
+            let told = object.location.filename().and_then(|name| name.split_once('.'));
+            let told = told.and_then(|(name, since)| Some((name, since.parse::<i64>().ok()?)));
+            let Some((name, since)) = told else { continue };
+            if since > (now - ASIDE_FOR).unix_timestamp() {
+                continue;
+            }
+            let cleared = match store.is_evidence_item_named(name).await? {
+                // If it was written anew meanwhile, the same takes its place.
+                true => self.0.rename(&object.location, &at(name)).await,
+                false => {
+                    removed += 1;
+                    self.0.delete(&object.location).await
+                }
+            };
+            unless_gone(cleared)?;
+        }
+        for object in self.listed(FOLDER).await? {
             let Some(name) = object.location.filename() else { continue };
             let is_old = object.last_modified.timestamp() < before.unix_timestamp();
             if is_old && !store.is_evidence_item_named(name).await? {
-                self.0.delete(&object.location).await.map_err(|error| failed(&error))?;
-                removed += 1;
+                let aside = Name::from_iter([ASIDE, &format!("{name}.{}", now.unix_timestamp())]);
+                unless_gone(self.0.rename(&object.location, &aside).await)?;
             }
         }
         Ok(removed)
+    }
+
+    async fn listed(&self, folder: &str) -> Result<Vec<ObjectMeta>, StoreError> {
+        let listed = self.0.list_with_delimiter(Some(&Name::from(folder))).await;
+        Ok(listed.map_err(|error| failed(&error))?.objects)
+    }
+
+    /// Where contents are that were set aside.
+    async fn aside(&self, name: &str) -> Result<Option<Name>, StoreError> {
+        let is_it = |object: &ObjectMeta| {
+            object
+                .location
+                .filename()
+                .and_then(|told| told.split_once('.'))
+                .is_some_and(|told| told.0 == name)
+        };
+        Ok(self.listed(ASIDE).await?.into_iter().find(is_it).map(|object| object.location))
+    }
+}
+
+/// Another gateway may have been there first.
+fn unless_gone(done: Result<(), object_store::Error>) -> Result<(), StoreError> {
+    match done {
+        Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+        Err(error) => Err(failed(&error)),
     }
 }
 
@@ -230,24 +300,21 @@ impl Store {
         Ok(added)
     }
 
-    /// Lets go of stamps, which are to be tried again.
+    /// Lets go of stamps that somebody still holds, which are to be tried again.
     ///
     /// # Errors
     /// The database fails.
-    pub async fn put_off_evidence(
-        &self,
-        holder: &str,
-        stamps: &[(String, OffsetDateTime)],
-    ) -> Result<(), StoreError> {
+    pub async fn put_off_evidence(&self, holder: &str, stamps: &[PutOffEvidence]) -> Result<(), StoreError> {
         let mut transaction = self.begin_write().await?;
-        for (stamp, due_at) in stamps {
+        for PutOffEvidence { stamp, due_at, was_tried } in stamps {
             query(
-                "UPDATE stamp_evidence SET due_at = $3, tries = tries + 1, holder = NULL, claimed_until = 0
+                "UPDATE stamp_evidence SET due_at = $3, tries = tries + $4, holder = NULL, claimed_until = 0
                  WHERE stamp = $1 AND holder = $2",
             )
             .bind(stamp)
             .bind(holder)
             .bind(due_at.unix_timestamp())
+            .bind(i64::from(*was_tried))
             .execute(&mut *transaction)
             .await?;
         }

@@ -72,7 +72,7 @@ pub use database::{DatabaseAccess, Dialect, PoolFigures, Store};
 pub use deliveries::{Attempted, ClaimLimits, ClaimedDelivery, Delivery, DeliveryState, Notice};
 pub use device_history::{DeviceFigures, DeviceMinute, DeviceSpan, Downsampled};
 pub use error::StoreError;
-pub use evidence::{DueEvidence, EvidenceItems, KeptEvidence, NewEvidence};
+pub use evidence::{DueEvidence, EvidenceItems, KeptEvidence, NewEvidence, PutOffEvidence};
 pub use idempotency::{Claim, Claimed, IdempotencyId, KeptAnswer, LARGEST_ANSWER, UnplacedAnswer};
 pub use inspections::{
     Begun, DatabaseFigures, Inspection, InspectionEnd, InspectionState, NewInspection, Occasion,

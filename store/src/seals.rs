@@ -25,7 +25,7 @@ const SEAL: &str = "seal";
 /// Most of them in one answer: each has its picture.
 const PAGE: u32 = 100;
 const COLUMNS: &str =
-    "id, kind, holder, uscc, octets, certificates, state, replaced_by, version, reason, actor,
+    "id, kind, holder, uscc, octets, svg, certificates, state, replaced_by, version, reason, actor,
     created_at, changed_at, revision, code";
 
 words! {
@@ -86,6 +86,8 @@ pub struct RegisteredSeal {
     pub holder: SealHolder,
     /// Name, validity, picture and list, as its maker signed them.
     pub seal: Seal,
+    /// What its picture was made of (SVG), which is not in the seal and is shown in its place where lines can be drawn.
+    pub svg: Option<String>,
     /// Of those who may use it; the seal's list has these, or their digests.
     pub certificates: Vec<Certificate>,
     /// Whether it may be used.
@@ -339,6 +341,7 @@ impl SealRow {
                 kind: SealKind::parse(&text("kind")?).ok_or_else(|| corrupt("kind"))?,
                 holder: SealHolder { name: text("holder")?, uscc },
                 seal: Seal::from_der(&octets).map_err(|_| corrupt("octets"))?,
+                svg: row.try_get("svg")?,
                 certificates: Certificate::many_from_pem(&text("certificates")?)
                     .map_err(|_| corrupt("certificates"))?,
                 state: SealState::parse(&text("state")?).ok_or_else(|| corrupt("state"))?,
@@ -356,7 +359,7 @@ impl SealRow {
 
     fn image(&self, revision: i64) -> RowImage {
         let RegisteredSeal { id, kind, holder, seal, state, replaced_by, .. } = &self.seal;
-        RowImage::new("seals", id.as_str(), revision)
+        let image = RowImage::new("seals", id.as_str(), revision)
             .text("kind", kind.as_str())
             .text("holder", &holder.name)
             .text_or_null("uscc", holder.uscc.as_ref().map(Uscc::as_str))
@@ -368,7 +371,12 @@ impl SealRow {
             .text("reason", &self.seal.reason)
             .text("actor", &self.seal.actor)
             .integer("created_at", self.seal.created_at.unix_timestamp())
-            .integer("changed_at", self.seal.changed_at.unix_timestamp())
+            .integer("changed_at", self.seal.changed_at.unix_timestamp());
+        // Seals from before there was one have codes without it.
+        match &self.seal.svg {
+            Some(svg) => image.text("svg", svg),
+            None => image,
+        }
     }
 
     /// As they are stored.

@@ -7,13 +7,14 @@ use crate::support;
 
 use std::time::Duration;
 
-use store::{AuditLog, EvidenceItems, Hash, NewEvidence, Stamp, Store, StoreError};
+use store::{AuditLog, EvidenceItems, Hash, NewEvidence, PutOffEvidence, Stamp, Store, StoreError};
 use support::{Database, on_both_databases};
 use time::OffsetDateTime;
 use time::macros::datetime;
 
 on_both_databases! {
     evidence_is_due_with_its_stamp_and_each_record_is_added_once,
+    what_is_named_while_it_is_removed_comes_back,
     what_is_over_is_forgotten_and_what_nothing_names_is_removed,
 }
 
@@ -54,8 +55,13 @@ async fn evidence_is_due_with_its_stamp_and_each_record_is_added_once(database: 
     assert_eq!((names(&first), names(&second)), (vec!["one".to_owned()], vec!["two".to_owned()]));
     assert!(store.claim_evidence("c", LEASE, 10, AT).await.unwrap().is_empty(), "both are held");
 
-    // What is put off comes again when it is due, and says how often.
-    store.put_off_evidence("b", &[("two".to_owned(), AT + LEASE)]).await.unwrap();
+    // What is put off comes again when it is due, and says how often it was tried; whoever does not hold it puts nothing off.
+    let put_off = |due_at, was_tried| [PutOffEvidence { stamp: "two".to_owned(), due_at, was_tried }];
+    store.put_off_evidence("b", &put_off(AT, false)).await.unwrap();
+    store.put_off_evidence("b", &put_off(AT + LEASE, true)).await.unwrap();
+    let again = store.claim_evidence("b", LEASE, 10, AT).await.unwrap();
+    assert_eq!((names(&again), again[0].tries), (vec!["two".to_owned()], 0), "nobody came to it");
+    store.put_off_evidence("b", &put_off(AT + LEASE, true)).await.unwrap();
     // The first gateway was lost: when its claim has ended another one takes both, and it comes back too late.
     let later = AT + LEASE;
     let taken = store.claim_evidence("c", LEASE, 10, later).await.unwrap();
@@ -96,6 +102,31 @@ async fn evidence_is_due_with_its_stamp_and_each_record_is_added_once(database: 
     }
 }
 
+async fn what_is_named_while_it_is_removed_comes_back(database: &Database) {
+    let store = database.create().await;
+    stamped(&store, &["one", "two"]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let items = EvidenceItems::folder(folder.path()).unwrap();
+    let now = OffsetDateTime::now_utc();
+    let later = now + time::Duration::DAY;
+    store.claim_evidence("a", LEASE, 2, AT).await.unwrap();
+    // Written long ago and found there; then the sweep comes, and only then it is named.
+    let (first, second) =
+        (items.put(b"first".to_vec(), now).await.unwrap(), items.put(b"second".to_vec(), now).await.unwrap());
+    assert_eq!(items.remove_unnamed(&store, later, later).await.unwrap(), 0);
+    store.add_evidence("a", &[record("one", 0, "first", vec![first])]).await.unwrap();
+    // This one is written anew as well, as it was not to be found.
+    assert_eq!(items.put(b"second".to_vec(), later).await.unwrap(), second);
+    store.add_evidence("a", &[record("two", 0, "second", vec![second])]).await.unwrap();
+    for hours in 0..4 {
+        let at = later + time::Duration::HOUR * hours;
+        assert_eq!(items.remove_unnamed(&store, at, at).await.unwrap(), 0);
+        assert_eq!(items.get(&first).await.unwrap(), b"first");
+        assert_eq!(items.get(&second).await.unwrap(), b"second");
+    }
+    assert_eq!(std::fs::read_dir(folder.path().join("aside")).unwrap().count(), 0);
+}
+
 async fn what_is_over_is_forgotten_and_what_nothing_names_is_removed(database: &Database) {
     let store = database.create().await;
     stamped(&store, &["one"]).await;
@@ -110,9 +141,13 @@ async fn what_is_over_is_forgotten_and_what_nothing_names_is_removed(database: &
     store.claim_evidence("a", LEASE, 1, AT).await.unwrap();
     store.add_evidence("a", &[record("one", 0, "first", vec![named])]).await.unwrap();
 
-    assert_eq!(items.remove_unnamed(&store, now - time::Duration::DAY).await.unwrap(), 0, "they are new");
+    let sweep = async |at: OffsetDateTime| items.remove_unnamed(&store, at, at).await.unwrap();
+    assert_eq!(sweep(now - time::Duration::DAY).await, 0, "they are new");
     let later = now + time::Duration::DAY;
-    assert_eq!(items.remove_unnamed(&store, later).await.unwrap(), 1);
+    assert_eq!(sweep(later).await, 0, "it is set aside");
+    assert_eq!(items.get(&unnamed).await.unwrap(), b"unnamed", "and there for who was about to name it");
+    assert_eq!(sweep(later + time::Duration::MINUTE).await, 0);
+    assert_eq!(sweep(later + time::Duration::HOUR).await, 1);
     assert_eq!(items.get(&named).await.unwrap(), b"named");
     assert!(matches!(items.get(&unnamed).await, Err(StoreError::Blobs { .. })));
     std::fs::write(folder.path().join("items").join(hex::encode(named)), b"other").unwrap();
@@ -121,6 +156,6 @@ async fn what_is_over_is_forgotten_and_what_nothing_names_is_removed(database: &
     assert_eq!(store.forget_evidence(AT, 10).await.unwrap(), 0, "its time is not over");
     assert_eq!(store.forget_evidence(AT + Duration::from_secs(1), 10).await.unwrap(), 1);
     assert_eq!(store.evidence("one").await.unwrap(), None);
-    assert_eq!(items.remove_unnamed(&store, later).await.unwrap(), 1);
+    assert_eq!((sweep(later).await, sweep(later + time::Duration::HOUR).await), (0, 1));
     assert!(store.stamp("one").await.unwrap().is_some(), "the register keeps the stamp");
 }

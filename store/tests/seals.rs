@@ -58,6 +58,7 @@ fn seal(number: &str) -> NewSeal {
             uscc: Some(Uscc::parse_sandbox(&SANDBOX.licenses[0].uscc).unwrap()),
         },
         seal: Seal::from_der(&SANDBOX.sealed.seal).unwrap(),
+        svg: None,
         certificates: vec![certificate("demo-sm2")],
     }
 }

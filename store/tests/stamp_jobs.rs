@@ -281,7 +281,8 @@ async fn what_was_altered_or_lost_too_often_is_given_up(database: &Database) {
     }
     let claimed = store.claim_document("gateway/last", LEASE, at).await.unwrap().unwrap();
     assert_eq!(claimed.n, 2, "it is given up, and the others go on at once");
-    let again = DocumentEnd::Again { due_at: at + LEASE, failure: failure("devices_unavailable") };
+    let again =
+        DocumentEnd::Again { due_at: at + LEASE, failure: failure("devices_unavailable"), has_signed: false };
     assert!(store.end_document(&claimed, &again).await.unwrap());
     let (job, _) = store.stamp_job("job").await.unwrap().unwrap();
     let documents = store.stamp_job_documents(&job, 0, 10).await.unwrap();
@@ -328,7 +329,8 @@ async fn what_cannot_be_opened_for_want_of_its_key_is_let_go_at_once_and_tried_a
     assert!(claim(&store, soon - Duration::from_millis(1)).await.is_none(), "not at once again");
     let claimed = claim(&store, soon).await.unwrap();
     assert_eq!((claimed.n, claimed.attempt), (1, 2));
-    let again = DocumentEnd::Again { due_at: soon, failure: failure("devices_unavailable") };
+    let again =
+        DocumentEnd::Again { due_at: soon, failure: failure("devices_unavailable"), has_signed: false };
     assert!(store.end_document(&claimed, &again).await.unwrap());
 
     // Not for ever.
@@ -348,7 +350,7 @@ async fn a_job_is_cancelled_finished_and_forgotten(database: &Database) {
     assert_eq!(store.cancel_stamp_job("job", AT).await.unwrap(), Some(1));
     assert!(!store.finish_stamp_job("job", AT).await.unwrap(), "two are worked on");
     // What would have been tried again is not.
-    let again = DocumentEnd::Again { due_at: AT, failure: failure("devices_unavailable") };
+    let again = DocumentEnd::Again { due_at: AT, failure: failure("devices_unavailable"), has_signed: false };
     assert!(store.end_document(&first, &again).await.unwrap());
     let (log, writer) = AuditLog::start(&store).await.unwrap();
     record(&log, "stamp", stamped(&second)).await.unwrap();
@@ -410,10 +412,15 @@ async fn what_counts_for_a_day_is_taken_with_the_order_and_given_back_by_what_en
     record(&log, "stamp", stamped(&one)).await.unwrap();
     assert_eq!(taken().await, 203, "one that was made stays counted");
     let two = claim(&store, AT).await.unwrap();
-    let again = DocumentEnd::Again { due_at: AT, failure: failure("agency_not_ready") };
-    assert!(store.end_document(&two, &again).await.unwrap());
+    let again =
+        |has_signed| DocumentEnd::Again { due_at: AT, failure: failure("agency_not_ready"), has_signed };
+    assert!(store.end_document(&two, &again(false)).await.unwrap());
     assert_eq!(taken().await, 203, "one that is tried again is");
     let two = claim(&store, AT).await.unwrap();
+    assert_eq!((two.attempt, two.spent), (2, 0));
+    assert!(store.end_document(&two, &again(true)).await.unwrap());
+    let two = claim(&store, AT).await.unwrap();
+    assert_eq!((two.attempt, two.spent), (3, 1), "what keys signed for is counted");
     let failed = DocumentEnd::Failed(failure("license_unknown"));
     assert!(store.end_document(&two, &failed).await.unwrap());
     assert!(!store.end_document(&two, &failed).await.unwrap());

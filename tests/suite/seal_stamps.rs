@@ -270,6 +270,53 @@ fn a_seal_is_set_in_a_pdf_with_its_picture_and_the_check_page_as_qr_code() {
 }
 
 #[test]
+fn a_seal_that_was_drawn_is_areas_and_lines_in_a_pdf_and_a_png_in_an_ofd_package() {
+    let bureau = &*BUREAU;
+    let svg = std::fs::read(repository().join("formats/tests/data/seal.svg")).unwrap();
+    let number = bureau.with_seal("drawn-1", |seal| {
+        seal["picture"] = json!({"svg": base64(&svg), "width_mm": 42, "height_mm": 42});
+    });
+    let made = bureau.security.get(&format!("{PATH}/{number}")).expect(200).json();
+    assert_eq!(unbase64(made["svg"].as_str().unwrap()), svg);
+    let png = unbase64(made["png"].as_str().unwrap());
+    let sm3 = made["svg_sm3"].as_str().unwrap();
+    let entries = bureau.site.audit().into_iter();
+    let mut made_of = entries.filter(|entry| entry["action"] == "seal.make" && entry["input_digest"] == sm3);
+    assert!(made_of.any(|entry| entry["result_digest"] == made["seal_sm3"] && entry["outcome"] == "ok"));
+
+    let appearance = json!({"places": [at(120.0, 200.0)]});
+    let more = json!({"profile": "gm-seal", "seal": number, "appearance": appearance});
+    let sealed = document(&bureau.stamped(&with(pdf_order(&contract(), "demo-sm2"), more)));
+    assert_eq!(bureau.judged(&sealed)["verdict"], "valid");
+    let scratch = Scratch::new();
+    let file = scratch.write("drawn.pdf", &sealed);
+    Ran::of(Command::new("qpdf").arg("--check").arg(&file)).expect("qpdf --check");
+    let pictures = Ran::of(Command::new("pdfimages").arg("-list").arg(&file)).text;
+    let before = scratch.write("before.pdf", contract());
+    assert_eq!(
+        pictures,
+        Ran::of(Command::new("pdfimages").arg("-list").arg(&before)).text,
+        "none came with it"
+    );
+    let (width, _, dots) = shown(&scratch, &sealed, "150");
+    let dot = |millimetres: f64| (millimetres * 150.0 / 25.4) as usize;
+    let dark = |x: f64, y: f64| dots[dot(200.0 + y) * width + dot(120.0 + x)] < 150;
+    assert!(
+        dark(21.0, 20.5) && dark(1.2, 21.0) && !dark(3.0, 21.0) && !dark(20.0, 32.0),
+        "star, ring, and between"
+    );
+
+    let order =
+        with(ofd_order(&package()), json!({"seal": number, "appearance": {"places": [at(80.0, 30.0)]}}));
+    let package = document(&bureau.stamped(&order));
+    assert_eq!(bureau.judged(&package)["verdict"], "valid");
+    let folder = unpacked(&scratch, "drawn", &package);
+    let value = folder.join("Doc_0/Signs/Sign_0/SignedValue.dat");
+    let value = std::fs::read(&value).unwrap_or_else(|error| panic!("{}: {error}", value.display()));
+    assert!(value.windows(png.len()).any(|window| window == png), "the seal in it holds the PNG");
+}
+
+#[test]
 fn a_seal_is_set_only_while_it_is_in_force_and_by_whom_it_lists() {
     let bureau = &*BUREAU;
     let set = |number: &str, key: &str| {

@@ -6,7 +6,8 @@ use std::sync::LazyLock;
 
 use serde_json::{Value, json};
 use tests::{
-    Answer, Folder, Person, Postgres, Ran, Scratch, SignedIn, Site, base64, gateway, shared, unbase64,
+    Answer, Folder, Person, Postgres, Ran, Scratch, SignedIn, Site, base64, gateway, repository, shared,
+    unbase64,
 };
 
 pub(crate) const PATH: &str = "/v1/admin/seals";
@@ -309,6 +310,14 @@ fn a_seal_that_cannot_be_is_refused_with_its_code_and_field_before_anybody_is_as
             told.map(|one| (one["code"].as_str().unwrap(), one["field"].as_str().unwrap())).collect();
         assert!(told.contains(&(code, field)), "{code} {field}: {answer:#}");
     };
+    let svg = |inner: &str| {
+        base64(
+            format!("<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 9 9\">{inner}</svg>").as_bytes(),
+        )
+    };
+    let drawn = |seal: &mut Value, inner: &str| {
+        seal["picture"] = json!({"svg": svg(inner), "width_mm": 42, "height_mm": 42})
+    };
     let jpeg = base64(&[0xFF, 0xD8, 0xFF, 0xE0]);
     let large = base64(&vec![0; (256 << 10) + 1]);
     let cut = base64(&picture(site)[..400]);
@@ -320,6 +329,17 @@ fn a_seal_that_cannot_be_is_refused_with_its_code_and_field_before_anybody_is_as
         (&|seal| seal["picture"]["png"] = json!("%"), "invalid_base64", "seal.picture.png"),
         (&|seal| seal["picture"]["png"] = json!(large), "picture_too_large", "seal.picture.png"),
         (&|seal| seal["picture"]["width_mm"] = json!(0), "picture_size", "seal.picture.width_mm"),
+        (&|seal| seal["picture"]["svg"] = json!(svg("<g/>")), "ambiguous_input", "seal.picture.svg"),
+        (&|seal| seal["picture"]["png"] = Value::Null, "missing_field", "seal.picture.png"),
+        (&|seal| drawn(seal, "<g>"), "picture_not_svg", "seal.picture.svg"),
+        (&|seal| drawn(seal, "<script/>"), "picture_svg_refused", "seal.picture.svg"),
+        (
+            &|seal| drawn(seal, "<image href=\"file:///etc/passwd\"/>"),
+            "picture_svg_refused",
+            "seal.picture.svg",
+        ),
+        (&|seal| drawn(seal, &"<g/>".repeat(2_001)), "picture_too_complex", "seal.picture.svg"),
+        (&|seal| drawn(seal, "<g/>"), "picture_blank", "seal.picture.svg"),
         (&|seal| seal["picture"]["height_mm"] = json!(-1), "invalid_type", "seal.picture.height_mm"),
         (
             &|seal| seal["valid_until"] = json!(until(3000)),
@@ -447,7 +467,10 @@ fn the_command_makes_saves_and_suspends_a_seal() {
     let (done, said) = make("cli-1", picture.to_str().unwrap());
     assert!(!done && said.contains("(seal_exists)"), "{said}");
     let (done, said) = make("cli-2", chain.to_str().unwrap());
-    assert!(!done && said.contains("(picture_not_png)"), "{said}");
+    assert!(!done && said.contains("(picture_not_svg)"), "{said}");
+    let drawing = repository().join("formats/tests/data/seal.svg");
+    let (done, said) = make("cli-3", drawing.to_str().unwrap());
+    assert!(done && said.contains("seal cli-3 is made"), "{said}");
     let file = scratch.path().join("saved.esl");
     let (done, said) = run(&["show", "cli-1", "--save", file.to_str().unwrap()]);
     assert!(done && said.contains("测试甲") && !said.contains("\"octets\""), "{said}");

@@ -4,10 +4,13 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tests::{Folder, Person, Ran, Scratch, Site, base64, eventually, repository, shared, unbase64};
+use tests::{
+    Folder, Person, Ran, Scratch, Site, TimeServer, base64, eventually, repository, shared, unbase64,
+};
 
 use crate::mandates::{self, Ca, in_force, mandate, signer, site_of, with};
 use crate::seals;
+use crate::timestamp_clock::{becomes, watched};
 
 const SOON: Duration = Duration::from_secs(120);
 
@@ -223,7 +226,7 @@ fn what_one_signer_must_not_stops_all_of_them_before_a_key_is_used() {
     let told = site.app().post("/v1/stamps", &pdf(many)).expect(422).json();
     assert_eq!(texts(&told["errors"], "field"), ["signers[0].level", "signers[1].family"], "{told:#}");
 
-    // The second key's devices are away: the first key has signed by then, and nothing leaves.
+    // The second key's devices are away: the first key is not asked.
     for device in ["d8", "d9"] {
         let out = site.command(&["device", "maintain", device, "--reason", "test"]);
         assert!(out.status.success(), "{out:?}");
@@ -231,12 +234,8 @@ fn what_one_signer_must_not_stops_all_of_them_before_a_key_is_used() {
     let order = pdf(json!([by("demo-sm2"), by("portal-sm2")]));
     let answer = site.app().post("/v1/stamps", &order).expect(503).json();
     assert_eq!(answer["code"], "devices_unavailable", "{answer:#}");
-    let entries = stamps_on_record(&site);
-    let said: Vec<_> = entries.iter().map(|entry| (&entry["action"], &entry["outcome"])).collect();
-    let (signature, whole) = (json!("stamp.signature"), json!("stamp.pdf"));
-    assert_eq!(said, [(&signature, &json!("ok")), (&whole, &json!("devices_unavailable"))], "{entries:#?}");
-    let number = entries[1]["subject"].as_str().unwrap();
-    site.app().get(&format!("/v1/stamps/{number}")).expect(404);
+    assert!(answer["detail"].as_str().unwrap().starts_with("signers[1]: "), "{answer:#}");
+    assert_eq!(stamps_on_record(&site), Vec::<Value>::new());
 }
 
 #[test]
@@ -256,13 +255,14 @@ fn mandates_are_taken_together_and_have_back_what_was_not_delivered() {
     let thrice = pdf(json!([enterprise, enterprise, enterprise]));
     refused(&site, &thrice, 403, "mandate_used_up_today", "signers[2].signer.mandate");
     assert_eq!(taken(), (0, 0));
-    // The agency's key cannot sign after the enterprise did.
+    // What is known to be unable is found before the enterprise's key signs.
+    let before = stamps_on_record(&site).len();
     for device in ["d8", "d9"] {
         assert!(site.command(&["device", "maintain", device, "--reason", "test"]).status.success());
     }
     let failing = pdf(json!([enterprise, by("portal-sm2")]));
     assert_eq!(site.app().post("/v1/stamps", &failing).expect(503).json()["code"], "devices_unavailable");
-    assert_eq!(taken(), (0, 0));
+    assert_eq!((taken(), stamps_on_record(&site).len()), ((0, 0), before));
 
     let answer = site.app().post("/v1/stamps", &pdf(json!([enterprise, by("demo-p256")]))).expect(201).json();
     assert_eq!(judged(&site, &document(&answer))["verdict"], "valid");
@@ -389,4 +389,85 @@ fn an_ofd_package_is_signed_by_several_and_what_is_locked_is_not() {
     let parts = texts(&answer["signatures"], "field");
     assert_eq!(texts(&verdict["signatures"], "part"), parts, "{verdict:#}");
     assert!(parts[0] != parts[1]);
+}
+
+/// A document of a job, by what is on record of it: its state, its attempts and those in which keys signed, and in how many
+/// seconds it is due.
+fn row(site: &Site) -> (String, u64, u64, i64) {
+    let mut sqlite = Command::new("sqlite3");
+    sqlite.args(["-cmd", ".timeout 30000"]).arg(site.data().join("gateway.db"));
+    let row = "SELECT state, attempts, spent, due_at / 1000 - unixepoch() FROM stamp_job_documents";
+    let said = Ran::of(sqlite.arg(row)).expect(row).text;
+    let columns: Vec<&str> = said.trim().split('|').collect();
+    let [state, attempts, spent, due] = columns[..] else { panic!("{said}") };
+    (state.to_owned(), attempts.parse().unwrap(), spent.parse().unwrap(), due.parse().unwrap())
+}
+
+/// The stamps of which one signature at least is on record, and by which keys.
+fn signed(site: &Site) -> Vec<String> {
+    let all = stamps_on_record(site).into_iter();
+    let made = all.filter(|entry| entry["action"] == "stamp.signature" && entry["outcome"] == "ok");
+    made.map(|entry| entry["key"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn a_job_has_nobody_sign_as_long_as_another_signer_has_no_device() {
+    let site = Folder::init().serve();
+    let device = |verb: &str| {
+        for device in ["d8", "d9"] {
+            let done = site.command(&["device", verb, device, "--reason", "test"]);
+            assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        }
+    };
+    device("maintain");
+    let two = json!({"documents": [order("pdf", &contract(), json!([by("demo-p256"), by("portal-sm2")]))]});
+    let job = site.app().post("/v1/stamp-jobs", &two).expect(202).json()["job"].as_str().unwrap().to_owned();
+    let attempts =
+        eventually("it is tried more than once", SOON, || Some(row(&site)).filter(|row| row.1 > 2));
+    assert_eq!((attempts.2, signed(&site)), (0, Vec::<String>::new()), "{attempts:?}");
+    device("resume");
+    let finished = eventually("it is stamped", SOON, || {
+        let job = site.app().get(&format!("/v1/stamp-jobs/{job}")).expect(200).json();
+        (job["state"] == "finished").then_some(job)
+    });
+    assert_eq!(finished["documents"][0]["state"], "stamped", "{finished:#}");
+    assert_eq!(signed(&site), ["demo-p256", "portal-sm2"]);
+}
+
+#[test]
+fn what_keys_signed_for_and_is_not_made_is_tried_some_times_with_long_pauses() {
+    let server = TimeServer::start();
+    server.set_ahead(3_600_000);
+    let site = watched(&[&server], Duration::from_secs(60));
+    becomes(&site, "off");
+    // The first signs; the second's timestamp cannot be had by a clock that is wrong.
+    let two = json!([by("demo-p256"), with(by("demo-p256"), json!({"level": "B-T"}))]);
+    let job = json!({"documents": [order("pdf", &contract(), two)]});
+    let job = site.app().post("/v1/stamp-jobs", &job).expect(202).json()["job"].as_str().unwrap().to_owned();
+    for attempt in 1..=6 {
+        let found = eventually("an attempt has ended", SOON, || {
+            Some(row(&site)).filter(|row| row.1 == attempt && ["waiting", "failed"].contains(&row.0.as_str()))
+        });
+        assert_eq!(signed(&site).len() as u64, attempt, "the first signer once in each: {found:?}");
+        if attempt == 6 {
+            assert_eq!(found.0, "failed", "{found:?}");
+            continue;
+        }
+        let pause = 60 * 4_i64.pow(attempt as u32 - 1);
+        assert_eq!((found.0.as_str(), found.2), ("waiting", attempt));
+        assert!((pause - 30..=pause).contains(&found.3), "{pause} s: {found:?}");
+        let mut sqlite = Command::new("sqlite3");
+        sqlite.args(["-cmd", ".timeout 30000"]).arg(site.data().join("gateway.db"));
+        Ran::of(sqlite.arg("UPDATE stamp_job_documents SET due_at = 0")).expect("due at once");
+    }
+    let job = site.app().get(&format!("/v1/stamp-jobs/{job}")).expect(200).json();
+    let document = &job["documents"][0];
+    assert_eq!((&document["state"], &document["code"]), (&json!("failed"), &json!("clock_unreliable")));
+    assert!(
+        document["detail"].as_str().unwrap().ends_with("keys signed in 6 attempts, and there is no other")
+    );
+    let none: Vec<_> =
+        stamps_on_record(&site).into_iter().filter(|entry| entry["action"] == "stamp.pdf").collect();
+    assert_eq!(none.len(), 6, "each attempt is on record");
+    assert!(none.iter().all(|entry| entry["outcome"] == "clock_unreliable"), "{none:#?}");
 }

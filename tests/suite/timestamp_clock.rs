@@ -9,7 +9,7 @@ const SOON: Duration = Duration::from_secs(60);
 
 /// A site that asks these servers ten times a second.
 /// What it was told grows old after `max_age`.
-fn watched(servers: &[&TimeServer], max_age: Duration) -> Site {
+pub(crate) fn watched(servers: &[&TimeServer], max_age: Duration) -> Site {
     let folder = Folder::init();
     let names: Vec<_> = servers.iter().map(|server| server.name()).collect();
     let section = format!(
@@ -25,7 +25,7 @@ fn clock(site: &Site) -> Value {
     site.app().get("/v1/timestamps/clock").expect(200).json()
 }
 
-fn becomes(site: &Site, state: &str) -> Value {
+pub(crate) fn becomes(site: &Site, state: &str) -> Value {
     eventually(state, SOON, || Some(clock(site)).filter(|clock| clock["state"] == state))
 }
 

@@ -268,6 +268,13 @@ fn signer_objection<'a>(
         std::iter::once(issuer).chain(others).filter(|c| is_key_of(authority.as_ref(), c)).collect();
     let mut objection = None;
     for candidate in candidates {
+        // Namesakes may be anybody's, and are as many as somebody brings: each draws on the search's budget.
+        if candidate != issuer {
+            if search.steps_left == 0 {
+                break;
+            }
+            search.steps_left -= 1;
+        }
         match try_signer(search, crl, candidate, issuer, anchor) {
             Ok(()) => return Ok(()),
             Err(new) => objection = objection.or(Some(new)),

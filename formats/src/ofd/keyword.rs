@@ -6,6 +6,7 @@
 //! the next one begins, and of the last a rule of thumb.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use super::document::{Body, Deviations, MAX_TREE, Page, Rect, bodies, pages, tree};
 use super::error::OfdError;
@@ -30,48 +31,101 @@ struct Character {
 /// What is no character of any keyword.
 const GAP: Character = Character { character: '\0', edges: [0.0; 4] };
 
-/// The places of a keyword on pages of a document, both counted from 0, in the order in which the pages are named and draw. The
-/// keyword is found whatever white space stands between its characters.
-///
-/// # Errors
-/// [`OfdError::Plan`] for a document, a page or a keyword that is none; [`OfdError::TooLarge`] for more than 2 million
-/// characters or 2,000 places; the rest for what cannot be read.
-pub fn occurrences(
-    ofd: &[u8],
-    document: usize,
-    wanted: &[usize],
-    keyword: &str,
-) -> Result<Vec<(usize, Rect)>, OfdError> {
-    let keyword: Vec<char> = keyword.chars().filter(|character| !character.is_whitespace()).collect();
-    if keyword.is_empty() || keyword.len() > 128 {
-        return Err(OfdError::Plan("a keyword has 1 to 128 characters".to_owned()));
+/// A document in which keywords are looked for: opened once, and each page and template of it read once, however many
+/// keywords are looked for on it.
+pub struct Keywords<'d> {
+    pages: Vec<Page>,
+    reader: Reader<'d>,
+    /// Pages that were read, by their numbers.
+    read: HashMap<usize, Shown>,
+}
+
+/// What a page shows.
+struct Shown {
+    characters: Vec<Character>,
+    /// The same as text, and where in it each character begins.
+    text: String,
+    starts: Vec<usize>,
+}
+
+impl<'d> Keywords<'d> {
+    /// Opens a package's document, which is counted from 0.
+    ///
+    /// # Errors
+    /// [`OfdError::Plan`] for a document that is none; the rest for what cannot be read.
+    pub fn open(ofd: &'d [u8], document: usize) -> Result<Self, OfdError> {
+        let package = Package::open(ofd)?;
+        let bodies = bodies(&package, &mut Deviations::default())?;
+        let body =
+            bodies.get(document).ok_or_else(|| OfdError::Plan(format!("there is no document {document}")))?;
+        let pages = pages(&package, &body.root)?;
+        let reader = Reader::of(package, body)?;
+        Ok(Self { pages, reader, read: HashMap::new() })
     }
-    let package = Package::open(ofd)?;
-    let bodies = bodies(&package, &mut Deviations::default())?;
-    let body =
-        bodies.get(document).ok_or_else(|| OfdError::Plan(format!("there is no document {document}")))?;
-    let pages = pages(&package, &body.root)?;
-    let mut reader = Reader::of(&package, body)?;
-    let mut found = Vec::new();
-    for number in wanted {
-        let page = pages
-            .get(*number)
-            .ok_or_else(|| OfdError::Plan(format!("there is no page {}", number.saturating_add(1))))?;
-        let characters = reader.page(page)?;
-        let mut start = 0;
-        while let Some(window) = characters.get(start..start + keyword.len()) {
-            if window.iter().map(|one| &one.character).eq(&keyword) {
-                found.push((*number, around(window)));
-                start += keyword.len();
-            } else {
-                start += 1;
+
+    /// The document's pages.
+    #[must_use]
+    pub fn pages(&self) -> &[Page] {
+        &self.pages
+    }
+
+    /// How many parts were read: pages and templates.
+    #[must_use]
+    pub fn parts_read(&self) -> usize {
+        self.reader.parts
+    }
+
+    /// The places of a keyword on pages, which are counted from 0, in the order in which the pages are named and draw. The
+    /// keyword is found whatever white space stands between its characters.
+    ///
+    /// # Errors
+    /// [`OfdError::Plan`] for a page or a keyword that is none; [`OfdError::TooLarge`] for more than 2 million
+    /// characters in all, or 2,000 places; the rest for what cannot be read.
+    pub fn places(&mut self, wanted: &[usize], keyword: &str) -> Result<Vec<(usize, Rect)>, OfdError> {
+        let keyword: String = keyword.chars().filter(|character| !character.is_whitespace()).collect();
+        let length = keyword.chars().count();
+        if !(1..=128).contains(&length) {
+            return Err(OfdError::Plan("a keyword has 1 to 128 characters".to_owned()));
+        }
+        let mut found = Vec::new();
+        for number in wanted {
+            let shown = self.page(*number)?;
+            for (at, _) in shown.text.match_indices(&keyword) {
+                let first = shown.starts.partition_point(|start| *start < at);
+                found.push((*number, around(&shown.characters[first..first + length])));
+                if found.len() > MAX_HITS {
+                    let detail = format!("the keyword stands on more than {MAX_HITS} places");
+                    return Err(OfdError::TooLarge(detail));
+                }
             }
-            if found.len() > MAX_HITS {
-                return Err(OfdError::TooLarge(format!("the keyword stands on more than {MAX_HITS} places")));
+        }
+        Ok(found)
+    }
+
+    fn page(&mut self, number: usize) -> Result<&Shown, OfdError> {
+        match self.read.entry(number) {
+            Entry::Occupied(read) => Ok(read.into_mut()),
+            Entry::Vacant(unread) => {
+                let page = self.pages.get(number).ok_or_else(|| {
+                    OfdError::Plan(format!("there is no page {}", number.saturating_add(1)))
+                })?;
+                Ok(unread.insert(Shown::of(self.reader.page(page)?)))
             }
         }
     }
-    Ok(found)
+}
+
+impl Shown {
+    fn of(characters: Vec<Character>) -> Self {
+        let mut text = String::with_capacity(characters.len());
+        let starts = characters.iter().map(|one| {
+            let start = text.len();
+            text.push(one.character);
+            start
+        });
+        let starts = starts.collect();
+        Self { characters, text, starts }
+    }
 }
 
 fn around(characters: &[Character]) -> Rect {
@@ -84,17 +138,18 @@ fn around(characters: &[Character]) -> Rect {
 }
 
 /// Reads pages; what a template shows is read once.
-struct Reader<'p> {
-    package: &'p Package<'p>,
+struct Reader<'d> {
+    package: Package<'d>,
     /// Parts of templates by their numbers.
     templates: HashMap<String, String>,
     shown: HashMap<String, Vec<Character>>,
     seen: usize,
+    parts: usize,
 }
 
-impl<'p> Reader<'p> {
-    fn of(package: &'p Package<'p>, body: &Body) -> Result<Self, OfdError> {
-        let root = tree(package, &body.root, "Document", &mut Deviations::default())?;
+impl<'d> Reader<'d> {
+    fn of(package: Package<'d>, body: &Body) -> Result<Self, OfdError> {
+        let root = tree(&package, &body.root, "Document", &mut Deviations::default())?;
         let common = root.child("CommonData").map_err(|reason| OfdError::part(&body.root, reason))?;
         let mut templates = HashMap::new();
         for template in common.into_iter().flat_map(|common| common.children("TemplatePage")) {
@@ -104,17 +159,19 @@ impl<'p> Reader<'p> {
                 templates.entry(id.to_owned()).or_insert(part);
             }
         }
-        Ok(Self { package, templates, shown: HashMap::new(), seen: 0 })
+        Ok(Self { package, templates, shown: HashMap::new(), seen: 0, parts: 0 })
     }
 
     /// What a page shows, behind what its templates show.
     fn page(&mut self, page: &Page) -> Result<Vec<Character>, OfdError> {
-        let own = Walk::over(self.package, &page.part)?;
+        let own = Walk::over(&self.package, &page.part)?;
+        self.parts += 1;
         let mut all = Vec::new();
         for id in &own.templates {
             let Some(part) = self.templates.get(id) else { continue };
             if !self.shown.contains_key(part) {
-                let template = Walk::over(self.package, part)?;
+                let template = Walk::over(&self.package, part)?;
+                self.parts += 1;
                 self.shown.insert(part.clone(), template.characters);
             }
             let shown = self.shown.get(part).map_or(&[][..], Vec::as_slice);

@@ -24,7 +24,7 @@ mod xml;
 pub use annotations::{Drawing, MAX_DRAWN, Placed};
 pub use document::{Page, Rect, SignatureKind};
 pub use error::OfdError;
-pub use keyword::occurrences;
+pub use keyword::Keywords;
 pub use package::{MAX_ENTRIES, MAX_PART, MAX_RATIO, MAX_TOTAL, Package, RATIO_FROM, resolve};
 pub(crate) use shown::license_content;
 pub use sign::{OfdPlan, OfdSignPlan, OfdSigner, PendingOfd, PreparedOfd, Provider};

@@ -13,6 +13,7 @@ mod build;
 mod drawn;
 mod picture;
 mod structure;
+mod vector;
 mod verify;
 
 pub use build::{Holders, PendingSeal, PendingSealSignature, SealPlan, SealSignaturePlan};
@@ -22,6 +23,7 @@ pub use structure::{
     CertificateDigest, HolderList, MAX_HOLDERS, Picture, Seal, SealInfo, SealSignature, SealVersion,
     Tolerance,
 };
+pub use vector::Vector;
 pub use verify::{
     CLOCK_TOLERANCE, SealFacts, SealInput, SealReport, SealSignatureInput, SealSignatureReport, verify_seal,
     verify_signature,

@@ -11,14 +11,28 @@ pub const MAX_PICTURE: usize = 256 << 10;
 /// Its width and height on paper.
 pub const MAX_MILLIMETRES: u32 = 200;
 /// Its dots: 60 mm in 800 dots an inch are 4 million.
-const MAX_DOTS: u64 = 4 << 20;
+pub(super) const MAX_DOTS: u64 = 4 << 20;
 
 /// Why a picture is not put into a seal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum PictureError {
     /// Not PNG, or damaged.
     #[error("must be a whole PNG file")]
     NotPng,
+    /// Not SVG, or damaged.
+    #[error("must be a whole SVG file: {0}")]
+    NotSvg(String),
+    /// What an SVG file has and a seal's picture may not have.
+    #[error(
+        "has {0}, which the picture of a seal may not have: outlines filled and stroked in plain colours may stand in it"
+    )]
+    Refused(String),
+    /// Drawing it would cost too much.
+    #[error("has too many {0} for the picture of a seal")]
+    TooComplex(&'static str),
+    /// There is nothing to be seen.
+    #[error("shows nothing")]
+    Blank,
     /// More octets or dots than there may be.
     #[error("may have 256 KiB and 4 million dots at most")]
     TooLarge,

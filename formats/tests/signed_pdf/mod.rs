@@ -339,6 +339,12 @@ impl Dots {
         Self { width, height, rgb }
     }
 
+    /// Red, green and blue of a dot.
+    pub(crate) fn rgb(&self, x: usize, y: usize) -> [u8; 3] {
+        let at = 3 * (y * self.width + x);
+        [self.rgb[at], self.rgb[at + 1], self.rgb[at + 2]]
+    }
+
     pub(crate) fn is_red(&self, x: usize, y: usize) -> bool {
         let at = 3 * (y * self.width + x);
         let [red, green, blue] = self.rgb[at..at + 3] else { unreachable!() };

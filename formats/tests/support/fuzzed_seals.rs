@@ -5,10 +5,16 @@
 use formats::cms::Content;
 use formats::license_file::{self, FileForm, LicenseFileInput};
 use formats::ofd::{OfdInput, Package, verify};
-use formats::seal::{Seal, SealInput, SealSignature, SealSignatureInput, verify_seal, verify_signature};
+use formats::pdf::sign::{FieldPlan, Look, PageRect, Pages, Place, SignaturePlan, SubFilter, prepare};
+use formats::scheme::HashAlgorithm;
+use formats::seal::{
+    Picture, PictureError, Seal, SealInput, SealSignature, SealSignatureInput, Vector, verify_seal,
+    verify_signature,
+};
 use formats::{TrustStore, Verdict};
 use time::OffsetDateTime;
 
+const PAGE: &[u8] = include_bytes!("../pdfs/pikepdf-blank.pdf");
 const SIGNER_ID: &[u8] = b"1234567812345678";
 
 /// Nobody is trusted, so nothing can be valid; what can be read keeps its octets.
@@ -25,6 +31,25 @@ pub(crate) fn seal(input: &[u8]) {
     let report = verify_signature(&asked);
     assert_ne!(report.judgement.verdict, Verdict::Valid, "{report:?}");
     assert_eq!(report.version.is_some(), SealSignature::from_der(input).is_ok());
+}
+
+/// A drawing that is read is drawn within bounds, into PDF too, or is refused for what it shows.
+pub(crate) fn drawing(input: &[u8]) {
+    let Ok(text) = String::from_utf8(input.to_vec()) else { return };
+    for (width, height) in [(3, 3), (2, 5)] {
+        let Ok(drawing) = Vector::read(text.clone(), width, height) else { continue };
+        match drawing.picture() {
+            Ok(picture) => assert!(Picture::png(picture.octets, width, height).is_ok()),
+            Err(error) => assert!(matches!(error, PictureError::Blank | PictureError::TooLarge), "{error:?}"),
+        }
+        let look = Look::of_picture(formats::pdf::sign::Picture::vector(drawing));
+        let rect = PageRect { left: 10.0, top: 10.0, width: 30.0, height: 20.0 };
+        let places = vec![Place::Rect { pages: Pages::These(vec![1]), rect }];
+        let plan = SignaturePlan::new(SubFilter::Cades, HashAlgorithm::Sha256);
+        let field = FieldPlan::New { name: None, places };
+        let prepared = prepare(PAGE, &SignaturePlan { field, look: Some(look), ..plan });
+        assert!(prepared.is_ok(), "{:?}", prepared.err());
+    }
 }
 
 /// The same of packages; what is opened has names that stay within it.

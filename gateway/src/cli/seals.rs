@@ -83,7 +83,7 @@ struct New {
     /// Its last second (RFC 3339).
     #[arg(long, value_name = "TIME")]
     until: String,
-    /// How it looks, PNG.
+    /// How it looks, PNG or SVG.
     #[arg(long, value_name = "FILE")]
     picture: PathBuf,
     /// Its width on paper, in millimetres.
@@ -143,6 +143,7 @@ impl New {
     async fn send(&self, path: &str) -> Result<(), CliError> {
         let picture = std::fs::read(&self.picture)
             .map_err(|source| CliError::File { path: self.picture.clone(), source })?;
+        let form = if picture.starts_with(b"\x89PNG") { "png" } else { "svg" };
         let certificates = self.certificates.iter().map(|path| first_certificate(path));
         let body = json!({
             "seal": {
@@ -150,7 +151,7 @@ impl New {
                 "holder": {"name": self.holder, "uscc": self.uscc},
                 "valid_from": self.from, "valid_until": self.until,
                 "picture": {
-                    "png": STANDARD.encode(picture), "width_mm": self.width, "height_mm": self.height,
+                    form: STANDARD.encode(picture), "width_mm": self.width, "height_mm": self.height,
                 },
                 "certificates": certificates.collect::<Result<Vec<_>, _>>()?,
                 "list": if self.by_digest { "digests" } else { "certificates" },
@@ -230,7 +231,7 @@ async fn show(target: &Target, number: &str, save: Option<&Path>) -> Result<(), 
         let mut shown = seal.clone();
         if let Some(members) = shown.as_object_mut() {
             // For programs.
-            members.retain(|member, _| member != "octets" && member != "png");
+            members.retain(|member, _| !["octets", "png", "svg"].contains(&member.as_str()));
         }
         writeln!(out, "{shown:#}")
     });

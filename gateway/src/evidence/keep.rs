@@ -4,7 +4,7 @@
 //! puts root and token on record and adds the records, of those stamps that it still holds. A gateway that is lost in between
 //! leaves a token and an entry that no record names; another one takes the stamps when the claim has ended.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use config::AppId;
@@ -14,9 +14,10 @@ use signing::{
     evidence_leaf, evidence_path,
 };
 use sm3::{Digest, Sm3};
-use store::{AuditEntry, DueEvidence, Hash, NewEvidence, StoreError};
+use store::{AuditEntry, DueEvidence, Hash, NewEvidence, PutOffEvidence, StoreError};
 use time::OffsetDateTime;
 use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
 
 use crate::audit::{InclusionResponse, proof_of};
 use crate::error::with_causes;
@@ -29,8 +30,11 @@ const LOOK: Duration = Duration::from_secs(2);
 /// How long stamps are held, and how long a round may take.
 const LEASE: Duration = Duration::from_secs(90);
 const LONGEST: Duration = Duration::from_secs(80);
-/// Stamps of a round.
+/// Stamps of a round, and how long it prepares them; those that it has not come to then are another one's.
 const MOST: u32 = 256;
+const PREPARING: Duration = Duration::from_secs(25);
+/// The pause where it was not for the stamp that nothing came of it, as when there is no token.
+const OF_ROUND: Duration = Duration::from_secs(30);
 /// The devices, or an authority outside, have this long for a token.
 const TOKEN: Duration = Duration::from_secs(30);
 /// How long a checkpoint over the entry is waited for; a record without the log's proof is worth its timestamp.
@@ -45,8 +49,8 @@ const LAST_DAYS: time::Duration = time::Duration::days(3);
 const LONGEST_PAUSE: u64 = 3_600;
 /// Evidence is not renewed sooner than this, whatever its certificate says.
 const SOONEST: time::Duration = time::Duration::days(1);
-/// In which rounds what is over is removed.
-const SWEEP: u64 = 1_800;
+/// How often what is over is removed.
+const SWEEP: Duration = Duration::from_secs(3_600);
 /// Contents that nothing names are nobody's by then.
 const NAMELESS: time::Duration = time::Duration::days(2);
 /// Stamps whose evidence is forgotten in one transaction.
@@ -96,9 +100,14 @@ struct Prepared {
 
 /// Keeps evidence until it is dropped.
 pub(crate) async fn keep(gateways: watch::Receiver<Option<Gateway>>, clock: WatchedClock) {
+    // Many contents take long to look at: nobody's evidence waits for that.
+    tokio::join!(take(gateways.clone()), remove(gateways, clock));
+}
+
+async fn take(gateways: watch::Receiver<Option<Gateway>>) {
     let mut rounds = tokio::time::interval(LOOK);
-    rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    for count in 0_u64.. {
+    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
         rounds.tick().await;
         let Some(gateway) = gateways.borrow().clone() else { continue };
         if gateway.config.stamp_evidence.keep
@@ -106,9 +115,16 @@ pub(crate) async fn keep(gateways: watch::Receiver<Option<Gateway>>, clock: Watc
         {
             tracing::warn!(error = with_causes(&error), "evidence of stamps could not be taken now");
         }
-        if count % SWEEP == SWEEP - 1
-            && let Err(error) = sweep(&gateway, &clock, OffsetDateTime::now_utc()).await
-        {
+    }
+}
+
+async fn remove(gateways: watch::Receiver<Option<Gateway>>, clock: WatchedClock) {
+    let mut sweeps = tokio::time::interval_at(tokio::time::Instant::now() + SWEEP, SWEEP);
+    sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        sweeps.tick().await;
+        let Some(gateway) = gateways.borrow().clone() else { continue };
+        if let Err(error) = sweep(&gateway, &clock, OffsetDateTime::now_utc()).await {
             tracing::warn!(error = with_causes(&error), "evidence past its time stays for now");
         }
     }
@@ -133,7 +149,7 @@ async fn sweep(gateway: &Gateway, clock: &WatchedClock, now: OffsetDateTime) -> 
             tracing::info!(stamps = forgotten, "evidence of stamps past its time was removed");
         }
     }
-    gateway.evidence.remove_unnamed(&gateway.store, now - NAMELESS).await.map(drop)
+    gateway.evidence.remove_unnamed(&gateway.store, now - NAMELESS, now).await.map(drop)
 }
 
 async fn round(gateway: &Gateway, now: OffsetDateTime) -> Result<(), NotTaken> {
@@ -143,27 +159,35 @@ async fn round(gateway: &Gateway, now: OffsetDateTime) -> Result<(), NotTaken> {
     if due.is_empty() {
         return Ok(());
     }
-    let mut tries: HashMap<String, u32> = due.iter().map(|one| (one.stamp.clone(), one.tries)).collect();
+    // Those of which it is open what comes of them; nothing of that is the fault of one of them.
+    let mut open: HashSet<String> = due.iter().map(|one| one.stamp.clone()).collect();
     let (mut prepared, mut put_off) = (Vec::new(), Vec::new());
+    let began = Instant::now();
     let work = async {
         let mut known = Known::default();
         for one in due {
-            let stamp = one.stamp.clone();
+            let (stamp, tried) = (one.stamp.clone(), one.tries);
+            if began.elapsed() > PREPARING {
+                open.remove(&stamp);
+                put_off.push(PutOffEvidence { stamp, due_at: now, was_tried: false });
+                continue;
+            }
             match prepare(gateway, one, &mut known, now).await {
                 Ok(ready) => prepared.push(ready),
                 Err(error) => {
-                    let tried = tries.remove(&stamp).unwrap_or(0);
+                    open.remove(&stamp);
                     tracing::debug!(stamp, tried, error = with_causes(&error), "evidence is put off");
-                    put_off.push((stamp, now + pause(&error, tried)));
+                    let due_at = now + pause(&error, tried);
+                    put_off.push(PutOffEvidence { stamp, due_at, was_tried: true });
                 }
             }
         }
         if prepared.is_empty() { Ok(()) } else { record(gateway, holder, &prepared, now).await }
     };
     let done = tokio::time::timeout(LONGEST, work).await.unwrap_or(Err(NotTaken::Late));
-    if let Err(error) = &done {
-        // Also those that it has not come to.
-        put_off.extend(tries.iter().map(|(stamp, tried)| (stamp.clone(), now + pause(error, *tried))));
+    if done.is_err() {
+        let due_at = now + OF_ROUND;
+        put_off.extend(open.into_iter().map(|stamp| PutOffEvidence { stamp, due_at, was_tried: false }));
     }
     if !put_off.is_empty() {
         store.put_off_evidence(holder, &put_off).await?;

@@ -193,7 +193,7 @@ async fn stamp(
     };
     let id = order.id.clone();
     let stamped = gateway.desk.stamp(&caller, order, |receipt| Ok(receipt.document.to_vec()), None).await;
-    let (document, receipt, _) = stamped.map_err(|error| with_causes(&error))?;
+    let (document, receipt, _) = stamped.map_err(|unstamped| with_causes(&unstamped.error))?;
     gateway.metrics.signed(receipt.device.as_str(), algorithm.name());
     Ok((id, document))
 }

@@ -1,7 +1,7 @@
 //! What callers are told of signing: of keys, stamps, formats and ceremonies.
 
 use axum::http::StatusCode;
-use signing::{CeremonyError, SigningError};
+use signing::{CeremonyError, SigningError, Unstamped};
 use store::StoreError;
 
 use super::{Fault, Problem};
@@ -51,6 +51,12 @@ impl From<&SigningError> for Problem {
             SigningError::Record(StoreError::Changed { what: store::STAMP, id }) => Self::stamp_exists(id),
             SigningError::Record(source) => Self::record_unavailable(source),
         }
+    }
+}
+
+impl From<Unstamped> for Problem {
+    fn from(Unstamped { error, signed }: Unstamped) -> Self {
+        Self::from(&error).after_signing(signed)
     }
 }
 

@@ -12,7 +12,7 @@ use formats::scheme::SignatureScheme;
 use formats::{Algorithm, Certificate};
 use signing::{
     Caller, KeepStamp, Level, SignatureOrder, SigningError, StampOrder, StampReceipt, StampSigner,
-    StampSubject,
+    StampSubject, Unstamped,
 };
 use store::{AuditEntry, DayLimit, NewSnapshot, RegisteredSeal, StoreError, snapshot_subject};
 use time::OffsetDateTime;
@@ -24,6 +24,7 @@ use crate::auth::Authenticated;
 use crate::policies;
 use crate::problem::Problem;
 use crate::seals;
+use crate::stamps::form::seal_picture;
 use crate::stamps::make::{CODE_LENGTH, grouped, number, page_of, random, sources};
 use crate::state::Gateway;
 
@@ -209,7 +210,8 @@ pub(super) async fn signed<T: Send + 'static>(
     };
     let tell = move |receipt: &StampReceipt| Ok(tell(&receipt.document)?);
     let stamped = gateway.desk.stamp(caller, order, tell, keep).await;
-    let (told, receipt, audit_index) = stamped.map_err(|error| of_agency(&error))?;
+    let (told, receipt, audit_index) =
+        stamped.map_err(|Unstamped { error, signed }| of_agency(&error).after_signing(signed))?;
     gateway.metrics.signed(receipt.device.as_str(), agency.algorithm.name());
     Ok(Made { told, receipt, audit_index, codes, agency, snapshot: Certified { status, digest } })
 }
@@ -280,7 +282,7 @@ impl Agency {
         };
         let size = |seal: &RegisteredSeal| (seal.picture().width as f32, seal.picture().height as f32);
         let size = seal.as_ref().map_or((0.0, 0.0), size);
-        let picture = seal.map(|seal| Picture::new(seal.picture().octets.clone())).transpose();
+        let picture = seal.as_ref().map(seal_picture).transpose();
         let seal = picture.map_err(|_| Problem::agency_not_ready("the seal's picture cannot be shown"))?;
         Ok(Self { rules, algorithm, level, chain: key.shown().chain.clone(), seal, size })
     }

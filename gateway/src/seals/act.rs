@@ -107,6 +107,8 @@ struct Made {
     key: Option<String>,
     device: Option<String>,
     digest: Option<String>,
+    /// Of the SVG file that the seal's picture was made of, which is not in the seal.
+    svg: Option<String>,
 }
 
 /// Answers which seal is to be shown, and where the act stands in the log.
@@ -167,12 +169,14 @@ async fn made(gateway: &Gateway, draft: &SealDraft, at: OffsetDateTime) -> Resul
         key: Some(made.key.to_string()),
         device: Some(made.device.to_string()),
         digest: Some(sm3_hex(made.seal.der())),
+        svg: draft.drawing.as_ref().map(|drawing| sm3_hex(drawing.source().as_bytes())),
     };
     let new = NewSeal {
         id: draft.number.clone(),
         kind: draft.kind,
         holder: draft.holder.clone(),
         seal: made.seal,
+        svg: draft.drawing.as_ref().map(|drawing| drawing.source().to_owned()),
         certificates: draft.certificates.clone(),
     };
     Ok((new, said))
@@ -195,7 +199,7 @@ fn entry(order: &SealActOrder, outcome: &str, made: &Made, at: OffsetDateTime) -
         actor: order.actor.clone(),
         at,
         device: made.device.clone(),
-        input_digest: None,
+        input_digest: made.svg.clone(),
         key: made.key.clone(),
         outcome: outcome.to_owned(),
         request_id: order.request_id.clone(),

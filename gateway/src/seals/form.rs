@@ -5,7 +5,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use config::SealNumber;
 use formats::chain::validate;
-use formats::seal::{Holders, Picture, PictureError};
+use formats::seal::{Holders, Picture, PictureError, Vector};
 use formats::{Certificate, PublicKey, Usage, Uscc, Verdict, subject};
 use serde::{Deserialize, Serialize};
 use signing::SealOrder;
@@ -75,8 +75,13 @@ pub(crate) struct HolderBody {
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PictureBody {
-    /// A PNG file, base64: 256 KiB and 4 million dots at most.
-    png: String,
+    /// A PNG file, base64: 256 KiB and 4 million dots at most. This or `svg`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    png: Option<String>,
+    /// An SVG file, base64: 256 KiB at most, of outlines filled and stroked in plain colours. PDF documents show it as it
+    /// is; the seal itself holds it as PNG.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    svg: Option<String>,
     /// Width on paper, 1 to 200.
     width_mm: u32,
     /// Height on paper, 1 to 200.
@@ -93,6 +98,8 @@ pub(crate) struct SealDraft {
     pub(super) valid_from: OffsetDateTime,
     pub(super) valid_until: OffsetDateTime,
     pub(super) picture: Picture,
+    /// What the picture was made of, if it was drawn.
+    pub(super) drawing: Option<Vector>,
     pub(super) certificates: Vec<Certificate>,
     pub(super) by_digest: bool,
 }
@@ -144,6 +151,7 @@ impl SealBody {
         let picture = self.picture.0.read(&field("picture."), faults);
         let certificates = self.certificates(&field("certificates"), faults);
         let by_digest = faults.word(&field("list"), self.list.as_deref(), &LISTS, false);
+        let (picture, drawing) = picture?;
         let draft = SealDraft {
             number: number?,
             kind: kind?,
@@ -151,7 +159,8 @@ impl SealBody {
             holder: holder?,
             valid_from: valid_from?,
             valid_until: valid_until?,
-            picture: picture?,
+            picture,
+            drawing,
             certificates: certificates?,
             by_digest: by_digest?,
         };
@@ -194,21 +203,50 @@ impl SealBody {
 }
 
 impl PictureBody {
-    fn read(&self, at: &str, faults: &mut Faults) -> Option<Picture> {
-        let png = format!("{at}png");
+    /// The picture that goes into the seal, and the drawing that it was made of.
+    fn read(&self, at: &str, faults: &mut Faults) -> Option<(Picture, Option<Vector>)> {
+        let (field, text) = match (&self.png, &self.svg) {
+            (Some(png), None) => (format!("{at}png"), png),
+            (None, Some(svg)) => (format!("{at}svg"), svg),
+            (Some(_), Some(_)) => {
+                faults.add(&format!("{at}svg"), "ambiguous_input", "png and svg exclude each other");
+                return None;
+            }
+            (None, None) => {
+                faults.add(&format!("{at}png"), "missing_field", "png or svg is required");
+                return None;
+            }
+        };
         // Decoded no further than what may be in it.
-        if self.png.len() > formats::seal::MAX_PICTURE.div_ceil(3) * 4 {
-            faults.add(&png, "picture_too_large", PictureError::TooLarge.to_string());
+        if text.len() > formats::seal::MAX_PICTURE.div_ceil(3) * 4 {
+            faults.add(&field, "picture_too_large", PictureError::TooLarge.to_string());
             return None;
         }
-        let octets = faults.base64(&png, &self.png)?;
-        let read = Picture::png(octets, self.width_mm, self.height_mm);
-        read.map_err(|error| match error {
-            PictureError::NotPng => faults.add(&png, "picture_not_png", error.to_string()),
-            PictureError::TooLarge => faults.add(&png, "picture_too_large", error.to_string()),
-            PictureError::Size => faults.add(&format!("{at}width_mm"), "picture_size", error.to_string()),
+        let octets = faults.base64(&field, text)?;
+        let read = match &self.png {
+            Some(_) => Picture::png(octets, self.width_mm, self.height_mm).map(|picture| (picture, None)),
+            None => self.drawn(octets),
+        };
+        read.map_err(|error| {
+            let (field, code) = match &error {
+                PictureError::Size => (format!("{at}width_mm"), "picture_size"),
+                PictureError::NotPng => (field, "picture_not_png"),
+                PictureError::NotSvg(_) => (field, "picture_not_svg"),
+                PictureError::Refused(_) => (field, "picture_svg_refused"),
+                PictureError::TooComplex(_) => (field, "picture_too_complex"),
+                PictureError::Blank => (field, "picture_blank"),
+                PictureError::TooLarge => (field, "picture_too_large"),
+            };
+            faults.add(&field, code, error.to_string());
         })
         .ok()
+    }
+
+    fn drawn(&self, octets: Vec<u8>) -> Result<(Picture, Option<Vector>), PictureError> {
+        let text =
+            String::from_utf8(octets).map_err(|_| PictureError::NotSvg("it is not UTF-8".to_owned()))?;
+        let drawing = Vector::read(text, self.width_mm, self.height_mm)?;
+        Ok((drawing.picture()?, Some(drawing)))
     }
 }
 

@@ -87,6 +87,8 @@ pub(crate) struct SealResponse {
     valid_until: OffsetDateTime,
     /// SM3 of the picture, hexadecimal.
     picture_sm3: String,
+    /// SM3 of the SVG file that PDF documents show instead, hexadecimal; null if there is none.
+    svg_sm3: Option<String>,
     /// On paper.
     width_mm: u32,
     /// On paper.
@@ -114,8 +116,10 @@ pub(crate) struct SealDetail {
     seal: SealResponse,
     /// `SESeal` (GB/T 38540, version 4), DER in base64.
     octets: String,
-    /// The picture, PNG in base64.
+    /// The picture in the seal, PNG in base64.
     png: String,
+    /// The SVG file that it was made of, base64; null if there is none.
+    svg: Option<String>,
     /// What became of it, oldest first.
     history: Vec<SealEventResponse>,
 }
@@ -210,6 +214,7 @@ impl SealResponse {
             valid_from: info.valid_from,
             valid_until: info.valid_until,
             picture_sm3: sm3_hex(&picture.octets),
+            svg_sm3: registered.svg.as_ref().map(|svg| sm3_hex(svg.as_bytes())),
             width_mm: picture.width,
             height_mm: picture.height,
             list: match info.holders {
@@ -284,6 +289,7 @@ pub(crate) async fn get_registered_seal(
     Ok(Json(SealDetail {
         octets: encoded(seal.seal.der()),
         png: encoded(&seal.picture().octets),
+        svg: seal.svg.as_ref().map(|svg| encoded(svg.as_bytes())),
         history: events.into_iter().map(SealEventResponse::new).collect(),
         seal: SealResponse::new(&seal),
     }))

@@ -2,7 +2,7 @@
 
 use config::SealNumber;
 use formats::Certificate;
-use formats::seal::{HolderList, Picture};
+use formats::seal::{HolderList, Picture, Vector};
 use serde_json::{Map, Value, json};
 use store::{RegisteredSeal, SealState, StoreError};
 use time::OffsetDateTime;
@@ -80,7 +80,7 @@ fn registered(seal: &RegisteredSeal) -> View {
         ("valid_until".to_owned(), moment(info.valid_until)),
         ("list".to_owned(), list(matches!(info.holders, HolderList::Digests(_)))),
     ]);
-    view.extend(look(&info.picture, &seal.certificates));
+    view.extend(look(&info.picture, seal.svg.as_deref(), &seal.certificates));
     view
 }
 
@@ -97,11 +97,12 @@ fn drafted(draft: &SealDraft) -> View {
         ("valid_until".to_owned(), moment(draft.valid_until)),
         ("list".to_owned(), list(draft.by_digest)),
     ]);
-    view.extend(look(&draft.picture, &draft.certificates));
+    let svg = draft.drawing.as_ref().map(Vector::source);
+    view.extend(look(&draft.picture, svg, &draft.certificates));
     view
 }
 
-fn look(picture: &Picture, certificates: &[Certificate]) -> View {
+fn look(picture: &Picture, svg: Option<&str>, certificates: &[Certificate]) -> View {
     let shown = |certificate: &Certificate| {
         json!({
             "subject": certificate.subject(), "serial": certificate.serial_hex(),
@@ -110,6 +111,7 @@ fn look(picture: &Picture, certificates: &[Certificate]) -> View {
     };
     View::from_iter([
         ("picture_sm3".to_owned(), sm3_hex(&picture.octets).into()),
+        ("svg_sm3".to_owned(), svg.map_or(Value::Null, |svg| sm3_hex(svg.as_bytes()).into())),
         ("picture_mm".to_owned(), json!([picture.width, picture.height])),
         ("certificates".to_owned(), certificates.iter().map(shown).collect()),
     ])

@@ -1,6 +1,7 @@
 //! Works on documents, in places that requests leave free: at most half of those for documents, one document of each app
 //! in turn.
 
+use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -33,12 +34,24 @@ const LEASE: Duration = Duration::from_secs(120);
 const DEVICES: Duration = Duration::from_secs(30);
 /// What may pass is waited for this long, from the order on.
 const PATIENCE: time::Duration = time::Duration::hours(24);
+/// So often keys may sign for a document whose stamp is not made, as when the second of its signers cannot; then it fails.
+const MOST_SPENT: u32 = 6;
+
 /// The longest pause between two attempts, seconds. Each attempt at a certificate that a device does not sign leaves a
 /// snapshot on record.
 fn longest_pause(kind: JobKind) -> u64 {
     match kind {
         JobKind::Stamps => 60,
         JobKind::QueryCertificates => 900,
+    }
+}
+
+/// The pause before another attempt, seconds. Where keys signed, it is long from the first time on: 1 minute, then each time
+/// four times as long, so that what lasts for some hours is waited for all the same.
+fn pause(document: &ClaimedDocument, has_signed: bool) -> u64 {
+    match has_signed {
+        true => 60 << (2 * document.spent.min(MOST_SPENT)),
+        false => (1 << document.attempt.min(16)).min(longest_pause(document.kind)),
     }
 }
 
@@ -125,22 +138,26 @@ async fn carry_out(gateway: Gateway, document: ClaimedDocument, place: DocumentP
         }
         Err(problem) => {
             let now = OffsetDateTime::now_utc();
-            let again = problem.may_pass() && now - document.ordered_at < PATIENCE;
-            let failure = enter::failure(problem);
+            let has_signed = problem.has_signed();
+            let is_spent = has_signed && document.spent + 1 >= MOST_SPENT;
+            let again = problem.may_pass() && now - document.ordered_at < PATIENCE && !is_spent;
+            let mut failure = enter::failure(problem);
+            if is_spent {
+                let _ =
+                    write!(failure.detail, "; keys signed in {MOST_SPENT} attempts, and there is no other");
+            }
             tracing::debug!(
                 job = document.job,
                 n = document.n,
                 code = failure.code,
                 again,
+                has_signed,
                 "a document was not stamped"
             );
             let end = if again {
                 count(&figures.again);
-                let seconds = 1_u64 << document.attempt.min(16);
-                DocumentEnd::Again {
-                    due_at: now + Duration::from_secs(seconds.min(longest_pause(document.kind))),
-                    failure,
-                }
+                let due_at = now + Duration::from_secs(pause(&document, has_signed));
+                DocumentEnd::Again { due_at, failure, has_signed }
             } else {
                 count(&figures.failed);
                 DocumentEnd::Failed(failure)

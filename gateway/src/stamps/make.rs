@@ -414,14 +414,14 @@ async fn carry_out<T: Send + 'static>(
         let _place = place_to_sign;
         let stamped = desk.stamp(&caller, order, move |receipt| tell(answer, receipt), keep).await;
         for _ in 0..mandated {
-            metrics.mandated(stamped.as_ref().map_or_else(SigningError::code, |_| "ok"));
+            metrics.mandated(stamped.as_ref().map_or_else(|unstamped| unstamped.error.code(), |_| "ok"));
         }
         // A signature whose record is in doubt was made, and counts; one that somebody else came before is in no doubt.
         let in_doubt = |error: &SigningError| match error {
             SigningError::Record(error) => !matches!(error, StoreError::Changed { .. }),
             _ => false,
         };
-        if stamped.as_ref().is_err_and(|error| !in_doubt(error)) {
+        if stamped.as_ref().is_err_and(|unstamped| !in_doubt(&unstamped.error)) {
             (0..total).for_each(|place| admission.not_signed(place));
         }
         stamped

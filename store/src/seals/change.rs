@@ -23,6 +23,8 @@ pub struct NewSeal {
     pub holder: SealHolder,
     /// As its maker signed it.
     pub seal: Seal,
+    /// What its picture was made of (SVG).
+    pub svg: Option<String>,
     /// Of those who may use it.
     pub certificates: Vec<Certificate>,
 }
@@ -117,6 +119,7 @@ impl Store {
                 kind: new.kind,
                 holder: new.holder,
                 seal: new.seal,
+                svg: new.svg,
                 certificates: new.certificates,
                 state: SealState::Active,
                 replaced_by: None,
@@ -251,12 +254,12 @@ impl SealChange {
             }
         }
         let Some(row) = &self.entered else { return Ok(Written::Done) };
-        let RegisteredSeal { id, kind, holder, seal, state, version, reason, actor, created_at, .. } =
+        let RegisteredSeal { id, kind, holder, seal, svg, state, version, reason, actor, created_at, .. } =
             &row.seal;
         let inserted = query(
             "INSERT INTO seals (id, kind, holder, uscc, octets, certificates, state, version, reason, actor,
-                 created_at, changed_at, revision, code)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11, $12, $13) ON CONFLICT (id) DO NOTHING",
+                 created_at, changed_at, revision, code, svg)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11, $12, $13, $14) ON CONFLICT (id) DO NOTHING",
         )
         .bind(id.as_str())
         .bind(kind.as_str())
@@ -271,6 +274,7 @@ impl SealChange {
         .bind(created_at.unix_timestamp())
         .bind(row.revision)
         .bind(row.code.as_deref())
+        .bind(svg.as_deref())
         .execute(connection)
         .await?;
         Ok(if inserted.rows_affected() == 0 { Written::Refused } else { Written::Done })

@@ -48,6 +48,8 @@ pub struct ClaimedDocument {
     pub holder: String,
     /// Which attempt this is.
     pub attempt: u32,
+    /// In so many of those before keys signed.
+    pub spent: u32,
 }
 
 impl fmt::Debug for ClaimedDocument {
@@ -85,6 +87,8 @@ pub enum DocumentEnd {
         due_at: OffsetDateTime,
         /// Why.
         failure: Failure,
+        /// Whether keys signed in this attempt.
+        has_signed: bool,
     },
     /// It will not be stamped.
     Failed(Failure),
@@ -187,7 +191,7 @@ impl Store {
         let sealed: Vec<u8> = row.try_get("defaults")?;
         let Some(found) = find(&mut transaction, &job).await? else { return Ok(Claimed::None) };
         let document = query(
-            "SELECT n, body, state, attempts, lost FROM stamp_job_documents
+            "SELECT n, body, state, attempts, lost, spent FROM stamp_job_documents
              WHERE job = $1 AND state IN ('waiting', 'working') AND due_at <= $2 ORDER BY n LIMIT 1",
         );
         let document = document.bind(&job).bind(milliseconds(now)).fetch_one(&mut *transaction).await?;
@@ -252,7 +256,7 @@ impl Store {
                     true => {
                         let seconds = 1_u64 << attempt.clamp(0, 16);
                         let due_at = now + Duration::from_secs(seconds.min(LONGEST_PAUSE));
-                        DocumentEnd::Again { due_at, failure }
+                        DocumentEnd::Again { due_at, failure, has_signed: false }
                     }
                     false => DocumentEnd::Failed(failure),
                 };
@@ -272,6 +276,7 @@ impl Store {
             order,
             holder: holder.to_owned(),
             attempt: narrow(attempt),
+            spent: narrow(document.try_get("spent")?),
         })))
     }
 
@@ -309,9 +314,11 @@ impl Store {
 
     async fn end_held(&self, held: Held<'_>, end: &DocumentEnd) -> Result<bool, StoreError> {
         let Held { job, n, holder, attempt } = held;
-        let (state, due_at, failure) = match end {
-            DocumentEnd::Again { due_at, failure } => ("waiting", Some(milliseconds(*due_at)), failure),
-            DocumentEnd::Failed(failure) => ("failed", None, failure),
+        let (state, due_at, failure, has_signed) = match end {
+            DocumentEnd::Again { due_at, failure, has_signed } => {
+                ("waiting", Some(milliseconds(*due_at)), failure, *has_signed)
+            }
+            DocumentEnd::Failed(failure) => ("failed", None, failure, false),
         };
         let detail = match seal_detail(self.protection(), job, n, &failure.detail) {
             Err(StoreError::Locked) => None, // the code says as much
@@ -322,7 +329,8 @@ impl Store {
         let cancelled = query(cancelled).bind(job).fetch_optional(&mut *transaction).await?;
         let state = if state == "waiting" && cancelled.is_some() { "cancelled" } else { state };
         let written = query(
-            "UPDATE stamp_job_documents SET state = $5, due_at = COALESCE($6, due_at), holder = NULL, error = $7, detail = $8
+            "UPDATE stamp_job_documents SET state = $5, due_at = COALESCE($6, due_at), holder = NULL, error = $7, detail = $8,
+                 spent = spent + $9
              WHERE job = $1 AND n = $2 AND holder = $3 AND attempts = $4 AND state = 'working'",
         )
         .bind(job)
@@ -333,6 +341,7 @@ impl Store {
         .bind(due_at)
         .bind(&failure.code)
         .bind(detail)
+        .bind(i64::from(has_signed))
         .execute(&mut *transaction)
         .await?;
         if state != "waiting" {

@@ -19,6 +19,7 @@ use crate::font::Font;
 use crate::qr::QrCode;
 use crate::report::layout::{BLACK, Ink, Line, Mark, Sheet, Style};
 use crate::report::pdf::{draw, fill};
+use crate::seal::Vector;
 use crate::words::{Language, Words};
 
 /// Octets of a picture, and its dots: a seal of 60 mm in 1,200 dots an inch has 8 million.
@@ -31,13 +32,15 @@ const MARGIN: f32 = 2.0;
 const LEAST_SIZE: f32 = 3.0;
 const WHITE: Ink = Ink(0xFF, 0xFF, 0xFF);
 
-/// A picture of the kinds that are taken: PNG, whose transparency stays, and JPEG; or a QR code.
+/// A picture of the kinds that are taken: PNG, whose transparency stays, and JPEG; the areas and lines of a seal; or a QR
+/// code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Picture(Drawing);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Drawing {
     Image(Image),
+    Vector(Vector),
     Code(QrCode),
 }
 
@@ -76,10 +79,17 @@ impl Picture {
         code.map(|code| Self(Drawing::Code(code)))
     }
 
-    /// Width and height in dots or cells.
+    /// A seal's picture as areas and lines.
+    #[must_use]
+    pub fn vector(vector: Vector) -> Self {
+        Self(Drawing::Vector(vector))
+    }
+
+    /// Width and height in dots, millimetres or cells.
     fn size(&self) -> (u32, u32) {
         match &self.0 {
             Drawing::Image(image) => image.size(),
+            Drawing::Vector(vector) => vector.size(),
             Drawing::Code(code) => {
                 let side = (code.side() + 2 * QrCode::QUIET) as u32; // at most 185
                 (side, side)
@@ -292,7 +302,7 @@ impl Look {
             let (wide, high) = (across as f32 * scale, down as f32 * scale);
             let (left, top) = ((picture_area.0 - wide) / 2.0, (picture_area.1 - high) / 2.0);
             match &picture.0 {
-                Drawing::Image(_) => arranged.picture = Some([left, top, wide, high]),
+                Drawing::Image(_) | Drawing::Vector(_) => arranged.picture = Some([left, top, wide, high]),
                 Drawing::Code(code) => arranged.code = code_areas(code, [left, top, wide, high]),
             }
         }
@@ -318,13 +328,15 @@ fn paint(look: &Look, (width, height): (f32, f32)) -> Result<Vec<u8>, SignError>
     let page = PageSettings::from_wh(width, height).ok_or_else(|| wrong("the place is empty"))?;
     let mut page = document.start_page_with(page);
     let mut surface = page.surface();
-    if let (Some([left, top, wide, high]), Some(Picture(Drawing::Image(image)))) =
-        (arranged.picture, &look.picture)
-    {
-        let size = Size::from_wh(wide, high).ok_or_else(|| wrong("the place is empty"))?;
-        surface.push_transform(&Transform::from_translate(left, top));
-        surface.draw_image(image.clone(), size);
-        surface.pop();
+    match (arranged.picture, &look.picture) {
+        (Some([left, top, wide, high]), Some(Picture(Drawing::Image(image)))) => {
+            let size = Size::from_wh(wide, high).ok_or_else(|| wrong("the place is empty"))?;
+            surface.push_transform(&Transform::from_translate(left, top));
+            surface.draw_image(image.clone(), size);
+            surface.pop();
+        }
+        (Some(area), Some(Picture(Drawing::Vector(vector)))) => vector.draw(&mut surface, area),
+        _ => {}
     }
     for (areas, ink) in arranged.code {
         fill(&mut surface, ink, areas.into_iter());

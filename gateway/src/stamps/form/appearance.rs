@@ -3,6 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use formats::pdf::sign::{Look, Picture, Place, TextPlace};
+use formats::seal::Vector;
 use serde::Deserialize;
 use store::RegisteredSeal;
 use utoipa::ToSchema;
@@ -151,7 +152,21 @@ impl CodeBody {
 
 /// The picture of a seal.
 pub(super) fn picture_of(faults: &mut Faults, seal: &RegisteredSeal) -> Option<Picture> {
-    faults.parse("seal", "picture_unusable", Picture::new(seal.picture().octets.clone()))
+    faults.parse("seal", "picture_unusable", seal_picture(seal))
+}
+
+/// A seal's picture as documents show it: areas and lines where it was made of them.
+///
+/// # Errors
+/// The register holds what cannot be shown.
+pub(crate) fn seal_picture(seal: &RegisteredSeal) -> Result<Picture, String> {
+    let picture = seal.picture();
+    match &seal.svg {
+        Some(svg) => Vector::read(svg.clone(), picture.width, picture.height)
+            .map(Picture::vector)
+            .map_err(|error| error.to_string()),
+        None => Picture::new(picture.octets.clone()).map_err(|error| error.to_string()),
+    }
 }
 
 /// A seal's size on paper, in millimetres.

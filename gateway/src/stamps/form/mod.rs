@@ -29,6 +29,7 @@ use utoipa::ToSchema;
 
 use appearance::{AppearanceBody, Seen};
 
+pub(crate) use appearance::seal_picture;
 pub(crate) use template::open_members;
 
 use super::document::{self, DocumentText};

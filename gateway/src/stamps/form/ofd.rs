@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use formats::Algorithm;
 use formats::ofd::{
-    self, Drawing, MAX_DRAWN, OfdError, OfdPlan, Page, Placed, Placement, Provider, Rect, across,
+    self, Drawing, Keywords, MAX_DRAWN, OfdError, OfdPlan, Page, Placed, Placement, Provider, Rect, across,
 };
 use formats::opened::Kind;
 use formats::pdf::sign::{Edge, Look, MAX_PLACES, Place, SignError};
@@ -68,8 +68,8 @@ pub(super) fn prepared(
     let shown = match seen.places.is_empty() && seen.beside.is_empty() {
         true => Shown::default(),
         false => {
-            let pages = ofd::pages(&document, DOCUMENT).map_err(of_package)?;
-            let shown = Shown::of(&document, &pages, seen, seal.is_some());
+            let mut opened = Keywords::open(&document, DOCUMENT).map_err(of_package)?;
+            let shown = Shown::of(&mut opened, seen, seal.is_some());
             shown.map_err(|fault| Problem::faults(vec![fault]))?
         }
     };
@@ -112,16 +112,17 @@ struct Shown {
 }
 
 impl Shown {
-    fn of(document: &[u8], pages: &[Page], seen: &Seen, is_sealed: bool) -> Result<Self, Fault> {
+    fn of(opened: &mut Keywords<'_>, seen: &Seen, is_sealed: bool) -> Result<Self, Fault> {
         let mut shown = Self::default();
+        let pages = opened.pages().to_vec();
         for place in &seen.places {
-            let chosen = chosen(pages, place)?;
+            let chosen = chosen(&pages, place)?;
             if let Place::Seam { edge, size, offset, most_pages, .. } = place {
                 let strips = strips(&chosen, *edge, *size, *offset, *most_pages as usize)?;
                 shown.stamps.extend(strips);
                 continue;
             }
-            for (page, boundary) in spots(document, &chosen, place)? {
+            for (page, boundary) in spots(opened, &pages, &chosen, place)? {
                 let text = seen.look.as_ref().filter(|look| !look.text.is_empty());
                 let picture = match text {
                     Some(look) => shown.draw(look, page, boundary)?.unwrap_or(boundary),
@@ -134,7 +135,7 @@ impl Shown {
         }
         for (look, places) in &seen.beside {
             for place in places {
-                for (page, boundary) in spots(document, &chosen(pages, place)?, place)? {
+                for (page, boundary) in spots(opened, &pages, &chosen(&pages, place)?, place)? {
                     shown.draw(look, page, boundary)?;
                 }
             }
@@ -181,7 +182,12 @@ fn chosen<'p>(pages: &'p [Page], place: &Place) -> Result<Vec<(usize, &'p Page)>
 }
 
 /// Where something whole is seen.
-fn spots(document: &[u8], chosen: &[(usize, &Page)], place: &Place) -> Result<Vec<(usize, Rect)>, Fault> {
+fn spots(
+    opened: &mut Keywords<'_>,
+    pages: &[Page],
+    chosen: &[(usize, &Page)],
+    place: &Place,
+) -> Result<Vec<(usize, Rect)>, Fault> {
     let spots: Vec<(usize, &Page, Rect)> = match place {
         Place::Rect { rect, .. } => {
             let [x, y, width, height] = [rect.left, rect.top, rect.width, rect.height].map(f64::from);
@@ -190,17 +196,17 @@ fn spots(document: &[u8], chosen: &[(usize, &Page)], place: &Place) -> Result<Ve
         }
         Place::Keyword { keyword, occurrence, size, offset, .. } => {
             let numbers: Vec<usize> = chosen.iter().map(|(at, _)| *at).collect();
-            let found =
-                ofd::occurrences(document, DOCUMENT, &numbers, keyword).map_err(|error| fault(&error))?;
+            let found = opened.places(&numbers, keyword).map_err(|error| fault(&error))?;
             let found = occurrence.of(found);
             if found.is_empty() {
                 let error = SignError::KeywordNotFound(keyword.clone());
                 return Err(Fault::new(PLACES, "keyword_not_found", error.to_string()));
             }
-            let on = |at: usize| chosen.iter().find(|(number, _)| *number == at).map(|(_, page)| *page);
-            let over =
-                |(at, word): (usize, Rect)| on(at).map(|page| (at, page, over(page, word, *size, *offset)));
-            found.into_iter().filter_map(over).collect()
+            let over = |(at, word): (usize, Rect)| {
+                let page = &pages[at]; // found on it
+                (at, page, over(page, word, *size, *offset))
+            };
+            found.into_iter().map(over).collect()
         }
         Place::Seam { .. } => Vec::new(), // has strips
     };
