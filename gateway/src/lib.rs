@@ -83,6 +83,7 @@ mod traces;
 mod trust;
 mod verifications;
 mod webhooks;
+mod zipped;
 
 use std::io::Write;
 use std::net::SocketAddr;

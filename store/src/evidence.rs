@@ -120,6 +120,15 @@ impl EvidenceItems {
         }
     }
 
+    /// How many octets the contents of a digest have.
+    ///
+    /// # Errors
+    /// [`StoreError::Blobs`] of what is not there.
+    pub async fn octets(&self, digest: &Hash) -> Result<u64, StoreError> {
+        let found = self.0.head(&at(&hex::encode(digest))).await;
+        found.map(|found| found.size).map_err(|error| failed(&error))
+    }
+
     /// Removes contents that were written before a time and that no row names. Answers how many.
     ///
     /// # Errors

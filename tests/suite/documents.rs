@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
-use tests::{Ran, Scratch, Site, repository, shared};
+use tests::{Ran, Scratch, Site, gateway, repository, shared};
 
 /// What goes before the examples of a document: curl fails where the server refuses, so an example that no longer
 /// works ends the script.
@@ -33,7 +33,10 @@ fn examples(markdown: &str) -> Vec<String> {
 /// A shell in the scratch folder that knows the site as the documents name it.
 fn shell(site: &Site, scratch: &Scratch) -> Command {
     let mut shell = Command::new("sh");
+    let (own, known) = (gateway(), std::env::var("PATH").unwrap_or_default());
+    let folder = own.parent().unwrap_or(Path::new("/")).display();
     shell
+        .env("PATH", format!("{folder}:{known}"))
         .current_dir(scratch.path())
         .env("BASE", site.base())
         .env("TLS", site.tls())

@@ -6,6 +6,7 @@ mod admin;
 mod app_certificates;
 mod approvals;
 mod apps;
+mod archive_packages;
 mod at_hand;
 mod audit;
 mod bad_input;

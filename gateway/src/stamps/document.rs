@@ -20,11 +20,12 @@ pub(crate) const MOST_OCTETS: usize = 16 << 20;
 const BODY_FACTOR: usize = 24;
 
 /// The routes that take documents.
-const ROUTES: [&str; 6] = [
+const ROUTES: [&str; 7] = [
     "/v1/query-certificate-jobs",
     "/v1/sessions:stamp",
     "/v1/stamp-jobs",
     "/v1/stamps",
+    "/v1/stamps/{id}/archive",
     "/v1/stamps:verify",
     "/v1/uploads",
 ];
@@ -91,10 +92,15 @@ impl<T: DeserializeOwned> FromRequest<Gateway> for DocumentBody<T> {
 
 /// A document, as it comes in a body.
 pub(crate) fn octets(faults: &mut Faults, text: &str) -> Option<Vec<u8>> {
-    let octets = faults.base64("document", text)?;
+    octets_of(faults, "document", text)
+}
+
+/// The same, in another field.
+pub(crate) fn octets_of(faults: &mut Faults, field: &'static str, text: &str) -> Option<Vec<u8>> {
+    let octets = faults.base64(field, text)?;
     if octets.len() > MOST_OCTETS {
         let detail = format!("must have at most {MOST_OCTETS} octets, not {}", octets.len());
-        faults.add("document", "document_too_large", detail);
+        faults.add(field, "document_too_large", detail);
         return None;
     }
     Some(octets)
