@@ -238,7 +238,7 @@ pub fn run() -> ExitCode {
         Command::Mandate(arguments) => return cli::mandate(*arguments),
         Command::Template(arguments) => return cli::template(*arguments),
         #[cfg(feature = "sandbox")]
-        Command::Sandbox(arguments) => return cli::sandbox(&arguments),
+        Command::Sandbox(arguments) => return cli::sandbox(arguments),
         Command::QueryCertificate(arguments) => return cli::query_certificate(arguments),
         Command::QueryCertificateJob(arguments) => return cli::query_certificate_job(arguments),
         Command::Audit(arguments) => return cli::audit(arguments),

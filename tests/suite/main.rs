@@ -76,6 +76,7 @@ mod stamped_lists;
 mod stamping;
 mod stamps;
 mod templates;
+mod test_enterprises;
 mod test_identities;
 mod timestamp_clock;
 mod timestamps;
