@@ -33,7 +33,7 @@ fn order(enterprise: &Value, format: &str, document: &Path, more: &Value) -> Val
 fn a_test_enterprise_stamps_at_once_and_what_it_stamped_says_so() {
     let site = Folder::init().serve();
     let enterprise = enterprise(&site, &[]);
-    let (name, code) = (enterprise["name"].as_str().unwrap(), enterprise["uscc"].as_str().unwrap());
+    let (name, code) = (enterprise["name"].as_str().unwrap(), enterprise["code"].as_str().unwrap());
     assert!(name.contains("测试"), "{enterprise:#}");
     assert!(code.len() == 18 && code.starts_with("ZZJGD"), "{enterprise:#}");
     let description = std::fs::read(site.data().join("sandbox.json")).unwrap();
@@ -80,9 +80,9 @@ fn a_test_enterprise_stamps_at_once_and_what_it_stamped_says_so() {
 fn there_are_as_many_as_are_wanted_and_only_such_that_say_so() {
     let site = Folder::init().serve();
     let first = enterprise(&site, &["--code", "ZZJGD1609314154606", "--name", "测试灞桥贸易有限公司"]);
-    assert_eq!(first["uscc"], "ZZJGD1609314154606");
+    assert_eq!(first["code"], "ZZJGD1609314154606");
     let second = enterprise(&site, &[]);
-    assert_ne!(first["uscc"], second["uscc"]);
+    assert_ne!(first["code"], second["code"]);
     for one in [&first, &second] {
         let digest = json!({"format": "digest", "digest": base64(&[7; 32]), "signer": one["signer"]});
         site.app().post("/v1/stamps", &digest).expect(201);

@@ -179,7 +179,7 @@ impl Enterprise {
     /// As `sandbox.json` has it.
     fn described(&self) -> Value {
         json!({
-            "name": self.name, "uscc": self.code.as_str(), "seal": self.number,
+            "name": self.name, "code": self.code.as_str(), "seal": self.number,
             "signer": {"enterprise": self.code.as_str(), "mandate": self.number, "purpose": PURPOSE},
         })
     }
