@@ -156,7 +156,7 @@ impl ArchiveParts<'_> {
         let answer = judge::archived(trust, &about, &stamped, content.as_deref(), &judged, made_at);
         let verdict = answer.judgement().verdict;
         let maker = concat!("license-gateway ", env!("CARGO_PKG_VERSION")).to_owned();
-        let (text, pdf, validation) =
+        let [text, pdf, validation] =
             report((trust, font), &maker, name, &stamped, (&answer, &judged), made_at)?;
         let evidence = serde_json::to_vec(&evidence).expect("texts are JSON");
         let content = content.map(|content| ("content", Role::Content, "application/octet-stream", content));
@@ -202,7 +202,7 @@ fn report(
     stamped: &[u8],
     (answer, evidence): (&ArchivedAnswer, &EvidenceAnswer),
     made_at: OffsetDateTime,
-) -> Result<(Vec<u8>, Vec<u8>, Vec<u8>), ReportError> {
+) -> Result<[Vec<u8>; 3], ReportError> {
     let (grounds, at) = evidence.grounds().unwrap_or((trust, made_at));
     let signers = answer.signers();
     let judged = Judged {
@@ -226,7 +226,7 @@ fn report(
         items: vec![item],
     };
     let pdf = report.to_pdf(font)?;
-    Ok((report.to_text().into_bytes(), pdf, format!("{validation:#}\n").into_bytes()))
+    Ok([report.to_text().into_bytes(), pdf, format!("{validation:#}\n").into_bytes()])
 }
 
 /// What is to be timestamped so that a signature over a manifest is good for as long as the timestamp is.
