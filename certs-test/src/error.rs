@@ -32,6 +32,15 @@ pub enum CertsTestError {
     /// A seal or a sealed document could not be made.
     #[error("cannot make a seal: {0}")]
     Seal(String),
+    /// A file could not be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// The system's reason.
+        #[source]
+        source: std::io::Error,
+    },
     /// A file or folder could not be written.
     #[error("cannot write {}", path.display())]
     Write {

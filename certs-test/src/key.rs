@@ -133,6 +133,12 @@ impl SoftwareKey {
         .ok_or(CertsTestError::Key)
     }
 
+    /// A key of SM2 that is kept in a file.
+    pub(crate) fn of_sm2(key: &sm2::SecretKey) -> Result<Self, CertsTestError> {
+        let key = sm2::dsa::SigningKey::new(SIGNER_ID, key);
+        key.map(Self::Sm2).map_err(|_| CertsTestError::Key)
+    }
+
     /// Signs a message as a certificate's signature: DER for the curves, PKCS#1 v1.5 for RSA. Nonces are
     /// RFC 6979's, so the same message gives the same signature.
     pub(crate) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, CertsTestError> {

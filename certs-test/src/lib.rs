@@ -11,6 +11,7 @@
 
 mod authority;
 mod certificate;
+mod enrolment;
 mod enterprise;
 mod error;
 mod holder;
@@ -31,6 +32,7 @@ use crate::key::KeyKind;
 use crate::seed::Seed;
 
 pub use authority::Authority;
+pub use enrolment::certify;
 pub use error::CertsTestError;
 pub use holder::HolderKey;
 pub use key::PrivateParts;
@@ -60,6 +62,8 @@ pub struct Sandbox {
     pub tls: TlsIdentity,
     /// Eight for each of the templates A, B and C, of which four are good.
     pub licenses: Vec<SampleLicense>,
+    /// The key of the issuing authority for SM2, which certifies keys of test enterprises as they come.
+    pub enterprise_authority: PrivateParts,
     /// Five for each of `sm2`, `p256` and `rsa`.
     pub negatives: Vec<NegativeCertificate>,
     /// A seal, and what was sealed with it.
@@ -123,12 +127,14 @@ pub fn generate(options: &Options) -> Result<Sandbox, CertsTestError> {
         None => Vec::new(),
     };
 
+    let enterprise_authority = sm2.issuing_key.private_parts()?;
     let authorities = [sm2, p256, rsa, license, tls]
         .into_iter()
         .map(|issuer| issuer.close(at))
         .collect::<Result<_, _>>()?;
     Ok(Sandbox {
         authorities,
+        enterprise_authority,
         services,
         tls: identity,
         licenses,

@@ -261,6 +261,6 @@ fn subject(name: &str) -> DistinguishedName {
     }
 }
 
-fn signing() -> KeyUsage {
+pub(crate) fn signing() -> KeyUsage {
     KeyUsage(KeyUsages::DigitalSignature | KeyUsages::NonRepudiation)
 }

@@ -24,6 +24,9 @@ never let a production system hold a key from private/.
 The layout is described in certs-test/README.md; manifest.json says what each file must be judged to be.
 ";
 
+/// Where the key lies by which test enterprises are certified.
+pub(crate) const ENTERPRISE_AUTHORITY: &str = "private/sm2-issuing.pem";
+
 /// What each file is a sample of, for scripts.
 #[derive(Serialize)]
 struct Manifest<'a> {
@@ -81,6 +84,8 @@ impl Sandbox {
             files.public(format!("services/{}/chain.pem", service.id), pem::certificates(&service.chain)?)?;
             files.private(format!("{}.pem", service.id), &service.private.to_pkcs8_pem()?)?;
         }
+        let name = ENTERPRISE_AUTHORITY.trim_start_matches("private/");
+        files.private(name, &self.enterprise_authority.to_pkcs8_pem()?)?;
         files.public("tls/chain.pem", &self.tls.chain_pem)?;
         files.private("tls.pem", &self.tls.key_pem)?;
 

@@ -64,6 +64,7 @@ impl Config {
             inspections,
             timestamps,
             stamp_evidence,
+            archive_packages,
             fleet,
             devices,
             folder,
@@ -91,6 +92,7 @@ impl Config {
         changes.field(Effect::Live, "inspections", inspections, &next.inspections);
         changes.timestamps(timestamps, &next.timestamps);
         changes.stamp_evidence(stamp_evidence, &next.stamp_evidence);
+        changes.field(Effect::Live, "archive_packages", archive_packages, &next.archive_packages);
         changes.fleet(fleet, &next.fleet);
         changes.devices(devices, &next.devices);
         changes.field(Effect::Restart, "folder", folder, &next.folder);

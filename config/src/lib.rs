@@ -6,6 +6,7 @@
 
 mod administration;
 mod alarms;
+mod archive_packages;
 mod audit;
 mod callers;
 mod change;
@@ -35,6 +36,7 @@ use std::path::{Path, PathBuf};
 
 pub use administration::Administration;
 pub use alarms::{AlarmRule, Alarms};
+pub use archive_packages::ArchivePackages;
 pub use audit::Audit;
 pub use callers::Callers;
 pub use change::{Change, Effect};
@@ -110,6 +112,8 @@ pub struct Config {
     pub timestamps: Timestamps,
     /// What is kept so that stamps can be verified later.
     pub stamp_evidence: StampEvidence,
+    /// Archive packages of stamps; none without the section.
+    pub archive_packages: Option<ArchivePackages>,
     /// How devices are used.
     pub fleet: Fleet,
     /// The devices, in the file's order; ids are unique and there is at least one.
@@ -170,6 +174,9 @@ impl Config {
                 root.section("timestamps", |section| Timestamps::read(section, site.sandbox, &trust.fetch));
             let stamp_evidence = root
                 .section("stamp_evidence", |section| StampEvidence::read(section, site.sandbox, &timestamps));
+            let archiving = root.has("archive_packages");
+            let archive_packages =
+                archiving.then(|| root.section("archive_packages", ArchivePackages::read)).flatten();
             let fleet = root.section("fleet", Fleet::read);
             let devices = root.list("device", Device::read);
             root.finish();
@@ -196,6 +203,7 @@ impl Config {
                 inspections,
                 timestamps,
                 stamp_evidence,
+                archive_packages,
                 fleet,
                 devices: Vec::new(),
                 folder: folder.to_owned(),

@@ -74,6 +74,8 @@ fn limits_devices_and_trust_change_live() {
     assert_eq!(after("[database]", "[documents]\nfont = \"a.otf\"\n[database]"), live("documents.font"));
     let certifying = "[query_certificates]\nkey = \"agency\"\nagency = \"某局\"\n[database]";
     assert_eq!(after("[database]", certifying), live("query_certificates"));
+    let archiving = "[archive_packages]\nkey = \"agency\"\n[database]";
+    assert_eq!(after("[database]", archiving), live("archive_packages"));
     assert_eq!(after("[database]", "[inspections]\nat = \"06:30\"\n[database]"), live("inspections"));
     let jobs = "[stamp_jobs]\nretention_days = 3\n[database]";
     assert_eq!(after("[database]", jobs), live("stamp_jobs.retention_days"));

@@ -486,6 +486,8 @@ fn query_certificates_name_who_certifies_and_by_which_key() {
         (format!("{whole}\nper_app_and_day = 0"), "query_certificates.per_app_and_day"),
         (format!("{whole}\nretention_days = 0"), "query_certificates.retention_days"),
         (format!("{whole}\nlimit = 0"), "query_certificates.limit: unknown field"),
+        (format!("{whole}\n[archive_packages]"), "archive_packages.key: is required"),
+        (format!("{whole}\n[archive_packages]\nkey = \"a b\""), "archive_packages.key"),
     ] {
         let found = site(&certificates);
         assert!(found.iter().any(|(_, said)| said.contains(expected)), "{expected}: {found:?}");

@@ -31,11 +31,13 @@ pub enum Kind {
     License,
     /// An item of a signed list, with its proof: JSON.
     ListProof,
+    /// A stamped document with what it is verified with later: a ZIP archive.
+    Archive,
 }
 
 impl Kind {
     /// All of them, with the names callers use.
-    pub const NAMES: [(&'static str, Self); 9] = [
+    pub const NAMES: [(&'static str, Self); 10] = [
         ("cms", Self::Cms),
         ("pdf", Self::Pdf),
         ("ofd", Self::Ofd),
@@ -45,6 +47,7 @@ impl Kind {
         ("csr", Self::Request),
         ("license", Self::License),
         ("list-proof", Self::ListProof),
+        ("archive", Self::Archive),
     ];
 
     /// The name callers use.
@@ -52,6 +55,9 @@ impl Kind {
         Self::NAMES.iter().find(|(_, kind)| *kind == self).map_or("", |(name, _)| name)
     }
 }
+
+/// The name of an archive package's first file, by which one is known.
+pub const ARCHIVE_MANIFEST: &str = "archive-manifest.json";
 
 /// A file without its armour.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,7 +114,9 @@ fn look(octets: &[u8]) -> Option<Kind> {
         return Some(Kind::Pdf);
     }
     if octets.starts_with(b"PK\x03\x04") {
-        return Some(Kind::Ofd);
+        // Behind the lengths of the first entry's local header is its name.
+        let is_archive = octets.get(30..).is_some_and(|name| name.starts_with(ARCHIVE_MANIFEST.as_bytes()));
+        return Some(if is_archive { Kind::Archive } else { Kind::Ofd });
     }
     if octets.trim_ascii_start().first() == Some(&b'{') {
         let (head, name) = (octets.get(..octets.len().min(4096))?, LIST_PROOF_FORMAT.as_bytes());

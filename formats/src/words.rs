@@ -76,6 +76,7 @@ impl Kind {
             Self::Request => Words::new("证书请求", "certification request"),
             Self::License => Words::new("电子营业执照", "license"),
             Self::ListProof => Words::new("清单条目证明", "proof of a list's item"),
+            Self::Archive => Words::new("归档包", "archive package"),
         }
     }
 }
@@ -339,6 +340,42 @@ pub const FINDINGS: &[(&str, Words)] = &[
     (
         "status_malformed",
         Words::new("登记状态的应答不合规", "what the register says of the holder is malformed"),
+    ),
+    ("archive_malformed", Words::new("归档包格式不合规", "the archive package is malformed")),
+    (
+        "archive_too_large",
+        Words::new("归档包过大或压缩比异常", "the archive package is too large, or packed too well"),
+    ),
+    (
+        "archive_unsafe_path",
+        Words::new("归档包内文件名不安全", "a file of the archive package has an unsafe name"),
+    ),
+    ("archive_encrypted", Words::new("归档包内文件已加密", "a file of the archive package is encrypted")),
+    ("archive_member_missing", Words::new("归档包缺少文件", "the archive package lacks a file")),
+    (
+        "archive_member_added",
+        Words::new("归档包多出文件", "the archive package has a file that its manifest does not name"),
+    ),
+    (
+        "archive_member_duplicated",
+        Words::new("归档包内文件重名", "the archive package has files of the same name"),
+    ),
+    (
+        "archive_member_renamed",
+        Words::new("归档包内文件被改名", "a file of the archive package has another name"),
+    ),
+    ("archive_member_altered", Words::new("归档包内文件被改动", "a file of the archive package was altered")),
+    (
+        "archive_manifest_unsigned",
+        Words::new("归档包清单的签名不成立", "the manifest's signature does not hold"),
+    ),
+    (
+        "archive_of_another_stamp",
+        Words::new("归档包内容属于另一签章", "a part of the archive package is another stamp's"),
+    ),
+    (
+        "archive_verdict_differs",
+        Words::new("与归档时的验证结论不同", "the verdict was another one when the package was made"),
     ),
     ("evidence_malformed", Words::new("存证包格式不合规", "the evidence is malformed")),
     ("evidence_altered", Words::new("存证包被改动", "the evidence was altered")),

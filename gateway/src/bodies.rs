@@ -25,6 +25,7 @@ use crate::body::{self, Patience};
 use crate::ceremonies::ConfirmRequest;
 use crate::ceremony_order::CeremonyRequest;
 use crate::custodians::CustodianRequest;
+use crate::evidence::archive::ArchiveRequest;
 use crate::faults::FaultRequest;
 use crate::history::HistoryQuery;
 use crate::identifiers;
@@ -92,7 +93,7 @@ pub enum Form {
 }
 
 /// All of them.
-pub const KINDS: [Kind; 45] = [
+pub const KINDS: [Kind; 46] = [
     object("signature", fields::<SignatureRequest>, |bodies, octets| {
         bodies.one(octets, SignatureRequest::check)
     }),
@@ -139,6 +140,7 @@ pub const KINDS: [Kind; 45] = [
             Ok(document.judge(request.evidence(), &bodies.trust))
         })
     }),
+    object("archive", fields::<ArchiveRequest>, |bodies, octets| bodies.one(octets, ArchiveRequest::check)),
     object("query certificate", fields::<QueryCertificateRequest>, |bodies, octets| {
         bodies.one(octets, |request: QueryCertificateRequest| request.check(true))
     }),

@@ -273,6 +273,7 @@ fn configuration(options: &SandboxOptions) -> std::io::Result<String> {
          crls = [\"pki/crls/sm2.pem\", \"pki/crls/p256.pem\", \"pki/crls/rsa.pem\", \"pki/crls/license.pem\"]\n\n\
          [callers]\nissuer = \"https://{}\"\n\n\
          [query_certificates]\nkey = \"demo-p256\"\nagency = \"沙箱市场监督管理局\"\n\n\
+         [archive_packages]\nkey = \"demo-p256\"\n\n\
          [timestamps]\npolicies = [\"1.2.3.4.1\"]\npublic = true\n\n\
          [timestamps.clock]\nrequired = false\n\n\
          [fleet]\noutput_check = \"always\"\n",

@@ -86,6 +86,7 @@ mod traces;
 mod trust;
 mod verifications;
 mod webhooks;
+mod zipped;
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -240,7 +241,7 @@ pub fn run() -> ExitCode {
         Command::Mandate(arguments) => return cli::mandate(*arguments),
         Command::Template(arguments) => return cli::template(*arguments),
         #[cfg(feature = "sandbox")]
-        Command::Sandbox(arguments) => return cli::sandbox(&arguments),
+        Command::Sandbox(arguments) => return cli::sandbox(arguments),
         Command::QueryCertificate(arguments) => return cli::query_certificate(arguments),
         Command::QueryCertificateJob(arguments) => return cli::query_certificate_job(arguments),
         Command::Audit(arguments) => return cli::audit(arguments),

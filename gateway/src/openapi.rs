@@ -37,6 +37,7 @@ use crate::{
         verifications::post_verification_batch,
         stamps::make::post_stamp,
         stamps::make::get_stamp,
+        evidence::archive::post_archive,
         evidence::show::get_evidence,
         stamps::check::get_check,
         evidence::show::get_evidence_of_code,

@@ -49,6 +49,7 @@ fn business() -> Router<Gateway> {
         .route("/v1/stamp-jobs/{id}/content", get(stamp_jobs::package::get_stamped_documents))
         .route("/v1/stamp-jobs/{id}/cancel", post(stamp_jobs::view::cancel_stamp_job))
         .route("/v1/stamp-jobs/{id}/documents/{n}/content", get(stamp_jobs::view::get_stamped_document))
+        .route("/v1/stamps/{id}/archive", post(evidence::archive::post_archive))
         .route("/v1/stamps/{id}/evidence", get(evidence::show::get_evidence))
         .route("/v1/stamps:verify", post(stamps::verify::post_stamp_verify))
         .route("/v1/licenses:verify", post(licenses::post_license_verify))

@@ -6,7 +6,10 @@ use formats::words::Words;
 use formats::{Certificate, cms, tsp};
 use time::OffsetDateTime;
 
-use crate::{Input, Judged, SignerSummary, StampAnswer, StampSignature, TimestampAnswer};
+use crate::archive::ArchivedAnswer;
+use crate::{
+    EvidenceAnswer, Input, Judged, SignerSummary, StampAnswer, StampSignature, StampedAnswer, TimestampAnswer,
+};
 
 /// The paths that the signers' certificates were judged by, in the signers' order; empty where there is none.
 #[must_use]
@@ -130,6 +133,52 @@ pub fn stamped_item(
         rows: known,
         sections,
     }
+}
+
+/// The account of what an archive package holds, called `name` in it, judged as of `at`.
+pub(crate) fn archived_item(
+    trust: &TrustStore,
+    name: &str,
+    stamped: &[u8],
+    answer: &ArchivedAnswer,
+    evidence: &EvidenceAnswer,
+    at: OffsetDateTime,
+) -> Item {
+    let mut item = if let ArchivedAnswer::Document(StampedAnswer::Pdf(answer)) = answer {
+        stamped_item(trust, Some(name), stamped, answer, at)
+    } else {
+        let mut known = vec![
+            Row::new(Words::new("文件", "File"), name),
+            Row::new(Words::new("文件长度", "Octets"), stamped.len().to_string()),
+        ];
+        known.extend(rows::digests(stamped));
+        known.extend(rows::policy(Usage::DocumentSigning, trust, at));
+        let signers = answer.signers();
+        let each = signers.iter().enumerate();
+        let section =
+            |(index, signer)| signer_section(Words::new("签名人", "Signer"), Some(index + 1), 0, signer, &[]);
+        let kind = match answer {
+            ArchivedAnswer::Document(_) => formats::opened::Kind::Ofd,
+            ArchivedAnswer::Digest(_) => formats::opened::Kind::Cms,
+        };
+        let (kind, judgement) = (kind.words(), answer.judgement().clone());
+        Item { kind, judgement, rows: known, sections: each.map(section).collect() }
+    };
+    let mut known = Vec::new();
+    if let Some(number) = &evidence.stamp_id {
+        known.push(Row::new(Words::new("签章编号", "Number of the stamp"), number.as_str()));
+    }
+    for record in &evidence.records {
+        known.extend(record.time.map(|time| Row::at(Words::new("时间戳时间", "Stamped at"), time)));
+    }
+    item.sections.push(Section {
+        heading: Words::new("长期验证证据", "Evidence for long-term verification"),
+        number: None,
+        depth: 0,
+        judgement: Some(evidence.judgement.clone()),
+        rows: known,
+    });
+    item
 }
 
 fn stamp_rows(signature: &StampSignature) -> Vec<Row> {

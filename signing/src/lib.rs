@@ -5,6 +5,7 @@
 //! it is handed out; a verdict is an answer.
 
 mod account;
+mod archive;
 mod batch;
 mod ceremony;
 mod document;
@@ -28,14 +29,19 @@ mod webhooks;
 mod wrapped;
 
 pub use account::{SignatureKind, signature_item, signer_paths, stamped_item};
+pub use archive::{
+    ARCHIVE_FORMAT, ArchiveAnswer, ArchiveParts, ArchivedAnswer, ArchivedStamp, MANIFEST, MANIFEST_EVIDENCE,
+    MANIFEST_SIGNATURE, Manifest, ManifestAnswer, ManifestEvidence, Member, PreparedArchive, Role,
+    judge_archive,
+};
 pub use batch::{ItemOutcome, ItemSignature, MadeBatch, MadeItem, OrderedItem};
 pub use ceremony::{CeremonyError, KeyAct, KeyCeremonies, KeyDevices, Operator};
 pub use document::{OfdAnswer, OfdSignatureAnswer, SealAnswer, verify_ofd, verify_seal};
 pub use error::SigningError;
 pub use evidence::{
     EVIDENCE_ACTION, EVIDENCE_FORMAT, EVIDENCE_HASH, EvidenceAnswer, EvidenceCore, EvidencePackage,
-    EvidenceRecord, RecordAnswer, ValidationData, ValidationNames, evidence_imprint, evidence_leaf,
-    evidence_path, judge_evidence,
+    EvidenceRecord, MOST_EVIDENCE_ITEMS, RecordAnswer, ValidationData, ValidationNames, evidence_imprint,
+    evidence_leaf, evidence_path, judge_evidence,
 };
 pub use keys::{Expiring, KeyRing, SigningCopy, SigningKey, SigningVersion, driver_key};
 pub use level::{Level, LevelDesk};

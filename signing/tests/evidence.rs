@@ -6,6 +6,9 @@
 #[path = "../../formats/tests/pki/mod.rs"]
 mod pki;
 
+#[path = "evidence/archive.rs"]
+mod archive;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -142,6 +142,15 @@ impl EvidenceItems {
         }
     }
 
+    /// How many octets the contents of a digest have.
+    ///
+    /// # Errors
+    /// [`StoreError::Blobs`] of what is not there.
+    pub async fn octets(&self, digest: &Hash) -> Result<u64, StoreError> {
+        let found = self.0.head(&at(&hex::encode(digest))).await;
+        found.map(|found| found.size).map_err(|error| failed(&error))
+    }
+
     /// Sets aside contents that were written before a time and that no row names, and removes what was set aside an hour
     /// ago and is not named now either; what is comes back. Answers how many were removed. In between they are there for
     /// whoever asks: nobody can find a moment between looking and removing in which something is named and lost.

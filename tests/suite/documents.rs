@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
-use tests::{Ran, Scratch, Site, repository, shared};
+use tests::{Ran, Scratch, Site, gateway, repository, shared};
 
 /// What goes before the examples of a document: curl fails where the server refuses, so an example that no longer
 /// works ends the script.
@@ -33,7 +33,10 @@ fn examples(markdown: &str) -> Vec<String> {
 /// A shell in the scratch folder that knows the site as the documents name it.
 fn shell(site: &Site, scratch: &Scratch) -> Command {
     let mut shell = Command::new("sh");
+    let (own, known) = (gateway(), std::env::var("PATH").unwrap_or_default());
+    let folder = own.parent().unwrap_or(Path::new("/")).display();
     shell
+        .env("PATH", format!("{folder}:{known}"))
         .current_dir(scratch.path())
         .env("BASE", site.base())
         .env("TLS", site.tls())
@@ -132,6 +135,7 @@ fn every_code_of_a_problem_is_in_the_reference_and_no_other() {
         "problem/approvals.rs",
         "problem/callers.rs",
         "problem/deliveries.rs",
+        "problem/devices.rs",
         "problem/inspections.rs",
         "problem/library.rs",
         "problem/mandates.rs",
@@ -140,6 +144,7 @@ fn every_code_of_a_problem_is_in_the_reference_and_no_other() {
         "problem/record.rs",
         "problem/seals.rs",
         "problem/sessions.rs",
+        "problem/signing.rs",
         "problem/stamp_jobs.rs",
         "problem/templates.rs",
         "problem/timestamps.rs",
@@ -195,6 +200,7 @@ fn every_metric_is_described_once() {
         "metrics/stamp_jobs.rs",
         "metrics/status.rs",
         "metrics/timekeeping.rs",
+        "metrics/trust.rs",
     ];
     let source = source.map(|file| self::source(&format!("gateway/src/{file}")));
     let source = source.concat();

@@ -191,3 +191,34 @@ fn a_site_that_keeps_none_says_so() {
     assert!(site.command(&["reload"]).status.success());
     package(&site, &stamp, 1);
 }
+
+#[test]
+fn evidence_that_is_larger_than_what_leaves_is_told_so() {
+    let site = Folder::init().serve();
+    let stamp = stamped(&site);
+    package(&site, &stamp, 1);
+    let code = stamp["check_code"].as_str().unwrap();
+    let named = |digest: &str, octets: usize| {
+        std::fs::write(site.data().join("evidence/items").join(digest), vec![0; octets]).unwrap();
+        sql(
+            &site,
+            &format!(
+                "INSERT INTO stamp_evidence_items (stamp, digest) VALUES ('{}', '{digest}')",
+                id(&stamp)
+            ),
+        );
+    };
+    // Just under 16 MiB with the rest of it: it is read, and found to be something else than its name says.
+    named(&"0".repeat(64), (16 << 20) - (1 << 20));
+    let damaged = site.stranger(None).get(&format!("/verify/{code}/evidence")).expect(503).json();
+    assert_eq!(damaged["code"], "data_altered", "{damaged:#}");
+    named(&"1".repeat(64), 1 << 20);
+    for answer in [
+        site.stranger(None).get(&format!("/verify/{code}/evidence")),
+        site.app().get(&format!("/v1/stamps/{}/evidence", id(&stamp))),
+        site.app()
+            .post(&format!("/v1/stamps/{}/archive", id(&stamp)), &json!({"document": stamp["document"]})),
+    ] {
+        assert_eq!(answer.expect(409).json()["code"], "evidence_too_large");
+    }
+}

@@ -6,7 +6,7 @@ use serde_json::Value;
 use tests::{Answer, Caller, repository, shared, update_snapshots};
 
 /// Every call of the HTTP contract, built or not, with a value for each parameter.
-const CONTRACT: [(&str, &str, &str); 168] = [
+const CONTRACT: [(&str, &str, &str); 169] = [
     ("POST", "/v1/signatures", "/v1/signatures"),
     ("POST", "/v1/signatures:batch", "/v1/signatures:batch"),
     ("POST", "/v1/verifications", "/v1/verifications"),
@@ -162,6 +162,7 @@ const CONTRACT: [(&str, &str, &str); 168] = [
     ("GET", "/v1/query-certificates/{number}", "/v1/query-certificates/20261122-0123456789"),
     ("POST", "/v1/stamps", "/v1/stamps"),
     ("GET", "/v1/stamps/{id}", "/v1/stamps/20261122-0123456789"),
+    ("POST", "/v1/stamps/{id}/archive", "/v1/stamps/none/archive"),
     ("GET", "/v1/stamps/{id}/evidence", "/v1/stamps/none/evidence"),
     ("POST", "/v1/stamps:verify", "/v1/stamps:verify"),
     ("GET", "/v1/stamp-jobs", "/v1/stamp-jobs"),

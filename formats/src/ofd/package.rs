@@ -102,7 +102,8 @@ impl<'a> Package<'a> {
     }
 
     /// How many entries it has, folders too.
-    pub(super) fn entries(&self) -> usize {
+    #[must_use]
+    pub fn entries(&self) -> usize {
         self.archive.len()
     }
 
@@ -121,8 +122,18 @@ impl<'a> Package<'a> {
         Ok(octets)
     }
 
+    /// How many octets a part has unpacked, as the directory says.
+    #[must_use]
+    pub fn octets(&self, name: &str) -> Option<u64> {
+        let entry = self.archive.by_index_data(*self.places.get(name)?).ok()?;
+        Some(entry.size())
+    }
+
     /// A part of so many octets at most.
-    pub(super) fn read_up_to(&self, name: &str, most: u64) -> Result<Vec<u8>, OfdError> {
+    ///
+    /// # Errors
+    /// [`OfdError::TooLarge`]; as [`read`](Self::read).
+    pub fn read_up_to(&self, name: &str, most: u64) -> Result<Vec<u8>, OfdError> {
         let place = *self.places.get(name).ok_or_else(|| OfdError::PartMissing(name.to_owned()))?;
         let entry = self.archive.by_index_data(place).map_err(|error| OfdError::part(name, error))?;
         match entry.size() {

@@ -260,6 +260,7 @@ const TABLE: &[(&str, &[(&str, Needed)])] = &[
     ("/v1/stamps", &[("POST", SIGNATURES)]),
     // Of a stamp of its own an app that signs has the record; of others it takes the scope of auditors.
     ("/v1/stamps/{id}", &[("GET", Needed::Caller)]),
+    ("/v1/stamps/{id}/archive", &[("POST", Needed::Caller)]),
     ("/v1/stamps/{id}/evidence", &[("GET", Needed::Caller)]),
     ("/v1/stamps:verify", &[("POST", VERIFICATIONS)]),
     ("/v1/timestamps", &[("POST", TIMESTAMPS)]),

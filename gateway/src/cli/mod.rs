@@ -214,8 +214,9 @@ pub(crate) fn stamp_job(arguments: StampJobArguments) -> ExitCode {
 
 /// `license-gateway sandbox`
 #[cfg(feature = "sandbox")]
-pub(crate) fn sandbox(arguments: &SandboxArguments) -> ExitCode {
-    finish(arguments.run(), false)
+pub(crate) fn sandbox(arguments: SandboxArguments) -> ExitCode {
+    let json = arguments.wants_json();
+    finish(block_on(arguments.run()), json)
 }
 
 /// `license-gateway reload`

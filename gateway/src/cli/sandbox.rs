@@ -1,30 +1,43 @@
-//! `license-gateway sandbox`: how to sign in to a sandbox. Its people have no authenticator at hand, and the secrets of
+//! `license-gateway sandbox …`: how to sign in to a sandbox. Its people have no authenticator at hand, and the secrets of
 //! theirs stand in `sandbox.json`, which whoever made the sandbox may read.
 
 use std::io::Write;
 use std::path::PathBuf;
 
-use clap::Args;
-use serde_json::Value;
+use clap::{Args, Subcommand};
 
 use super::CliError;
 use crate::people::sandbox::sign_ins;
+
+mod enterprise;
 
 /// Show where a sandbox is and how its people sign in: passwords, and the codes that count now.
 #[derive(Args)]
 pub(crate) struct SandboxArguments {
     /// The sandbox's folder.
-    #[arg(long, default_value = "data")]
+    #[arg(long, default_value = "data", global = true)]
     data: PathBuf,
+    #[command(subcommand)]
+    command: Option<SandboxCommand>,
+}
+
+#[derive(Subcommand)]
+enum SandboxCommand {
+    /// Make a test enterprise that can stamp at once, at a running sandbox.
+    Enterprise(enterprise::EnterpriseArguments),
 }
 
 impl SandboxArguments {
-    pub(super) fn run(&self) -> Result<(), CliError> {
-        let path = self.data.join("sandbox.json");
-        let text = std::fs::read_to_string(&path).map_err(|source| CliError::File { path, source })?;
-        let description: Value =
-            serde_json::from_str(&text).map_err(|error| CliError::NotDone(error.to_string()))?;
-        let people = sign_ins(&text);
+    pub(super) fn wants_json(&self) -> bool {
+        self.command.as_ref().is_some_and(|SandboxCommand::Enterprise(new)| new.wants_json())
+    }
+
+    pub(super) async fn run(self) -> Result<(), CliError> {
+        if let Some(SandboxCommand::Enterprise(new)) = self.command {
+            return new.run(self.data).await;
+        }
+        let description = enterprise::described(&self.data.join("sandbox.json"))?;
+        let people = sign_ins(&description.to_string());
         if people.is_empty() {
             return Err(CliError::NotDone(
                 "this sandbox names nobody; init --sandbox names people".to_owned(),

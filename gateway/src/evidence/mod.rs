@@ -1,6 +1,7 @@
 //! What stamps are verified with when their certificates are no more: taken and renewed by a task in every gateway (`keep`),
-//! and handed out as packages (`show`).
+//! handed out as packages (`show`), and with the document as archive packages (`archive`).
 
+pub(crate) mod archive;
 mod keep;
 pub(crate) mod show;
 

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 use signing::{
-    SignerSummary, StampAnswer, StampVerification, StampedFormat, verify_list, verify_ofd, verify_pdf,
-    verify_seal,
+    ArchivedAnswer, SignerSummary, StampAnswer, StampVerification, StampedFormat, judge_archive, verify_list,
+    verify_ofd, verify_pdf, verify_seal,
 };
 
 use super::Outcome;
@@ -30,6 +30,17 @@ impl Judge<'_> {
         outcome.judgement = answer.judgement;
         outcome.take(&mut members, ["proof", "family"]);
         self.signers(&answer.signers, outcome);
+    }
+
+    /// An archive package: by what is in it, as of the time that its evidence proves.
+    pub(super) fn archive(&self, octets: &[u8], outcome: &mut Outcome) {
+        let answer = judge_archive(&self.trust, octets, self.at);
+        outcome.readable = answer.readable;
+        let signers = answer.document.as_ref().map(ArchivedAnswer::signers).unwrap_or_default();
+        let mut members = json!(answer);
+        outcome.judgement = answer.judgement;
+        outcome.take(&mut members, ["manifest", "manifest_signature", "evidence", "document"]);
+        self.signers(&signers, outcome);
     }
 
     pub(super) fn pdf(&self, octets: &[u8], outcome: &mut Outcome) -> StampAnswer {

@@ -296,6 +296,7 @@ impl Judge<'_> {
             Kind::Ofd => self.ofd(&opened.octets, &mut outcome),
             Kind::Seal => self.seal(&opened.octets, &mut outcome),
             Kind::ListProof => self.list_proof(&opened.octets, &mut outcome),
+            Kind::Archive => self.archive(&opened.octets, &mut outcome),
         }
         (outcome, found)
     }

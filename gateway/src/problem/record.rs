@@ -21,6 +21,22 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "no_evidence", "No evidence", detail)
     }
 
+    pub(crate) fn evidence_too_large(most: u64) -> Self {
+        let detail =
+            format!("the evidence of this stamp has more than {most} octets, or more parts than are read");
+        Self::new(StatusCode::CONFLICT, "evidence_too_large", "Evidence too large", detail)
+    }
+
+    pub(crate) fn archive_packages_not_offered() -> Self {
+        let detail = "this site makes no archive packages: its configuration has no [archive_packages]";
+        Self::new(StatusCode::NOT_FOUND, "archive_packages_not_offered", "Not offered", detail)
+    }
+
+    /// What the configuration names to sign manifests with cannot do it, or nobody timestamps the signature.
+    pub(crate) fn archivist_not_ready(detail: impl Into<String>) -> Self {
+        Self::unavailable("archivist_not_ready", "Key of archive packages not ready", detail)
+    }
+
     /// The register of stamps and the audit log say different things of a stamp.
     pub(crate) fn stamp_register_broken(id: &str) -> Self {
         Self::internal("stamp_register_broken", format!("stamp {id} is not as the audit log has it"))

@@ -34,7 +34,7 @@ pub(crate) struct StampJobs {
     /// There is something to do.
     ordered: Notify,
     uploading: Arc<Admission>,
-    packing: Arc<Admission>,
+    pub(crate) packing: Arc<Admission>,
     pub(crate) figures: Figures,
 }
 

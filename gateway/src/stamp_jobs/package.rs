@@ -2,7 +2,6 @@
 //! is held than a part of one document, a few that are on their way, and a line for each document.
 
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::{Body, Bytes};
 use axum::extract::State;
@@ -11,7 +10,6 @@ use axum::response::{IntoResponse, Response};
 use http_body_util::channel::{Channel, Sender};
 use serde::Serialize;
 use store::{Blobs, JobDocument, JobKind, StampJob, StoreError};
-use time::UtcOffset;
 use tracing::Instrument;
 use zip::result::ZipError;
 use zip::write::{SimpleFileOptions, StreamWriter};
@@ -24,11 +22,10 @@ use crate::body::Segment;
 use crate::error::with_causes;
 use crate::problem::{Problem, ProblemDocument};
 use crate::state::Gateway;
+use crate::zipped::{AHEAD, Gone, Written, written_at};
 
 /// Packages that are written at a time, no app's all of them; one more is answered 503.
-const MOST_PACKING: usize = 8;
-/// Parts that are ready before they are taken.
-const AHEAD: usize = 2;
+pub(crate) const MOST_PACKING: usize = 8;
 /// The file that says what came of each document.
 const RESULTS: &str = "results.json";
 
@@ -44,9 +41,8 @@ struct Line {
 /// Why a package ends before its end.
 #[derive(Debug, thiserror::Error)]
 enum NotPacked {
-    /// Nobody takes it any more.
-    #[error("its reader has gone")]
-    Gone,
+    #[error(transparent)]
+    Gone(#[from] Gone),
     #[error("its documents were removed meanwhile")]
     Removed,
     #[error("what came of a document cannot be had now: {0}")]
@@ -102,7 +98,7 @@ pub(crate) async fn packed(
     let writing = async move {
         let _place = place;
         match write(&gateway, &job, &mut sender).await {
-            Ok(()) | Err(NotPacked::Gone) => {}
+            Ok(()) | Err(NotPacked::Gone(_)) => {}
             Err(error) => {
                 tracing::error!(
                     job = job.id,
@@ -123,7 +119,7 @@ async fn write(
     sender: &mut Sender<Bytes, io::Error>,
 ) -> Result<(), NotPacked> {
     let written = Written::default();
-    let mut zip = ZipWriter::new_stream(written.clone());
+    let mut zip = written.zip();
     let (mut behind, mut results) = (0, b"[".to_vec());
     loop {
         let documents = gateway.store.stamp_job_documents(job, behind, PAGE).await?;
@@ -142,7 +138,7 @@ async fn write(
     zip.start_file(RESULTS, SimpleFileOptions::default().compression_method(CompressionMethod::Deflated))?;
     zip.write_all(&results)?;
     zip.finish()?;
-    send(&written, sender).await
+    Ok(written.send(sender).await?)
 }
 
 /// Puts what came of a document into the package, if something did.
@@ -178,44 +174,15 @@ async fn put(
     let name = format!("{n:05}-{}.{extension}", stamp.id);
     // PDF and OFD are compressed already.
     let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
-    let at = stamped_at(stamp.at, gateway.config.site.utc_offset);
+    let at = written_at(stamp.at, gateway.config.site.utc_offset);
     zip.start_file(&name, at.map_or(options, |at| options.last_modified_time(at)))?;
     for part in 1..=Blobs::parts(&blob) {
         zip.write_all(&ready)?;
-        send(written, sender).await?;
+        written.send(sender).await?;
         if part < Blobs::parts(&blob) {
             ready = blobs.part(&blob, part).await?;
         }
     }
     line.file = Some(name);
     Ok(line)
-}
-
-/// Hands over what is written by now.
-async fn send(written: &Written, sender: &mut Sender<Bytes, io::Error>) -> Result<(), NotPacked> {
-    let octets = std::mem::take(&mut *written.0.lock().unwrap_or_else(PoisonError::into_inner));
-    sender.send_data(Bytes::from(octets)).await.map_err(|_| NotPacked::Gone)
-}
-
-/// As ZIP has times: of a clock on the wall, from 1980 on.
-fn stamped_at(at: time::OffsetDateTime, offset: UtcOffset) -> Option<zip::DateTime> {
-    let at = at.to_offset(offset);
-    let year = u16::try_from(at.year()).ok()?;
-    zip::DateTime::from_date_and_time(year, at.month().into(), at.day(), at.hour(), at.minute(), at.second())
-        .ok()
-}
-
-/// What the writer of the package wrote, until it is sent.
-#[derive(Clone, Default)]
-struct Written(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Written {
-    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(octets);
-        Ok(octets.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }

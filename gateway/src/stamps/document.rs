@@ -25,11 +25,12 @@ pub(crate) const MOST_OCTETS: usize = 16 << 20;
 const BODY_FACTOR: usize = 24;
 
 /// The routes that take documents.
-const ROUTES: [&str; 6] = [
+const ROUTES: [&str; 7] = [
     "/v1/query-certificate-jobs",
     "/v1/sessions:stamp",
     "/v1/stamp-jobs",
     "/v1/stamps",
+    "/v1/stamps/{id}/archive",
     "/v1/stamps:verify",
     "/v1/uploads",
 ];
@@ -142,6 +143,12 @@ impl<'de> Deserialize<'de> for DocumentText {
         }
         deserializer.deserialize_str(Text)
     }
+}
+
+/// A document in a field of another name.
+pub(crate) fn octets_of(faults: &mut Faults, field: &'static str, text: &str) -> Option<Vec<u8>> {
+    let refused = |refused: Refused| faults.add(field, refused.code, refused.detail);
+    DocumentText::decoded(text).map_err(refused).ok().map(Vec::from)
 }
 
 /// What a document's head shows it to be; a copy of all of it is not needed for that.

@@ -292,3 +292,23 @@ impl Signer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outside_a_sandbox_no_item_of_a_list_is_for_a_test_enterprise() {
+        let judged = |second: &str| {
+            let item = |id: &str, code: &str| {
+                format!(r#"{{"id": "{id}", "digest": "AA==", "enterprise": "{code}"}}"#)
+            };
+            let items = [item("1", "91350100M000100Y43"), item("2", second)].join(", ");
+            let order = format!(r#"{{"format": "digest", "signer": {{"key": "k"}}, "items": [{items}]}}"#);
+            serde_json::from_str::<StampRequest>(&order).expect("an order").without_test_enterprises()
+        };
+        assert!(judged("91350100M000100Y43").is_ok());
+        let refused = judged("ZZJGD1609314154606").expect_err("it is a test enterprise");
+        assert_eq!(refused.code(), "test_identity_in_production");
+    }
+}

@@ -29,7 +29,8 @@ use super::{
 /// The most records, contents, and things of one kind (certificates, lists, answers) that are read: as many as a site can
 /// come to in a century, and as few as can be judged in time whoever made them.
 const MOST_RECORDS: usize = 200;
-const MOST_ITEMS: usize = 2_000;
+/// Contents of a package at most; with more it is not judged.
+pub const MOST_EVIDENCE_ITEMS: usize = 2_000;
 const MOST_OF_A_KIND: usize = 200;
 
 /// The answer on an evidence package.
@@ -168,8 +169,8 @@ struct Opened {
 impl Opened {
     fn new(package: &EvidencePackage, core: EvidenceCore) -> Result<Self, (&'static str, String)> {
         let malformed = |detail: String| ("evidence_malformed", detail);
-        if package.records.len() > MOST_RECORDS || package.items.len() > MOST_ITEMS {
-            let detail = format!("it has more than {MOST_RECORDS} records or {MOST_ITEMS} items");
+        if package.records.len() > MOST_RECORDS || package.items.len() > MOST_EVIDENCE_ITEMS {
+            let detail = format!("it has more than {MOST_RECORDS} records or {MOST_EVIDENCE_ITEMS} items");
             return Err(malformed(detail));
         }
         let mut records = Vec::with_capacity(package.records.len());

@@ -13,6 +13,8 @@ mod judge;
 
 use std::collections::BTreeMap;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use formats::chain::{self, TrustStore, Usage};
 use formats::merkle::{Tree, TreeHash};
 use formats::scheme::HashAlgorithm;
@@ -22,7 +24,7 @@ use sm3::{Digest, Sm3};
 use store::{Hash, Stamp, leaf_hash};
 use time::OffsetDateTime;
 
-pub use judge::{EvidenceAnswer, RecordAnswer, judge_evidence};
+pub use judge::{EvidenceAnswer, MOST_EVIDENCE_ITEMS, RecordAnswer, judge_evidence};
 
 /// What a package says that it is.
 pub const EVIDENCE_FORMAT: &str = "license-gateway stamp evidence 1";
@@ -42,6 +44,14 @@ pub struct EvidencePackage {
     pub records: Vec<String>,
     /// What core and records name: base64 by SM3 in hexadecimal.
     pub items: BTreeMap<String, String>,
+}
+
+impl EvidencePackage {
+    /// A content as `items` has it: its name and its text.
+    #[must_use]
+    pub fn item(octets: &[u8]) -> (String, String) {
+        (hex::encode(Sm3::digest(octets)), STANDARD.encode(octets))
+    }
 }
 
 /// What a package is about. Digests are SM3 in hexadecimal.

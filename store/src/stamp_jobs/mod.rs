@@ -329,6 +329,28 @@ impl Store {
         rows.iter().map(|row| self.read_document(job, row)).collect()
     }
 
+    /// What a job keeps of a stamp's document.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`]; the database fails.
+    pub async fn stamped_blob(&self, stamp: &str) -> Result<Option<Blob>, StoreError> {
+        let kept = query(
+            "SELECT d.result, d.result_octets, d.result_sm3, j.app
+             FROM stamp_job_documents d JOIN stamp_jobs j ON j.id = d.job
+             WHERE d.stamp_id = $1 AND d.result IS NOT NULL",
+        );
+        let Some(row) = kept.bind(stamp).fetch_optional(self.readers()).await? else { return Ok(None) };
+        let corrupt = |column| StoreError::Corrupt { what: DOCUMENT, id: stamp.to_owned(), column };
+        let octets = u64::try_from(row.try_get::<i64, _>("result_octets")?);
+        let sm3 = row.try_get::<&[u8], _>("result_sm3")?.try_into();
+        Ok(Some(Blob {
+            name: row.try_get("result")?,
+            app: AppId::parse_registered(row.try_get("app")?).map_err(|_| corrupt("app"))?,
+            octets: octets.map_err(|_| corrupt("result_octets"))?,
+            sm3: sm3.map_err(|_| corrupt("result_sm3"))?,
+        }))
+    }
+
     fn read_document(&self, job: &StampJob, row: &Row) -> Result<JobDocument, StoreError> {
         let corrupt = |column| StoreError::Corrupt { what: DOCUMENT, id: job.id.clone(), column };
         let n: i64 = row.try_get("n")?;

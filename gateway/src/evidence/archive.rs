@@ -1,0 +1,295 @@
+//! `POST /v1/stamps/{id}/archive`: a stamped document with all that it is verified with later, in one ZIP.
+//!
+//! The gateway keeps digests of what it stamped, not documents: whoever wants a package hands the document in, and it is held to
+//! the register. Of a document of a job what the job keeps is taken. The manifest is signed by the key that the site names for that,
+//! and the signature timestamped, so that a package is good for as long as the timestamp is.
+
+use std::io::{self, Write};
+
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{HeaderName, header};
+use axum::response::{IntoResponse, Response};
+use formats::cms::Family;
+use formats::scheme::HashAlgorithm;
+use formats::{Algorithm, Certificate};
+use http_body_util::channel::{Channel, Sender};
+use serde::Deserialize;
+use signing::{
+    ArchiveParts, Asker, Caller, EVIDENCE_HASH, Input, MANIFEST, MANIFEST_EVIDENCE, MANIFEST_SIGNATURE,
+    ManifestEvidence, PreparedArchive, SignOrder, SignatureFormat, evidence_imprint,
+};
+use sm3::{Digest, Sm3};
+use store::Stamp;
+use time::OffsetDateTime;
+use tracing::Instrument;
+use utoipa::ToSchema;
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, DateTime};
+
+use super::show;
+use crate::auth::Authenticated;
+use crate::body::{Faults, Segment};
+use crate::error::with_causes;
+use crate::problem::{Fault, Problem, ProblemDocument};
+use crate::stamp_jobs::package::MOST_PACKING;
+use crate::stamps::document::{self, DocumentBody};
+use crate::stamps::make;
+use crate::state::Gateway;
+use crate::timestamps;
+use crate::zipped::{AHEAD, Written, written_at};
+
+/// Octets that are written at a time.
+const PART: usize = 256 << 10;
+
+/// What is to be archived.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ArchiveRequest {
+    /// The stamped document, base64, up to 16 MiB of it; of a stamped digest the CMS over it (`signature` of the stamp's
+    /// answer). If absent, what a job keeps of the stamp.
+    document: Option<String>,
+    /// Of a stamped digest: what it is of, base64. It becomes part of the package.
+    content: Option<String>,
+}
+
+/// An order that was read.
+struct Asked {
+    document: Option<Vec<u8>>,
+    content: Option<Vec<u8>>,
+}
+
+impl ArchiveRequest {
+    /// Turns words into octets, reporting every fault at once.
+    fn read(self) -> Result<Asked, Problem> {
+        let mut faults = Faults::default();
+        let document = self.document.map(|text| document::octets_of(&mut faults, "document", &text));
+        let content = self.content.map(|text| document::octets_of(&mut faults, "content", &text));
+        faults.into_result(Some(Asked { document: document.flatten(), content: content.flatten() }))
+    }
+
+    /// Whether it can be read.
+    pub(crate) fn check(self) -> Result<(), Problem> {
+        self.read().map(drop)
+    }
+}
+
+/// The archive package (归档包) of a stamp: the stamped document, its evidence, a report, and a signed manifest over all of it.
+#[utoipa::path(
+    post, path = "/v1/stamps/{id}/archive", tag = "stamps", request_body = ArchiveRequest,
+    params(("id" = String, Path, description = "the stamp's number, `stamp_id` in answers")),
+    responses(
+        (status = 200, description = "the package; the verdict on the document in the header `x-verdict`", content((String = "application/zip"))),
+        (status = 404, description = "`unknown_stamp`; `no_evidence`: it is not taken yet, or not kept; `archive_packages_not_offered`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 409, description = "`evidence_too_large`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = "4XX", description = "refused; see `code`: `document_differs` of another document than the stamped one", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, description = "no device could sign now or in time, or too many packages are written at a time; see Retry-After", body = ProblemDocument, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn post_archive(
+    caller: Authenticated,
+    State(gateway): State<Gateway>,
+    Segment(id): Segment,
+    DocumentBody { request, place }: DocumentBody<ArchiveRequest>,
+) -> Result<Response, Problem> {
+    let stamp = make::stamp_for(&caller, &gateway, &id).await?.stamp;
+    let signer = Archivist::of(&gateway)?;
+    let packing = gateway.stamp_jobs.packing.arrive(MOST_PACKING, None).ok_or_else(Problem::overloaded)?;
+    if !packing.claim(caller.app_id()) {
+        return Err(Problem::share_exceeded());
+    }
+    let who = (caller.caller(), caller.asker());
+    let work = async move {
+        let made = made(&gateway, request, &stamp, &signer, who).await;
+        drop(place);
+        made.map(|made| answer(&gateway, &stamp, made, packing))
+    };
+    // In a task of its own: what the key did is on record, however long somebody waits for it.
+    tokio::spawn(work.in_current_span()).await.map_err(|_| Problem::panicked())?
+}
+
+/// A package, file by file.
+struct Made {
+    verdict: &'static str,
+    at: OffsetDateTime,
+    files: Vec<(String, Vec<u8>)>,
+}
+
+async fn made(
+    gateway: &Gateway,
+    request: ArchiveRequest,
+    stamp: &Stamp,
+    signer: &Archivist,
+    (caller, asker): (Caller, Asker),
+) -> Result<Made, Problem> {
+    let asked =
+        gateway.judging.run(move || request.read()).await?.await.map_err(|_| Problem::panicked())??;
+    let stamped = match asked.document {
+        Some(document) => document,
+        None => kept_by_a_job(gateway, stamp).await?,
+    };
+    let evidence = show::package(gateway, &stamp.id).await?;
+    let (site, made_at) = (gateway.config.site.name.clone(), caller.at);
+    let (trust, font, of) = (gateway.documents.current(), gateway.font.clone(), stamp.clone());
+    let prepare = move || {
+        held_to_the_register(&of, &stamped, asked.content.as_deref())?;
+        let (site, stamp, content) = (site.as_str(), &of, asked.content);
+        let parts = ArchiveParts { site, stamp, stamped, content, evidence, made_at };
+        parts.prepared(&trust, &font).map_err(|error| Problem::no_report(&error))
+    };
+    let prepared = gateway.judging.run(prepare).await?.await.map_err(|_| Problem::panicked())??;
+    let PreparedArchive { manifest, verdict, members } = prepared;
+    let manifest = manifest.into_bytes();
+    let (signature, certificate) = signer.sign(gateway, &caller, &manifest).await?;
+    let proof = proof(gateway, asker, &stamp.id, &signature, certificate, made_at).await?;
+    let own = [(MANIFEST, manifest), (MANIFEST_SIGNATURE, signature), (MANIFEST_EVIDENCE, proof)];
+    let own = own.into_iter().map(|(name, octets)| (name.to_owned(), octets));
+    let verdict = serde_json::to_value(verdict).unwrap_or_default();
+    let verdicts = ["valid", "unsigned", "indeterminate", "invalid"];
+    let verdict = verdicts.into_iter().find(|word| verdict == *word).unwrap_or_default();
+    Ok(Made { verdict, at: made_at, files: own.chain(members).collect() })
+}
+
+/// What a job keeps of a stamp.
+async fn kept_by_a_job(gateway: &Gateway, stamp: &Stamp) -> Result<Vec<u8>, Problem> {
+    let failed = |error| Problem::from_stamp_jobs(&error);
+    let kept = gateway.store.stamped_blob(&stamp.id).await.map_err(failed)?;
+    let Some(blob) = kept else {
+        let detail = "is required: no job keeps what was stamped";
+        return Err(Problem::faults(vec![Fault::new("document", "missing_field", detail)]));
+    };
+    gateway.stamp_jobs.blobs.read(&blob).await.map_err(failed)
+}
+
+/// Whether these are the stamp's: the register has their digests.
+fn held_to_the_register(stamp: &Stamp, stamped: &[u8], content: Option<&[u8]>) -> Result<(), Problem> {
+    let mut faults = Vec::new();
+    if Sm3::digest(stamped)[..] != stamp.result_digest[..] {
+        let detail = format!("is not what was stamped, whose SM3 is {}", hex::encode(stamp.result_digest));
+        faults.push(Fault::new("document", "document_differs", detail));
+    }
+    if let Some(content) = content {
+        let of_content = [HashAlgorithm::Sm3, HashAlgorithm::Sha256].map(|hash| hash.digest(content));
+        if stamp.format != "digest" {
+            faults.push(Fault::new("content", "not_applicable", "goes with the stamp of a digest only"));
+        } else if of_content.iter().all(|digest| digest[..] != stamp.input_digest[..]) {
+            let detail = format!("does not have the stamped digest, {}", hex::encode(stamp.input_digest));
+            faults.push(Fault::new("content", "document_differs", detail));
+        }
+    }
+    if faults.is_empty() { Ok(()) } else { Err(Problem::faults(faults)) }
+}
+
+/// Who signs manifests.
+struct Archivist {
+    key: config::KeyId,
+    algorithm: Algorithm,
+}
+
+impl Archivist {
+    fn of(gateway: &Gateway) -> Result<Self, Problem> {
+        let rules = gateway.config.archive_packages.as_ref();
+        let key = rules.ok_or_else(Problem::archive_packages_not_offered)?.key.clone();
+        let keys = gateway.desk.keys();
+        let found =
+            keys.service_key(&key).map_err(|error| Problem::archivist_not_ready(with_causes(&error)))?;
+        let algorithm = Algorithm::ALL.into_iter().find(|known| found.shown().public_key.supports(*known));
+        let algorithm = algorithm
+            .ok_or_else(|| Problem::archivist_not_ready(format!("{key} signs by no known algorithm")))?;
+        Ok(Self { key, algorithm })
+    }
+
+    /// A detached CMS over a manifest, on record, and whose it is.
+    async fn sign(
+        &self,
+        gateway: &Gateway,
+        caller: &Caller,
+        manifest: &[u8],
+    ) -> Result<(Vec<u8>, Certificate), Problem> {
+        let order = SignOrder {
+            key: self.key.clone(),
+            group: None,
+            algorithm: self.algorithm,
+            input: Input::Data(manifest.to_vec()),
+            format: SignatureFormat::Cms { family: Family::Rfc5652, detached: true },
+            signer_id: formats::DEFAULT_SIGNER_ID.to_vec(),
+        };
+        let receipt = gateway.desk.sign(caller, order).await?;
+        gateway.metrics.signed(receipt.device.as_str(), self.algorithm.name());
+        let certificate = receipt
+            .certificate
+            .ok_or_else(|| Problem::archivist_not_ready(format!("{} has no certificate", self.key)))?;
+        Ok((receipt.signature, certificate))
+    }
+}
+
+/// The evidence package about the signature over a manifest.
+async fn proof(
+    gateway: &Gateway,
+    asker: Asker,
+    stamp: &str,
+    signature: &[u8],
+    certificate: Certificate,
+    at: OffsetDateTime,
+) -> Result<Vec<u8>, Problem> {
+    let source = timestamps::source(gateway, asker)?;
+    let trust = gateway.documents.current();
+    let proof = ManifestEvidence::new(&trust, &certificate, signature, stamp, at);
+    let token = source.token(EVIDENCE_HASH, &evidence_imprint(&proof.root())).await;
+    let token = token.map_err(|error| Problem::archivist_not_ready(with_causes(&error)))?;
+    let proof = proof.finish(&trust, token, OffsetDateTime::now_utc());
+    let proof = proof.ok_or_else(|| Problem::archivist_not_ready("its timestamp has no certificate"))?;
+    Ok(serde_json::to_vec(&proof).unwrap_or_default())
+}
+
+/// The package goes out while it is written; it holds its place until it has gone.
+fn answer(gateway: &Gateway, stamp: &Stamp, made: Made, packing: crate::admission::Place) -> Response {
+    let fields = [
+        (header::CONTENT_TYPE, "application/zip".to_owned()),
+        (header::CONTENT_DISPOSITION, format!("attachment; filename=\"archive-{}.zip\"", stamp.id)),
+        (header::CACHE_CONTROL, "private, no-store".to_owned()),
+        (HeaderName::from_static("x-verdict"), made.verdict.to_owned()),
+    ];
+    let (mut sender, body) = Channel::<Bytes, io::Error>::new(AHEAD);
+    let (at, stamp) = (written_at(made.at, gateway.config.site.utc_offset), stamp.id.clone());
+    let writing = async move {
+        let _packing = packing;
+        if let Err(error) = write(made.files, at, &mut sender).await {
+            tracing::error!(
+                stamp,
+                error = with_causes(&error),
+                "an archive package could not be written to its end"
+            );
+            sender.abort(io::Error::other("the package could not be written to its end"));
+        }
+    };
+    tokio::spawn(writing.in_current_span());
+    (fields, Body::new(body)).into_response()
+}
+
+async fn write(
+    files: Vec<(String, Vec<u8>)>,
+    at: Option<DateTime>,
+    sender: &mut Sender<Bytes, io::Error>,
+) -> io::Result<()> {
+    let written = Written::default();
+    let mut zip = written.zip();
+    for (name, octets) in files {
+        // PDF and OFD are compressed already.
+        let method = match name.rsplit('.').next() {
+            Some("json" | "txt") => CompressionMethod::Deflated,
+            _ => CompressionMethod::Stored,
+        };
+        let options = SimpleFileOptions::default().compression_method(method);
+        zip.start_file(&name, at.map_or(options, |at| options.last_modified_time(at)))?;
+        for part in octets.chunks(PART) {
+            zip.write_all(part)?;
+            if written.send(sender).await.is_err() {
+                return Ok(()); // nobody takes it any more
+            }
+        }
+    }
+    zip.finish()?;
+    let _ = written.send(sender).await;
+    Ok(())
+}
