@@ -36,7 +36,7 @@ use crate::{
         verifications::post_verification,
         verifications::post_verification_batch,
         stamps::make::post_stamp,
-        stamps::make::get_stamp,
+        stamps::show::get_stamp,
         evidence::archive::post_archive,
         evidence::show::get_evidence,
         stamps::check::get_check,

@@ -39,7 +39,7 @@ fn business() -> Router<Gateway> {
         .route("/v1/verifications", post(verifications::post_verification))
         .route("/v1/verifications:batch", post(verifications::post_verification_batch))
         .route("/v1/stamps", post(stamps::make::post_stamp))
-        .route("/v1/stamps/{id}", get(stamps::make::get_stamp))
+        .route("/v1/stamps/{id}", get(stamps::show::get_stamp))
         .route("/v1/uploads", put(stamp_jobs::uploads::put_upload))
         .route(
             "/v1/stamp-jobs",

@@ -33,8 +33,8 @@ use crate::body::{Faults, Segment};
 use crate::error::with_causes;
 use crate::problem::{Fault, Problem, ProblemDocument};
 use crate::stamp_jobs::package::MOST_PACKING;
+use crate::stamps;
 use crate::stamps::document::{self, DocumentBody};
-use crate::stamps::make;
 use crate::state::Gateway;
 use crate::timestamps;
 use crate::zipped::{AHEAD, Written, written_at};
@@ -92,7 +92,7 @@ pub(crate) async fn post_archive(
     Segment(id): Segment,
     DocumentBody { request, place }: DocumentBody<ArchiveRequest>,
 ) -> Result<Response, Problem> {
-    let stamp = make::stamp_for(&caller, &gateway, &id).await?.stamp;
+    let stamp = stamps::show::stamp_for(&caller, &gateway, &id).await?.stamp;
     let signer = Archivist::of(&gateway)?;
     let packing = gateway.stamp_jobs.packing.arrive(MOST_PACKING, None).ok_or_else(Problem::overloaded)?;
     if !packing.claim(caller.app_id()) {

@@ -23,7 +23,7 @@ use crate::auth::{Authenticated, Peer};
 use crate::body::Segment;
 use crate::error::with_causes;
 use crate::problem::{Problem, ProblemDocument};
-use crate::stamps::{check, make};
+use crate::stamps::{check, show};
 use crate::state::Gateway;
 use crate::zipped::AHEAD;
 
@@ -81,7 +81,7 @@ pub(crate) async fn get_evidence(
     State(gateway): State<Gateway>,
     Segment(id): Segment,
 ) -> Result<Response, Problem> {
-    let found = make::stamp_for(&caller, &gateway, &id).await?;
+    let found = show::stamp_for(&caller, &gateway, &id).await?;
     streamed(gateway, &found.stamp.id).await
 }
 
