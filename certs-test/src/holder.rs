@@ -17,7 +17,7 @@ const SIGNER_ID: &str = "1234567812345678";
 pub struct HolderKey(SoftwareKey);
 
 impl HolderKey {
-    /// The key in a PKCS#8 PEM file, of a license in DER.
+    /// Reads a license's key: `license` is its certificate in DER, `key` the key as PKCS#8 in PEM.
     ///
     /// # Errors
     /// [`CertsTestError::NotForTests`] of a license that somebody else issued; [`CertsTestError::Holder`] if there is no

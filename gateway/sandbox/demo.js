@@ -13,6 +13,8 @@ const ENDED = ['rejected', 'expired', 'replaced', 'cancelled', 'consumed'];
 let stream = null;
 let clock;
 let ttl = 120;
+/** Where the browser keeps the stamped document that is shown. */
+let shownDocument = null;
 /** Draws what is shown now anew. */
 let again = () => {};
 
@@ -35,8 +37,14 @@ function frame(redraw, ...children) {
     h('main', { id: 'content', tabindex: -1 }, children));
 }
 
+function forgetDocument() {
+  if (shownDocument) URL.revokeObjectURL(shownDocument);
+  shownDocument = null;
+}
+
 function home(trouble) {
   leave();
+  forgetDocument();
   sessionStorage.removeItem('demo.session');
   const choice = h('select', { id: 'ttl', onchange: () => { ttl = Number(choice.value); } },
     TTLS.map(([value, word, number]) => h('option', { value }, w(word, number))));
@@ -101,16 +109,26 @@ function watch(session, state = 'created') {
   });
 }
 
-async function fetchResult(session) {
+/** Fetches the result. `once` is the same each time that this page asks for it: what is lost on the way is had again. */
+async function fetchResult(session, once = crypto.randomUUID()) {
   leave();
   try {
-    const answer = await api.post(path(session, 'result'), { ticket: session.ticket });
+    const answer = await api.post(path(session, 'result'), { ticket: session.ticket, once });
     result(session, answer, null);
   } catch (refusal) {
     // Somebody fetched it first, or it came too late: the session itself says which.
     if (refusal.status === 409 || refusal.status === 410) watch(session, refusal.code.replace('session_', ''));
+    else if (refusal.status === 0 || refusal.status >= 500) unfetched(session, refusal, once);
     else home(refusal);
   }
+}
+
+/** There is a result, and it could not be fetched for now. */
+function unfetched(session, refusal, once) {
+  frame(() => unfetched(session, refusal, once), h('section', { class: 'panel showing' }, h('h1', {}, w(`what_${session.what}`)),
+    h('p', { class: 'bad', role: 'alert' }, why(refusal)),
+    h('button', { type: 'button', class: 'primary', onclick: () => fetchResult(session, once) }, w('retry')),
+    h('button', { type: 'button', onclick: () => home() }, w('another'))));
 }
 
 const check = (good, text) => h('li', { class: good ? 'good' : 'bad' }, `${good ? '✓' : '✕'} ${text}：${w(good ? 'passed' : 'failed')}`);
@@ -142,7 +160,8 @@ function result(session, answer, stamped) {
   if (session.what !== 'stamp' || !good) return;
   const drawStamped = (made) => {
     const octets = Uint8Array.from(atob(made.document), (letter) => letter.charCodeAt(0));
-    const address = URL.createObjectURL(new Blob([octets], { type: 'application/pdf' }));
+    forgetDocument();
+    const address = shownDocument = URL.createObjectURL(new Blob([octets], { type: 'application/pdf' }));
     show(document_, h('h2', {}, w('stamped')), facts([[w('stampId'), made.stamp_id], [w('checkCode'), made.check_code]]),
       h('ul', { class: 'checks' }, check(made.verdict === 'valid', w('check_document', w(`verdict_${made.verdict}`)))),
       h('p', { class: 'row wrap' }, h('a', { class: 'button', href: address, download: `${made.stamp_id}.pdf` }, w('download')),

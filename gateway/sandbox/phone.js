@@ -10,6 +10,11 @@ const api = new Caller();
 /** What the agent of an authorisation may act for, from now: 30 days. */
 const TERM = 30 * 24 * 3600 * 1000;
 
+/** The version of the consent that this phone knows. */
+const CONSENT = 2;
+/** What stands before the digest in what is signed of it: the attributes of a SignedData of GB/T 35275. */
+const ATTRIBUTES = '314c301906092a864886f70d010903310c060a2a811ccf550601040201302f06092a864886f70d01090431220420';
+
 let licenses = [];
 let license = null;
 /** Draws what is shown now anew. */
@@ -81,7 +86,9 @@ async function scan(qr) {
   try {
     const secret = secretFor(qr);
     const asked = await api.post('/v1/phone/sessions:scan', { qr, phone: secret });
+    const amiss = unfit(asked);
     if (asked.state === 'confirmed') end(true, 'confirmed', 'confirmedHint');
+    else if (amiss) end(false, 'over', amiss);
     else request(asked, secret);
   } catch (refusal) {
     if (refusal.status === 410 || refusal.status === 409) end(false, 'over', refusal);
@@ -89,9 +96,16 @@ async function scan(qr) {
   }
 }
 
+/** Why this phone signs nothing of what is asked: nobody can read `to_sign`, so it must be what the digest that is shown makes it. */
+function unfit(asked) {
+  if (asked.consent_version !== CONSENT) return 'consentVersion';
+  const octets = Array.from(atob(asked.to_sign ?? ''), (letter) => letter.charCodeAt(0).toString(16).padStart(2, '0')).join('');
+  return octets === (asked.digest ? ATTRIBUTES + asked.digest : '') ? null : 'digestDiffers';
+}
+
 /** What is asked, as it is shown and signed. */
 function rows(asked) {
-  return [[w('app'), asked.app_name], [w('item'), asked.item_name], [w('bizNo'), asked.biz_no], [w('text'), asked.text],
+  return [[w('app'), w('named', asked.app_name, asked.app)], [w('item'), w('named', asked.item_name, asked.item)], [w('bizNo'), asked.biz_no], [w('text'), asked.text],
     [w('fields'), (asked.fields ?? []).map((field) => w(`field_${field}`)).join(w('comma'))], [w('willStamp'), asked.stamp_id],
     [w('digest'), asked.digest]].filter(([, value]) => value);
 }
@@ -100,7 +114,7 @@ function consentTo(asked, role, operator) {
   const { app: to, app_name, biz_no, digest, fields, flow, item, item_name, nonce, qrid, stamp_id, text } = asked;
   const consent = {
     app: to, app_name, at: second(Date.now()), biz_no, digest, fields: fields?.length ? fields : undefined, flow, item, item_name, nonce, qrid, role, stamp_id, text,
-    uscc: license.uscc, v: 2,
+    uscc: license.uscc, v: CONSENT,
   };
   if (operator) consent.operator = operator;
   if (role === 'agent') consent.authorisation = { items: [asked.item], until: second(Date.now() + TERM) };

@@ -93,6 +93,11 @@ pub(crate) struct Held(pub(crate) Arc<Claim>);
 #[derive(Clone)]
 pub(crate) struct Kept;
 
+/// In the extensions of an answer that tells of what was done before and is made anew for whoever asks: nothing was done under
+/// the key, and no answer is kept under it.
+#[derive(Clone)]
+pub(crate) struct ToldAgain;
+
 /// Removes keys whose time is over, until it is dropped; none while time servers say that the clock is wrong.
 pub(crate) async fn forget(store: Store, clock: WatchedClock) {
     let mut tick = tokio::time::interval(SWEEP);
@@ -260,10 +265,11 @@ async fn settle(gateway: &Gateway, claim: &Claim, response: Response) -> Respons
         return response;
     }
     let status = response.status();
-    if status.is_client_error() || status.is_server_error() {
+    let is_told_again = response.extensions().get::<ToldAgain>().is_some();
+    if is_told_again || status.is_client_error() || status.is_server_error() {
         // A refusal did nothing, and of a signature nothing is on record. How far an act came when the gateway or a
         // device failed, nobody knows.
-        let settled = if status.is_client_error() || claim.repeatable {
+        let settled = if is_told_again || status.is_client_error() || claim.repeatable {
             gateway.store.release_idempotency(claim).await
         } else {
             gateway.store.leave_unresolved(claim).await

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tests::{Answer, Caller, Site, base64, eventually, repository, shared, unbase64};
+use tests::{Answer, Caller, Folder, Postgres, Site, base64, eventually, repository, shared, unbase64};
 
-use crate::sessions::{Phone, begun, consume, id, refused};
+use crate::sessions::{Phone, begun, consume, id, octets, refused};
 
 const SOON: Duration = Duration::from_secs(60);
 const PATH: &str = "/v1/sessions:stamp";
@@ -137,6 +137,73 @@ fn a_digest_that_a_phone_signed_is_entered_too() {
     // Of something else there is none.
     let other = json!({"format": "digest", "digest": base64(&[3; 32])});
     refused(stamped(app, &other, &session), 422, "stamp_differs");
+}
+
+#[test]
+fn the_gateway_beside_tells_again_in_whose_log_a_stamp_is() {
+    let server = Postgres::start();
+    let first = Folder::init_on(&server).serve();
+    let second = Folder::beside(&first, "second").serve();
+    let session = foreseen(first.app(), &pdf());
+    confirmed(&first, &session);
+    consume(first.app(), &session).expect(200);
+    let answer = stamped(first.app(), &pdf(), &session).expect(201).json();
+    assert_eq!(told_again(stamped(second.app(), &pdf(), &session)), told(&answer));
+    // That one has another log.
+    let mut own = pdf();
+    own["signer"] = json!({"key": "demo-sm2"});
+    let own = second.app().post("/v1/stamps", &own).expect(201).json();
+    assert_ne!(own["audit_log"], answer["audit_log"], "{}", own["audit_log"]);
+    drop((first, second));
+    drop(server);
+}
+
+#[test]
+fn an_answer_that_is_told_again_is_kept_under_no_key() {
+    let site = &shared().site;
+    let app = site.app();
+    let mut order = json!({"format": "digest", "digest": base64(&[6; 32])});
+    let session = foreseen(app, &order);
+    confirmed(site, &session);
+    consume(app, &session).expect(200);
+    order["signer"] = json!({"session": session["session"]});
+    let keyed = |key: &str, order: &Value| {
+        let fields = [("content-type", "application/json"), ("idempotency-key", key)];
+        app.send("POST", "/v1/stamps", &fields, Some(order.to_string().as_bytes()))
+    };
+    let key = |name: &str| format!("{name}-{}", id(&session));
+    let replayed = |answer: &Answer| answer.header("idempotency-replayed") == "true";
+    let made = keyed(&key("made"), &order).expect(201);
+    assert!(!replayed(&made));
+    let again = keyed(&key("made"), &order).expect(201);
+    assert!(replayed(&again), "the stamp itself is kept under its key");
+    let made = told(&made.json());
+    for _ in 0..2 {
+        let answer = keyed(&key("again"), &order).expect(201);
+        assert!(!replayed(&answer), "told each time anew");
+        assert_eq!(told(&answer.json()), made);
+    }
+    // Nothing was done under that key: it is free for what somebody does.
+    let mut other = json!({"format": "digest", "digest": base64(&[6; 32]), "signer": {"key": "demo-sm2"}});
+    other["algorithm"] = "sm2-sm3".into();
+    keyed(&key("again"), &other).expect(201);
+}
+
+#[test]
+fn a_stamp_is_told_again_of_the_same_order_alone() {
+    let site = &shared().site;
+    let app = site.app();
+    let item = |n: u8| json!({"id": format!("附件/{n}"), "digest": base64(&[n; 32])});
+    let order = json!({"format": "digest", "items": (0..3).map(item).collect::<Vec<_>>()});
+    let session = foreseen(app, &order);
+    confirmed(site, &session);
+    let result = consume(app, &session).expect(200).json()["result"].clone();
+    let answer = stamped(app, &order, &session).expect(201).json();
+    assert_eq!(told_again(stamped(app, &order, &session)), told(&answer));
+    // What was signed is that digest, and what was stamped a list.
+    let digest = octets(result["digest"].as_str().unwrap());
+    let of_digest = json!({"format": "digest", "digest": base64(&digest)});
+    refused(stamped(app, &of_digest, &session), 422, "stamp_differs");
 }
 
 #[test]

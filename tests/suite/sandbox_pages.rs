@@ -53,18 +53,23 @@ fn fits(browser: &Browser) {
 }
 
 fn begun(what: &str) -> Value {
-    SITE.stranger(None).post(DEMO, &json!({"what": what})).expect(201).json()
+    SITE.stranger(None).post(DEMO, &json!({"what": what, "ttl": 300})).expect(201).json()
 }
 
 fn result(session: &Value, ticket: &Value) -> Answer {
+    result_once(session, &json!({"ticket": ticket}))
+}
+
+fn result_once(session: &Value, asked: &Value) -> Answer {
     let path = format!("{DEMO}/{}/result", session["session"].as_str().unwrap());
-    SITE.stranger(None).post(&path, &json!({"ticket": ticket}))
+    SITE.stranger(None).post(&path, asked)
 }
 
 #[test]
 fn somebody_signs_in_by_scanning_and_the_result_is_had_once() {
     let demo = demo(1280, 900);
     demo.sees("扫码登录");
+    choose(&demo, "ttl", "300");
     demo.click("#begin-login");
     demo.sees("等待扫码");
     // By the link, for people without a phone.
@@ -73,7 +78,7 @@ fn somebody_signs_in_by_scanning_and_the_result_is_had_once() {
     phone.open(link.as_str().unwrap());
     phone.sees("请求登录");
     phone.sees("网上登记平台（沙箱）");
-    phone.sees("年度报告网上填报");
+    phone.sees("年度报告网上填报（annual-report）");
     fits(&phone);
     demo.sees("已扫码，请在手机上确认");
     // A page that is loaded again is the same phone.
@@ -120,6 +125,7 @@ fn somebody_signs_in_by_scanning_and_the_result_is_had_once() {
 fn who_declines_or_comes_late_lets_nobody_in() {
     let demo = demo(390, 844);
     fits(&demo);
+    choose(&demo, "ttl", "300");
     demo.click("#begin-login");
     let phone = phone(&payload(&demo));
     phone.sees("请求登录");
@@ -148,6 +154,13 @@ fn who_declines_or_comes_late_lets_nobody_in() {
 #[test]
 fn a_document_is_stamped_and_data_are_read_by_phone() {
     let demo = demo(1280, 900);
+    choose(&demo, "ttl", "300");
+    // What an address stands for: the page's policy lets nothing fetch it.
+    demo.script(
+        "const make = URL.createObjectURL; window.kept = new Map(); \
+         URL.createObjectURL = (blob) => { const href = make.call(URL, blob); window.kept.set(href, blob); \
+         return href; }; return null",
+    );
     demo.click("#begin-stamp");
     let phone = phone(&payload(&demo));
     phone.sees("请求签署");
@@ -160,6 +173,11 @@ fn a_document_is_stamped_and_data_are_read_by_phone() {
     demo.sees("证照管理员");
     let named = demo.script("return document.querySelector('a[download]').getAttribute('download')");
     assert!(named.as_str().unwrap().ends_with(".pdf"), "{named}");
+    let linked = demo.script_async(
+        "const done = arguments[arguments.length - 1]; const { href } = document.querySelector('a[download]'); \
+         window.kept.get(href).text().then((text) => done([text.slice(0, 5), text.length > 1000]))",
+    );
+    assert_eq!(linked, json!(["%PDF-", true]));
     demo.press("退出");
     demo.click("#begin-authorise");
     phone.press("返回");
@@ -172,6 +190,37 @@ fn a_document_is_stamped_and_data_are_read_by_phone() {
     demo.sees("持照人同意读取");
     demo.sees("办事人");
     demo.sees("注册资本");
+}
+
+#[test]
+fn a_phone_signs_nothing_that_it_cannot_show() {
+    let session = begun("stamp");
+    let phone = Browser::start(390, 844);
+    phone.open(&format!("{}/sandbox/phone", SITE.base()));
+    // A gateway that asks for something else than it shows.
+    for (bent, why) in [
+        ("asked.to_sign = btoa(atob(asked.to_sign).slice(0, -1) + '?')", "与显示的摘要不符"),
+        ("asked.to_sign = btoa('?' + atob(asked.to_sign).slice(1))", "与显示的摘要不符"),
+        ("delete asked.digest", "与显示的摘要不符"),
+        ("asked.consent_version = 3", "这部手机不认识"),
+    ] {
+        phone.script(&format!(
+            "window.honest ??= window.fetch; \
+             window.fetch = async (path, ...rest) => {{ \
+               const answer = await window.honest.call(window, path, ...rest); \
+               if (!path.endsWith(':scan')) return answer; \
+               const asked = await answer.json(); {bent}; \
+               return new Response(JSON.stringify(asked), {{ status: 200 }}); }}; return null"
+        ));
+        phone.type_into("qr", session["qr_text"].as_str().unwrap());
+        phone.press("识别");
+        phone.sees(why);
+        phone.press("返回");
+    }
+    phone.script("window.fetch = window.honest; return null");
+    phone.type_into("qr", session["qr_text"].as_str().unwrap());
+    phone.press("识别");
+    phone.sees("请求签署");
 }
 
 #[test]
@@ -188,7 +237,12 @@ fn only_whose_browser_began_a_session_gets_its_result() {
     refused(SITE.stranger(None).get(&events), 404, "unknown_session");
     let stamp = format!("{DEMO}/{id}/stamp");
     refused(SITE.stranger(None).post(&stamp, &json!({"ticket": other["ticket"]})), 404, "unknown_session");
-    let answer = result(&mine, &mine["ticket"]).expect(200).json();
+    let with = |once: &str| json!({"ticket": mine["ticket"], "once": once});
+    refused(result_once(&mine, &with("多")), 422, "header_malformed");
+    let answer = result_once(&mine, &with("1")).expect(200).json();
+    // Lost on the way, it is had again by the same question, and by no other.
+    assert_eq!(result_once(&mine, &with("1")).expect(200).json(), answer);
+    refused(result_once(&mine, &with("2")), 409, "session_consumed");
     let passed = json!({"result_signature": true, "consent_signature": true, "consent_session": true});
     assert_eq!(answer["checks"], passed, "{answer:#}");
     refused(result(&mine, &mine["ticket"]), 409, "session_consumed");
@@ -231,6 +285,20 @@ fn the_phone_signs_with_test_licenses_and_no_other_keys() {
     let path = "/sandbox/phone/licenses/A-good/sign";
     refused(site.stranger(None).post(path, &json!({"consent": "{}"})), 500, "internal_error");
     assert!(site.log().contains("the license is not one of a test authority"), "{}", site.log());
+}
+
+#[test]
+fn a_sandbox_that_takes_no_api_keys_has_no_such_pages() {
+    let folder = Folder::init();
+    folder.configure("[callers]\n", "[callers]\napi_keys = false\n");
+    let site = folder.serve();
+    let stranger = site.stranger(None);
+    for path in ["/sandbox/demo", "/sandbox/phone", "/sandbox/phone/licenses"] {
+        assert_eq!(stranger.get(path).status, 404, "{path}");
+    }
+    for path in [DEMO, "/sandbox/phone/licenses/A-good/sign"] {
+        assert_eq!(stranger.post(path, &json!({})).status, 404, "{path}");
+    }
 }
 
 #[test]
@@ -288,12 +356,16 @@ fn their_files_are_served_and_nothing_else_runs_in_them() {
         served += 1;
         let answer = stranger.get(&format!("/sandbox/{name}")).expect(200);
         let policy = answer.header("content-security-policy");
-        for part in [
-            "default-src 'none'",
-            "script-src 'self'",
-            "frame-ancestors 'none'",
-            "require-trusted-types-for 'script'",
-        ] {
+        let parts: &[&str] = match name.ends_with(".pdf") {
+            true => &["default-src 'none'", "object-src 'self'", "frame-ancestors 'none'"],
+            false => &[
+                "default-src 'none'",
+                "script-src 'self'",
+                "frame-ancestors 'none'",
+                "require-trusted-types-for 'script'",
+            ],
+        };
+        for part in parts {
             assert!(policy.contains(part), "{name}: {policy}");
         }
         assert!(!policy.contains("unsafe"), "{policy}");

@@ -51,7 +51,8 @@ impl Phone {
         let mut consent = json!({
             "app": asked["app"], "app_name": asked["app_name"], "at": now(0), "flow": asked["flow"],
             "item": asked["item"], "item_name": asked["item_name"], "nonce": asked["nonce"], "operator": null,
-            "qrid": asked["qrid"], "role": "administrator", "uscc": self.uscc, "v": 2,
+            "qrid": asked["qrid"], "role": "administrator", "uscc": self.uscc,
+            "v": asked["consent_version"],
         });
         for field in ["biz_no", "digest", "fields", "stamp_id", "text"] {
             if let Some(value) = asked.get(field) {
@@ -120,7 +121,7 @@ fn to_sign(digest: &str) -> Vec<u8> {
     octets(&format!("{set}{digest}"))
 }
 
-fn octets(hexadecimal: &str) -> Vec<u8> {
+pub(crate) fn octets(hexadecimal: &str) -> Vec<u8> {
     let digits = hexadecimal.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).unwrap());
     digits.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect()
 }
@@ -319,6 +320,7 @@ fn a_consent_to_anything_else_is_refused_by_its_field() {
     let asked = phone.scan(site, &session).expect(200).json();
     assert_eq!(asked["digest"], "07".repeat(32));
     assert_eq!(asked["to_sign"], base64(&to_sign(&"07".repeat(32))), "as anybody makes it of the digest");
+    assert_eq!(asked["consent_version"], 2, "{asked}");
     let good = phone.consent(&asked);
     for (field, value, code) in [
         ("item", json!("liquidation"), "consent_item"),

@@ -189,6 +189,13 @@ impl Problem {
         Self { internal: Some(error.to_string()), ..problem }
     }
 
+    /// A sandbox's phone signs for this machine only.
+    #[cfg(feature = "sandbox")]
+    pub(crate) fn test_key_not_admitted() -> Self {
+        let detail = "keys of test licenses are admitted on loopback only";
+        Self::new(StatusCode::FORBIDDEN, "test_key_not_admitted", "Not permitted", detail)
+    }
+
     /// A license of a sandbox that does not sign on its phone.
     #[cfg(feature = "sandbox")]
     pub(crate) fn test_license_broken(error: &certs_test::CertsTestError) -> Self {

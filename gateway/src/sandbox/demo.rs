@@ -2,7 +2,6 @@
 //! the same calls and as a stranger to the gateway's insides. Whose browser began a session is known by a ticket, so that
 //! nobody who only saw the QR code is let in.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use aws_lc_rs::hmac;
@@ -52,6 +51,15 @@ pub(super) struct BeginRequest {
     ttl: Option<u32>,
 }
 
+/// Asks for a result.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ResultRequest {
+    ticket: String,
+    /// Says that it is the same question again: what went wrong on the way costs nobody the result.
+    once: Option<String>,
+}
+
 /// By what a browser shows that it began a session.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -82,17 +90,17 @@ struct Checks {
 }
 
 /// An answer of the API that is a refusal: the visitor is shown it as it is.
-pub(super) struct Refusal(Response);
+pub(super) struct Refusal(Box<Response>);
 
 impl From<Problem> for Refusal {
     fn from(problem: Problem) -> Self {
-        Self(problem.into_response())
+        Self(Box::new(problem.into_response()))
     }
 }
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        self.0
+        *self.0
     }
 }
 
@@ -112,9 +120,10 @@ impl Demo {
         hmac::verify(&self.tickets, session.as_bytes(), &tag).map_err(|_| Problem::unknown_session())
     }
 
-    /// One call of the API, from this machine, by the app's key.
+    /// One call of the API by the app's key, which is taken from this machine only: the visitor's address is the caller's.
     async fn call(
         &self,
+        peer: &Peer,
         method: Method,
         path: &str,
         fields: &HeaderMap,
@@ -130,27 +139,48 @@ impl Demo {
             let json = HeaderValue::from_static("application/json");
             request.headers_mut().insert(header::CONTENT_TYPE, json);
         }
-        let here = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
-        request.extensions_mut().insert(Peer::Network(here));
+        request.extensions_mut().insert(peer.clone());
         request.extensions_mut().insert(Door::Public);
         Ok(self.api.clone().oneshot(request).await.unwrap_or_else(|never| match never {}))
     }
 
     /// The same, of what answers JSON.
-    async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Refusal> {
-        let response = self.call(method, path, &HeaderMap::new(), body).await?;
+    async fn ask(
+        &self,
+        peer: &Peer,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Value, Refusal> {
+        self.ask_with(peer, method, path, &HeaderMap::new(), body).await
+    }
+
+    async fn ask_with(
+        &self,
+        peer: &Peer,
+        method: Method,
+        path: &str,
+        fields: &HeaderMap,
+        body: Option<&Value>,
+    ) -> Result<Value, Refusal> {
+        let mut response = self.call(peer, method, path, fields, body).await?;
+        let wait = response.headers_mut().remove(header::RETRY_AFTER);
         let (status, octets) = whole(response).await?;
         if !status.is_success() {
             let kind = [(header::CONTENT_TYPE, "application/problem+json")];
-            return Err(Refusal((status, kind, octets).into_response()));
+            let mut refusal = (status, kind, octets).into_response();
+            if let Some(wait) = wait {
+                refusal.headers_mut().insert(header::RETRY_AFTER, wait);
+            }
+            return Err(Refusal(Box::new(refusal)));
         }
         Ok(serde_json::from_slice(&octets).map_err(|_| Problem::panicked())?)
     }
 
     /// Verifies what was fetched, with nothing but the API's published keys.
-    async fn checked(&self, session: &str, answer: &Value) -> Result<Checks, Refusal> {
+    async fn checked(&self, peer: &Peer, session: &str, answer: &Value) -> Result<Checks, Refusal> {
         let text = |name: &str| answer[name].as_str().unwrap_or_default();
-        let key = self.ask(Method::GET, &format!("/v1/keys/{}", text("key")), None).await?;
+        let key = self.ask(peer, Method::GET, &format!("/v1/keys/{}", text("key")), None).await?;
         let site = PublicKey::from_pem(key["public_key"].as_str().unwrap_or_default()).ok();
         let license = Certificate::from_pem(text("license")).and_then(|license| license.public_key()).ok();
         let verifies = |key: &Option<PublicKey>, signed: &str, signature: &str| {
@@ -196,6 +226,7 @@ fn stamp_order() -> Value {
 
 pub(super) async fn begin(
     Extension(demo): Extension<Arc<Demo>>,
+    Extension(peer): Extension<Peer>,
     JsonBody(request): JsonBody<BeginRequest>,
 ) -> Result<Response, Refusal> {
     let mut order = json!({"item": "annual-report", "item_name": "年度报告网上填报"});
@@ -222,13 +253,14 @@ pub(super) async fn begin(
             return Err(Problem::faults(vec![Fault::new("what", "invalid_value", detail)]).into());
         }
     };
-    let mut begun = demo.ask(Method::POST, path, Some(&order)).await?;
+    let mut begun = demo.ask(&peer, Method::POST, path, Some(&order)).await?;
     begun["ticket"] = demo.ticket(begun["session"].as_str().unwrap_or_default()).into();
     Ok((StatusCode::CREATED, [(header::CACHE_CONTROL, "no-store")], Json(begun)).into_response())
 }
 
 pub(super) async fn events(
     Extension(demo): Extension<Arc<Demo>>,
+    Extension(peer): Extension<Peer>,
     Segment(id): Segment,
     QueryOf(Ticket { ticket }): QueryOf<Ticket>,
     headers: HeaderMap,
@@ -237,7 +269,7 @@ pub(super) async fn events(
     let known = headers.get("last-event-id").map(|known| ("last-event-id", known.clone()));
     let fields = known.into_iter().map(|(name, value)| (header::HeaderName::from_static(name), value));
     let path = format!("/v1/sessions/{id}/events");
-    let response = demo.call(Method::GET, &path, &fields.collect(), None).await?;
+    let response = demo.call(&peer, Method::GET, &path, &fields.collect(), None).await?;
     let (parts, body) = response.into_parts();
     let kind = parts.headers.get(header::CONTENT_TYPE).cloned();
     let kind = kind.unwrap_or_else(|| HeaderValue::from_static("application/problem+json"));
@@ -248,13 +280,22 @@ pub(super) async fn events(
 
 pub(super) async fn result(
     Extension(demo): Extension<Arc<Demo>>,
+    Extension(peer): Extension<Peer>,
     Segment(id): Segment,
-    JsonBody(Ticket { ticket }): JsonBody<Ticket>,
+    JsonBody(ResultRequest { ticket, once }): JsonBody<ResultRequest>,
 ) -> Result<Response, Refusal> {
     demo.admit(&id, &ticket)?;
     let path = format!("/v1/sessions/{id}/consume");
-    let mut answer = demo.ask(Method::POST, &path, Some(&json!({}))).await?;
-    let checks = demo.checked(&id, &answer).await?;
+    let mut fields = HeaderMap::new();
+    if let Some(once) = once {
+        let key = HeaderValue::try_from(once).map_err(|_| {
+            let detail = "must be visible characters of ASCII";
+            Problem::faults(vec![Fault::new("once", "invalid_value", detail)])
+        })?;
+        fields.insert("idempotency-key", key);
+    }
+    let mut answer = demo.ask_with(&peer, Method::POST, &path, &fields, Some(&json!({}))).await?;
+    let checks = demo.checked(&peer, &id, &answer).await?;
     let consent = answer["consent"].as_str().map(str::to_owned);
     let item = ResultItem {
         checks,
@@ -267,15 +308,44 @@ pub(super) async fn result(
 
 pub(super) async fn stamp(
     Extension(demo): Extension<Arc<Demo>>,
+    Extension(peer): Extension<Peer>,
     Segment(id): Segment,
     JsonBody(Ticket { ticket }): JsonBody<Ticket>,
 ) -> Result<Response, Refusal> {
     demo.admit(&id, &ticket)?;
     let mut order = stamp_order();
     order["signer"] = json!({"session": id});
-    let mut stamped = demo.ask(Method::POST, "/v1/stamps", Some(&order)).await?;
+    let mut stamped = demo.ask(&peer, Method::POST, "/v1/stamps", Some(&order)).await?;
     let judged = json!({"document": stamped["document"]});
-    let mut verdict = demo.ask(Method::POST, "/v1/stamps:verify", Some(&judged)).await?;
+    let mut verdict = demo.ask(&peer, Method::POST, "/v1/stamps:verify", Some(&judged)).await?;
     stamped["verdict"] = verdict["verdict"].take();
     Ok((StatusCode::CREATED, [(header::CACHE_CONTROL, "no-store")], Json(stamped)).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_call_comes_from_where_the_visitor_is() {
+        let api = Router::new().fallback(async |Extension(peer): Extension<Peer>| {
+            let asked = [(header::RETRY_AFTER, "7")];
+            match peer.is_local() {
+                true => Json(json!({"peer": peer.to_string()})).into_response(),
+                false => (StatusCode::UNAUTHORIZED, asked, peer.to_string()).into_response(),
+            }
+        });
+        let demo = Demo::new(api, "demo".to_owned(), Zeroizing::new("key".to_owned()));
+        let ask = async |peer: &str| {
+            let peer = Peer::Network(peer.parse().expect("an address"));
+            demo.ask(&peer, Method::GET, "/v1/keys", None).await
+        };
+        let here = ask("127.0.0.1:9").await;
+        assert!(here.is_ok_and(|answer| answer == json!({"peer": "127.0.0.1:9"})));
+        let Err(Refusal(refusal)) = ask("192.0.2.7:9").await else { panic!("a stranger acts as the app") };
+        assert_eq!(refusal.status(), StatusCode::UNAUTHORIZED);
+        assert_eq!(refusal.headers()[header::RETRY_AFTER], "7");
+        let (_, octets) = whole(*refusal).await.expect("it is short");
+        assert_eq!(octets, "192.0.2.7:9");
+    }
 }

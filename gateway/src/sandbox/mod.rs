@@ -26,6 +26,10 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
                       require-trusted-types-for 'script'; trusted-types 'none'";
 
+/// Of the document to be signed: it loads nothing, and a browser's viewer, which embeds it as an object, may show it.
+const PDF_POLICY: &str =
+    "default-src 'none'; object-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
 macro_rules! files {
     ($($name:literal as $kind:expr),* $(,)?) => {
         &[$(($name, $kind, include_bytes!(concat!("../../sandbox/", $name)))),*]
@@ -54,8 +58,8 @@ struct DescribedApp {
     api_key: Zeroizing<String>,
 }
 
-/// What the pages call, and the pages: none outside a sandbox, and none of a sandbox that `init` did not make. `api` is what
-/// integrating systems call.
+/// What the pages call, and the pages: none outside a sandbox, of one that takes no API keys, and of one that `init` did not make.
+/// `api` is what integrating systems call.
 pub(crate) fn routes(config: &Config, api: &Router) -> (Router<Gateway>, Router<Gateway>) {
     let Some((wallet, demo)) = parts(config, api) else { return (Router::new(), Router::new()) };
     let calls = Router::new()
@@ -78,7 +82,8 @@ pub(crate) fn routes(config: &Config, api: &Router) -> (Router<Gateway>, Router<
 }
 
 fn parts(config: &Config, api: &Router) -> Option<(Wallet, Demo)> {
-    if !config.site.sandbox {
+    // By an API key the one acts, and the other as anybody's phone: both are for where such keys are taken.
+    if !config.site.sandbox || !config.callers.api_keys {
         return None;
     }
     let app = first_app(&config.folder.join("sandbox.json"))?;
@@ -93,5 +98,36 @@ fn first_app(description: &Path) -> Option<DescribedApp> {
 }
 
 async fn get_file(InPath(name): InPath<String>, headers: HeaderMap) -> Response {
-    pages::file(FILES, POLICY, &name, &headers)
+    let policy = if name.ends_with(".pdf") { PDF_POLICY } else { POLICY };
+    pages::file(FILES, policy, &name, &headers)
+}
+
+#[cfg(test)]
+mod tests {
+    use formats::Verdict;
+    use store::{ScanFlow, ScanState};
+    use verify_front::{FACE_FIELDS, Role};
+
+    /// That both languages have the same words is tested in a browser.
+    #[test]
+    fn there_is_a_word_for_everything_that_the_api_says() {
+        let words = include_str!("../../sandbox/words.js");
+        let (of, flows) = (|prefix: &str, name: &str| format!("{prefix}_{name}"), ScanFlow::NAMES.iter());
+        let verdicts = [Verdict::Valid, Verdict::Invalid, Verdict::Indeterminate, Verdict::Unsigned];
+        let verdicts = verdicts.map(|verdict| serde_json::to_value(verdict).expect("a word"));
+        let kinds = ["good", "expired", "revoked", "tampered", "wrong-uscc"];
+        let all = FACE_FIELDS
+            .iter()
+            .map(|name| of("field", name))
+            .chain(Role::NAMES.iter().map(|(name, _)| of("role", name)))
+            .chain(ScanState::NAMES.iter().map(|(name, _)| of("state", name)))
+            .chain(flows.map(|(name, _)| of("asks", name)))
+            .chain(verdicts.iter().map(|verdict| of("verdict", verdict.as_str().expect("a word"))))
+            .chain(kinds.map(|name| of("kind", name)));
+        for word in all {
+            let places =
+                [format!(" {word}: '"), format!(" '{word}': '")].map(|key| words.matches(&key).count());
+            assert_eq!(places.iter().sum::<usize>(), 2, "{word} in Chinese and in English");
+        }
+    }
 }

@@ -1,5 +1,5 @@
 //! The licenses on the phone of a sandbox, and their keys, which on a real phone nothing leaves: here they are the files of
-//! the test PKI. They sign for anybody, and so only what was made for tests.
+//! the test PKI. They sign for anybody on this machine, and only what was made for tests.
 
 use std::fs;
 use std::path::PathBuf;
@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
+use crate::auth::Peer;
 use crate::body::{Faults, JsonBody, Segment};
 use crate::problem::Problem;
 
@@ -22,8 +23,13 @@ const LONGEST_CONSENT: usize = 16 << 10;
 /// Octets of what is signed of a digest at most; it has 112.
 const LONGEST_TO_SIGN: usize = 1 << 10;
 
-/// The folder of a test PKI.
-pub(super) struct Wallet(PathBuf);
+/// The licenses of a test PKI.
+pub(super) struct Wallet {
+    /// The folder.
+    pki: PathBuf,
+    /// Name and description of each.
+    entries: Vec<(String, Entry)>,
+}
 
 #[derive(Deserialize)]
 struct Manifest {
@@ -78,36 +84,30 @@ pub(super) struct SignedItem {
 
 impl Wallet {
     /// The licenses in a folder, if there are any.
-    pub(super) fn of(folder: PathBuf) -> Option<Self> {
-        let wallet = Self(folder);
-        wallet.entries().is_some_and(|entries| !entries.is_empty()).then_some(wallet)
-    }
-
-    /// Name and description of each license.
-    fn entries(&self) -> Option<Vec<(String, Entry)>> {
-        let text = fs::read(self.0.join("manifest.json")).ok()?;
+    pub(super) fn of(pki: PathBuf) -> Option<Self> {
+        let text = fs::read(pki.join("manifest.json")).ok()?;
         let manifest: Manifest = serde_json::from_slice(&text).ok()?;
         let named = manifest.licenses.into_iter().filter_map(|entry| {
             let name = entry.file.strip_prefix("licenses/")?.strip_suffix(".der")?.to_owned();
             Some((name, entry))
         });
-        Some(named.collect())
+        let entries: Vec<_> = named.collect();
+        (!entries.is_empty()).then_some(Self { pki, entries })
     }
 
     fn certificate(&self, name: &str) -> Option<Certificate> {
-        let der = fs::read(self.0.join("licenses").join(format!("{name}.der"))).ok()?;
+        let der = fs::read(self.pki.join("licenses").join(format!("{name}.der"))).ok()?;
         Certificate::from_der(&der).ok()
     }
 
     fn licenses(&self) -> Vec<LicenseItem> {
-        let entries = self.entries().unwrap_or_default().into_iter();
-        let shown = entries.filter_map(|(id, entry)| {
-            let certificate = self.certificate(&id)?;
+        let shown = self.entries.iter().filter_map(|(id, entry)| {
+            let certificate = self.certificate(id)?;
             let (face, _) = license::face(&certificate).ok()?;
             Some(LicenseItem {
-                id,
-                kind: entry.kind,
-                uscc: entry.uscc,
+                id: id.clone(),
+                kind: entry.kind.clone(),
+                uscc: entry.uscc.clone(),
                 name: face.name,
                 legal_representative: face.legal_representative,
                 domicile: face.domicile,
@@ -119,9 +119,9 @@ impl Wallet {
 
     /// A license by its name, and its key: only of those that the manifest names.
     fn holder(&self, name: &str) -> Result<(Certificate, HolderKey), Problem> {
-        let is_known = self.entries().unwrap_or_default().iter().any(|(known, _)| known == name);
+        let is_known = self.entries.iter().any(|(known, _)| known == name);
         let license = is_known.then(|| self.certificate(name)).flatten().ok_or_else(Problem::not_found)?;
-        let file = self.0.join("private").join(format!("license-{name}.pem"));
+        let file = self.pki.join("private").join(format!("license-{name}.pem"));
         let key = Zeroizing::new(fs::read_to_string(file).map_err(|_| Problem::not_found())?);
         match HolderKey::of(license.der(), &key) {
             Ok(key) => Ok((license, key)),
@@ -144,6 +144,11 @@ impl SignRequest {
     }
 }
 
+/// Refuses whoever is elsewhere, as of API keys.
+fn admit(peer: &Peer) -> Result<(), Problem> {
+    if peer.is_local() { Ok(()) } else { Err(Problem::test_key_not_admitted()) }
+}
+
 pub(super) async fn list_licenses(
     Extension(wallet): Extension<Arc<Wallet>>,
 ) -> Result<Json<Vec<LicenseItem>>, Problem> {
@@ -153,9 +158,11 @@ pub(super) async fn list_licenses(
 
 pub(super) async fn sign(
     Extension(wallet): Extension<Arc<Wallet>>,
+    Extension(peer): Extension<Peer>,
     Segment(name): Segment,
     JsonBody(request): JsonBody<SignRequest>,
 ) -> Result<Json<SignedItem>, Problem> {
+    admit(&peer)?;
     let (consent, to_sign) = request.check()?;
     let signing = tokio::task::spawn_blocking(move || {
         let (license, key) = wallet.holder(&name)?;
@@ -170,4 +177,25 @@ pub(super) async fn sign(
         })
     });
     signing.await.map_err(|_| Problem::panicked())?.map(Json)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_sign_for_this_machine_alone() {
+        for (address, is_admitted) in
+            [("127.0.0.1:1", true), ("[::1]:1", true), ("192.0.2.7:1", false), ("[2001:db8::7]:1", false)]
+        {
+            let admitted = admit(&Peer::Network(address.parse().expect("an address")));
+            assert_eq!(
+                admitted.map_err(|problem| problem.code()),
+                match is_admitted {
+                    true => Ok(()),
+                    false => Err("test_key_not_admitted"),
+                }
+            );
+        }
+    }
 }

@@ -120,6 +120,9 @@ pub(crate) struct ScannedResponse {
     fields: Vec<String>,
     /// The session's, for the consent.
     nonce: String,
+    /// The version of the consent that is taken, its `v`: 2.
+    #[schema(example = 2)]
+    consent_version: u8,
 }
 
 impl ScanRequest {
@@ -269,6 +272,7 @@ pub(crate) async fn scan_session(
         stamp_id: stamp.map(|stamp| stamp.id),
         fields,
         nonce,
+        consent_version: Consent::VERSION,
     }))
 }
 

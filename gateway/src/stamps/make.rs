@@ -1,5 +1,7 @@
 //! `POST /v1/stamps`: documents signed inside and entered into the register of stamps, behind the check page.
 
+mod again;
+
 use std::sync::Arc;
 
 use axum::Extension;
@@ -27,10 +29,10 @@ use utoipa::ToSchema;
 use super::document::{DocumentBody, DocumentPlace};
 use super::form::StampRequest;
 use super::list::MadeList;
-use super::signatures::{self, Common, Planned, Ready};
+use super::signatures::{self, Common, Planned};
 use super::signer::Signer;
 use crate::auth::{Authenticated, Scope};
-use crate::idempotency::{self, Held, Kept};
+use crate::idempotency::{self, Held, Kept, ToldAgain};
 use crate::problem::{Problem, ProblemDocument};
 use crate::state::Gateway;
 use crate::templates::Templates;
@@ -193,11 +195,12 @@ pub(crate) async fn post_stamp(
     let claim = held.map(|Extension(Held(claim))| claim);
     let has_claim = claim.is_some();
     let (KeptAnswer { body, .. }, is_new) = make(&gateway, &caller, request, place, claim).await?;
-    let kept = has_claim && is_new;
     let json = [(header::CONTENT_TYPE, "application/json")];
     let mut response = (StatusCode::CREATED, json, body).into_response();
-    if kept {
+    if has_claim && is_new {
         response.extensions_mut().insert(Kept);
+    } else if has_claim {
+        response.extensions_mut().insert(ToldAgain);
     }
     Ok(response)
 }
@@ -319,7 +322,7 @@ async fn carry_out<T: Send + 'static>(
         return match keep {
             Some(KeepStamp::Document(_)) => Err(Problem::stamp_exists(&made.stamp.id)),
             Some(KeepStamp::Answer { .. }) | None => {
-                made_again(gateway, subject, first, made, answer, tell, place).await
+                again::made_again(gateway, subject, first, made, answer, tell, place).await
             }
         };
     }
@@ -372,23 +375,6 @@ async fn carry_out<T: Send + 'static>(
         }
     }
     Ok(Made { told, receipt, audit_index, place, is_new: true })
-}
-
-/// Tells again of a stamp that was made of what a license's key signed: the same order gives the same document.
-async fn made_again<T: Send + 'static>(
-    gateway: &Gateway,
-    subject: StampSubject,
-    ready: &Ready,
-    made: &RecordedStamp,
-    answer: Answer,
-    tell: impl FnOnce(Answer, &StampReceipt) -> Result<T, SigningError> + Send + 'static,
-    place: DocumentPlace,
-) -> Result<Made<T>, Problem> {
-    let (signer, family) = ready.co_signer().ok_or_else(Problem::panicked)?;
-    let receipt = gateway.desk.stamp_again(subject, signer, family, &made.stamp).await?;
-    let telling = tokio::task::spawn_blocking(move || tell(answer, &receipt).map(|told| (told, receipt)));
-    let (told, receipt) = telling.await.map_err(|_| Problem::panicked())??;
-    Ok(Made { told, receipt, audit_index: made.audit_index, place, is_new: false })
 }
 
 /// Where what a level takes comes from; B-B takes nothing.

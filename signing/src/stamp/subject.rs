@@ -11,7 +11,7 @@ use formats::pdf::sign::{self, Prepared, SignError, SignaturePlan, SubFilter};
 use formats::scheme::HashAlgorithm;
 use formats::seal::Seal;
 use sm3::{Digest, Sm3};
-use store::StampedList;
+use store::{Stamp, StampedList};
 
 use crate::level::{Level, LevelDesk};
 use crate::{Input, SignatureFormat, SignedForm, SigningError};
@@ -140,6 +140,12 @@ impl StampSubject {
         let Self::List(list) = self else { return None };
         let head = list.head();
         Some(StampedList { hash: head.hash.name().to_owned(), root: hex::encode(head.root), size: head.size })
+    }
+
+    /// Whether a stamp in the register is one of such a subject: of its format, and of its list where it is one.
+    #[must_use]
+    pub fn is_entered_as(&self, stamp: &Stamp) -> bool {
+        self.names().1 == stamp.format && self.listed() == stamp.list
     }
 
     /// What the record and the register call it.

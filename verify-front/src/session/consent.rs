@@ -13,9 +13,6 @@ use crate::{Authorisation, DecisionQuestion, LicenseUse, Role};
 
 /// How far a phone's clock may be off.
 const SKEW: Duration = Duration::minutes(5);
-/// Version of the consent's form: the second one says what the holder was shown.
-const VERSION: u8 = 2;
-
 /// What an app asks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionTerms {
@@ -140,6 +137,9 @@ pub enum ConsentFault {
 pub struct RoleRefusal(pub &'static str);
 
 impl Consent {
+    /// Version of its form that is taken: the second one says what the holder was shown.
+    pub const VERSION: u8 = 2;
+
     /// Reads a signed text and holds it against what was asked; the first thing that differs is told.
     ///
     /// # Errors
@@ -159,7 +159,7 @@ impl Consent {
         };
         let stamp_id = terms.stamp.as_ref().map(|stamp| &stamp.id);
         let checks = [
-            (consent.v == VERSION, ConsentFault::Malformed),
+            (consent.v == Self::VERSION, ConsentFault::Malformed),
             (consent.qrid == qrid && consent.nonce == terms.nonce, ConsentFault::Session),
             (consent.app == terms.app, ConsentFault::App),
             (consent.item == terms.item && consent.flow == terms.flow, ConsentFault::Item),
@@ -254,7 +254,7 @@ mod tests {
             stamp_id: None,
             text: None,
             uscc: "91610200MAXTA00240".to_owned(),
-            v: VERSION,
+            v: Consent::VERSION,
         }
     }
 
