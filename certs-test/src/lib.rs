@@ -31,7 +31,7 @@ use crate::key::KeyKind;
 use crate::seed::Seed;
 
 pub use authority::Authority;
-pub use enrolment::certify;
+pub use enrolment::EnterpriseAuthority;
 pub use error::CertsTestError;
 pub use key::PrivateParts;
 pub use license::{LicenseKind, SampleLicense};
