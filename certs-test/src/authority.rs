@@ -110,7 +110,8 @@ impl Issuer {
         vec![signer, self.issuing.clone(), self.root.clone()]
     }
 
-    /// Signs the revocation lists, good for ten years from `at`, and puts the keys away.
+    /// Signs the revocation lists, good for ten years from `at`, and forgets the keys; a sandbox
+    /// keeps SM2's issuing key, from which its test enterprises are certified.
     pub(crate) fn close(self, at: OffsetDateTime) -> Result<Authority, CertsTestError> {
         let until = ahead(at, 3652)?;
         let of_root = certificate::revoke(&[], at, until, &self.root_name, &self.root_key)?;

@@ -32,7 +32,7 @@ use crate::key::KeyKind;
 use crate::seed::Seed;
 
 pub use authority::Authority;
-pub use enrolment::certify;
+pub use enrolment::EnterpriseAuthority;
 pub use error::CertsTestError;
 pub use holder::HolderKey;
 pub use key::PrivateParts;

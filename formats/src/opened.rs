@@ -114,8 +114,9 @@ fn look(octets: &[u8]) -> Option<Kind> {
         return Some(Kind::Pdf);
     }
     if octets.starts_with(b"PK\x03\x04") {
-        // Behind the lengths of the first entry's local header is its name.
-        let is_archive = octets.get(30..).is_some_and(|name| name.starts_with(ARCHIVE_MANIFEST.as_bytes()));
+        // The first entry's local header: at 26 the length of its name, and at 30 the name.
+        let is_archive = octets.get(26..28) == Some(&(ARCHIVE_MANIFEST.len() as u16).to_le_bytes()[..])
+            && octets[28..].get(2..).is_some_and(|name| name.starts_with(ARCHIVE_MANIFEST.as_bytes()));
         return Some(if is_archive { Kind::Archive } else { Kind::Ofd });
     }
     if octets.trim_ascii_start().first() == Some(&b'{') {

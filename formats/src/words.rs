@@ -374,6 +374,16 @@ pub const FINDINGS: &[(&str, Words)] = &[
         Words::new("归档包内容属于另一签章", "a part of the archive package is another stamp's"),
     ),
     (
+        "archive_time_contradicted",
+        Words::new("归档时间与时间戳不符", "the manifest's time is not its timestamp's"),
+    ),
+    (
+        "archivist_not_checked",
+        Words::new("未核对归档包由谁签名", "who may sign archive packages was not said"),
+    ),
+    ("archivist_unknown", Words::new("归档包由他人签名", "somebody else signed the archive package")),
+    ("option_not_applicable", Words::new("该选项不适用", "the option does not go with this file")),
+    (
         "archive_verdict_differs",
         Words::new("与归档时的验证结论不同", "the verdict was another one when the package was made"),
     ),

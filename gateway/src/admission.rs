@@ -63,11 +63,11 @@ impl Default for Admitted {
 
 impl Admitted {
     /// Takes a stranger in, unless there are too many.
-    fn enter(&mut self, limit: usize, source: IpAddr) -> Option<Stranger> {
+    fn enter(&mut self, limit: usize, source: IpAddr, most_of_one: usize) -> Option<Stranger> {
         let unknown = self.known.get(&source).is_none();
         let held = self.strangers.get(&source).copied().unwrap_or(0);
         let most_unknown = (limit - limit / FOR_THE_KNOWN).max(FEW);
-        if held >= (limit / OF_STRANGERS).max(FEW) || (unknown && self.unknown >= most_unknown) {
+        if held >= most_of_one || (unknown && self.unknown >= most_unknown) {
             return None;
         }
         self.strangers.insert(source, held + 1);
@@ -117,13 +117,23 @@ impl Admission {
     /// A place for a request of which only the source is known yet; none when all `limit` are taken, or the source, or
     /// sources like it, hold their part without saying for whom.
     pub(crate) fn arrive(self: &Arc<Self>, limit: usize, source: Option<IpAddr>) -> Option<Place> {
+        self.arrive_by(limit, source, (limit / OF_STRANGERS).max(FEW))
+    }
+
+    /// The same of few places, of which a source holds no more than so many.
+    pub(crate) fn arrive_by(
+        self: &Arc<Self>,
+        limit: usize,
+        source: Option<IpAddr>,
+        most_of_one: usize,
+    ) -> Option<Place> {
         if self.all.fetch_add(1, Ordering::Relaxed) >= limit {
             self.all.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
         let mut stranger = None;
         if let Some(source) = source {
-            stranger = self.admitted().enter(limit, source);
+            stranger = self.admitted().enter(limit, source, most_of_one);
             if stranger.is_none() {
                 self.all.fetch_sub(1, Ordering::Relaxed);
                 return None;
@@ -260,6 +270,21 @@ mod tests {
         assert_eq!(admission.count(), 0);
         assert!(admission.admitted().by_app.is_empty() && admission.admitted().total == 0);
     }
+
+    #[test]
+    fn of_few_places_a_source_holds_its_part_alone() {
+        let admission = Arc::<Admission>::default();
+        let source = |last| Some(IpAddr::from([192, 0, 2, last]));
+        let held: Vec<_> = (0..8).map_while(|_| admission.arrive_by(8, source(1), 2)).collect();
+        assert_eq!(held.len(), 2);
+        let others: Vec<_> = (2..20).filter_map(|last| admission.arrive_by(8, source(last), 2)).collect();
+        assert_eq!(others.len(), 6);
+        drop(held);
+        assert!(admission.arrive_by(8, source(1), 2).is_some(), "given back");
+        drop(others);
+        assert_eq!((admission.count(), admission.admitted().unknown), (0, 0));
+    }
+
     #[test]
     fn a_source_that_never_says_who_it_is_leaves_the_places_to_others() {
         let admission = Arc::<Admission>::default();

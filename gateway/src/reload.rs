@@ -177,6 +177,7 @@ pub(crate) struct Foundation {
     pub(crate) instance: Instance,
     pub(crate) stamp_jobs: Arc<StampJobs>,
     pub(crate) evidence: EvidenceItems,
+    pub(crate) showing: Arc<Admission>,
     pub(crate) license_files: LicenseFiles,
     pub(crate) waiting: Arc<Waiting>,
     /// Where registration statuses come from.
@@ -233,6 +234,7 @@ impl Foundation {
             instance: self.instance.clone(),
             stamp_jobs: Arc::clone(&self.stamp_jobs),
             evidence: self.evidence.clone(),
+            showing: Arc::clone(&self.showing),
             license_files: self.license_files.clone(),
             waiting: Arc::clone(&self.waiting),
             deliveries: Arc::clone(&self.deliveries),

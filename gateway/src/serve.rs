@@ -206,6 +206,7 @@ pub(crate) async fn serve(
         instance: Instance::of(&config.site.replica),
         stamp_jobs: Arc::new(StampJobs::new(blobs)),
         evidence,
+        showing: Arc::default(),
         license_files,
         waiting: Arc::clone(&waiting),
         register: Arc::new(register),

@@ -70,6 +70,8 @@ pub(crate) struct Parts {
     pub(crate) stamp_jobs: Arc<StampJobs>,
     /// What stamps are verified with later.
     pub(crate) evidence: EvidenceItems,
+    /// Evidence packages that are on their way to strangers.
+    pub(crate) showing: Arc<Admission>,
     /// The contents of license files.
     pub(crate) license_files: LicenseFiles,
     /// Where registration statuses come from.

@@ -3,10 +3,10 @@
 use formats::chain::{TrustStore, Usage};
 use formats::report::{Item, Row, Section, rows};
 use formats::words::Words;
-use formats::{Certificate, cms, tsp};
+use formats::{Certificate, Judgement, cms, tsp};
 use time::OffsetDateTime;
 
-use crate::archive::ArchivedAnswer;
+use crate::archive::{ArchiveAnswer, ArchivedAnswer};
 use crate::{
     EvidenceAnswer, Input, Judged, SignerSummary, StampAnswer, StampSignature, StampedAnswer, TimestampAnswer,
 };
@@ -133,6 +133,29 @@ pub fn stamped_item(
         rows: known,
         sections,
     }
+}
+
+/// The account of an archive package: of what it holds, with the verdict on all of it; none of one whose document was not judged.
+#[must_use]
+pub fn archive_item(
+    trust: &TrustStore,
+    name: &str,
+    archive: &[u8],
+    answer: &ArchiveAnswer,
+    judgement: &Judgement,
+    at: OffsetDateTime,
+) -> Option<Item> {
+    let (document, evidence) = answer.document.as_ref().zip(answer.evidence.as_ref())?;
+    let (grounds, at) = evidence.grounds().unwrap_or((trust, at));
+    let mut item = archived_item(grounds, name, archive, document, evidence, at);
+    item.kind = formats::opened::Kind::Archive.words();
+    item.judgement = judgement.clone();
+    if let Some(manifest) = &answer.manifest_signature {
+        let heading = Words::new("归档包清单的签名人", "Signer of the manifest");
+        let signers = manifest.signers.iter();
+        item.sections.extend(signers.map(|signer| signer_section(heading, None, 0, signer, &[])));
+    }
+    Some(item)
 }
 
 /// The account of what an archive package holds, called `name` in it, judged as of `at`.

@@ -28,11 +28,11 @@ mod verify;
 mod webhooks;
 mod wrapped;
 
-pub use account::{SignatureKind, signature_item, signer_paths, stamped_item};
+pub use account::{SignatureKind, archive_item, signature_item, signer_paths, stamped_item};
 pub use archive::{
     ARCHIVE_FORMAT, ArchiveAnswer, ArchiveParts, ArchivedAnswer, ArchivedStamp, MANIFEST, MANIFEST_EVIDENCE,
-    MANIFEST_SIGNATURE, Manifest, ManifestAnswer, ManifestEvidence, Member, PreparedArchive, Role,
-    judge_archive,
+    MANIFEST_SIGNATURE, MOST_ARCHIVED_EVIDENCE, Manifest, ManifestAnswer, ManifestEvidence, Member,
+    PreparedArchive, Role, judge_archive, judge_manifest,
 };
 pub use batch::{ItemOutcome, ItemSignature, MadeBatch, MadeItem, OrderedItem};
 pub use ceremony::{CeremonyError, KeyAct, KeyCeremonies, KeyDevices, Operator};

@@ -6,7 +6,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tests::{Answer, Folder, Ran, Scratch, Site, base64, eventually, gateway, now, repository, unbase64};
+use tests::{
+    Answer, Folder, Person, Ran, Scratch, Site, base64, eventually, gateway, now, repository, unbase64,
+};
 
 const SOON: Duration = Duration::from_secs(240);
 
@@ -105,9 +107,10 @@ fn a_package_is_verified_offline_when_its_signers_certificates_have_expired() {
     let chain = site.data().join("pki/issuing/p256.pem");
     let cms = format!(
         "cms -verify -binary -inform DER -in out/archive-manifest.p7s -content out/archive-manifest.json \
-         -purpose any -CAfile {} -certfile {} -out checked",
+         -purpose any -CAfile {} -certfile {} -attime {} -out checked",
         root.display(),
-        chain.display()
+        chain.display(),
+        now()
     );
     scratch.openssl(&cms).expect("openssl cms -verify");
     let report = Ran::of(Command::new("pdftotext").arg(scratch.path().join("out/report.pdf")).arg("-")).text;
@@ -143,11 +146,38 @@ fn a_package_is_verified_offline_when_its_signers_certificates_have_expired() {
     }
     let words = Ran::of(words.arg("package.zip").current_dir(scratch.path()));
     assert!(words.text.contains("package.zip: valid (archive package)"), "{}", words.text);
+    assert!(words.text.contains("the manifest's signer: "), "{}", words.text);
+    let site_says = format!("site, as the manifest says: {}", manifest["site"].as_str().unwrap());
+    assert!(words.text.contains(&site_says), "{}", words.text);
+
+    // Whose packages count is for the reader to say: nobody is asked for, one is, and another one.
+    assert!(codes(&kept).contains(&"archivist_not_checked"), "{kept:#}");
+    let archivist = |named: &Path| {
+        let more = ["--at", &then, "--archivist", named.to_str().unwrap()];
+        offline(&scratch, &roots, &more, "package.zip")
+    };
+    let (said, code) = archivist(&chain);
+    assert_eq!((&said["verdict"], code, codes(&said)), (&json!("valid"), Some(0), vec![]), "{said:#}");
+    let (said, code) = archivist(&outside.data().join("pki/issuing/p256.pem"));
+    assert_eq!((&said["verdict"], code), (&json!("invalid"), Some(1)), "{said:#}");
+    assert_eq!(codes(&said), ["archivist_unknown"], "{said:#}");
+    // What would have no effect is refused.
+    for option in [["--content", "package.zip"], ["--evidence", "out/evidence.json"], ["--signer-id", "ID"]] {
+        let (said, code) = offline(&scratch, &roots, &option, "package.zip");
+        assert_eq!((codes(&said), code), (vec!["option_not_applicable"], Some(2)), "{said:#}");
+        assert!(said["findings"][0]["detail"].as_str().unwrap().starts_with(option[0]), "{said:#}");
+    }
+    // A report names the stamp and its signer.
+    let (_, code) = offline(&scratch, &roots, &["--report", "said.txt"], "package.zip");
+    let told = String::from_utf8(scratch.read("said.txt")).unwrap();
+    let signer = kept["signers"][0]["subject"].as_str().unwrap();
+    assert!(code == Some(0) && told.contains(id) && told.contains(signer), "{told}");
 
     // Nobody else's roots vouch for it, and nothing of it can be exchanged.
     let strange = Folder::init();
     let (said, _) = offline(&scratch, &[&strange.data().join("pki/roots/p256.pem")], &[], "package.zip");
     assert_ne!(said["verdict"], "valid", "{said:#}");
+    assert!(codes(&said).contains(&"archive_manifest_unsigned"), "{said:#}");
     let mut altered = answer.body.clone();
     let place = altered.windows(5).position(|window| window == b"%PDF-").unwrap();
     altered[place + 1_000] ^= 1;
@@ -162,6 +192,14 @@ fn a_package_is_made_of_what_was_stamped_and_for_whom_it_concerns() {
     let site = folder.serve();
     let stamp = stamped(&site, &pdf_order());
     archived(&site, &stamp, &json!({"document": stamp["document"]})).expect(200);
+    // What the key did is on record in the name of who asked, and so is the timestamp over it.
+    let entries = site.audit();
+    let signed: Vec<_> = entries.iter().filter(|entry| entry["action"] == "signature.cms").collect();
+    assert_eq!(signed.len(), 1, "{entries:#?}");
+    assert_eq!((&signed[0]["key"], &signed[0]["outcome"]), (&json!("demo-p256"), &json!("ok")));
+    let is_stamp = |action: &Value| action.as_str().unwrap().starts_with("timestamp");
+    let of_app = |entry: &&Value| is_stamp(&entry["action"]) && entry["actor"] == signed[0]["actor"];
+    assert_eq!(entries.iter().filter(of_app).count(), 1, "{entries:#?}");
     let app = site.app();
     refused(app.post(&path(&stamp), &json!({})), 422, "missing_field");
     refused(app.post(&path(&stamp), &json!({"document": base64(&pdf())})), 422, "document_differs");
@@ -169,9 +207,8 @@ fn a_package_is_made_of_what_was_stamped_and_for_whom_it_concerns() {
     refused(app.post(&path(&stamp), &with_content), 422, "not_applicable");
     let other = site.app_number(1).post(&path(&stamp), &json!({"document": stamp["document"]}));
     refused(other, 404, "unknown_stamp");
-    // Each has a signature and a timestamp on record.
-    let signed = site.audit().into_iter().filter(|entry| entry["action"] == "signature.cms").count();
-    assert!(signed >= 1);
+    // For what is refused no key signs.
+    assert_eq!(site.audit().iter().filter(|entry| entry["action"] == "signature.cms").count(), 1);
 
     // Of a digest: the CMS over it, with what it is of, or without.
     let content = b"what it is of";
@@ -208,6 +245,12 @@ fn a_package_is_made_of_what_was_stamped_and_for_whom_it_concerns() {
     unzipped(&scratch, &package.body);
     let kept = app.get(&format!("/v1/stamp-jobs/{job}/documents/1/content")).expect(200);
     assert_eq!(scratch.read("out/document.pdf"), kept.body);
+    // Auditors have packages of documents that they hold; what jobs keep is for the apps that ordered them.
+    let (_, person) = Person::complete(&site, "archives", &["auditor"]);
+    let administrator = site.app_number(2);
+    refused(administrator.post(&path(&stamp), &json!({})), 422, "missing_field");
+    refused(person.post(&path(&stamp), &json!({})), 422, "missing_field");
+    administrator.post(&path(&stamp), &json!({"document": base64(&kept.body)})).expect(200);
     // What is no package is told so.
     scratch.write("broken.zip", &package.body[..package.body.len() / 2]);
     let (said, code) = offline(&scratch, &[], &[], "broken.zip");

@@ -157,7 +157,7 @@ fn every_post_that_changes_something_says_that_it_takes_a_key() {
         "/v1/sign-in", // each call is for itself
         "/v1/sign-in:second-factor",
         "/v1/sign-out",
-        "/v1/stamps/{id}/archive", // a package says the same however often it is made
+        "/v1/stamps/{id}/archive", // a package is far larger than answers that are kept; one more signature by the site's key says the same
         "/v1/stamps:verify",
         "/v1/timestamps:verify",
         "/v1/verifications",

@@ -103,6 +103,33 @@ fn there_are_as_many_as_are_wanted_and_only_such_that_say_so() {
 }
 
 #[test]
+fn nothing_is_begun_that_cannot_be_ended() {
+    let site = Folder::init().serve();
+    let said = |site: &Site| {
+        let refused = made(site, &[]);
+        assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+        [refused.stdout, refused.stderr].map(|octets| String::from_utf8_lossy(&octets).into_owned()).concat()
+    };
+    let key = site.data().join("pki/private/sm2-issuing.pem");
+    let kept = std::fs::read(&key).unwrap();
+    std::fs::remove_file(&key).unwrap();
+    let text = said(&site);
+    assert!(text.contains("a sandbox of an older build keeps no authority"), "{text}");
+    std::fs::write(&key, b"no key").unwrap();
+    let text = said(&site);
+    assert!(!text.contains("older build") && text.contains("key"), "{text}");
+    std::fs::write(&key, kept).unwrap();
+    let description = site.data().join("sandbox.json");
+    let described = std::fs::read(&description).unwrap();
+    std::fs::write(&description, b"[]").unwrap();
+    let text = said(&site);
+    assert!(text.contains("describes no sandbox"), "{text}");
+    std::fs::write(&description, described).unwrap();
+    assert!(!site.audit().iter().any(|entry| entry["action"] == "mandate.create"), "nothing was begun");
+    enterprise(&site, &[]);
+}
+
+#[test]
 fn a_site_for_production_makes_none() {
     let folder = Folder::init();
     folder.configure("sandbox = true", "sandbox = false");

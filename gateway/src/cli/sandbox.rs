@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use serde_json::Value;
+
 use super::CliError;
 use crate::people::sandbox::sign_ins;
 
@@ -37,6 +39,7 @@ impl SandboxArguments {
             return new.run(self.data).await;
         }
         let description = enterprise::described(&self.data.join("sandbox.json"))?;
+        let description = Value::Object(description);
         let people = sign_ins(&description.to_string());
         if people.is_empty() {
             return Err(CliError::NotDone(

@@ -11,16 +11,18 @@ use axum::extract::State;
 use axum::http::{HeaderName, header};
 use axum::response::{IntoResponse, Response};
 use formats::cms::Family;
+use formats::ocsp::OcspResponse;
 use formats::scheme::HashAlgorithm;
-use formats::{Algorithm, Certificate};
+use formats::{Algorithm, Certificate, Crl, TrustStore, Verdict};
 use http_body_util::channel::{Channel, Sender};
 use serde::Deserialize;
 use signing::{
-    ArchiveParts, Asker, Caller, EVIDENCE_HASH, Input, MANIFEST, MANIFEST_EVIDENCE, MANIFEST_SIGNATURE,
-    ManifestEvidence, PreparedArchive, SignOrder, SignatureFormat, evidence_imprint,
+    ArchiveParts, Asker, Caller, EVIDENCE_HASH, EvidencePackage, Input, MANIFEST, MANIFEST_EVIDENCE,
+    MANIFEST_SIGNATURE, MOST_ARCHIVED_EVIDENCE, ManifestEvidence, PreparedArchive, SignOrder,
+    SignatureFormat, TimestampSource, evidence_imprint, judge_manifest,
 };
 use sm3::{Digest, Sm3};
-use store::Stamp;
+use store::{Blob, Blobs, JobKind, Stamp};
 use time::OffsetDateTime;
 use tracing::Instrument;
 use utoipa::ToSchema;
@@ -32,7 +34,7 @@ use crate::auth::Authenticated;
 use crate::body::{Faults, Segment};
 use crate::error::with_causes;
 use crate::problem::{Fault, Problem, ProblemDocument};
-use crate::stamp_jobs::package::MOST_PACKING;
+use crate::stamp_jobs::{asking, package::MOST_PACKING};
 use crate::stamps;
 use crate::stamps::document::{self, DocumentBody};
 use crate::state::Gateway;
@@ -47,9 +49,10 @@ const PART: usize = 256 << 10;
 #[serde(deny_unknown_fields)]
 pub(crate) struct ArchiveRequest {
     /// The stamped document, base64, up to 16 MiB of it; of a stamped digest the CMS over it (`signature` of the stamp's
-    /// answer). If absent, what a job keeps of the stamp.
+    /// answer). If absent, what a job keeps of the stamp, for the app that ordered it.
     document: Option<String>,
-    /// Of a stamped digest: what it is of, base64. It becomes part of the package.
+    /// Of a stamped digest: what it is of, base64, up to 16 MiB of it; a body has room for 16 MiB in all. It becomes part of the
+    /// package.
     content: Option<String>,
 }
 
@@ -98,9 +101,11 @@ pub(crate) async fn post_archive(
     if !packing.claim(caller.app_id()) {
         return Err(Problem::share_exceeded());
     }
+    // As with jobs themselves: auditors and people see what is on record, not what was stamped.
+    let is_own = asking(&caller, JobKind::Stamps).is_ok_and(|app| app.id == stamp.app);
     let who = (caller.caller(), caller.asker());
     let work = async move {
-        let made = made(&gateway, request, &stamp, &signer, who).await;
+        let made = made(&gateway, request, (&stamp, is_own), &signer, who).await;
         drop(place);
         made.map(|made| answer(&gateway, &stamp, made, packing))
     };
@@ -108,25 +113,32 @@ pub(crate) async fn post_archive(
     tokio::spawn(work.in_current_span()).await.map_err(|_| Problem::panicked())?
 }
 
+/// What a file of a package holds.
+enum Content {
+    Octets(Vec<u8>),
+    /// What a job keeps: read part by part while it goes out, however slowly.
+    Kept(Blob),
+}
+
 /// A package, file by file.
 struct Made {
     verdict: &'static str,
     at: OffsetDateTime,
-    files: Vec<(String, Vec<u8>)>,
+    files: Vec<(String, Content)>,
 }
 
 async fn made(
     gateway: &Gateway,
     request: ArchiveRequest,
-    stamp: &Stamp,
+    (stamp, is_own): (&Stamp, bool),
     signer: &Archivist,
     (caller, asker): (Caller, Asker),
 ) -> Result<Made, Problem> {
     let asked =
         gateway.judging.run(move || request.read()).await?.await.map_err(|_| Problem::panicked())??;
-    let stamped = match asked.document {
-        Some(document) => document,
-        None => kept_by_a_job(gateway, stamp).await?,
+    let (stamped, kept) = match asked.document {
+        Some(document) => (document, None),
+        None => kept_by_a_job(gateway, stamp, is_own).await?,
     };
     let evidence = show::package(gateway, &stamp.id).await?;
     let (site, made_at) = (gateway.config.site.name.clone(), caller.at);
@@ -138,27 +150,41 @@ async fn made(
         parts.prepared(&trust, &font).map_err(|error| Problem::no_report(&error))
     };
     let prepared = gateway.judging.run(prepare).await?.await.map_err(|_| Problem::panicked())??;
-    let PreparedArchive { manifest, verdict, members } = prepared;
+    let verdict = prepared.verdict_name();
+    let PreparedArchive { manifest, members, .. } = prepared;
+    let members = members.into_iter().map(|(name, octets)| (name, Content::Octets(octets)));
+    let mut members: Vec<_> = members.collect();
+    if let (Some(kept), Some((_, stamped))) = (kept, members.first_mut()) {
+        *stamped = Content::Kept(kept);
+    }
     let manifest = manifest.into_bytes();
+    // Before the key: a site without one signs nothing in vain.
+    let source = timestamps::source(gateway, asker)?;
     let (signature, certificate) = signer.sign(gateway, &caller, &manifest).await?;
-    let proof = proof(gateway, asker, &stamp.id, &signature, certificate, made_at).await?;
+    let proof = proof(gateway, &*source, &stamp.id, &signature, certificate, made_at).await?;
+    let proof = readable(gateway, manifest.clone(), signature.clone(), proof).await?;
     let own = [(MANIFEST, manifest), (MANIFEST_SIGNATURE, signature), (MANIFEST_EVIDENCE, proof)];
-    let own = own.into_iter().map(|(name, octets)| (name.to_owned(), octets));
-    let verdict = serde_json::to_value(verdict).unwrap_or_default();
-    let verdicts = ["valid", "unsigned", "indeterminate", "invalid"];
-    let verdict = verdicts.into_iter().find(|word| verdict == *word).unwrap_or_default();
+    let own = own.into_iter().map(|(name, octets)| (name.to_owned(), Content::Octets(octets)));
     Ok(Made { verdict, at: made_at, files: own.chain(members).collect() })
 }
 
-/// What a job keeps of a stamp.
-async fn kept_by_a_job(gateway: &Gateway, stamp: &Stamp) -> Result<Vec<u8>, Problem> {
+/// What a job keeps of a stamp, for the app that ordered the job; and where it is.
+async fn kept_by_a_job(
+    gateway: &Gateway,
+    stamp: &Stamp,
+    is_own: bool,
+) -> Result<(Vec<u8>, Option<Blob>), Problem> {
     let failed = |error| Problem::from_stamp_jobs(&error);
-    let kept = gateway.store.stamped_blob(&stamp.id).await.map_err(failed)?;
-    let Some(blob) = kept else {
-        let detail = "is required: no job keeps what was stamped";
+    let kept = match is_own {
+        true => gateway.store.stamped_blob(JobKind::Stamps, &stamp.id).await.map_err(failed)?,
+        false => None,
+    };
+    let Some(blob) = kept.filter(|blob| blob.app == stamp.app) else {
+        let detail = "is required: no job of the caller's keeps what was stamped";
         return Err(Problem::faults(vec![Fault::new("document", "missing_field", detail)]));
     };
-    gateway.stamp_jobs.blobs.read(&blob).await.map_err(failed)
+    let octets = gateway.stamp_jobs.blobs.read(&blob).await.map_err(failed)?;
+    Ok((octets, Some(blob)))
 }
 
 /// Whether these are the stamp's: the register has their digests.
@@ -226,20 +252,49 @@ impl Archivist {
 /// The evidence package about the signature over a manifest.
 async fn proof(
     gateway: &Gateway,
-    asker: Asker,
+    source: &dyn TimestampSource,
     stamp: &str,
     signature: &[u8],
     certificate: Certificate,
     at: OffsetDateTime,
-) -> Result<Vec<u8>, Problem> {
-    let source = timestamps::source(gateway, asker)?;
+) -> Result<EvidencePackage, Problem> {
     let trust = gateway.documents.current();
     let proof = ManifestEvidence::new(&trust, &certificate, signature, stamp, at);
     let token = source.token(EVIDENCE_HASH, &evidence_imprint(&proof.root())).await;
     let token = token.map_err(|error| Problem::archivist_not_ready(with_causes(&error)))?;
     let proof = proof.finish(&trust, token, OffsetDateTime::now_utc());
-    let proof = proof.ok_or_else(|| Problem::archivist_not_ready("its timestamp has no certificate"))?;
-    Ok(serde_json::to_vec(&proof).unwrap_or_default())
+    proof.ok_or_else(|| Problem::archivist_not_ready("its timestamp has no certificate"))
+}
+
+/// The evidence about a manifest's signature as it goes into the package, if whoever has the anchors alone finds the signature
+/// valid by it: no package leaves that its own reader refuses.
+async fn readable(
+    gateway: &Gateway,
+    manifest: Vec<u8>,
+    signature: Vec<u8>,
+    proof: EvidencePackage,
+) -> Result<Vec<u8>, Problem> {
+    let trust = gateway.documents.current();
+    let judge = move || {
+        let written = serde_json::to_vec(&proof)
+            .map_err(|error| Problem::archivist_not_ready(format!("its evidence: {error}")))?;
+        if written.len() as u64 > MOST_ARCHIVED_EVIDENCE {
+            return Err(Problem::evidence_too_large(MOST_ARCHIVED_EVIDENCE));
+        }
+        let reader = TrustStore::clone(&trust).with_crls(Vec::<Crl>::new());
+        let reader = reader.with_ocsp(Vec::<OcspResponse>::new());
+        let judged = judge_manifest(&reader, manifest, &signature, &proof, OffsetDateTime::now_utc());
+        if judged.judgement.verdict == Verdict::Valid {
+            return Ok(written);
+        }
+        let findings = judged.judgement.findings.iter();
+        let findings: Vec<_> =
+            findings.map(|finding| format!("{}: {}", finding.code, finding.detail)).collect();
+        let detail =
+            format!("readers would not find the manifest's signature valid: {}", findings.join("; "));
+        Err(Problem::archivist_not_ready(detail))
+    };
+    gateway.judging.run(judge).await?.await.map_err(|_| Problem::panicked())?
 }
 
 /// The package goes out while it is written; it holds its place until it has gone.
@@ -252,9 +307,10 @@ fn answer(gateway: &Gateway, stamp: &Stamp, made: Made, packing: crate::admissio
     ];
     let (mut sender, body) = Channel::<Bytes, io::Error>::new(AHEAD);
     let (at, stamp) = (written_at(made.at, gateway.config.site.utc_offset), stamp.id.clone());
+    let blobs = gateway.stamp_jobs.blobs.clone();
     let writing = async move {
         let _packing = packing;
-        if let Err(error) = write(made.files, at, &mut sender).await {
+        if let Err(error) = write(&blobs, made.files, at, &mut sender).await {
             tracing::error!(
                 stamp,
                 error = with_causes(&error),
@@ -267,14 +323,16 @@ fn answer(gateway: &Gateway, stamp: &Stamp, made: Made, packing: crate::admissio
     (fields, Body::new(body)).into_response()
 }
 
+/// Lets go of each file when it has been sent.
 async fn write(
-    files: Vec<(String, Vec<u8>)>,
+    blobs: &Blobs,
+    files: Vec<(String, Content)>,
     at: Option<DateTime>,
     sender: &mut Sender<Bytes, io::Error>,
 ) -> io::Result<()> {
     let written = Written::default();
     let mut zip = written.zip();
-    for (name, octets) in files {
+    for (name, content) in files {
         // PDF and OFD are compressed already.
         let method = match name.rsplit('.').next() {
             Some("json" | "txt") => CompressionMethod::Deflated,
@@ -282,8 +340,20 @@ async fn write(
         };
         let options = SimpleFileOptions::default().compression_method(method);
         zip.start_file(&name, at.map_or(options, |at| options.last_modified_time(at)))?;
-        for part in octets.chunks(PART) {
-            zip.write_all(part)?;
+        let parts = match &content {
+            Content::Octets(octets) => octets.len().div_ceil(PART),
+            Content::Kept(blob) => usize::try_from(Blobs::parts(blob)).map_err(io::Error::other)?,
+        };
+        for part in 0..parts {
+            match &content {
+                Content::Octets(octets) => {
+                    let from = part * PART;
+                    zip.write_all(&octets[from..octets.len().min(from + PART)])?;
+                }
+                Content::Kept(blob) => {
+                    zip.write_all(&blobs.part(blob, part as u64).await.map_err(io::Error::other)?)?;
+                }
+            }
             if written.send(sender).await.is_err() {
                 return Ok(()); // nobody takes it any more
             }

@@ -19,7 +19,8 @@ use time::format_description::well_known::Rfc3339;
 use tracing::Instrument;
 use utoipa::ToSchema;
 
-use crate::auth::{Authenticated, Peer};
+use crate::admission::Place;
+use crate::auth::{Authenticated, Peer, throttle};
 use crate::body::Segment;
 use crate::error::with_causes;
 use crate::problem::{Problem, ProblemDocument};
@@ -27,9 +28,12 @@ use crate::stamps::{check, show};
 use crate::state::Gateway;
 use crate::zipped::AHEAD;
 
-/// Octets of a package at most, before its contents are written in base64: as much as a document that comes in a body, beside
-/// which it is judged. That of a site with lists of usual size has some ten thousand.
+/// Octets of a package at most, before its contents are written in base64. A body of `/v1/stamps:verify` has room for document and
+/// package of 16 MiB together; the command judges whatever leaves. That of a site with lists of usual size has some ten thousand.
 const MOST_OCTETS: u64 = 16 << 20;
+/// Packages that go to strangers at a time, and to one source: each may hold a content of [`MOST_OCTETS`] while it is read slowly.
+const MOST_SHOWING: usize = 8;
+const MOST_OF_A_SOURCE: usize = 2;
 /// Octets of a content that are written at a time; in base64 they end without padding.
 const PART: usize = 192 << 10;
 
@@ -82,7 +86,7 @@ pub(crate) async fn get_evidence(
     Segment(id): Segment,
 ) -> Result<Response, Problem> {
     let found = show::stamp_for(&caller, &gateway, &id).await?;
-    streamed(gateway, &found.stamp.id).await
+    streamed(gateway, &found.stamp.id, None).await
 }
 
 /// The evidence package of a stamp, for whoever holds the document. No credentials are needed; the code is one.
@@ -92,7 +96,7 @@ pub(crate) async fn get_evidence(
     responses(
         (status = 200, description = "the package", body = EvidenceDocument),
         (status = "4XX", description = "refused; `unknown_stamp`, `no_evidence`, `evidence_too_large`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, description = "not now; see Retry-After", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, description = "not now; `overloaded`: too many packages go out at a time, or to this source; see Retry-After", body = ProblemDocument, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn get_evidence_of_code(
@@ -101,7 +105,13 @@ pub(crate) async fn get_evidence_of_code(
     Segment(code): Segment,
 ) -> Result<Response, Problem> {
     let found = check::stamp_of_code(&gateway, &peer, &code).await?;
-    streamed(gateway, &found.stamp.id).await
+    let source = match peer {
+        Peer::Network(address) => Some(throttle::source(address.ip())),
+        Peer::Local(_) => None,
+    };
+    let place = gateway.showing.arrive_by(MOST_SHOWING, source, MOST_OF_A_SOURCE);
+    let place = place.ok_or_else(Problem::overloaded)?;
+    streamed(gateway, &found.stamp.id, Some(place)).await
 }
 
 /// What there is of a stamp, if it is no more than leaves the gateway.
@@ -111,6 +121,7 @@ async fn kept(gateway: &Gateway, stamp: &str) -> Result<KeptEvidence, Problem> {
     let texts = kept.records.iter().chain([&kept.core]);
     let mut octets = texts.map(|text| text.len() as u64).sum::<u64>();
     if kept.items.len() > MOST_EVIDENCE_ITEMS {
+        tracing::warn!(stamp, "the evidence of a stamp has more contents than leave the gateway");
         return Err(Problem::evidence_too_large(MOST_OCTETS));
     }
     for digest in &kept.items {
@@ -134,8 +145,9 @@ pub(super) async fn package(gateway: &Gateway, stamp: &str) -> Result<EvidencePa
     Ok(EvidencePackage { format: EVIDENCE_FORMAT.to_owned(), core, records, items })
 }
 
-/// The package as it goes out: written piece by piece, so that who reads slowly keeps no more than a content of it here.
-async fn streamed(gateway: Gateway, stamp: &str) -> Result<Response, Problem> {
+/// The package as it goes out: written piece by piece, so that who reads slowly keeps no more than a content of it here. A
+/// stranger's place is held until it has gone.
+async fn streamed(gateway: Gateway, stamp: &str, place: Option<Place>) -> Result<Response, Problem> {
     let kept = kept(&gateway, stamp).await?;
     // Each is read before anything leaves: what is damaged is told by a problem, and not by a package that ends early.
     for digest in &kept.items {
@@ -149,6 +161,7 @@ async fn streamed(gateway: Gateway, stamp: &str) -> Result<Response, Problem> {
     ];
     let (mut sender, body) = Channel::<Bytes, io::Error>::new(AHEAD);
     let writing = async move {
+        let _place = place;
         if let Err(error) = write(&gateway, kept, &mut sender).await {
             tracing::error!(
                 error = with_causes(&error),

@@ -9,8 +9,8 @@ use formats::words::{Language, Words};
 use formats::{Certificate, PublicKey, license};
 use serde_json::Value;
 use signing::{
-    Input, Judged, SignatureKind, SignerSummary, StampAnswer, TimestampAnswer, merged_reports,
-    signature_item, signer_paths, stamped_item, validation_report,
+    ArchiveAnswer, ArchivedAnswer, Input, Judged, SignatureKind, SignerSummary, StampAnswer, TimestampAnswer,
+    archive_item, merged_reports, signature_item, signer_paths, stamped_item, validation_report,
 };
 use time::OffsetDateTime;
 use verify_front::{FileSummary, file_section};
@@ -30,6 +30,7 @@ pub(super) struct Signed {
 pub(super) enum Found {
     Signed(Signed),
     Stamped(StampAnswer),
+    Archive(ArchiveAnswer),
     /// A license file, with the license certificate in it.
     LicenseFile(FileSummary, Option<Certificate>),
 }
@@ -47,6 +48,7 @@ impl Judge<'_> {
         let (mut signed, mut file) = (None, None);
         match found {
             Some(Found::Stamped(answer)) => return self.stamped_account(outcome, octets, &answer),
+            Some(Found::Archive(answer)) => return self.archive_account(outcome, octets, &answer),
             Some(Found::Signed(found)) => signed = Some(found),
             Some(Found::LicenseFile(summary, certificate)) => file = Some((summary, certificate)),
             None => {}
@@ -96,6 +98,23 @@ impl Judge<'_> {
             paths: &[],
         };
         let item = stamped_item(&self.trust, Some(&outcome.name), octets, answer, self.at);
+        Account { item, validation: validation_report(&judged) }
+    }
+
+    fn archive_account(&self, outcome: &Outcome, octets: &[u8], answer: &ArchiveAnswer) -> Account {
+        let signers = answer.document.as_ref().map(ArchivedAnswer::signers).unwrap_or_default();
+        let judged = Judged {
+            name: Some(&outcome.name),
+            signature: octets,
+            input: None,
+            at: self.at,
+            judged_at: self.now,
+            judgement: &outcome.judgement,
+            signers: &signers,
+            paths: &[],
+        };
+        let item = archive_item(&self.trust, &outcome.name, octets, answer, &outcome.judgement, self.at);
+        let item = item.unwrap_or_else(|| self.item(outcome, octets, None, &[]));
         Account { item, validation: validation_report(&judged) }
     }
 

@@ -1,9 +1,11 @@
 //! PDFs, electronic seals and OFD packages.
 
+use formats::chain::path;
+use formats::{Certificate, Judgement, TrustStore, Usage};
 use serde_json::{Value, json};
 use signing::{
-    ArchivedAnswer, SignerSummary, StampAnswer, StampVerification, StampedFormat, judge_archive, verify_list,
-    verify_ofd, verify_pdf, verify_seal,
+    ArchiveAnswer, ArchivedAnswer, ManifestAnswer, SignerSummary, StampAnswer, StampVerification,
+    StampedFormat, judge_archive, verify_list, verify_ofd, verify_pdf, verify_seal,
 };
 
 use super::Outcome;
@@ -33,14 +35,52 @@ impl Judge<'_> {
     }
 
     /// An archive package: by what is in it, as of the time that its evidence proves.
-    pub(super) fn archive(&self, octets: &[u8], outcome: &mut Outcome) {
+    pub(super) fn archive(&self, octets: &[u8], outcome: &mut Outcome) -> Option<ArchiveAnswer> {
+        let given = [
+            ("--content", self.arguments.content.is_some()),
+            ("--evidence", !self.arguments.evidence.is_empty()),
+            ("--signer-id", self.arguments.signer_id.as_bytes() != formats::DEFAULT_SIGNER_ID),
+        ];
+        let given: Vec<_> = given.into_iter().filter_map(|(option, given)| given.then_some(option)).collect();
+        if !given.is_empty() {
+            let detail = format!("{}: an archive package is judged by what is in it alone", given.join(", "));
+            outcome.readable = false;
+            outcome.judgement.invalid("option_not_applicable", detail);
+            return None;
+        }
         let answer = judge_archive(&self.trust, octets, self.at);
         outcome.readable = answer.readable;
-        let signers = answer.document.as_ref().map(ArchivedAnswer::signers).unwrap_or_default();
+        outcome.judgement = answer.judgement.clone();
+        if let Some(manifest) = &answer.manifest_signature {
+            self.archivist(manifest, &mut outcome.judgement);
+        }
         let mut members = json!(answer);
-        outcome.judgement = answer.judgement;
         outcome.take(&mut members, ["manifest", "manifest_signature", "evidence", "document"]);
+        let signers = answer.document.as_ref().map(ArchivedAnswer::signers).unwrap_or_default();
         self.signers(&signers, outcome);
+        Some(answer)
+    }
+
+    /// Whether it was one of those who may that signed the manifest.
+    fn archivist(&self, manifest: &ManifestAnswer, judgement: &mut Judgement) {
+        let subjects = manifest.signers.iter().filter_map(|signer| signer.subject.as_deref());
+        let subjects = subjects.collect::<Vec<_>>().join("; ");
+        if self.archivists.is_empty() {
+            judgement.note("archivist_not_checked", format!("{subjects}; --archivist says who may sign"));
+            return;
+        }
+        let trust = TrustStore::new(self.archivists.clone(), Vec::new(), Vec::new());
+        let at = manifest.proven_at.unwrap_or(self.at);
+        let counts = |signer: &SignerSummary| {
+            let certificate = signer.certificate.as_deref().and_then(|pem| Certificate::from_pem(pem).ok());
+            certificate.is_some_and(|certificate| {
+                self.archivists.contains(&certificate)
+                    || !path(&certificate, &[], &trust, Usage::DocumentSigning, at).is_empty()
+            })
+        };
+        if !manifest.signers.iter().any(counts) {
+            judgement.invalid("archivist_unknown", subjects);
+        }
     }
 
     pub(super) fn pdf(&self, octets: &[u8], outcome: &mut Outcome) -> StampAnswer {

@@ -42,11 +42,16 @@ pub(super) fn with_seal_makers(trust: TrustStore, paths: &[PathBuf]) -> Result<T
     if paths.is_empty() {
         return Ok(trust);
     }
-    let mut makers = Vec::new();
+    Ok(trust.with_seal_makers(certificates(paths)?))
+}
+
+/// Certificates; each path is a file or a folder of files.
+pub(super) fn certificates(paths: &[PathBuf]) -> Result<Vec<Certificate>, String> {
+    let mut found = Vec::new();
     for path in files(paths)? {
-        makers.extend(entries(&path)?.0);
+        found.extend(entries(&path)?.0);
     }
-    Ok(trust.with_seal_makers(makers))
+    Ok(found)
 }
 
 /// OCSP responses in DER.

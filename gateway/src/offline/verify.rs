@@ -50,10 +50,14 @@ pub(crate) struct VerifyArguments {
     ocsp: Vec<PathBuf>,
     /// Evidence packages of stamps: a document that one is about is judged at the time that it proves, by what it brings.
     #[arg(long, value_name = "FILE")]
-    evidence: Vec<PathBuf>,
+    pub(super) evidence: Vec<PathBuf>,
+    /// Who may have signed archive packages' manifests: certificates, and authorities, for whom they have certified. If absent,
+    /// every certificate for signing documents may.
+    #[arg(long, value_name = "FILE_OR_DIR")]
+    archivist: Vec<PathBuf>,
     /// What a detached signature, a timestamp or an item of a list is over.
     #[arg(long, value_name = "FILE")]
-    content: Option<PathBuf>,
+    pub(super) content: Option<PathBuf>,
     /// The time everything must have been good at; now if absent.
     #[arg(long, value_name = "RFC3339", value_parser = read_time)]
     at: Option<OffsetDateTime>,
@@ -149,6 +153,7 @@ pub(super) struct Judge<'a> {
     pub(super) content: Option<Vec<u8>>,
     register: Option<Register>,
     evidence: Vec<EvidencePackage>,
+    pub(super) archivists: Vec<Certificate>,
     usage: Option<Usage>,
     pub(super) at: OffsetDateTime,
     /// When it is judged.
@@ -177,6 +182,10 @@ pub(crate) fn verify(arguments: VerifyArguments) -> ExitCode {
         Ok(evidence) => evidence,
         Err(reason) => return wrong_usage(&reason),
     };
+    let archivists = match material::certificates(&arguments.archivist) {
+        Ok(archivists) => archivists,
+        Err(reason) => return wrong_usage(&reason),
+    };
     let named = |name: &String| Usage::NAMES.iter().find(|(known, _)| known == name).map(|(_, usage)| *usage);
     let usage = arguments.usage.as_ref().and_then(named);
     let font = match material::font(arguments.font.as_deref(), arguments.font_face) {
@@ -185,7 +194,8 @@ pub(crate) fn verify(arguments: VerifyArguments) -> ExitCode {
     };
     let now = OffsetDateTime::now_utc();
     let at = arguments.at.unwrap_or(now);
-    let judge = Judge { arguments: &arguments, trust, content, register, evidence, usage, at, now };
+    let judge =
+        Judge { arguments: &arguments, trust, content, register, evidence, archivists, usage, at, now };
     let mut accounts = Vec::new();
     let each = arguments.files.iter().map(|file| {
         let (outcome, account) = judge.file(file);
@@ -249,6 +259,7 @@ impl Judge<'_> {
             content: self.content.clone(),
             register: self.register.clone(),
             evidence: Vec::new(),
+            archivists: self.archivists.clone(),
             usage: self.usage,
             at,
             now: self.now,
@@ -296,7 +307,7 @@ impl Judge<'_> {
             Kind::Ofd => self.ofd(&opened.octets, &mut outcome),
             Kind::Seal => self.seal(&opened.octets, &mut outcome),
             Kind::ListProof => self.list_proof(&opened.octets, &mut outcome),
-            Kind::Archive => self.archive(&opened.octets, &mut outcome),
+            Kind::Archive => found = self.archive(&opened.octets, &mut outcome).map(Found::Archive),
         }
         (outcome, found)
     }

@@ -48,6 +48,17 @@ pub(super) fn describe(outcome: &Outcome, language: Language) -> String {
             say(Words::new("签名人", "signer"), subject);
         }
     }
+    // Its site is its own word; the certificate is somebody else's.
+    if let Some(manifest) = outcome.more.get("manifest_signature") {
+        for signer in manifest["signers"].as_array().into_iter().flatten() {
+            if let Some(subject) = signer["subject"].as_str() {
+                say(Words::new("清单签名人", "the manifest's signer"), subject);
+            }
+        }
+    }
+    if let Some(site) = outcome.more.get("manifest").and_then(|manifest| manifest["site"].as_str()) {
+        say(Words::new("清单自称的站点", "site, as the manifest says"), site);
+    }
     if let Some(time) = outcome.more.get("timestamp").and_then(|stamp| stamp["time"].as_str()) {
         say(Words::new("时间", "time"), time);
     }

@@ -4,7 +4,7 @@
 //!
 //! | verdict | codes |
 //! |---|---|
-//! | invalid | `archive_malformed` `archive_too_large` `archive_unsafe_path` `archive_encrypted` `archive_member_missing` `archive_member_added` `archive_member_duplicated` `archive_member_renamed` `archive_member_altered` `archive_manifest_unsigned` `archive_of_another_stamp` |
+//! | invalid | `archive_malformed` `archive_too_large` `archive_unsafe_path` `archive_encrypted` `archive_member_missing` `archive_member_added` `archive_member_duplicated` `archive_member_renamed` `archive_member_altered` `archive_manifest_unsigned` `archive_of_another_stamp` `archive_time_contradicted` |
 //! | note | `archive_verdict_differs` |
 
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use formats::scheme::HashAlgorithm;
 use formats::{Judgement, TrustStore, Verdict};
 use serde::Serialize;
 use sm3::{Digest, Sm3};
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 
 use super::{ARCHIVE_FORMAT, ArchivedStamp, MANIFEST, MANIFEST_EVIDENCE, MANIFEST_SIGNATURE, Manifest, Role};
 use crate::{
@@ -22,10 +22,12 @@ use crate::{
     StampedAnswer, StampedFormat, VerificationAnswer, judge_evidence, verify_cms, verify_stamped,
 };
 
-/// Octets of a manifest, of its signature and of the evidence about that, each at most.
+/// Octets of a manifest and of its signature, each at most.
 const MOST_OF_MANIFEST: u64 = 4 << 20;
-/// Octets of an evidence package at most: its contents in base64, and what is around them.
-const MOST_OF_EVIDENCE: u64 = 48 << 20;
+/// Octets of each evidence package at most: its contents in base64, and what is around them.
+pub const MOST_ARCHIVED_EVIDENCE: u64 = 48 << 20;
+/// How far the time of a manifest may be from the one that its timestamp proves: as far as clocks and slow devices bring it.
+const MOST_APART: Duration = Duration::DAY;
 /// Files that a manifest names at most.
 const MOST_MEMBERS: usize = 64;
 
@@ -123,9 +125,16 @@ pub(super) fn archived(
         "ofd" => StampedFormat::Ofd,
         _ => {
             let digest = stamp.digest.as_ref().and_then(|digest| hex::decode(digest).ok()?.try_into().ok());
-            let input = content.map(|content| Input::Data(content.to_vec())).or(digest.map(Input::Digest));
-            let asked = CmsVerification { signature: stamped, input, signer_id, at };
-            return ArchivedAnswer::Digest(verify_cms(trust, asked));
+            let by = |input| verify_cms(trust, CmsVerification { signature: stamped, input, signer_id, at });
+            let mut answer = by(digest.map(Input::Digest));
+            if let Some(content) = content {
+                // Both are what was stamped, or one of them is not.
+                let of_content = by(Some(Input::Data(content.to_vec())));
+                if of_content.judgement.verdict != answer.judgement.verdict {
+                    answer.judgement.merge(of_content.judgement);
+                }
+            }
+            return ArchivedAnswer::Digest(answer);
         }
     };
     let asked = StampVerification { document: stamped, format, signer_id, at };
@@ -149,6 +158,30 @@ pub fn judge_archive(trust: &TrustStore, archive: &[u8], at: OffsetDateTime) -> 
     answer
 }
 
+/// Judges the signature over a manifest at the time that the evidence about it proves, as [`judge_archive`] does; total.
+#[must_use]
+pub fn judge_manifest(
+    trust: &TrustStore,
+    manifest: Vec<u8>,
+    signature: &[u8],
+    proof: &EvidencePackage,
+    at: OffsetDateTime,
+) -> ManifestAnswer {
+    let proved = judge_evidence(trust, proof, signature, at);
+    let (trust, at) = proved.grounds().unwrap_or((trust, at));
+    let asked = CmsVerification {
+        signature,
+        input: Some(Input::Data(manifest)),
+        signer_id: formats::DEFAULT_SIGNER_ID,
+        at,
+    };
+    let VerificationAnswer { mut judgement, signers, .. } = verify_cms(trust, asked);
+    if proved.judgement.verdict != Verdict::Valid {
+        judgement.merge(proved.judgement);
+    }
+    ManifestAnswer { judgement, proven_at: proved.proven_at, signers }
+}
+
 type Refused = (&'static str, String);
 
 impl ArchiveAnswer {
@@ -167,15 +200,15 @@ impl ArchiveAnswer {
         manifest.check().map_err(|detail| malformed(format!("{MANIFEST}: {detail}")))?;
         self.members(&package, &manifest)?;
         let signature = own(MANIFEST_SIGNATURE, MOST_OF_MANIFEST)?;
-        let proof = own(MANIFEST_EVIDENCE, MOST_OF_MANIFEST)?;
+        let proof = own(MANIFEST_EVIDENCE, MOST_ARCHIVED_EVIDENCE)?;
         let proof = parse(MANIFEST_EVIDENCE, &proof).map_err(malformed)?;
-        self.signature(trust, (text, &signature), &proof, at);
+        self.signature(judge_manifest(trust, text, &signature, &proof, at), manifest.made_at);
         let (mut stamped, mut content, mut evidence) = (None, None, None);
         for member in &manifest.members {
             let (place, most) = match member.role {
                 Role::Stamped => (&mut stamped, u64::MAX),
                 Role::Content => (&mut content, u64::MAX),
-                Role::Evidence => (&mut evidence, MOST_OF_EVIDENCE),
+                Role::Evidence => (&mut evidence, MOST_ARCHIVED_EVIDENCE),
                 Role::Report => continue,
             };
             if package.has(&member.name) {
@@ -233,35 +266,21 @@ impl ArchiveAnswer {
         Ok(())
     }
 
-    fn signature(
-        &mut self,
-        trust: &TrustStore,
-        (manifest, signature): (Vec<u8>, &[u8]),
-        proof: &EvidencePackage,
-        at: OffsetDateTime,
-    ) {
-        let proved = judge_evidence(trust, proof, signature, at);
-        let (trust, at) = proved.grounds().unwrap_or((trust, at));
-        let asked = CmsVerification {
-            signature,
-            input: Some(Input::Data(manifest)),
-            signer_id: formats::DEFAULT_SIGNER_ID,
-            at,
-        };
-        let VerificationAnswer { mut judgement, signers, .. } = verify_cms(trust, asked);
-        if proved.judgement.verdict != Verdict::Valid {
-            judgement.merge(proved.judgement);
-        }
-        let codes: Vec<_> = judgement.findings.iter().map(|finding| finding.code).collect();
+    fn signature(&mut self, signature: ManifestAnswer, made_at: OffsetDateTime) {
+        let codes: Vec<_> = signature.judgement.findings.iter().map(|finding| finding.code).collect();
         let detail = codes.join(", ");
-        match judgement.verdict {
+        match signature.judgement.verdict {
             Verdict::Valid => {}
             Verdict::Indeterminate => self.judgement.indeterminate("archive_manifest_unsigned", detail),
             Verdict::Invalid | Verdict::Unsigned => {
                 self.judgement.invalid("archive_manifest_unsigned", detail);
             }
         }
-        self.manifest_signature = Some(ManifestAnswer { judgement, proven_at: proved.proven_at, signers });
+        if let Some(proven) = signature.proven_at.filter(|proven| (*proven - made_at).abs() > MOST_APART) {
+            let detail = format!("the manifest is of {made_at}, its timestamp of {proven}");
+            self.judgement.invalid("archive_time_contradicted", detail);
+        }
+        self.manifest_signature = Some(signature);
     }
 
     fn document(
@@ -308,12 +327,27 @@ impl Manifest {
         if self.format != ARCHIVE_FORMAT {
             return Err(format!("its format is not {ARCHIVE_FORMAT:?}"));
         }
+        let is_digest = match self.stamp.format.as_str() {
+            "pdf" | "ofd" => false,
+            "digest" => true,
+            other => return Err(format!("its stamp has the format {other:?}")),
+        };
+        let digest = self.stamp.digest.as_ref();
+        if digest.is_some() != is_digest {
+            return Err("the stamp of a digest names that, and no other does".to_owned());
+        }
+        if digest.is_some_and(|digest| digest.len() != 64 || hex::decode(digest).is_err()) {
+            return Err("its stamp's digest is not one of 32 octets in hexadecimal".to_owned());
+        }
         if self.members.len() > MOST_MEMBERS {
             return Err(format!("it names more than {MOST_MEMBERS} files"));
         }
         let count = |role| self.members.iter().filter(|member| member.role == role).count();
         if count(Role::Stamped) != 1 || count(Role::Evidence) != 1 || count(Role::Content) > 1 {
             return Err("it does not name one stamped document and its evidence".to_owned());
+        }
+        if count(Role::Content) > 0 && !is_digest {
+            return Err("there is a content beside a document".to_owned());
         }
         let own = [MANIFEST, MANIFEST_SIGNATURE, MANIFEST_EVIDENCE];
         for (index, member) in self.members.iter().enumerate() {

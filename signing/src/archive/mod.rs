@@ -17,7 +17,9 @@ use sm3::{Digest, Sm3};
 use store::Stamp;
 use time::OffsetDateTime;
 
-pub use judge::{ArchiveAnswer, ArchivedAnswer, ManifestAnswer, judge_archive};
+pub use judge::{
+    ArchiveAnswer, ArchivedAnswer, MOST_ARCHIVED_EVIDENCE, ManifestAnswer, judge_archive, judge_manifest,
+};
 
 use crate::account::archived_item;
 use crate::{
@@ -130,6 +132,14 @@ pub struct PreparedArchive {
     pub verdict: Verdict,
     /// The files that it names, in their order.
     pub members: Vec<(String, Vec<u8>)>,
+}
+
+impl PreparedArchive {
+    /// The word for the verdict, as the manifest has it.
+    #[must_use]
+    pub fn verdict_name(&self) -> &'static str {
+        judge::named(self.verdict)
+    }
 }
 
 impl ArchiveParts<'_> {

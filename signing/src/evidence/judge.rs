@@ -13,7 +13,7 @@ use std::fmt::Display;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use formats::chain::{self, TrustStore, Usage};
+use formats::chain::{self, RevocationMode, RevocationPolicy, TrustStore, Usage};
 use formats::ocsp::OcspResponse;
 use formats::{Certificate, Crl, Judgement, PublicKey, Verdict, tsp};
 use serde::{Deserialize, Serialize};
@@ -86,7 +86,8 @@ impl EvidenceAnswer {
 ///
 /// The last record's timestamp is judged at `at`, and each earlier one at the time of the next. What the package brings is
 /// not trusted, and all of it is signed: it counts beside what `trust` has, and a revocation that only `trust` knows of
-/// counts as well.
+/// counts as well. Whoever made it chose what it brings, and could leave out the list that names a revoked key: a certificate
+/// of whose revocation nobody says anything is left undecided, also where `trust` asks for less.
 #[must_use]
 pub fn judge_evidence(
     trust: &TrustStore,
@@ -116,7 +117,9 @@ pub fn judge_evidence(
         trust: None,
     };
     let data = opened.records.iter().map(|record| &record.data).chain([&opened.core.data]);
-    let trust = match opened.beside(trust, data) {
+    let strict = RevocationPolicy { mode: RevocationMode::Required, ..trust.revocation() };
+    let beside = opened.beside(trust, data);
+    let trust = match beside.map(|trust| trust.with_revocation(strict)) {
         Ok(trust) => trust,
         Err(detail) => {
             answer.judgement.invalid("evidence_malformed", detail);
@@ -284,7 +287,7 @@ impl Opened {
                 // Anybody can make a log of their own.
                 answer.logged = known;
                 if !known {
-                    let detail = format!("records[{number}]: no anchor vouches for the audit log's signer");
+                    let detail = format!("records[{number}]: nobody vouches for the audit log's signer");
                     answer.judgement.note("evidence_log_signer_unknown", detail);
                 }
             }

@@ -1,6 +1,7 @@
 //! Archive packages with the clock moved on, and everything that can be done to one, each told by its name.
 
 use std::io::{Cursor, Write};
+use std::path::{Path, PathBuf};
 
 use formats::cms::{Content, SignedDataPlan, prepare};
 use formats::font::Font;
@@ -12,6 +13,9 @@ use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
 use super::*;
+
+#[path = "../support/fuzzed.rs"]
+mod fuzzed;
 
 const CONTENT: &[u8] = b"what was stamped as a digest";
 const LATER: OffsetDateTime = datetime!(2028-06-01 0:00 UTC);
@@ -51,6 +55,8 @@ type Files = Vec<(String, Vec<u8>)>;
 struct Archive {
     site: Site,
     archivist: Person,
+    /// What was found of the document when it was made.
+    found: Verdict,
     files: Files,
 }
 
@@ -61,6 +67,14 @@ impl Archive {
 
     fn of(stamp_id: &str) -> Self {
         let site = Site::new();
+        let trust = known(&site, NOW);
+        let archive = Self::by(site, &trust, stamp_id);
+        assert_eq!(archive.found, Verdict::Valid);
+        archive
+    }
+
+    /// With evidence of what this trust store knows.
+    fn by(site: Site, trust: &TrustStore, stamp_id: &str) -> Self {
         let (signer, archivist) = (Person::new(&site, "CN=Signer"), Person::new(&site, "CN=Archivist"));
         let stamped = signer.sign(CONTENT);
         let stamp = Stamp {
@@ -69,7 +83,7 @@ impl Archive {
             result_digest: Sm3::digest(&stamped).into(),
             ..site.stamp()
         };
-        let evidence = proved(&site, &signer, &stamped, stamp_id);
+        let evidence = proved(&site, trust, &signer, &stamped, stamp_id);
         let parts = ArchiveParts {
             site: "test site",
             stamp: &stamp,
@@ -78,12 +92,10 @@ impl Archive {
             evidence,
             made_at: NOW + time::Duration::MINUTE,
         };
-        let trust = known(&site, NOW);
-        let PreparedArchive { manifest, verdict, members } =
-            parts.prepared(&trust, Font::built_in()).unwrap();
-        assert_eq!(verdict, Verdict::Valid);
-        let own = signed(&site, &archivist, manifest.into_bytes(), stamp_id);
-        Self { site, archivist, files: own.into_iter().chain(members).collect() }
+        let prepared = parts.prepared(trust, Font::built_in()).unwrap();
+        let PreparedArchive { manifest, verdict: found, members } = prepared;
+        let own = signed(&site, trust, &archivist, manifest.into_bytes(), stamp_id);
+        Self { site, archivist, found, files: own.into_iter().chain(members).collect() }
     }
 
     fn zip(&self) -> Vec<u8> {
@@ -110,11 +122,31 @@ impl Archive {
 
     /// With a manifest that says something else, and is signed for that.
     fn resigned(&self, change: impl FnOnce(&mut Manifest)) -> Vec<u8> {
+        self.made_anew(&self.archivist, &known(&self.site, NOW), |_| (), change)
+    }
+
+    /// With other files and another manifest, signed by somebody with evidence of what a trust store knows.
+    fn made_anew(
+        &self,
+        archivist: &Person,
+        trust: &TrustStore,
+        exchange: impl FnOnce(&mut Files),
+        change: impl FnOnce(&mut Manifest),
+    ) -> Vec<u8> {
         let mut manifest: Manifest = serde_json::from_slice(&self.files[0].1).unwrap();
+        let mut files = self.files.clone();
+        exchange(&mut files);
+        for member in &mut manifest.members {
+            let octets = &files[place(&files, &member.name)].1;
+            member.octets = octets.len() as u64;
+            member.sm3 = hex::encode(Sm3::digest(octets));
+            member.sha256 = hex::encode(HashAlgorithm::Sha256.digest(octets));
+        }
         change(&mut manifest);
         let text = serde_json::to_vec(&manifest).unwrap();
-        let own = signed(&self.site, &self.archivist, text, &manifest.stamp.stamp_id);
-        self.with(|files| drop(files.splice(..3, own)))
+        let own = signed(&self.site, trust, archivist, text, &manifest.stamp.stamp_id);
+        drop(files.splice(..3, own));
+        zip(&files)
     }
 }
 
@@ -124,16 +156,21 @@ fn known(site: &Site, at: OffsetDateTime) -> TrustStore {
 }
 
 /// An evidence package about octets that somebody signed.
-fn proved(site: &Site, signer: &Person, octets: &[u8], stamp_id: &str) -> EvidencePackage {
-    let trust = known(site, NOW);
-    let proof = ManifestEvidence::new(&trust, &signer.certificate, octets, stamp_id, NOW);
+fn proved(
+    site: &Site,
+    trust: &TrustStore,
+    signer: &Person,
+    octets: &[u8],
+    stamp_id: &str,
+) -> EvidencePackage {
+    let proof = ManifestEvidence::new(trust, &signer.certificate, octets, stamp_id, NOW);
     let token = site.first.token(&proof.root(), NOW + time::Duration::SECOND);
-    proof.finish(&trust, token, NOW + time::Duration::SECOND).unwrap()
+    proof.finish(trust, token, NOW + time::Duration::SECOND).unwrap()
 }
 
-fn signed(site: &Site, archivist: &Person, manifest: Vec<u8>, stamp_id: &str) -> Files {
+fn signed(site: &Site, trust: &TrustStore, archivist: &Person, manifest: Vec<u8>, stamp_id: &str) -> Files {
     let signature = archivist.sign(&manifest);
-    let proof = serde_json::to_vec(&proved(site, archivist, &signature, stamp_id)).unwrap();
+    let proof = serde_json::to_vec(&proved(site, trust, archivist, &signature, stamp_id)).unwrap();
     let own = [(MANIFEST, manifest), (MANIFEST_SIGNATURE, signature), (MANIFEST_EVIDENCE, proof)];
     own.map(|(name, octets)| (name.to_owned(), octets)).to_vec()
 }
@@ -288,6 +325,16 @@ fn a_manifest_says_nothing_twice_and_nothing_else() {
         archive.resigned(|manifest| manifest.members.push(manifest.members[3].clone())),
         archive.resigned(|manifest| manifest.members[3].name = "../report.json".to_owned()),
         archive.resigned(|manifest| manifest.members[3].name = MANIFEST.to_owned()),
+        archive.resigned(|manifest| manifest.stamp.format = "list".to_owned()),
+        archive.resigned(|manifest| manifest.stamp.digest = None),
+        archive.resigned(|manifest| manifest.stamp.digest = Some("00".to_owned())),
+        archive.resigned(|manifest| manifest.stamp.digest = Some("zz".repeat(32))),
+        archive.resigned(|manifest| manifest.stamp.format = "pdf".to_owned()),
+        // A content beside a document, with no digest that it could be of.
+        archive.resigned(|manifest| {
+            manifest.stamp.format = "ofd".to_owned();
+            manifest.stamp.digest = None;
+        }),
         archive.resigned(|manifest| {
             let many =
                 (0..100).map(|n| signing::Member { name: n.to_string(), ..manifest.members[3].clone() });
@@ -303,4 +350,152 @@ fn a_manifest_says_nothing_twice_and_nothing_else() {
     let answer = archive.judged(&differs);
     assert_eq!(answer.judgement.verdict, Verdict::Valid, "{answer:#?}");
     assert!(codes(&answer.judgement).contains(&"archive_verdict_differs"));
+}
+
+#[test]
+fn who_makes_evidence_and_leaves_a_list_out_proves_nothing() {
+    let site = Site::new();
+    // As the command has it: what it is not told of revocation it notes, where nobody brings evidence of his own choice.
+    let lenient = |crls: Vec<Crl>| site.trust(crls).with_revocation(RevocationPolicy::default());
+    let silent = lenient(site.timestamping(NOW));
+    let reader = lenient(site.timestamping(LATER));
+    let known = known(&site, NOW);
+    let signer = Person::new(&site, "CN=Stolen");
+    let octets = signer.sign(DOCUMENT);
+    for (trust, verdict) in [(&known, Verdict::Valid), (&silent, Verdict::Indeterminate)] {
+        let package = proved(&site, trust, &signer, &octets, "20260601-2222222222");
+        let answer = judge_evidence(&reader, &package, &octets, LATER);
+        let (grounds, at) = answer.grounds().expect("the timestamp is good");
+        let judged = validate(&signer.certificate, &[], grounds, Usage::DocumentSigning, at);
+        assert_eq!(judged.verdict, verdict, "{judged:#?}");
+    }
+    // A timestamp of whose authority nobody says that it was not revoked proves no time.
+    let package = proved(&site, &lenient(vec![fresh(&site.authority, NOW, None)]), &signer, &octets, "x");
+    let answer = judge_evidence(&lenient(Vec::new()), &package, &octets, LATER);
+    assert_eq!(answer.judgement.verdict, Verdict::Indeterminate, "{answer:#?}");
+    assert!(codes(&answer.judgement).contains(&"revocation_unknown"), "{answer:#?}");
+
+    // A whole package of such a key, and one of a good document whose manifest such a key signed.
+    let forged = Archive::by(site, &silent, "20260601-3333333333");
+    assert_eq!(forged.found, Verdict::Indeterminate, "its maker says so too");
+    let answer = judge_archive(&reader, &forged.zip(), LATER);
+    assert_eq!(answer.judgement.verdict, Verdict::Indeterminate, "{answer:#?}");
+    assert!(answer.document.unwrap().judgement().has("revocation_unknown"));
+    assert!(answer.manifest_signature.unwrap().judgement.has("revocation_unknown"));
+    let archive = Archive::new();
+    let lenient = |crls: Vec<Crl>| archive.site.trust(crls).with_revocation(RevocationPolicy::default());
+    let reader = lenient(archive.site.timestamping(LATER));
+    assert_eq!(judge_archive(&reader, &archive.zip(), LATER).judgement.verdict, Verdict::Valid);
+    let silent = lenient(archive.site.timestamping(NOW));
+    let by_another = archive.made_anew(&archive.archivist, &silent, |_| (), |_| ());
+    let answer = judge_archive(&reader, &by_another, LATER);
+    assert_eq!(answer.judgement.verdict, Verdict::Indeterminate, "{answer:#?}");
+    assert!(codes(&answer.judgement).contains(&"archive_manifest_unsigned"));
+}
+
+#[test]
+fn content_digest_and_signature_are_of_one_thing() {
+    let archive = Archive::new();
+    let trust = known(&archive.site, NOW);
+    let other = |files: &mut Files| {
+        let index = place(files, "content");
+        files[index].1 = b"something else".to_vec();
+    };
+    let exchanged = archive.made_anew(&archive.archivist, &trust, other, |_| ());
+    archive.refused(&exchanged, "digest_mismatch");
+    // Also where the manifest says that the digest is that of the new content.
+    let digest = hex::encode(HashAlgorithm::Sha256.digest(b"something else"));
+    let said = |manifest: &mut Manifest| manifest.stamp.digest = Some(digest.clone());
+    archive.refused(&archive.made_anew(&archive.archivist, &trust, other, said), "digest_mismatch");
+    archive.refused(&archive.resigned(said), "digest_mismatch");
+}
+
+#[test]
+fn a_package_made_anew_says_who_signed_it_and_when() {
+    let archive = Archive::new();
+    let trust = known(&archive.site, NOW);
+    let (signer, another) =
+        (Person::new(&archive.site, "CN=Other signer"), Person::new(&archive.site, "CN=Somebody"));
+    let stamped = signer.sign(CONTENT);
+    let evidence = proved(&archive.site, &trust, &signer, &stamped, "20260601-4444444444");
+    let document_sm3 = hex::encode(Sm3::digest(&stamped));
+    let exchange = |files: &mut Files| {
+        let index = place(files, "signature.p7s");
+        files[index].1 = stamped.clone();
+        let index = place(files, "evidence.json");
+        files[index].1 = serde_json::to_vec(&evidence).unwrap();
+    };
+    // Document and evidence of another stamp that go together, under the number of this one.
+    let swapped = archive.made_anew(&another, &trust, exchange, |_| ());
+    archive.refused(&swapped, "archive_of_another_stamp");
+    let half = |manifest: &mut Manifest| manifest.stamp.document_sm3.clone_from(&document_sm3);
+    archive.refused(&archive.made_anew(&another, &trust, exchange, half), "archive_of_another_stamp");
+    // Under its own number it is a package of that stamp, and its signer is told.
+    let whole = archive.made_anew(&another, &trust, exchange, |manifest| {
+        manifest.stamp.document_sm3.clone_from(&document_sm3);
+        manifest.stamp.stamp_id = "20260601-4444444444".to_owned();
+    });
+    let answer = archive.judged(&whole);
+    assert_eq!(answer.judgement.verdict, Verdict::Valid, "{answer:#?}");
+    let by = answer.manifest_signature.unwrap().signers;
+    assert_eq!(by[0].subject.as_deref(), Some("CN=Somebody"));
+    // It cannot be older or younger than its timestamp.
+    for apart in [-3 * DAY, 3 * DAY] {
+        archive.refused(&archive.resigned(|manifest| manifest.made_at += apart), "archive_time_contradicted");
+    }
+}
+
+#[test]
+fn evidence_of_a_manifest_may_be_as_large_as_that_of_a_stamp() {
+    let archive = Archive::new();
+    let large = archive.with(|files| {
+        let mut proof: EvidencePackage = serde_json::from_slice(&files[2].1).unwrap();
+        // What does not compress: digests, one after the other.
+        let list: Vec<u8> = (0..160_000_u32).flat_map(|n| Sm3::digest(n.to_be_bytes())).collect();
+        proof.items.insert(hex::encode(Sm3::digest(&list)), STANDARD.encode(&list));
+        files[2].1 = serde_json::to_vec(&proof).unwrap();
+        assert!(files[2].1.len() > 4 << 20);
+    });
+    let answer = archive.judged(&large);
+    assert_eq!(answer.judgement.verdict, Verdict::Valid, "{:#?}", answer.judgement);
+}
+
+fn corpus() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus/archive")
+}
+
+#[test]
+fn the_fuzz_targets_corpus_holds_also_when_it_is_damaged() {
+    let mut files = 0;
+    for entry in std::fs::read_dir(corpus()).unwrap() {
+        let input = std::fs::read(entry.unwrap().path()).unwrap();
+        files += 1;
+        fuzzed::archive(&input);
+        fuzzed::archive_parts(&input);
+        for position in (0..input.len()).step_by(input.len() / 60 + 1) {
+            let mut damaged = input.clone();
+            damaged[position] ^= 0x41;
+            for input in [&damaged[..], &input[..position]] {
+                fuzzed::archive(input);
+                fuzzed::archive_parts(input);
+            }
+        }
+    }
+    assert!(files >= 2, "there is a corpus");
+}
+
+/// Writes the corpus anew: `cargo test -p signing --test evidence -- --ignored`.
+#[test]
+#[ignore = "writes the corpus anew, with other keys"]
+fn write_corpus() {
+    let archive = Archive::new();
+    std::fs::write(corpus().join("whole.zip"), archive.zip()).unwrap();
+    let mut parts = Vec::new();
+    for (which, name) in [(0_u8, MANIFEST), (2, MANIFEST_EVIDENCE), (3, "evidence.json")] {
+        // Any number counts modulo the files that there are, and 0 would end an item.
+        parts.extend([which + 6]);
+        parts.extend_from_slice(&archive.files[place(&archive.files, name)].1);
+        parts.push(0);
+    }
+    std::fs::write(corpus().join("parts"), parts).unwrap();
 }

@@ -329,17 +329,19 @@ impl Store {
         rows.iter().map(|row| self.read_document(job, row)).collect()
     }
 
-    /// What a job keeps of a stamp's document.
+    /// What a job of a kind keeps of a stamp's document.
     ///
     /// # Errors
     /// [`StoreError::Corrupt`]; the database fails.
-    pub async fn stamped_blob(&self, stamp: &str) -> Result<Option<Blob>, StoreError> {
+    pub async fn stamped_blob(&self, kind: JobKind, stamp: &str) -> Result<Option<Blob>, StoreError> {
         let kept = query(
             "SELECT d.result, d.result_octets, d.result_sm3, j.app
              FROM stamp_job_documents d JOIN stamp_jobs j ON j.id = d.job
-             WHERE d.stamp_id = $1 AND d.result IS NOT NULL",
+             WHERE d.stamp_id = $1 AND j.kind = $2 AND d.result IS NOT NULL",
         );
-        let Some(row) = kept.bind(stamp).fetch_optional(self.readers()).await? else { return Ok(None) };
+        let Some(row) = kept.bind(stamp).bind(kind.as_str()).fetch_optional(self.readers()).await? else {
+            return Ok(None);
+        };
         let corrupt = |column| StoreError::Corrupt { what: DOCUMENT, id: stamp.to_owned(), column };
         let octets = u64::try_from(row.try_get::<i64, _>("result_octets")?);
         let sm3 = row.try_get::<&[u8], _>("result_sm3")?.try_into();

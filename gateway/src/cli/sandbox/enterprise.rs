@@ -2,28 +2,33 @@
 //! device makes its key, an authority certifies it, the mandate is put to use, and a seal is made and registered; the running gateway
 //! does each and has it on record. Only the authority is the sandbox's own, and on the seal's picture stands 测试.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use certs_test::{CertsTestError, EnterpriseAuthority};
 use clap::Args;
 use formats::font::Font;
-use formats::seal::SealDesign;
+use formats::seal::{Picture, SealDesign};
 use formats::uscc::Uscc;
 use hyper::Method;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use sm3::{Digest, Sm3};
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
 use crate::cli::client::Client;
 use crate::cli::{CliError, Target, print};
+use crate::error::with_causes;
 use crate::serve::write_whole;
 
 const REASON: &str = "a test enterprise of the sandbox";
 const PURPOSE: &str = "测试";
 /// How long a mandate and a seal are good, days; the certificate is a little longer.
 const DAYS: i64 = 300;
+/// Of the seal, millimetres.
+const DIAMETER: u32 = 40;
 
 /// Make a test enterprise that can stamp at once: a mandate that is in force, and a seal that says 测试.
 #[derive(Args)]
@@ -54,8 +59,11 @@ impl EnterpriseArguments {
 
     pub(super) async fn run(self, data: PathBuf) -> Result<(), CliError> {
         let path = data.join("sandbox.json");
-        let mut description = described(&path)?;
+        let description = described(&path)?;
         let enterprise = self.enterprise()?;
+        // What may fail here does so before the gateway has half an enterprise.
+        let authority = EnterpriseAuthority::open(&data.join("pki")).map_err(not_kept)?;
+        let picture = enterprise.picture()?;
         let target = Target {
             config: Some(data.join("gateway.toml")),
             socket: None,
@@ -63,14 +71,17 @@ impl EnterpriseArguments {
             json: self.json,
         };
         let mut client = target.connect().await?;
-        let certificate = enterprise.mandated(&mut client, &data, &description).await?;
-        enterprise.sealed(&mut client, &certificate).await?;
+        let certificate = enterprise.mandated(&mut client, &authority, &description).await?;
+        enterprise.sealed(&mut client, &certificate, &picture).await?;
         let made = enterprise.described();
-        match description["enterprises"].as_array_mut() {
+        // As it is now: a gateway that started meanwhile, or another enterprise, has written to it.
+        let mut description = described(&path)?;
+        match description.get_mut("enterprises").and_then(Value::as_array_mut) {
             Some(enterprises) => enterprises.push(made.clone()),
-            None => description["enterprises"] = json!([made]),
+            None => drop(description.insert("enterprises".to_owned(), json!([made]))),
         }
-        write_whole(&path, &description).map_err(|error| CliError::NotDone(error.to_string()))?;
+        write_whole(&path, &Value::Object(description))
+            .map_err(|error| CliError::NotDone(error.to_string()))?;
         print(self.json, &made, |out| {
             writeln!(out, "enterprise {} ({})", enterprise.name, enterprise.code)?;
             writeln!(out, "signer     {}", made["signer"])?;
@@ -96,10 +107,21 @@ impl EnterpriseArguments {
 }
 
 /// What stands in `sandbox.json`.
-pub(super) fn described(path: &Path) -> Result<Value, CliError> {
+pub(super) fn described(path: &Path) -> Result<Map<String, Value>, CliError> {
     let text =
         std::fs::read_to_string(path).map_err(|source| CliError::File { path: path.to_owned(), source })?;
-    serde_json::from_str(&text).map_err(|error| CliError::NotDone(error.to_string()))
+    serde_json::from_str(&text)
+        .map_err(|error| CliError::NotDone(format!("{} describes no sandbox: {error}", path.display())))
+}
+
+/// Why the sandbox has no authority for enterprises.
+fn not_kept(error: CertsTestError) -> CliError {
+    let is_missing =
+        matches!(&error, CertsTestError::Read { source, .. } if source.kind() == ErrorKind::NotFound);
+    CliError::NotDone(match is_missing {
+        true => format!("{error}: a sandbox of an older build keeps no authority for enterprises"),
+        false => with_causes(&error),
+    })
 }
 
 fn moment(days: i64) -> String {
@@ -124,10 +146,10 @@ impl Enterprise {
     async fn mandated(
         &self,
         client: &mut Client,
-        data: &Path,
-        description: &Value,
+        authority: &EnterpriseAuthority,
+        description: &Map<String, Value>,
     ) -> Result<String, CliError> {
-        let apps = description["apps"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let apps = description.get("apps").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
         // The two that stamp; the third one operates the site.
         let apps: Vec<&Value> = apps.iter().take(2).map(|app| &app["id"]).collect();
         let mandate = json!({
@@ -144,28 +166,32 @@ impl Enterprise {
         let path = format!("/v1/admin/mandates/{}", self.number);
         let asked = act(client, &format!("{path}/csr"), json!({})).await?;
         let request = asked["csr"].as_str().unwrap_or_default();
-        let chain = certs_test::certify(&data.join("pki"), request, OffsetDateTime::now_utc());
-        let chain = chain.map_err(|error| {
-            CliError::NotDone(format!(
-                "{error}: a sandbox of an older build keeps no authority for enterprises"
-            ))
-        })?;
+        let chain = authority.certify(request, OffsetDateTime::now_utc());
+        let chain = chain.map_err(|error| CliError::NotDone(with_causes(&error)))?;
         act(client, &format!("{path}/certificate"), json!({"certificate": chain})).await?;
         act(client, &format!("{path}/activate"), json!({})).await?;
         let end = "-----END CERTIFICATE-----\n";
         Ok(chain.find(end).map_or(chain.as_str(), |at| &chain[..at + end.len()]).to_owned())
     }
 
-    /// Has the seal made.
-    async fn sealed(&self, client: &mut Client, certificate: &str) -> Result<(), CliError> {
-        const DIAMETER: u32 = 40;
+    /// The seal's picture.
+    fn picture(&self) -> Result<Picture, CliError> {
         let design = SealDesign::Round {
             name: self.name.clone(),
             purpose: Some("测试专用".to_owned()),
             code: Some(self.code.as_str()[5..].to_owned()),
             diameter: DIAMETER,
         };
-        let picture = design.draw(Font::built_in()).map_err(|error| CliError::NotDone(error.to_string()))?;
+        design.draw(Font::built_in()).map_err(|error| CliError::NotDone(error.to_string()))
+    }
+
+    /// Has the seal made.
+    async fn sealed(
+        &self,
+        client: &mut Client,
+        certificate: &str,
+        picture: &Picture,
+    ) -> Result<(), CliError> {
         let seal = json!({
             "number": self.number, "kind": "enterprise", "name": format!("{}（测试专用）", self.name),
             "holder": {"name": self.name, "uscc": self.code.as_str()},
