@@ -3,6 +3,7 @@
 mod subject;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use config::{DeviceId, KeyId};
 use formats::cms::Family;
@@ -499,6 +500,7 @@ impl SigningDesk {
             ..intended
         };
         let signed = usize::from(made.signed.is_ok());
+        caller.signed.fetch_add(signed, Ordering::Relaxed);
         let certificate = made.certificate.ok_or_else(|| SigningError::Register {
             key: signing.key,
             reason: "a key that stamps has a certificate".to_owned(),
