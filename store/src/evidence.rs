@@ -23,8 +23,9 @@ const EVIDENCE: &str = "evidence of a stamp";
 const FOLDER: &str = "items";
 /// What nothing names is moved there, with the time, before it is removed: it may be that somebody was about to name it.
 const ASIDE: &str = "aside";
-/// For so long; who names something has it written less than two minutes before.
-const ASIDE_FOR: time::Duration = time::Duration::HOUR;
+/// For so long, which is over when the next one looks an hour later; who names something has it written less than two
+/// minutes before.
+const ASIDE_FOR: time::Duration = time::Duration::minutes(50);
 /// Contents that were there so long are written anew when they are named again: whoever removes what nobody names looks
 /// at their age.
 const REWRITTEN_AFTER: time::Duration = time::Duration::hours(12);
@@ -127,10 +128,15 @@ impl EvidenceItems {
     pub async fn get(&self, digest: &Hash) -> Result<Vec<u8>, StoreError> {
         let name = hex::encode(digest);
         let got = match self.0.get(&at(&name)).await {
-            Err(object_store::Error::NotFound { path, source }) => match self.aside(&name).await? {
+            Err(object_store::Error::NotFound { .. }) => match self.aside(&name).await? {
                 Some(aside) => self.0.get(&aside).await,
-                None => Err(object_store::Error::NotFound { path, source }),
+                None => Err(object_store::Error::NotFound { path: name.clone(), source: "not aside".into() }),
             },
+            got => got,
+        };
+        // It may have come back in between.
+        let got = match got {
+            Err(object_store::Error::NotFound { .. }) => self.0.get(&at(&name)).await,
             got => got,
         };
         let octets = got.map_err(|error| failed(&error))?;
@@ -142,7 +148,7 @@ impl EvidenceItems {
         }
     }
 
-    /// Sets aside contents that were written before a time and that no row names, and removes what was set aside an hour
+    /// Sets aside contents that were written before a time and that no row names, and removes what was set aside 50 minutes
     /// ago and is not named now either; what is comes back. Answers how many were removed. In between they are there for
     /// whoever asks: nobody can find a moment between looking and removing in which something is named and lost.
     ///
@@ -163,8 +169,11 @@ impl EvidenceItems {
                 continue;
             }
             let cleared = match store.is_evidence_item_named(name).await? {
-                // If it was written anew meanwhile, the same takes its place.
-                true => self.0.rename(&object.location, &at(name)).await,
+                true => match self.0.rename_if_not_exists(&object.location, &at(name)).await {
+                    // What was written anew meanwhile is as it should be.
+                    Err(object_store::Error::AlreadyExists { .. }) => self.0.delete(&object.location).await,
+                    renamed => renamed,
+                },
                 false => {
                     removed += 1;
                     self.0.delete(&object.location).await
