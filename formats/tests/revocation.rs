@@ -438,6 +438,41 @@ fn namesakes_of_a_crls_issuer_draw_on_the_budget_of_the_search() {
 }
 
 #[test]
+fn what_is_left_untried_for_the_budget_is_no_word_of_there_being_no_revocation() {
+    let root = root();
+    let signer = |key| {
+        let plan = Plan { key_identifiers: false, ..Plan::authority("CN=Issuer") };
+        root.subordinate(&plan, key)
+    };
+    let (issuer, crl_signer) = (signer(Key::p256()), signer(Key::sm2(7)));
+    let plan = Plan { serial: SERIAL, key_identifiers: false, ..Plan::leaf("CN=Leaf") };
+    let leaf = issuer.issue(&plan, &Key::sm2(4));
+    // The issuer's own key vouches for the leaf; its other key has revoked it.
+    let revoked = vec![(SERIAL, NOW - time::Duration::DAY, REASON)];
+    let crls = || {
+        let other = crl_signer.crl(&CrlPlan { revoked: revoked.clone(), ..CrlPlan::fresh() });
+        vec![root.crl(&CrlPlan::fresh()), issuer.crl(&CrlPlan::fresh()), other]
+    };
+    let namesakes: Vec<_> = (0..200)
+        .map(|serial| {
+            let plan = Plan { serial, key_identifiers: false, ..Plan::authority("CN=Issuer") };
+            plan.issue(&Key::sm2(8), &Key::sm2(9), "CN=Nobody")
+        })
+        .collect();
+    let judge = |strangers: usize| {
+        let intermediates = [
+            vec![issuer.certificate.clone()],
+            namesakes[..strangers].to_vec(),
+            vec![crl_signer.certificate.clone()],
+        ];
+        let trust = TrustStore::new(vec![root.certificate.clone()], intermediates.concat(), crls());
+        validate(&leaf, &[], &trust, Usage::DocumentSigning, NOW)
+    };
+    assert_judged(&judge(0), Verdict::Invalid, &["revoked"]);
+    assert_judged(&judge(200), Verdict::Indeterminate, &["crl_signature_invalid", "revocation_unknown"]);
+}
+
+#[test]
 fn a_crl_of_after_the_expiry_does_not_clear_a_certificate() {
     let root = root();
     let plan = Plan { not_after: datetime!(2026-05-20 0:00 UTC), ..Plan::leaf("CN=Leaf") };

@@ -120,25 +120,19 @@ impl Errand<'_> {
     /// One of the devices that could serve and were not asked yet, by what is known of them now.
     fn choose(&self, tried: &[Arc<Device>]) -> Option<Attempt> {
         let plan = self.plans.load();
-        let fit = |device: &Arc<Device>| {
-            device.takes_work() && !tried.iter().any(|other| Arc::ptr_eq(other, device))
-        };
+        let fit = |device: &Arc<Device>| !tried.iter().any(|other| Arc::ptr_eq(other, device));
         match &self.what {
             What::Key(key) => {
-                let holders = &self.entry(&plan, key)?.holders;
-                let able = holders
-                    .iter()
-                    .enumerate()
-                    .filter(|(_, holder)| holder.copy.serves(self.algorithm) && fit(&holder.device));
-                let holder = &holders[pick(able.map(|(at, holder)| (at, &holder.device)))?];
+                let entry = self.entry(&plan, key)?;
+                let able = entry.able(self.algorithm).filter(|(_, holder)| fit(&holder.device));
+                let holder = &entry.holders[pick(able.map(|(at, holder)| (at, &holder.device)))?];
                 let (copy, algorithm, digest) = (Arc::clone(&holder.copy), self.algorithm, self.digest);
                 let task = Task::Sign { copy, algorithm, digest };
                 Some(Attempt { device: Arc::clone(&holder.device), task })
             }
             What::Wrapped(order) => {
-                let members = plan.groups.get(self.group)?;
-                let able = members.iter().enumerate().filter(|(_, device)| fit(device));
-                let device = &members[pick(able)?];
+                let able = plan.able(self.group).filter(|(_, device)| fit(device));
+                let device = &plan.groups.get(self.group)?[pick(able)?];
                 Some(Attempt { device: Arc::clone(device), task: Task::Order(Arc::clone(order)) })
             }
         }

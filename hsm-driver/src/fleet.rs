@@ -434,10 +434,21 @@ impl Fleet {
     pub fn can_serve(&self, id: &KeyId) -> bool {
         let plan = self.plan.load();
         let Some(entry) = plan.keys.get(id) else { return false };
-        let able = |algorithm: &Algorithm| {
-            entry.holders.iter().any(|h| h.device.takes_work() && h.copy.serves(*algorithm))
-        };
+        let able = |algorithm: &Algorithm| entry.able(*algorithm).next().is_some();
         entry.key.spec.public_key.algorithms().iter().any(able)
+    }
+
+    /// Whether some device takes work and has proved the key by this algorithm.
+    #[must_use]
+    pub fn can_sign(&self, id: &KeyId, algorithm: Algorithm) -> bool {
+        let plan = self.plan.load();
+        plan.keys.get(id).is_some_and(|entry| entry.able(algorithm).next().is_some())
+    }
+
+    /// Whether some device of the group takes work: it can sign with keys that live outside.
+    #[must_use]
+    pub fn can_unwrap(&self, group: &GroupId) -> bool {
+        self.plan.load().able(group).next().is_some()
     }
 
     /// For each group how many devices take work and hold a key at least.

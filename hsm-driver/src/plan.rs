@@ -120,7 +120,22 @@ pub(crate) struct Plan {
     pub(crate) keys: HashMap<KeyId, Entry>,
 }
 
+impl Entry {
+    /// Who can sign with it by this algorithm now, with their numbers.
+    pub(crate) fn able(&self, algorithm: Algorithm) -> impl Iterator<Item = (usize, &Holder)> {
+        let able = move |holder: &Holder| holder.device.takes_work() && holder.copy.serves(algorithm);
+        self.holders.iter().enumerate().filter(move |(_, holder)| able(holder))
+    }
+}
+
 impl Plan {
+    /// The devices of a group that can sign with keys from outside now, with their numbers: whatever keys of the site they
+    /// have.
+    pub(crate) fn able(&self, group: &GroupId) -> impl Iterator<Item = (usize, &Arc<Device>)> {
+        let members = self.groups.get(group).map_or(&[][..], Vec::as_slice);
+        members.iter().enumerate().filter(|(_, device)| device.takes_work())
+    }
+
     /// Ties devices and keys together; what a device is known to make of a key stays known.
     pub(crate) fn new(settings: Arc<config::Fleet>, devices: Vec<Arc<Device>>, keys: Vec<Arc<Key>>) -> Self {
         let mut groups: BTreeMap<GroupId, Vec<Arc<Device>>> = BTreeMap::new();

@@ -158,6 +158,35 @@ async fn keys_are_made_spread_wrapped_and_destroyed_in_softhsm2() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn devices_that_have_no_key_of_the_site_sign_with_keys_from_outside() {
+    let workshop = Workshop::new();
+    let devices = ["d1", "d2"].map(|device| workshop.simulated(device, "bureau", keys()));
+    let fleet = start(&devices, Vec::new());
+    until_ready(&fleet).await;
+    share_secret(&fleet, ["d1", "d2"], WRAPPING, SecretKind::Wrapping).await;
+    let group = GroupId::parse("bureau").unwrap();
+    assert_eq!(fleet.usable()[&group], 0, "no key of the site");
+    assert!(fleet.can_unwrap(&group));
+    assert!(!fleet.can_unwrap(&GroupId::parse("other").unwrap()));
+    wrapped(&fleet, KeyKind::P256).await;
+    for device in ["d1", "d2"] {
+        assert!(fleet.can_unwrap(&group));
+        fleet.maintain(&id(device)).unwrap();
+    }
+    assert!(!fleet.can_unwrap(&group), "none takes work");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_can_sign_by_what_its_devices_proved() {
+    let workshop = Workshop::new();
+    let fleet = pair_of(["d1", "d2"].map(|device| workshop.simulated(device, "bureau", keys()))).await;
+    let key = KeyId::parse("demo-p256").unwrap();
+    until(&fleet, "it is proved", |fleet| fleet.can_serve(&key)).await;
+    assert!(fleet.can_sign(&key, Algorithm::EcdsaP256) && !fleet.can_sign(&key, Algorithm::Sm2));
+    assert!(!fleet.can_sign(&KeyId::parse("nobody").unwrap(), Algorithm::EcdsaP256));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_mac_key_derives_the_same_in_every_device_and_differs_by_text() {
     let workshop = Workshop::new();
     let fleet = pair_of(["d1", "d2"].map(|device| workshop.simulated(device, "bureau", keys()))).await;

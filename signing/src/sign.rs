@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
@@ -103,6 +104,8 @@ pub struct Caller {
     pub at: OffsetDateTime,
     /// When nobody waits for the answer any more; devices are asked until then at most.
     pub deadline: Option<Instant>,
+    /// Counts the signatures of its stamps as they are made, for who gives up before there is an answer.
+    pub signed: Arc<AtomicUsize>,
 }
 
 /// A signature that verified and is on record.

@@ -3,6 +3,7 @@
 mod subject;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use config::{DeviceId, KeyId};
@@ -15,6 +16,7 @@ use store::{
 };
 
 use crate::level::{Level, LevelDesk};
+use crate::sign::device_algorithm;
 use crate::{Caller, LicenseSigner, MandateSigner, SignOrder, SigningCopy, SigningDesk, SigningError};
 
 pub use subject::StampSubject;
@@ -381,19 +383,20 @@ impl SigningDesk {
         if further.is_empty() {
             return Ok(()); // the device says so itself
         }
-        let (ring, usable) = (self.keys(), self.fleet.usable());
+        let ring = self.keys();
         let orders = std::iter::once(first).chain(further.iter().map(|further| &further.order));
         for (number, order) in orders.enumerate() {
             let missing = match &order.signer {
                 StampSigner::Key(id) => {
                     let key = ring.service_key(id);
                     let key = key.map_err(|error| Unsigned::unasked(error).named(number).error)?;
-                    let can_serve = |copy: &SigningCopy| self.fleet.can_serve(&copy.driver_key);
-                    (!key.current.copies.iter().any(can_serve)).then(|| key.group.clone())
+                    let algorithm = device_algorithm(order.algorithm);
+                    let can_sign = |copy: &SigningCopy| self.fleet.can_sign(&copy.driver_key, algorithm);
+                    (!key.current.copies.iter().any(can_sign)).then(|| key.group.clone())
                 }
                 StampSigner::Mandate(signer) => {
                     let group = signer.group();
-                    usable.get(group).is_none_or(|devices| *devices == 0).then(|| group.clone())
+                    (!self.fleet.can_unwrap(group)).then(|| group.clone())
                 }
                 StampSigner::License(_) => None,
             };
@@ -530,6 +533,7 @@ impl SigningDesk {
             ..intended
         };
         let signed = usize::from(made.signed.is_ok());
+        caller.signed.fetch_add(signed, Ordering::Relaxed);
         let certificate = made.certificate.ok_or_else(|| SigningError::Register {
             key: signing.key,
             reason: "a key that stamps has a certificate".to_owned(),

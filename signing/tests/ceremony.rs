@@ -161,8 +161,13 @@ async fn sign(desk: &SigningDesk) -> u32 {
         format: SignatureFormat::Raw,
         signer_id: b"1234567812345678".to_vec(),
     };
-    let caller =
-        Caller { app: app(), request_id: "r-8".into(), at: OffsetDateTime::now_utc(), deadline: None };
+    let caller = Caller {
+        app: app(),
+        request_id: "r-8".into(),
+        at: OffsetDateTime::now_utc(),
+        deadline: None,
+        signed: Arc::default(),
+    };
     let receipt = desk.sign(&caller, order).await.unwrap();
     let key = receipt.certificate.unwrap().public_key().unwrap();
     key.verify_message(Algorithm::EcdsaP256Sha256, b"", b"document", &receipt.signature).unwrap();

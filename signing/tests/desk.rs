@@ -37,7 +37,8 @@ fn order(input: Input) -> SignOrder {
 }
 
 async fn sign(desk: &SigningDesk, input: Input) -> Result<Receipt, SigningError> {
-    let caller = Caller { app: app(), request_id: "r-1".into(), at: AT, deadline: None };
+    let caller =
+        Caller { app: app(), request_id: "r-1".into(), at: AT, deadline: None, signed: Arc::default() };
     desk.sign(&caller, order(input)).await
 }
 

@@ -23,8 +23,9 @@ const EVIDENCE: &str = "evidence of a stamp";
 const FOLDER: &str = "items";
 /// What nothing names is moved there, with the time, before it is removed: it may be that somebody was about to name it.
 const ASIDE: &str = "aside";
-/// For so long; who names something has it written less than two minutes before.
-const ASIDE_FOR: time::Duration = time::Duration::HOUR;
+/// For so long, which is over when the next one looks an hour later; who names something has it written less than two
+/// minutes before.
+const ASIDE_FOR: time::Duration = time::Duration::minutes(50);
 /// Contents that were there so long are written anew when they are named again: whoever removes what nobody names looks
 /// at their age.
 const REWRITTEN_AFTER: time::Duration = time::Duration::hours(12);
@@ -126,11 +127,9 @@ impl EvidenceItems {
     /// [`StoreError::Altered`] of what is not as it was written; [`StoreError::Blobs`] of what is not there.
     pub async fn get(&self, digest: &Hash) -> Result<Vec<u8>, StoreError> {
         let name = hex::encode(digest);
-        let got = match self.0.get(&at(&name)).await {
-            Err(object_store::Error::NotFound { path, source }) => match self.aside(&name).await? {
-                Some(aside) => self.0.get(&aside).await,
-                None => Err(object_store::Error::NotFound { path, source }),
-            },
+        let got = match self.0.get(&self.found(&name).await?.location).await {
+            // It may have been set aside, or have come back, in between.
+            Err(object_store::Error::NotFound { .. }) => self.0.get(&self.found(&name).await?.location).await,
             got => got,
         };
         let octets = got.map_err(|error| failed(&error))?;
@@ -147,11 +146,22 @@ impl EvidenceItems {
     /// # Errors
     /// [`StoreError::Blobs`] of what is not there.
     pub async fn octets(&self, digest: &Hash) -> Result<u64, StoreError> {
-        let found = self.0.head(&at(&hex::encode(digest))).await;
-        found.map(|found| found.size).map_err(|error| failed(&error))
+        Ok(self.found(&hex::encode(digest)).await?.size)
     }
 
-    /// Sets aside contents that were written before a time and that no row names, and removes what was set aside an hour
+    /// Where contents lie: in their place, or set aside, or in their place again, where they may have come back to meanwhile.
+    async fn found(&self, name: &str) -> Result<ObjectMeta, StoreError> {
+        match self.0.head(&at(name)).await {
+            Err(object_store::Error::NotFound { .. }) => {}
+            found => return found.map_err(|error| failed(&error)),
+        }
+        match self.aside(name).await? {
+            Some(aside) => Ok(aside),
+            None => self.0.head(&at(name)).await.map_err(|error| failed(&error)),
+        }
+    }
+
+    /// Sets aside contents that were written before a time and that no row names, and removes what was set aside 50 minutes
     /// ago and is not named now either; what is comes back. Answers how many were removed. In between they are there for
     /// whoever asks: nobody can find a moment between looking and removing in which something is named and lost.
     ///
@@ -172,8 +182,11 @@ impl EvidenceItems {
                 continue;
             }
             let cleared = match store.is_evidence_item_named(name).await? {
-                // If it was written anew meanwhile, the same takes its place.
-                true => self.0.rename(&object.location, &at(name)).await,
+                true => match self.0.rename_if_not_exists(&object.location, &at(name)).await {
+                    // What was written anew meanwhile is as it should be.
+                    Err(object_store::Error::AlreadyExists { .. }) => self.0.delete(&object.location).await,
+                    renamed => renamed,
+                },
                 false => {
                     removed += 1;
                     self.0.delete(&object.location).await
@@ -198,7 +211,7 @@ impl EvidenceItems {
     }
 
     /// Where contents are that were set aside.
-    async fn aside(&self, name: &str) -> Result<Option<Name>, StoreError> {
+    async fn aside(&self, name: &str) -> Result<Option<ObjectMeta>, StoreError> {
         let is_it = |object: &ObjectMeta| {
             object
                 .location
@@ -206,7 +219,7 @@ impl EvidenceItems {
                 .and_then(|told| told.split_once('.'))
                 .is_some_and(|told| told.0 == name)
         };
-        Ok(self.listed(ASIDE).await?.into_iter().find(is_it).map(|object| object.location))
+        Ok(self.listed(ASIDE).await?.into_iter().find(is_it))
     }
 }
 

@@ -118,6 +118,11 @@ async fn what_is_named_while_it_is_removed_comes_back(database: &Database) {
     // This one is written anew as well, as it was not to be found.
     assert_eq!(items.put(b"second".to_vec(), later).await.unwrap(), second);
     store.add_evidence("a", &[record("two", 0, "second", vec![second])]).await.unwrap();
+    // What is aside is damaged; it does not take the place of what is not.
+    let aside = std::fs::read_dir(folder.path().join("aside")).unwrap().map(|file| file.unwrap().path());
+    let of_second = hex::encode(second);
+    let aside = aside.into_iter().find(|path| path.to_str().unwrap().contains(&of_second)).unwrap();
+    std::fs::write(aside, b"sec").unwrap();
     for hours in 0..4 {
         let at = later + time::Duration::HOUR * hours;
         assert_eq!(items.remove_unnamed(&store, at, at).await.unwrap(), 0);

@@ -467,7 +467,7 @@ fn the_command_makes_saves_and_suspends_a_seal() {
     let (done, said) = make("cli-1", picture.to_str().unwrap());
     assert!(!done && said.contains("(seal_exists)"), "{said}");
     let (done, said) = make("cli-2", chain.to_str().unwrap());
-    assert!(!done && said.contains("(picture_not_svg)"), "{said}");
+    assert!(!done && said.contains("(picture_not_png)"), "{said}");
     let drawing = repository().join("formats/tests/data/seal.svg");
     let (done, said) = make("cli-3", drawing.to_str().unwrap());
     assert!(done && said.contains("seal cli-3 is made"), "{said}");

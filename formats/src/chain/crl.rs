@@ -269,11 +269,8 @@ fn signer_objection<'a>(
     let mut objection = None;
     for candidate in candidates {
         // Namesakes may be anybody's, and are as many as somebody brings: each draws on the search's budget.
-        if candidate != issuer {
-            if search.steps_left == 0 {
-                break;
-            }
-            search.steps_left -= 1;
+        if candidate != issuer && !search.step() {
+            break;
         }
         match try_signer(search, crl, candidate, issuer, anchor) {
             Ok(()) => return Ok(()),
@@ -303,7 +300,7 @@ fn try_signer<'a>(
     let mut inner = Search { only_anchor: Some(anchor), seeking, ..*search };
     let mut judgement = rules::any(candidate, search.license, search.at);
     judgement.merge(inner.judge(candidate));
-    search.steps_left = inner.steps_left;
+    (search.steps_left, search.exhausted) = (inner.steps_left, inner.exhausted);
     if judgement.verdict == Verdict::Valid { Ok(()) } else { Err(no_path()) }
 }
 

@@ -115,10 +115,9 @@ pub(super) fn check_signature<'a>(
     let delegates = delegates.filter(|d| response.is_from(d) && d.issuer_name() == issuer.subject_name());
     let mut objection = "it is signed neither by the issuer nor by a responder of its".to_owned();
     for delegate in delegates {
-        if search.steps_left == 0 {
+        if !search.step() {
             break;
         }
-        search.steps_left -= 1;
         let checked = verify(delegate).and_then(|()| check_delegate(search, response, delegate, path));
         match checked {
             Ok(()) => return Ok(()),

@@ -51,6 +51,15 @@ impl Word {
         self.revoked.into_iter().chain(hold).min_by_key(|(when, _)| *when)
     }
 
+    /// A source was passed over that might have told of a revocation: that others did not is no word of there being none.
+    fn leave_open(&mut self, certificate: &Certificate) {
+        (self.good, self.in_grace) = (false, Judgement::new());
+        let subject = subject_of(certificate);
+        let detail =
+            format!("there are more certificates than are tried as signers of what tells about {subject}");
+        self.obstacles.indeterminate("revocation_unknown", detail);
+    }
+
     /// Did no source speak about the certificate at all?
     fn is_silent(&self) -> bool {
         let nothing_noted = self.in_grace.findings.is_empty() && self.obstacles.findings.is_empty();
@@ -71,8 +80,13 @@ pub(super) fn judge<'a>(search: &mut Search<'a>, path: &[&'a Certificate]) -> Ju
     for position in 0..path.len() - 1 {
         let certificate = path[position];
         let mut word = Word::default();
+        let before = std::mem::take(&mut search.exhausted);
         ocsp::ask(search, &path[position..], &mut word);
         crl::ask(search, &path[position..], &mut word);
+        if search.exhausted {
+            word.leave_open(certificate);
+        }
+        search.exhausted |= before;
         if word.is_silent() {
             unchecked.push(subject_of(certificate).to_string());
         } else {

@@ -23,6 +23,8 @@ pub(super) struct Search<'a> {
     /// The signers of CRLs whose paths are being sought, from without to within.
     pub(super) seeking: Vec<&'a Certificate>,
     pub(super) steps_left: usize,
+    /// Was something left untried because there were no steps left?
+    pub(super) exhausted: bool,
 }
 
 /// What the search for one leaf has come to.
@@ -51,7 +53,16 @@ impl<'a> Search<'a> {
             only_anchor: None,
             seeking: Vec::new(),
             steps_left: MAX_SIGNATURE_CHECKS,
+            exhausted: false,
         }
+    }
+
+    /// Takes a step, unless there is none left.
+    pub(super) fn step(&mut self) -> bool {
+        self.exhausted |= self.steps_left == 0;
+        let taken = self.steps_left > 0;
+        self.steps_left -= usize::from(taken);
+        taken
     }
 
     /// Judges all but what concerns `leaf` alone.
@@ -99,10 +110,9 @@ impl<'a> Search<'a> {
             if path.contains(&candidate) {
                 continue;
             }
-            if self.steps_left == 0 {
+            if !self.step() {
                 break;
             }
-            self.steps_left -= 1;
             match self.is_signed_by(tip, candidate) {
                 Ok(()) => {
                     signed_by_one = true;

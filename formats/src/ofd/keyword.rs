@@ -175,7 +175,7 @@ impl<'d> Reader<'d> {
                 self.shown.insert(part.clone(), template.characters);
             }
             let shown = self.shown.get(part).map_or(&[][..], Vec::as_slice);
-            self.seen += shown.len();
+            self.seen += shown.len() + 1;
             bounded(self.seen)?;
             all.extend_from_slice(shown);
             all.push(GAP); // no keyword goes on from a template to what is over it

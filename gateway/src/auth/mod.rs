@@ -226,6 +226,7 @@ impl Authenticated {
             request_id: request_id::current(),
             at: OffsetDateTime::now_utc(),
             deadline: crate::deadline::current(),
+            signed: Arc::default(),
         }
     }
 

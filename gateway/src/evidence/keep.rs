@@ -33,7 +33,8 @@ const LONGEST: Duration = Duration::from_secs(80);
 /// Stamps of a round, and how long it prepares them; those that it has not come to then are another one's.
 const MOST: u32 = 256;
 const PREPARING: Duration = Duration::from_secs(25);
-/// The pause where it was not for the stamp that nothing came of it, as when there is no token.
+/// The pause where it was not for the stamps that nothing came of a round, as when there is no token; each time twice as
+/// long, up to the longest.
 const OF_ROUND: Duration = Duration::from_secs(30);
 /// The devices, or an authority outside, have this long for a token.
 const TOKEN: Duration = Duration::from_secs(30);
@@ -107,11 +108,12 @@ pub(crate) async fn keep(gateways: watch::Receiver<Option<Gateway>>, clock: Watc
 async fn take(gateways: watch::Receiver<Option<Gateway>>) {
     let mut rounds = tokio::time::interval(LOOK);
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut failures = Failures::default();
     loop {
         rounds.tick().await;
         let Some(gateway) = gateways.borrow().clone() else { continue };
         if gateway.config.stamp_evidence.keep
-            && let Err(error) = round(&gateway, OffsetDateTime::now_utc()).await
+            && let Err(error) = round(&gateway, &mut failures, OffsetDateTime::now_utc()).await
         {
             tracing::warn!(error = with_causes(&error), "evidence of stamps could not be taken now");
         }
@@ -152,9 +154,38 @@ async fn sweep(gateway: &Gateway, clock: &WatchedClock, now: OffsetDateTime) -> 
     gateway.evidence.remove_unnamed(&gateway.store, now - NAMELESS, now).await.map(drop)
 }
 
-async fn round(gateway: &Gateway, now: OffsetDateTime) -> Result<(), NotTaken> {
+/// Rounds of which nothing came, one after the other.
+#[derive(Default)]
+struct Failures {
+    count: u32,
+    /// None begins before: stamps that are new would have one made every time that somebody looks.
+    until: Option<Instant>,
+}
+
+impl Failures {
+    fn is_resting(&self) -> bool {
+        self.until.is_some_and(|until| Instant::now() < until)
+    }
+
+    /// Answers the pause.
+    fn count(&mut self) -> Duration {
+        let pause = of_rounds(self.count);
+        *self = Self { count: self.count + 1, until: Some(Instant::now() + pause) };
+        pause
+    }
+}
+
+/// The pause after a failed round, by how many failed before it.
+fn of_rounds(failed: u32) -> Duration {
+    OF_ROUND.saturating_mul(1 << failed.min(16)).min(Duration::from_secs(LONGEST_PAUSE))
+}
+
+async fn round(gateway: &Gateway, failures: &mut Failures, now: OffsetDateTime) -> Result<(), NotTaken> {
     let (store, holder) = (&gateway.store, gateway.instance.name());
     gateway.metrics.evidence_due(store.evidence_figures(now).await?);
+    if failures.is_resting() {
+        return Ok(());
+    }
     let due = store.claim_evidence(holder, LEASE, MOST, now).await?;
     if due.is_empty() {
         return Ok(());
@@ -182,17 +213,23 @@ async fn round(gateway: &Gateway, now: OffsetDateTime) -> Result<(), NotTaken> {
                 }
             }
         }
-        if prepared.is_empty() { Ok(()) } else { record(gateway, holder, &prepared, now).await }
+        if prepared.is_empty() {
+            return Ok(false);
+        }
+        record(gateway, holder, &prepared, now).await.map(|()| true)
     };
     let done = tokio::time::timeout(LONGEST, work).await.unwrap_or(Err(NotTaken::Late));
+    if let Ok(true) = done {
+        *failures = Failures::default();
+    }
     if done.is_err() {
-        let due_at = now + OF_ROUND;
+        let due_at = now + failures.count();
         put_off.extend(open.into_iter().map(|stamp| PutOffEvidence { stamp, due_at, was_tried: false }));
     }
     if !put_off.is_empty() {
         store.put_off_evidence(holder, &put_off).await?;
     }
-    done
+    done.map(drop)
 }
 
 fn pause(error: &NotTaken, tried: u32) -> Duration {
@@ -413,5 +450,20 @@ async fn proved(
             return Ok(None);
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pause_after_failed_rounds_doubles_up_to_an_hour() {
+        let seconds = |failed| of_rounds(failed).as_secs();
+        assert_eq!([0, 1, 2, 6, 7, u32::MAX].map(seconds), [30, 60, 120, 1_920, 3_600, 3_600]);
+        let mut failures = Failures::default();
+        assert!(!failures.is_resting());
+        assert_eq!([failures.count(), failures.count()].map(|pause| pause.as_secs()), [30, 60]);
+        assert!(failures.is_resting());
     }
 }

@@ -1,6 +1,8 @@
 //! The report on an inspection (《日常巡检报告》): put together from what was kept, so that it says the same whenever it is set; as
 //! PDF, which a key of the devices signs when the inspection ends, and as HTML.
 
+use std::sync::Arc;
+
 use config::{AppId, OwnName};
 use formats::Algorithm;
 use formats::cms::Family;
@@ -176,6 +178,7 @@ async fn stamp(
         request_id: making.order.request_id.clone(),
         at,
         deadline: None,
+        signed: Arc::default(),
     };
     let order = StampOrder {
         id: number(at),

@@ -282,8 +282,15 @@ impl Agency {
         };
         let size = |seal: &RegisteredSeal| (seal.picture().width as f32, seal.picture().height as f32);
         let size = seal.as_ref().map_or((0.0, 0.0), size);
-        let picture = seal.as_ref().map(seal_picture).transpose();
-        let seal = picture.map_err(|_| Problem::agency_not_ready("the seal's picture cannot be shown"))?;
+        let seal = match seal {
+            None => None,
+            Some(seal) => {
+                // A drawing takes some milliseconds to read.
+                let read = gateway.judging.run(move || seal_picture(&seal)).await?;
+                let picture = read.await.map_err(|_| Problem::panicked())?;
+                Some(picture.map_err(|_| Problem::agency_not_ready("the seal's picture cannot be shown"))?)
+            }
+        };
         Ok(Self { rules, algorithm, level, chain: key.shown().chain.clone(), seal, size })
     }
 

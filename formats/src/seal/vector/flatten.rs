@@ -1,20 +1,25 @@
 //! An SVG drawing as areas and lines, one after the other, and what drawing them costs.
 
-use tiny_skia::{FillRule, Path, PathBuilder, PathSegment, Point, Rect, Transform};
-use usvg::{BlendMode, ClipPath, Group, Node, Paint, PaintOrder};
+use tiny_skia::{FillRule, Path, PathSegment, Point, Rect, Transform};
+use usvg::{BlendMode, Group, LineJoin, Node, Paint, PaintOrder};
 
 use super::super::picture::PictureError;
 use super::raster::DOTS;
 use super::{Ink, Line, Step};
 
-/// Segments of all paths.
+/// Segments of all paths, and of each: those that are in one row are sorted again in every row.
 const MAX_SEGMENTS: usize = 100_000;
+const MAX_IN_PATH: usize = 10_000;
+/// Dots that edges run through, down in each of the rows by which they are smoothed.
+const MAX_THROUGH: f64 = (1u32 << 26) as f64;
 /// Dashes of all lines, by the length of what they run along.
 const MAX_DASHES: f32 = 20_000.0;
-/// Clips and layers within each other: each is as large as the picture while it is drawn.
+/// Layers within each other: each is as large as the picture while it is drawn.
 const MAX_NESTED: usize = 8;
 /// Dots that are painted, each shape taken as large as the area around it: a seal of 42 mm 264 times over.
-const MAX_PAINTED: f32 = (1u32 << 28) as f32;
+const MAX_PAINTED: f64 = (1u32 << 28) as f64;
+/// Rows in a dot, as edges are smoothed.
+const SAMPLES: f32 = 4.0;
 /// How far from the picture anything may lie, in millimetres.
 const FAR: f32 = 1e5;
 
@@ -26,7 +31,8 @@ pub(super) fn steps(tree: &usvg::Tree, width: f32, height: f32) -> Result<Vec<St
     let top = (height - size.height() * scale) / 2.0;
     let place = Transform::from_row(scale, 0.0, 0.0, scale, left, top);
     let page = Rect::from_xywh(0.0, 0.0, width, height).ok_or(PictureError::Size)?;
-    let mut flat = Flat { page, steps: Vec::new(), nested: 0, segments: 0, dashes: 0.0, painted: 0.0 };
+    let mut flat =
+        Flat { page, steps: Vec::new(), nested: 0, segments: 0, dashes: 0.0, through: 0.0, painted: 0.0 };
     flat.group(tree.root(), place)?;
     Ok(flat.steps)
 }
@@ -37,7 +43,8 @@ struct Flat {
     nested: usize,
     segments: usize,
     dashes: f32,
-    painted: f32,
+    through: f64,
+    painted: f64,
 }
 
 fn refused(what: &str) -> PictureError {
@@ -46,47 +53,32 @@ fn refused(what: &str) -> PictureError {
 
 impl Flat {
     fn group(&mut self, group: &Group, outer: Transform) -> Result<(), PictureError> {
-        if group.mask().is_some() {
-            return Err(refused("a mask"));
-        }
-        if !group.filters().is_empty() {
-            return Err(refused("a filter"));
-        }
-        if group.blend_mode() != BlendMode::Normal {
-            return Err(refused("a blend mode"));
+        let is_plain = group.clip_path().is_none() && group.mask().is_none() && group.filters().is_empty();
+        if !is_plain || group.blend_mode() != BlendMode::Normal {
+            return Err(refused("an effect"));
         }
         let transform = outer.pre_concat(group.transform());
-        let mut nested = 0;
-        if let Some(clip) = group.clip_path() {
-            let (path, rule) = area(clip)?;
-            let path = self.placed(&path, transform.pre_concat(clip.transform()))?;
-            self.begin(Step::Clip(path, rule), &mut nested)?;
-        }
-        if group.opacity().get() < 1.0 {
-            self.begin(Step::Layer(group.opacity().get()), &mut nested)?;
+        let has_layer = group.opacity().get() < 1.0;
+        if has_layer {
+            self.nested += 1;
+            if self.nested > MAX_NESTED {
+                return Err(PictureError::TooComplex("layers within each other"));
+            }
+            self.paint(self.page)?;
+            self.steps.push(Step::Layer(group.opacity().get()));
         }
         for child in group.children() {
             match child {
                 Node::Group(inner) => self.group(inner, transform)?,
                 Node::Path(path) if path.is_visible() => self.path(path, transform)?,
                 Node::Path(_) => {}
-                Node::Image(_) => return Err(refused("an image")),
-                Node::Text(_) => return Err(refused("text")),
+                Node::Image(_) | Node::Text(_) => return Err(refused("what is no outline")),
             }
         }
-        self.nested -= nested;
-        self.steps.extend((0..nested).map(|_| Step::End));
-        Ok(())
-    }
-
-    fn begin(&mut self, step: Step, nested: &mut usize) -> Result<(), PictureError> {
-        *nested += 1;
-        self.nested += 1;
-        if self.nested > MAX_NESTED {
-            return Err(PictureError::TooComplex("clips and layers within each other"));
+        if has_layer {
+            self.nested -= 1;
+            self.steps.push(Step::End);
         }
-        self.paint(self.page)?;
-        self.steps.push(step);
         Ok(())
     }
 
@@ -107,7 +99,14 @@ impl Flat {
         let Some(fill) = path.fill() else { return Ok(()) };
         let ink = ink(fill.paint(), fill.opacity())?;
         let path = self.placed(path.data(), transform)?;
-        self.paint(path.bounds())?;
+        let bounds = path.bounds();
+        // Of an area without any extent some would draw a thin line.
+        if bounds.width() <= 0.0 || bounds.height() <= 0.0 {
+            return Ok(());
+        }
+        // Where it is open it is closed by edges that are no longer than the others.
+        self.walk(2.0 * self.through(&path))?;
+        self.paint(bounds)?;
         self.steps.push(Step::Fill(path, rule(fill.rule()), ink));
         Ok(())
     }
@@ -115,11 +114,18 @@ impl Flat {
     fn stroke(&mut self, path: &usvg::Path, transform: Transform) -> Result<(), PictureError> {
         let Some(stroke) = path.stroke() else { return Ok(()) };
         let ink = ink(stroke.paint(), stroke.opacity())?;
+        // PDF ends it otherwise.
+        if stroke.linejoin() == LineJoin::MiterClip {
+            return Err(refused("mitres that are clipped"));
+        }
         let placed = self.placed(path.data(), transform)?;
         let line = stroke.to_tiny_skia();
+        let mut pieces = path.data().len() as f32;
         if let Some(dashes) = stroke.dasharray() {
             let one = dashes.iter().sum::<f32>() / dashes.len() as f32;
-            self.dashes += length(path.data()) / one;
+            let dashes = length(path.data()) / one;
+            self.dashes += dashes;
+            pieces += dashes;
             // Of dashes without a length there are infinitely many.
             if self.dashes.is_nan() || self.dashes > MAX_DASHES {
                 return Err(PictureError::TooComplex("dashes"));
@@ -131,9 +137,14 @@ impl Flat {
         if reach.is_nan() || reach > FAR {
             return Err(PictureError::TooComplex("millimetres of a line's width"));
         }
+        // Its two sides, and what is at the ends of each of its pieces.
+        let ends = (4.0 * reach).min(2.0 * self.page.height()) * DOTS[0] as f32 * SAMPLES;
+        self.walk(2.0 * self.through(&placed) + f64::from(pieces) * f64::from(ends))?;
         let bounds = placed.bounds();
         self.paint(bounds.outset(reach + 0.1, reach + 0.1).unwrap_or(bounds))?;
-        let dashes = stroke.dasharray().map(|dashes| (dashes.to_vec(), stroke.dashoffset()));
+        // PDF has none that begin before the beginning.
+        let begin = |dashes: &[f32]| stroke.dashoffset().rem_euclid(dashes.iter().sum());
+        let dashes = stroke.dasharray().map(|dashes| (dashes.to_vec(), begin(dashes)));
         let line = Box::new(Line { stroke: line, dashes, ink });
         self.steps.push(Step::Stroke(path.data().clone(), line, transform));
         Ok(())
@@ -141,6 +152,9 @@ impl Flat {
 
     /// A path in its place, which must not be far off.
     fn placed(&mut self, path: &Path, transform: Transform) -> Result<Path, PictureError> {
+        if path.len() > MAX_IN_PATH {
+            return Err(PictureError::TooComplex("segments in one path"));
+        }
         self.segments += path.len();
         if self.segments > MAX_SEGMENTS {
             return Err(PictureError::TooComplex("segments of paths"));
@@ -153,44 +167,37 @@ impl Flat {
         placed.ok_or(PictureError::TooComplex("millimetres from its edge"))
     }
 
+    /// The dots on the page that a path's edges run through, across (as thin lines are drawn) and down. A curve crosses no
+    /// line more often than the lines between its points do.
+    fn through(&self, path: &Path) -> f64 {
+        let within = |from: f32, to: f32, most: f32| (to.clamp(0.0, most) - from.clamp(0.0, most)).abs();
+        let mut sum = 0.0;
+        edges(path, |from, to| {
+            let across = within(from.x, to.x, self.page.right());
+            let down = within(from.y, to.y, self.page.bottom());
+            sum += f64::from((across + down * SAMPLES) * DOTS[0] as f32 + 1.0);
+        });
+        sum
+    }
+
+    fn walk(&mut self, dots: f64) -> Result<(), PictureError> {
+        self.through += dots;
+        match self.through <= MAX_THROUGH {
+            true => Ok(()),
+            false => Err(PictureError::TooComplex("dots that edges run through")),
+        }
+    }
+
     fn paint(&mut self, bounds: Rect) -> Result<(), PictureError> {
         let side =
             |begin: f32, end: f32, most: f32| (end.min(most) - begin.max(0.0)).max(0.0) * DOTS[0] as f32;
         let across = side(bounds.left(), bounds.right(), self.page.right());
         let down = side(bounds.top(), bounds.bottom(), self.page.bottom());
         // What lies outside or is thinner than a dot costs something, too.
-        self.painted += across * down + across + down + 1.0;
+        self.painted += f64::from(across * down + across + down + 1.0);
         match self.painted <= MAX_PAINTED {
             true => Ok(()),
             false => Err(PictureError::TooComplex("dots that are painted over")),
-        }
-    }
-}
-
-/// The one path of a clip, in the clip's own measure.
-fn area(clip: &ClipPath) -> Result<(Path, FillRule), PictureError> {
-    let more = || refused("a clip of more than one path");
-    if clip.clip_path().is_some() {
-        return Err(more());
-    }
-    let (mut group, mut transform) = (clip.root(), clip.root().transform());
-    loop {
-        match group.children() {
-            // A clip without an area hides all.
-            [] => {
-                let nothing = Rect::from_xywh(0.0, 0.0, 0.0, 0.0).map(PathBuilder::from_rect);
-                return nothing.map(|path| (path, FillRule::Winding)).ok_or_else(more);
-            }
-            [Node::Group(inner)] if inner.clip_path().is_none() => {
-                transform = transform.pre_concat(inner.transform());
-                group = inner;
-            }
-            [Node::Path(path)] => {
-                let rule = path.fill().map_or(FillRule::Winding, |fill| rule(fill.rule()));
-                let path = path.data().clone().transform(transform).ok_or_else(more)?;
-                return Ok((path, rule));
-            }
-            _ => return Err(more()),
         }
     }
 }
@@ -210,9 +217,16 @@ fn ink(paint: &Paint, opacity: usvg::Opacity) -> Result<Ink, PictureError> {
     }
 }
 
-/// No shorter than the path: of a curve, the lines between its points.
+/// No shorter than the path.
 fn length(path: &Path) -> f32 {
-    let (mut at, mut begin, mut sum) = (Point::default(), Point::default(), 0.0);
+    let mut sum = 0.0;
+    edges(path, |from, to| sum += from.distance(to));
+    sum
+}
+
+/// The lines between a path's points, those of its curves among them.
+fn edges(path: &Path, mut each: impl FnMut(Point, Point)) {
+    let (mut at, mut begin) = (Point::default(), Point::default());
     for segment in path.segments() {
         let points: &[Point] = match &segment {
             PathSegment::MoveTo(to) => {
@@ -225,9 +239,8 @@ fn length(path: &Path) -> f32 {
             PathSegment::Close => &[begin],
         };
         for to in points {
-            sum += at.distance(*to);
+            each(at, *to);
             at = *to;
         }
     }
-    sum
 }

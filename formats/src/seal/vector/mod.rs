@@ -1,7 +1,7 @@
 //! A seal's picture as areas and lines (SVG), so that it is crisp in any size (docs/adr/0048).
 //!
 //! What an SVG file may hold is told in advance and is little: paths and the basic shapes, filled and stroked in plain
-//! colours, clipped by one path, opaque or not. Everything else is refused by name rather than left out or drawn
+//! colours, opaque or not, without anything that refers to anything. Everything else is refused by name rather than left out or drawn
 //! otherwise than its author saw it. Nothing is fetched, no font is looked for, and what drawing costs is counted before
 //! anything is drawn.
 
@@ -44,11 +44,9 @@ enum Step {
     Fill(Path, FillRule, Ink),
     /// A line, which is as wide as it is before the transform.
     Stroke(Path, Box<Line>, Transform),
-    /// What comes until its [`Step::End`] is seen within this area alone.
-    Clip(Path, FillRule),
     /// What comes until its [`Step::End`] is as opaque as this, together.
     Layer(f32),
-    /// Ends the latest clip or layer.
+    /// Ends the latest layer.
     End,
 }
 

@@ -1,6 +1,6 @@
 //! The dots of a picture made of areas and lines.
 
-use tiny_skia::{Mask, Paint, Pixmap, PixmapPaint, Transform};
+use tiny_skia::{Paint, Pixmap, PixmapPaint, Transform};
 
 use super::super::picture::{MAX_DOTS, MAX_PICTURE, PictureError};
 use super::{Ink, Step};
@@ -27,54 +27,30 @@ pub(super) fn png(steps: &[Step], width: u32, height: u32) -> Result<Vec<u8>, Pi
     Err(PictureError::TooLarge)
 }
 
-/// What a clip or a layer goes back to at its end.
-enum Outer {
-    Clip(Option<Mask>),
-    Layer(Pixmap, f32),
-}
-
 fn drawn(steps: &[Step], across: u32, down: u32, dots: f32) -> Option<Pixmap> {
     let mut canvas = Pixmap::new(across, down)?;
     let scale = Transform::from_scale(dots, dots);
-    let mut clip: Option<Mask> = None;
-    let mut outer = Vec::new();
+    // What is below each layer, and how opaque the layer is.
+    let mut below = Vec::new();
     for step in steps {
         match step {
             Step::Fill(path, rule, ink) => {
-                canvas.fill_path(path, &paint(*ink), *rule, scale, clip.as_ref());
+                canvas.fill_path(path, &paint(*ink), *rule, scale, None);
             }
             Step::Stroke(path, line, transform) => {
                 let transform = transform.post_concat(scale);
-                canvas.stroke_path(path, &paint(line.ink), &line.stroke, transform, clip.as_ref());
-            }
-            Step::Clip(path, rule) => {
-                let inner = match &clip {
-                    Some(around) => {
-                        let mut inner = around.clone();
-                        inner.intersect_path(path, *rule, true, scale);
-                        inner
-                    }
-                    None => {
-                        let mut inner = Mask::new(across, down)?;
-                        inner.fill_path(path, *rule, true, scale);
-                        inner
-                    }
-                };
-                outer.push(Outer::Clip(clip.replace(inner)));
+                canvas.stroke_path(path, &paint(line.ink), &line.stroke, transform, None);
             }
             Step::Layer(opacity) => {
                 let layer = Pixmap::new(across, down)?;
-                outer.push(Outer::Layer(std::mem::replace(&mut canvas, layer), *opacity));
+                below.push((std::mem::replace(&mut canvas, layer), *opacity));
             }
-            Step::End => match outer.pop()? {
-                Outer::Clip(before) => clip = before,
-                Outer::Layer(below, opacity) => {
-                    let layer = std::mem::replace(&mut canvas, below);
-                    let paint = PixmapPaint { opacity, ..PixmapPaint::default() };
-                    // What is on the layer was clipped when it was drawn.
-                    canvas.draw_pixmap(0, 0, layer.as_ref(), &paint, Transform::identity(), None);
-                }
-            },
+            Step::End => {
+                let (outer, opacity) = below.pop()?;
+                let layer = std::mem::replace(&mut canvas, outer);
+                let paint = PixmapPaint { opacity, ..PixmapPaint::default() };
+                canvas.draw_pixmap(0, 0, layer.as_ref(), &paint, Transform::identity(), None);
+            }
         }
     }
     Some(canvas)

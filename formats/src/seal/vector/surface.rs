@@ -24,11 +24,6 @@ impl Vector {
             match step {
                 Step::Fill(path, rule, ink) => fill(surface, path, *rule, *ink),
                 Step::Stroke(path, line, transform) => stroke(surface, path, line, *transform),
-                Step::Clip(path, clip_rule) => match outline(path) {
-                    Some(path) => surface.push_clip_path(&path, &rule(*clip_rule)),
-                    // Without a clip its end ends this.
-                    None => surface.push_opacity(NormalizedF32::ONE),
-                },
                 Step::Layer(opacity) => surface.push_opacity(part(*opacity)),
                 Step::End => surface.pop(),
             }
@@ -60,6 +55,7 @@ fn stroke(surface: &mut Surface<'_>, path: &Path, line: &Line, transform: Transf
             LineCap::Square => Cap::Square,
         },
         line_join: match stroke.line_join {
+            // Clipped ones were refused.
             LineJoin::Miter | LineJoin::MiterClip => Join::Miter,
             LineJoin::Round => Join::Round,
             LineJoin::Bevel => Join::Bevel,

@@ -1,58 +1,105 @@
-//! What may stand in the text of an SVG file, judged before anything is made of it: `use` is counted with all that it
-//! stands for, and style sheets without the selectors that take exponential time.
+//! What may stand in the text of an SVG file, judged before anything is made of it: by lists of what is known to be drawn
+//! alike everywhere. Nothing in a file refers to anything, so that it costs what it is long.
 
-use std::collections::HashMap;
-
-use usvg::roxmltree::{Document, Error, Node, NodeId, ParsingOptions};
+use usvg::roxmltree::{Attribute, Document, Error, NS_XML_URI, Node, ParsingOptions};
 
 use super::super::picture::PictureError;
 
-/// Elements, those that `use` stands for among them.
 const MAX_ELEMENTS: usize = 2_000;
 /// Elements within each other.
 const MAX_DEPTH: usize = 64;
-/// Clip paths, which may clip each other; and the elements of each.
-const MAX_CLIPS: usize = 32;
-const MAX_CLIP: usize = 4;
-/// Octets of all style sheets.
-const MAX_STYLES: usize = 8 << 10;
 /// Nodes of the document, texts and comments among them.
-const MAX_NODES: u32 = 20_000;
+const MAX_NODES: u32 = 5_000;
+/// Declarations of namespaces, which the parser has at hand for each element; and attributes of one element, each of which
+/// it compares with the others.
+const MAX_NAMESPACES: usize = 32;
+const MAX_ATTRIBUTES: usize = 64;
 const SVG: &str = "http://www.w3.org/2000/svg";
-/// The elements that may stand in a picture. Other languages' elements are not drawn and do not matter.
-const ELEMENTS: [&str; 17] = [
-    "circle", "clipPath", "defs", "desc", "ellipse", "g", "line", "metadata", "path", "polygon", "polyline",
-    "rect", "style", "svg", "symbol", "title", "use",
+
+/// Elements that others may stand in, elements that are drawn, and elements that tell text or nothing: drawing programs write
+/// an empty `defs` whether or not they define anything.
+const GROUPS: [&str; 2] = ["svg", "g"];
+const SHAPES: [&str; 7] = ["circle", "ellipse", "line", "path", "polygon", "polyline", "rect"];
+const TEXTS: [&str; 4] = ["defs", "desc", "metadata", "title"];
+/// Attributes that are measures and names.
+const ATTRIBUTES: [&str; 20] = [
+    "baseProfile",
+    "cx",
+    "cy",
+    "d",
+    "height",
+    "id",
+    "points",
+    "r",
+    "rx",
+    "ry",
+    "transform",
+    "version",
+    "viewBox",
+    "width",
+    "x",
+    "x1",
+    "x2",
+    "y",
+    "y1",
+    "y2",
 ];
+/// What an element looks like, as attributes or in `style`.
+const PROPERTIES: [&str; 17] = [
+    "clip-rule",
+    "color",
+    "display",
+    "fill",
+    "fill-opacity",
+    "fill-rule",
+    "opacity",
+    "paint-order",
+    "stroke",
+    "stroke-dasharray",
+    "stroke-dashoffset",
+    "stroke-linecap",
+    "stroke-linejoin",
+    "stroke-miterlimit",
+    "stroke-opacity",
+    "stroke-width",
+    "visibility",
+];
+/// Functions in the values of properties.
+const COLORS: [&str; 4] = ["hsl", "hsla", "rgb", "rgba"];
 
 /// The drawing of a file that may be taken.
 pub(super) fn read(source: &str) -> Result<usvg::Tree, PictureError> {
-    // Names of its own for texts: nothing that draws a seal writes them, and they multiply.
-    if source.contains("<!ENTITY") {
-        return Err(refused("declared entities"));
+    if source.matches("xmlns").count() > MAX_NAMESPACES {
+        return Err(PictureError::TooComplex("namespaces"));
     }
-    let options = ParsingOptions { allow_dtd: true, nodes_limit: MAX_NODES, ..ParsingOptions::default() };
+    // No less than there are: `<` stands in no attribute.
+    let attributes = |tag: &str| if tag.starts_with('!') { 0 } else { tag.matches('=').count() };
+    if source.split('<').any(|tag| attributes(tag) > MAX_ATTRIBUTES) {
+        return Err(PictureError::TooComplex("attributes in one element"));
+    }
+    let options = ParsingOptions { allow_dtd: false, nodes_limit: MAX_NODES, ..ParsingOptions::default() };
     let document = Document::parse_with_options(source, options).map_err(|error| match error {
         Error::NodesLimitReached => PictureError::TooComplex("nodes"),
+        Error::DtdDetected => refused("a document type"),
         error => PictureError::NotSvg(error.to_string()),
     })?;
     let root = document.root_element();
-    if root.tag_name().name() != "svg" || !is_svg(root) {
+    if !root.has_tag_name((SVG, "svg")) {
         return Err(PictureError::NotSvg(format!("its root is not svg in {SVG}")));
     }
-    let (mut styles, mut clips) = (0, 0);
+    if document.descendants().any(|node| node.is_pi()) {
+        return Err(refused("a processing instruction"));
+    }
     for (number, node) in document.descendants().filter(Node::is_element).enumerate() {
         if number >= MAX_ELEMENTS {
             return Err(PictureError::TooComplex("elements"));
         }
-        element(node, &mut styles)?;
-        clips += usize::from(node.tag_name().name() == "clipPath");
-        if clips > MAX_CLIPS {
-            return Err(PictureError::TooComplex("clip paths"));
+        if node.ancestors().filter(Node::is_element).count() > MAX_DEPTH {
+            return Err(PictureError::TooComplex("elements within each other"));
         }
+        element(node)?;
+        node.attributes().try_for_each(attribute)?;
     }
-    let ids = document.descendants().filter_map(|node| Some((node.attribute("id")?, node))).collect();
-    Uses { ids, known: HashMap::new() }.weight(root, 1)?;
     usvg::Tree::from_xmltree(&document, &options_of()).map_err(|error| match error {
         usvg::Error::ElementsLimitReached => PictureError::TooComplex("elements"),
         error => PictureError::NotSvg(error.to_string()),
@@ -72,138 +119,55 @@ fn refused(what: impl Into<String>) -> PictureError {
     PictureError::Refused(what.into())
 }
 
-/// Elements without a namespace are drawn, too.
-fn is_svg(node: Node<'_, '_>) -> bool {
-    node.tag_name().namespace().is_none_or(|namespace| namespace == SVG)
-}
-
-fn element(node: Node<'_, '_>, styles: &mut usize) -> Result<(), PictureError> {
+fn element(node: Node<'_, '_>) -> Result<(), PictureError> {
     let name = node.tag_name().name();
-    // Style sheets count wherever they stand.
-    if name == "style" {
-        let sheet: String = node.children().filter_map(|child| child.text()).collect();
-        *styles += sheet.len();
-        if *styles > MAX_STYLES {
-            return Err(PictureError::TooComplex("octets of style sheets"));
-        }
-        style_sheet(&sheet)?;
+    let is_known = |among: &[&str]| among.contains(&name);
+    let may_stand = match node.parent_element().map(|parent| parent.tag_name().name()) {
+        None => true, // the root
+        Some(parent) if GROUPS.contains(&parent) => name == "g" || is_known(&SHAPES) || is_known(&TEXTS),
+        Some(parent) => SHAPES.contains(&parent) && is_known(&TEXTS),
+    };
+    match may_stand && node.tag_name().namespace() == Some(SVG) {
+        true => Ok(()),
+        false => Err(refused(format!("the element {}", shown(name)))),
     }
-    if !is_svg(node) {
-        return Ok(());
+}
+
+fn attribute(attribute: Attribute<'_, '_>) -> Result<(), PictureError> {
+    let (name, value) = (attribute.name(), attribute.value());
+    match attribute.namespace() {
+        None if name == "style" => style(value),
+        None if PROPERTIES.contains(&name) => property(name, value),
+        None if ATTRIBUTES.contains(&name) => Ok(()),
+        // It is about text, of which none is drawn.
+        Some(NS_XML_URI) if name == "space" => Ok(()),
+        _ => Err(refused(format!("the attribute {}", shown(name)))),
     }
-    let is_inner = node.parent_element().is_some();
-    if !ELEMENTS.contains(&name) || (name == "svg" && is_inner) {
-        return Err(refused(format!("the element {}", shown(name))));
-    }
-    let mut links = 0;
-    for attribute in node.attributes() {
-        let (name, value) = (attribute.name(), attribute.value());
-        if attribute.namespace().is_none() && name.get(..2).is_some_and(|on| on.eq_ignore_ascii_case("on")) {
-            return Err(refused(format!("the script in {}", shown(name))));
-        }
-        references(value)?;
-        if name != "href" {
-            continue;
-        }
-        links += 1;
-        // Which of two counts, readers do not agree on.
-        if links > 1 {
-            return Err(refused("two references in one element"));
-        }
-        if !value.trim_start().starts_with('#') {
-            return Err(refused("a reference to what is outside of it"));
-        }
+}
+
+/// Properties and values, without anything else that CSS knows.
+fn style(text: &str) -> Result<(), PictureError> {
+    for declaration in text.split(';').map(str::trim).filter(|declaration| !declaration.is_empty()) {
+        let known = declaration.split_once(':').map(|(name, value)| (name.trim_end(), value));
+        let known = known.filter(|(name, _)| PROPERTIES.contains(name));
+        let (name, value) = known.ok_or_else(|| refused(format!("the style {}", shown(declaration))))?;
+        property(name, value)?;
     }
     Ok(())
 }
 
-/// References by `url()` lead to elements of the file.
-fn references(text: &str) -> Result<(), PictureError> {
-    let lower = text.to_ascii_lowercase();
-    for rest in lower.split("url(").skip(1) {
-        let rest = rest.trim_start_matches(|before: char| before.is_whitespace() || "'\"".contains(before));
-        if !rest.starts_with('#') {
-            return Err(refused("a reference to what is outside of it"));
-        }
+/// Words, numbers and colours.
+fn property(name: &str, value: &str) -> Result<(), PictureError> {
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || " \t\r\n#%()+,-./".contains(letter);
+    let is_color = |(at, _): (usize, &str)| COLORS.iter().any(|color| value[..at].ends_with(color));
+    let is_color = value.match_indices('(').all(is_color);
+    match value.chars().all(is_plain) && !value.contains("/*") && is_color {
+        true => Ok(()),
+        false => Err(refused(format!("the {name} {}", shown(value)))),
     }
-    Ok(())
-}
-
-/// Rules for elements, classes and ids by their names alone: all that drawing programs write.
-fn style_sheet(sheet: &str) -> Result<(), PictureError> {
-    references(sheet)?;
-    let mut rest = sheet;
-    let mut plain = String::with_capacity(sheet.len());
-    while let Some((before, comment)) = rest.split_once("/*") {
-        plain.push_str(before);
-        plain.push(' ');
-        rest = comment.split_once("*/").map_or("", |(_, after)| after);
-    }
-    plain.push_str(rest);
-    for rule in plain.split_inclusive('}') {
-        let selectors = rule.split('{').next().unwrap_or_default();
-        let is_name = |letter: char| letter.is_alphanumeric() || "._#*-".contains(letter);
-        for selector in selectors.split(',').map(str::trim) {
-            if !selector.chars().all(is_name) {
-                return Err(refused(format!("the style rule {}", shown(selector))));
-            }
-        }
-    }
-    Ok(())
 }
 
 /// As much of a name as fits an error.
 fn shown(name: &str) -> String {
     format!("{:?}", name.chars().take(40).collect::<String>())
-}
-
-/// What elements stand for once every `use` is put in.
-struct Uses<'d, 'i> {
-    ids: HashMap<&'d str, Node<'d, 'i>>,
-    /// Elements and depth; nothing while it is being counted.
-    known: HashMap<NodeId, Option<(usize, usize)>>,
-}
-
-impl<'d, 'i> Uses<'d, 'i> {
-    /// How many elements it is, and how deep, itself among them.
-    fn weight(&mut self, node: Node<'d, 'i>, at: usize) -> Result<(usize, usize), PictureError> {
-        let (count, depth) = match self.known.get(&node.id()) {
-            Some(None) => return Err(refused("a use that leads to itself")),
-            Some(Some(known)) => *known,
-            None => {
-                if at > MAX_DEPTH {
-                    return Err(PictureError::TooComplex("elements within each other"));
-                }
-                self.known.insert(node.id(), None);
-                let (mut count, mut depth) = (1, 0);
-                let target = used(node).and_then(|id| self.ids.get(id).copied());
-                for inner in node.children().filter(Node::is_element).chain(target) {
-                    let (elements, deep) = self.weight(inner, at + 1)?;
-                    count += elements;
-                    depth = depth.max(deep);
-                    if count > MAX_ELEMENTS {
-                        return Err(PictureError::TooComplex("elements"));
-                    }
-                }
-                if node.tag_name().name() == "clipPath" && count > MAX_CLIP {
-                    return Err(refused("a clip of more than one path"));
-                }
-                self.known.insert(node.id(), Some((count, depth + 1)));
-                (count, depth + 1)
-            }
-        };
-        if at + depth > MAX_DEPTH + 1 {
-            return Err(PictureError::TooComplex("elements within each other"));
-        }
-        Ok((count, depth))
-    }
-}
-
-/// The id that a `use` names.
-fn used<'d>(node: Node<'d, '_>) -> Option<&'d str> {
-    if node.tag_name().name() != "use" {
-        return None;
-    }
-    let reference = node.attributes().find(|attribute| attribute.name() == "href")?;
-    reference.value().trim().strip_prefix('#')
 }
