@@ -143,8 +143,8 @@ impl New {
     async fn send(&self, path: &str) -> Result<(), CliError> {
         let picture = std::fs::read(&self.picture)
             .map_err(|source| CliError::File { path: self.picture.clone(), source })?;
-        let text = std::str::from_utf8(&picture).unwrap_or_default();
-        let is_svg = text.trim_start_matches('\u{FEFF}').trim_start().starts_with('<');
+        let drawn = std::str::from_utf8(&picture).unwrap_or_default();
+        let is_svg = drawn.trim_start_matches('\u{FEFF}').trim_start().starts_with('<');
         let form = if is_svg { "svg" } else { "png" };
         let certificates = self.certificates.iter().map(|path| first_certificate(path));
         let body = json!({

@@ -18,8 +18,8 @@ use signing::{
     SigningError, StampOrder, StampReceipt, StampSubject,
 };
 use store::{
-    App, Claim, KeptAnswer, RecordedStamp, StampMandate, StampSignature, StampTemplateUse, StampedDocument,
-    StoreError, UnplacedAnswer,
+    App, Claim, KeptAnswer, StampMandate, StampSignature, StampTemplateUse, StampedDocument, StoreError,
+    UnplacedAnswer,
 };
 use time::OffsetDateTime;
 use time::macros::format_description;
