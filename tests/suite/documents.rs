@@ -31,6 +31,10 @@ fn examples(markdown: &str) -> Vec<String> {
 }
 
 /// A shell in the scratch folder that knows the site as the documents name it.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the command that was built is found beside those of the system"
+)]
 fn shell(site: &Site, scratch: &Scratch) -> Command {
     let mut shell = Command::new("sh");
     let (own, known) = (gateway(), std::env::var("PATH").unwrap_or_default());

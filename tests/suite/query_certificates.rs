@@ -344,7 +344,10 @@ fn an_app_has_as_many_on_a_day_as_the_site_lets_and_none_where_it_offers_none() 
 #[test]
 fn with_a_registered_seal_the_certificate_shows_it_and_signs_by_sm2() {
     let folder = Folder::init();
-    folder.configure("key = \"demo-p256\"\n", "key = \"demo-sm2\"\nseal = \"31011500000009\"\n");
+    folder.configure(
+        "[query_certificates]\nkey = \"demo-p256\"\n",
+        "[query_certificates]\nkey = \"demo-sm2\"\nseal = \"31011500000009\"\n",
+    );
     let site = folder.serve();
     let uscc = uscc(&site, 0);
     let refused = site.app().post(PATH, &order(&uscc)).expect(503).json();
