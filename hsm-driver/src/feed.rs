@@ -33,6 +33,8 @@ enum Work {
     Order(oneshot::Sender<OrderOutcome>),
     /// Keys that were told to the worker.
     Keys(Vec<Arc<Copy>>),
+    /// A sign of life of a device that has no key to be proved by.
+    SignOfLife,
 }
 
 struct InFlight {
@@ -52,6 +54,8 @@ struct Outbox {
 const PROBE_EVERY: Duration = Duration::from_millis(500);
 /// Probes in a row that fail before the worker is replaced: some libraries recover only by a new process.
 const PROBES_BEFORE_RESTART: u32 = 6;
+/// Octets that a device without keys is asked for.
+const SIGN_OF_LIFE: u16 = 16;
 const SWEEP_EVERY: Duration = Duration::from_millis(50);
 
 fn gone(reason: &str) -> Ended {
@@ -123,6 +127,10 @@ impl Supervisor {
                     }
                     if let Some(proof) = self.due_probe() {
                         self.send_probe(&mut outbox, proof);
+                    } else if self.is_in_doubt() && device.copies().is_empty() {
+                        let order = Order::Random { octets: SIGN_OF_LIFE };
+                        let deadline = Instant::now() + device.settings().deadline;
+                        self.send_order(&mut outbox, &order, deadline, Work::SignOfLife);
                     }
                 }
             }
@@ -192,7 +200,7 @@ impl Supervisor {
             .values()
             .filter_map(|sent| match &sent.work {
                 Work::Keys(copies) => Some(copies),
-                Work::Job(_) | Work::Probe(_) | Work::Order(_) => None,
+                Work::Job(_) | Work::Probe(_) | Work::Order(_) | Work::SignOfLife => None,
             })
             .flatten()
             .map(Arc::as_ptr)
@@ -207,16 +215,19 @@ impl Supervisor {
         }
     }
 
+    fn is_in_doubt(&self) -> bool {
+        matches!(self.device.state(), State::Down | State::Degraded)
+    }
+
     /// The probe that is due: of a proved key for a device in doubt, else of a key that is missing and may be
     /// back.
     fn due_probe(&self) -> Option<Proof> {
-        let in_doubt = matches!(self.device.state(), State::Down | State::Degraded);
         let copies = self.device.copies();
         let of = |wanted: KeyState| {
             let copies: Vec<_> = copies.iter().filter(|copy| copy.state() == wanted).collect();
             (!copies.is_empty()).then(|| copies[fastrand::usize(..copies.len())])
         };
-        let held = if in_doubt { of(KeyState::Held) } else { None };
+        let held = if self.is_in_doubt() { of(KeyState::Held) } else { None };
         let copy = held.or_else(|| of(KeyState::Missing))?;
         Some(Proof::of(copy, copy.key.spec.public_key.algorithms()[0]))
     }
@@ -260,7 +271,7 @@ impl Supervisor {
                 let _ = job.reply.send(result); // a caller that gave up is no concern here
             }
             Work::Probe(proof) => self.take_probe(&proof, answer, outbox),
-            Work::Order(_) | Work::Keys(_) => {} // a signature answers no order: who waits is told so by the drop
+            Work::Order(_) | Work::Keys(_) | Work::SignOfLife => {} // a signature answers no order: who waits is told so by the drop
         }
         Ok(())
     }
@@ -296,6 +307,16 @@ impl Supervisor {
                     self.take_keys(outbox, first, &copies, &found);
                 }
             }
+            Work::SignOfLife => match outcome {
+                Ok(_) => {
+                    outbox.failed_probes = 0;
+                    self.device.on(Event::Proved);
+                }
+                Err(_) => {
+                    outbox.failed_probes += 1;
+                    self.device.on(Event::Failure);
+                }
+            },
             Work::Probe(_) => {}
         }
         Ok(())

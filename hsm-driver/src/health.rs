@@ -87,7 +87,8 @@ impl Health {
         };
         self.state = match (self.state, event) {
             (_, Event::WrongResult) => Quarantined,
-            // Back in service only after a signature that verifies: until then it counts as down.
+            // Back in service only after a signature that verifies, or a sign of life of a device that has no key: until then it
+            // counts as down.
             (Draining | Maintenance, Event::Resume) => Down,
             (Quarantined, Event::Release) => Down,
             (Quarantined, _) => Quarantined,

@@ -168,16 +168,14 @@ async fn devices_that_have_no_key_of_the_site_sign_with_keys_from_outside() {
     assert_eq!(fleet.usable()[&group], 0, "no key of the site");
     assert!(fleet.can_unwrap(&group));
     assert!(!fleet.can_unwrap(&GroupId::parse("other").unwrap()));
-    let (caller, name) = (AppId::parse("cloud").unwrap(), KeyId::parse("person-1").unwrap());
-    let key = fleet.generate_wrapped(&name, &group, KeyKind::P256, WRAPPING).await.unwrap();
-    let algorithm = algorithm(KeyKind::P256);
-    let ask = Ask { caller: &caller, key: &name, algorithm, digest: [3; 32], deadline: None };
-    fleet.sign_wrapped(&key, ask).await.unwrap();
+    wrapped(&fleet, KeyKind::P256).await; // what is damaged takes them down; they come back
     for device in ["d1", "d2"] {
         assert!(fleet.can_unwrap(&group));
         fleet.maintain(&id(device)).unwrap();
     }
     assert!(!fleet.can_unwrap(&group), "none takes work");
+    fleet.resume(&id("d1")).unwrap();
+    until(&fleet, "it takes work again", |fleet| fleet.can_unwrap(&group)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
