@@ -19,6 +19,19 @@ pub enum Verdict {
     Invalid,
 }
 
+impl Verdict {
+    /// Its word, as programs know it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Valid => "valid",
+            Self::Unsigned => "unsigned",
+            Self::Indeterminate => "indeterminate",
+            Self::Invalid => "invalid",
+        }
+    }
+}
+
 /// One thing found, with a code that programs may rely on. Serialized as `{code, detail, message: {zh, en}}`, the
 /// message being what the code means.
 #[derive(Clone, Debug, PartialEq, Eq)]

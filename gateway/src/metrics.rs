@@ -520,13 +520,7 @@ impl Metrics {
     }
 
     pub(crate) fn judged(&self, what: &'static str, verdict: Verdict) {
-        let verdict = match verdict {
-            Verdict::Valid => "valid",
-            Verdict::Unsigned => "unsigned",
-            Verdict::Indeterminate => "indeterminate",
-            Verdict::Invalid => "invalid",
-        };
-        self.judged.get_or_create(&Judged { what, verdict }).inc();
+        self.judged.get_or_create(&Judged { what, verdict: verdict.name() }).inc();
     }
 
     pub(crate) fn render(&self, gateway: &Gateway) -> String {

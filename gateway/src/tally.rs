@@ -107,14 +107,8 @@ impl Tally {
         if !counted.verified.contains_key(app) {
             counted.verified.insert(app.to_owned(), BTreeMap::new());
         }
-        let verdict = match verdict {
-            Verdict::Valid => "valid",
-            Verdict::Invalid => "invalid",
-            Verdict::Indeterminate => "indeterminate",
-            Verdict::Unsigned => "unsigned",
-        };
         if let Some(verdicts) = counted.verified.get_mut(app) {
-            *verdicts.entry((what, verdict)).or_default() += 1;
+            *verdicts.entry((what, verdict.name())).or_default() += 1;
         }
     }
 

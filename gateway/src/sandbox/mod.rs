@@ -114,7 +114,6 @@ mod tests {
         let words = include_str!("../../sandbox/words.js");
         let (of, flows) = (|prefix: &str, name: &str| format!("{prefix}_{name}"), ScanFlow::NAMES.iter());
         let verdicts = [Verdict::Valid, Verdict::Invalid, Verdict::Indeterminate, Verdict::Unsigned];
-        let verdicts = verdicts.map(|verdict| serde_json::to_value(verdict).expect("a word"));
         let kinds = ["good", "expired", "revoked", "tampered", "wrong-uscc"];
         let all = FACE_FIELDS
             .iter()
@@ -122,7 +121,7 @@ mod tests {
             .chain(Role::NAMES.iter().map(|(name, _)| of("role", name)))
             .chain(ScanState::NAMES.iter().map(|(name, _)| of("state", name)))
             .chain(flows.map(|(name, _)| of("asks", name)))
-            .chain(verdicts.iter().map(|verdict| of("verdict", verdict.as_str().expect("a word"))))
+            .chain(verdicts.map(|verdict| of("verdict", verdict.name())))
             .chain(kinds.map(|name| of("kind", name)));
         for word in all {
             let places =

@@ -99,16 +99,6 @@ impl ArchivedAnswer {
     }
 }
 
-/// The word for a verdict.
-pub(super) fn named(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Valid => "valid",
-        Verdict::Unsigned => "unsigned",
-        Verdict::Indeterminate => "indeterminate",
-        Verdict::Invalid => "invalid",
-    }
-}
-
 /// Judges what was stamped as of the time that its evidence proves; of evidence that does not hold, as of `at`.
 pub(super) fn archived(
     trust: &TrustStore,
@@ -311,7 +301,7 @@ impl ArchiveAnswer {
         self.judgement.merge(judged.judgement.clone());
         let answer = archived(trust, stamp, stamped, content, &judged, at);
         self.judgement.merge(answer.judgement().clone());
-        let now = named(answer.judgement().verdict);
+        let now = answer.judgement().verdict.name();
         if now != manifest.verdict {
             let detail = format!("{} when the package was made, {now} now", manifest.verdict);
             self.judgement.note("archive_verdict_differs", detail);

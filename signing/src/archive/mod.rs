@@ -138,7 +138,7 @@ impl PreparedArchive {
     /// The word for the verdict, as the manifest has it.
     #[must_use]
     pub fn verdict_name(&self) -> &'static str {
-        judge::named(self.verdict)
+        self.verdict.name()
     }
 }
 
@@ -196,7 +196,7 @@ impl ArchiveParts<'_> {
             maker,
             site: site.to_owned(),
             stamp: about,
-            verdict: judge::named(verdict).to_owned(),
+            verdict: verdict.name().to_owned(),
             members: listed,
         };
         let manifest = serde_json::to_string_pretty(&manifest).expect("texts and numbers are JSON") + "\n";
