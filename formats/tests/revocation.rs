@@ -407,6 +407,15 @@ fn another_key_of_the_authority_may_sign_its_crls() {
     assert_judged(&judgement, Verdict::Indeterminate, &["crl_signature_invalid"]);
 }
 
+/// Certificates of the name of an issuer of CRLs, which are somebody else's.
+fn namesakes(number: u32) -> Vec<Certificate> {
+    let issued = |serial| {
+        let plan = Plan { serial, key_identifiers: false, ..Plan::authority("CN=Issuer") };
+        plan.issue(&Key::sm2(8), &Key::sm2(9), "CN=Nobody")
+    };
+    (0..number).map(issued).collect()
+}
+
 #[test]
 fn namesakes_of_a_crls_issuer_draw_on_the_budget_of_the_search() {
     let root = root();
@@ -417,12 +426,7 @@ fn namesakes_of_a_crls_issuer_draw_on_the_budget_of_the_search() {
     let (issuer, crl_signer) = (signer(Key::p256()), signer(Key::sm2(7)));
     let leaf = issuer.issue(&Plan { key_identifiers: false, ..Plan::leaf("CN=Leaf") }, &Key::sm2(4));
     let crls = || vec![root.crl(&CrlPlan::fresh()), crl_signer.crl(&CrlPlan::fresh())];
-    let namesakes: Vec<_> = (0..200)
-        .map(|serial| {
-            let plan = Plan { serial, key_identifiers: false, ..Plan::authority("CN=Issuer") };
-            plan.issue(&Key::sm2(8), &Key::sm2(9), "CN=Nobody")
-        })
-        .collect();
+    let namesakes = namesakes(200);
     let judge = |strangers: usize| {
         let intermediates = [
             vec![issuer.certificate.clone()],
@@ -453,12 +457,7 @@ fn what_is_left_untried_for_the_budget_is_no_word_of_there_being_no_revocation()
         let other = crl_signer.crl(&CrlPlan { revoked: revoked.clone(), ..CrlPlan::fresh() });
         vec![root.crl(&CrlPlan::fresh()), issuer.crl(&CrlPlan::fresh()), other]
     };
-    let namesakes: Vec<_> = (0..200)
-        .map(|serial| {
-            let plan = Plan { serial, key_identifiers: false, ..Plan::authority("CN=Issuer") };
-            plan.issue(&Key::sm2(8), &Key::sm2(9), "CN=Nobody")
-        })
-        .collect();
+    let namesakes = namesakes(200);
     let judge = |strangers: usize| {
         let intermediates = [
             vec![issuer.certificate.clone()],

@@ -182,7 +182,7 @@ async fn write(
     let KeptEvidence { core, records, items, .. } = kept;
     let texts = json!({"format": EVIDENCE_FORMAT, "core": core, "records": records}).to_string();
     // One object: the contents are put in before its end.
-    let head = format!("{},\"items\":{{", texts.trim_end_matches('}'));
+    let head = format!("{},\"items\":{{", texts.strip_suffix('}').unwrap_or(&texts));
     let mut piece = head.into_bytes();
     for (index, digest) in items.iter().enumerate() {
         let octets = gateway.evidence.get(digest).await?;

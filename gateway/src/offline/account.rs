@@ -87,22 +87,19 @@ impl Judge<'_> {
     fn stamped_account(&self, outcome: &Outcome, octets: &[u8], answer: &StampAnswer) -> Account {
         let signers: Vec<_> =
             answer.signatures.iter().flat_map(|signature| signature.signers.iter().cloned()).collect();
-        let judged = Judged {
-            name: Some(&outcome.name),
-            signature: octets,
-            input: None,
-            at: self.at,
-            judged_at: self.now,
-            judgement: &outcome.judgement,
-            signers: &signers,
-            paths: &[],
-        };
         let item = stamped_item(&self.trust, Some(&outcome.name), octets, answer, self.at);
-        Account { item, validation: validation_report(&judged) }
+        self.account_of(item, outcome, octets, &signers)
     }
 
     fn archive_account(&self, outcome: &Outcome, octets: &[u8], answer: &ArchiveAnswer) -> Account {
         let signers = answer.document.as_ref().map(ArchivedAnswer::signers).unwrap_or_default();
+        let item = archive_item(&self.trust, &outcome.name, octets, answer, &outcome.judgement, self.at);
+        let item = item.unwrap_or_else(|| self.item(outcome, octets, None, &[]));
+        self.account_of(item, outcome, octets, &signers)
+    }
+
+    /// An account of what has signers of its own, without their paths.
+    fn account_of(&self, item: Item, outcome: &Outcome, octets: &[u8], signers: &[SignerSummary]) -> Account {
         let judged = Judged {
             name: Some(&outcome.name),
             signature: octets,
@@ -110,11 +107,9 @@ impl Judge<'_> {
             at: self.at,
             judged_at: self.now,
             judgement: &outcome.judgement,
-            signers: &signers,
+            signers,
             paths: &[],
         };
-        let item = archive_item(&self.trust, &outcome.name, octets, answer, &outcome.judgement, self.at);
-        let item = item.unwrap_or_else(|| self.item(outcome, octets, None, &[]));
         Account { item, validation: validation_report(&judged) }
     }
 

@@ -1,6 +1,6 @@
-//! Stamps on documents: made (`make`, of the signatures that `signatures` plans from the
-//! order that `form` reads; what is said of lists is in `list`), shown from the register (`show`) and to whoever holds the document (`check`), and
-//! judged, whoever made them (`verify`).
+//! Stamps on documents: made (`make`, of the signatures that `signatures` plans from the order that `form` reads; what is said of
+//! lists is in `list`), shown from the register (`show`) and to whoever holds the document (`check`), and judged, whoever made
+//! them (`verify`).
 
 pub(crate) mod check;
 pub(crate) mod document;
