@@ -7,8 +7,8 @@ use std::fmt::{self, Debug};
 
 use crate::{
     Administration, Audit, Callers, Ceremony, ClockWatch, Config, Database, Device, Documents, Fetch, Fleet,
-    Library, People, Policy, Server, Site, StampEvidence, StampJobs, Status, Timestamps, Tls, Traces, Trust,
-    TrustRules,
+    Library, People, Policy, Retentions, Server, Site, StampEvidence, StampJobs, Status, Timestamps, Tls,
+    Traces, Trust, TrustRules,
 };
 
 /// Whether a running gateway can take a change over.
@@ -48,6 +48,7 @@ impl Config {
             database,
             trust,
             callers,
+            compat,
             administration,
             policy,
             people,
@@ -55,6 +56,7 @@ impl Config {
             outbound,
             stamp_jobs,
             library,
+            retentions,
             status,
             traces,
             ceremony,
@@ -76,6 +78,7 @@ impl Config {
         changes.database(database, &next.database);
         changes.trust(trust, &next.trust);
         changes.callers(callers, &next.callers);
+        changes.field(Effect::Live, "compat", compat, &next.compat);
         changes.administration(administration, &next.administration);
         changes.policy(policy, &next.policy);
         changes.people(people, &next.people);
@@ -83,6 +86,7 @@ impl Config {
         changes.field(Effect::Restart, "outbound", outbound, &next.outbound);
         changes.stamp_jobs(stamp_jobs, &next.stamp_jobs);
         changes.library(library, &next.library);
+        changes.retentions(retentions, &next.retentions);
         changes.status(status, &next.status);
         changes.traces(traces, &next.traces);
         changes.ceremony(ceremony, &next.ceremony);
@@ -144,6 +148,12 @@ impl Changes {
         let Library { folder, require_purpose } = before;
         self.field(Effect::Restart, "library.folder", folder, &after.folder);
         self.field(Effect::Live, "library.require_purpose", require_purpose, &after.require_purpose);
+    }
+
+    fn retentions(&mut self, before: &Retentions, after: &Retentions) {
+        let Retentions { folder, days } = before;
+        self.field(Effect::Restart, "retentions.folder", folder, &after.folder);
+        self.field(Effect::Live, "retentions.days", days, &after.days);
     }
 
     fn status(&mut self, before: &Status, after: &Status) {

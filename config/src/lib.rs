@@ -10,6 +10,7 @@ mod archive_packages;
 mod audit;
 mod callers;
 mod change;
+mod compat;
 mod database;
 mod device;
 mod error;
@@ -22,6 +23,7 @@ mod people;
 mod policy;
 mod query_certificates;
 mod read;
+mod retentions;
 mod secret;
 mod server;
 mod stamp_evidence;
@@ -40,6 +42,7 @@ pub use archive_packages::ArchivePackages;
 pub use audit::Audit;
 pub use callers::Callers;
 pub use change::{Change, Effect};
+pub use compat::{Compat, CompatSystem};
 pub use database::Database;
 pub use device::{Device, Fleet, Isolation, OutputCheck};
 pub use error::{ConfigError, Mistake};
@@ -55,6 +58,7 @@ pub use people::People;
 pub use policy::Policy;
 pub use query_certificates::QueryCertificates;
 use read::Reader;
+pub use retentions::Retentions;
 pub use secret::Secret;
 pub use server::{Ceremony, Documents, Server, Site};
 pub use stamp_evidence::StampEvidence;
@@ -80,6 +84,8 @@ pub struct Config {
     pub trust: Trust,
     /// How apps prove themselves.
     pub callers: Callers,
+    /// The national front's protocol.
+    pub compat: Compat,
     /// How people sign in.
     pub people: People,
     /// How the site is changed.
@@ -94,6 +100,8 @@ pub struct Config {
     pub stamp_jobs: StampJobs,
     /// The license library's files.
     pub library: Library,
+    /// Licenses that apps keep as they were shown.
+    pub retentions: Retentions,
     /// Where registration statuses come from.
     pub status: Status,
     /// Where traces go.
@@ -153,6 +161,7 @@ impl Config {
             let database = root.section("database", Database::read);
             let trust = root.section("trust", Trust::read);
             let callers = root.section("callers", |section| Callers::read(section, &site));
+            let compat = root.section("compat", |section| Compat::read(section, &site));
             let people = root.section("people", People::read);
             let administration =
                 root.section("administration", |section| Administration::read(section, site.sandbox));
@@ -161,6 +170,7 @@ impl Config {
             let outbound = root.section("outbound", Outbound::read);
             let stamp_jobs = root.section("stamp_jobs", StampJobs::read);
             let library = root.section("library", Library::read);
+            let retentions = root.section("retentions", Retentions::read);
             let status = root.section("status", Status::read);
             let traces = root.section("traces", Traces::read);
             let ceremony = root.section("ceremony", |section| Ceremony::read(section, site.sandbox));
@@ -187,6 +197,7 @@ impl Config {
                 database,
                 trust,
                 callers,
+                compat,
                 people,
                 administration,
                 policy,
@@ -194,6 +205,7 @@ impl Config {
                 outbound,
                 stamp_jobs,
                 library,
+                retentions,
                 status,
                 traces,
                 ceremony,

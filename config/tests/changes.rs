@@ -76,11 +76,16 @@ fn limits_devices_and_trust_change_live() {
     assert_eq!(after("[database]", certifying), live("query_certificates"));
     let archiving = "[archive_packages]\nkey = \"agency\"\n[database]";
     assert_eq!(after("[database]", archiving), live("archive_packages"));
+    let speaking =
+        "[[compat.system]]\nsyscode = \"SAIC_YWXT_000009\"\napp = \"window\"\nitem = \"i\"\n[database]";
+    assert_eq!(after("[database]", speaking), live("compat"));
     assert_eq!(after("[database]", "[inspections]\nat = \"06:30\"\n[database]"), live("inspections"));
     let jobs = "[stamp_jobs]\nretention_days = 3\n[database]";
     assert_eq!(after("[database]", jobs), live("stamp_jobs.retention_days"));
     let purpose = "[library]\nrequire_purpose = true\n[database]";
     assert_eq!(after("[database]", purpose), live("library.require_purpose"));
+    let retaining = "[retentions]\ndays = 30\n[database]";
+    assert_eq!(after("[database]", retaining), live("retentions.days"));
     for (text, field) in [
         ("max_age_s = 60", "status.max_age_s"),
         ("required = true", "status.required"),
@@ -104,6 +109,7 @@ fn addresses_the_database_and_the_kind_of_site_need_a_restart() {
         ("gateway.db", "other.db", "database.url"),
         ("[server]\n", "[outbound]\nretry_ms = 100\n[server]\n", "outbound"),
         ("[server]\n", "[stamp_jobs]\nfolder = \"/elsewhere\"\n[server]\n", "stamp_jobs.folder"),
+        ("[server]\n", "[retentions]\nfolder = \"/elsewhere\"\n[server]\n", "retentions.folder"),
         (
             "[server]\n",
             "[status]\nsource = \"national\"\nurl = \"https://a.example/\"\n[server]\n",

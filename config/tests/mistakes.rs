@@ -23,6 +23,9 @@ fn every_example_file_parses() {
     let mut seen = 0;
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
+        if path.is_dir() {
+            continue; // profiles of client systems: tests/suite/profiles.rs enters each
+        }
         let config = Config::load(&path).unwrap_or_else(|error| panic!("{}: {error:?}", path.display()));
         assert!(!config.devices.is_empty());
         seen += 1;
@@ -257,6 +260,44 @@ fn api_keys_are_for_a_sandbox_only() {
 }
 
 #[test]
+fn the_national_fronts_protocol_is_off_but_in_a_sandbox_and_each_system_is_one_app() {
+    let site = "[database]\nurl = \"sqlite://g.db\"\n\
+        [[device]]\nid = \"d1\"\ngroup = \"g\"\nmodule = \"m.so\"\ntoken = \"t\"\npin_file = \"pin\"\n";
+    let server = "[server]\nhttps = \"0.0.0.0:443\"\ntls_certificate = \"c\"\ntls_key = \"k\"\n";
+    let real = format!("{server}[callers]\nissuer = \"https://gateway.example\"\n{site}");
+    let sandbox = format!("[site]\nsandbox = true\n{server}{site}");
+    for (text, enabled) in [(&real, false), (&sandbox, true)] {
+        assert_eq!(Config::parse(text, Path::new("/site")).unwrap().compat.enabled, enabled);
+    }
+    let system = |syscode: &str, more: &str| {
+        format!(
+            "[[compat.system]]\nsyscode = {syscode:?}\napp = \"window\"\nitem = \"annual-report\"\n{more}"
+        )
+    };
+    let one = system("SAIC_YWXT_000001", "fields = [\"name\"]\n");
+    let config = Config::parse(&format!("{real}{one}"), Path::new("/site")).unwrap();
+    assert_eq!(config.compat.system("SAIC_YWXT_000001").unwrap().fields, ["name"]);
+    assert_eq!(config.compat.system("SAIC_YWXT_000002"), None);
+    for (systems, said) in [
+        (format!("{one}{one}"), "compat.system.syscode: is there twice"),
+        (
+            system("SAIC_FRONT_000001", ""),
+            "compat.system.syscode: must be SAIC_YWXT_ and 6 letters or digits",
+        ),
+        (
+            system("SAIC_YWXT_000001", "fields = 1\n"),
+            "compat.system.fields: must be a list of names of fields",
+        ),
+        (system("SAIC_YWXT_000001", "role = 1\n"), "compat.system.role: unknown field"),
+        (one.replace("annual-report", "annual report"), "compat.system.item: must be the code of an item"),
+        (one.replace("window", "gateway"), "compat.system.app"),
+    ] {
+        let found = mistakes(&format!("{real}{systems}"));
+        assert!(found.len() == 1 && found[0].1.starts_with(said), "{said}: {found:?}");
+    }
+}
+
+#[test]
 fn a_real_site_says_for_whom_assertions_and_tokens_are_meant() {
     let site = |sandbox: bool, callers: &str| {
         format!(
@@ -420,6 +461,25 @@ fn evidence_of_stamps_is_kept_where_there_are_timestamps() {
         ("days = 3\n", "stamp_evidence.days: "),
     ] {
         let mistakes = parse(true, &format!("[stamp_evidence]\n{line}")).unwrap_err();
+        assert!(mistakes.len() == 1 && mistakes[0].message.starts_with(field), "{line}: {mistakes:?}");
+    }
+}
+
+#[test]
+fn retentions_are_kept_for_days_beside_the_configuration() {
+    let parse = |lines: &str| {
+        let text = format!("{lines}[site]\nsandbox = true\n{REST}");
+        Config::parse(&text, Path::new("/site")).map(|config| config.retentions)
+    };
+    let usual = parse("").unwrap();
+    assert_eq!((usual.folder.to_str(), usual.days), (Some("/site/retentions"), 3_650));
+    assert_eq!(parse("[retentions]\ndays = 30\n").unwrap().days, 30);
+    for (line, field) in [
+        ("days = 0\n", "retentions.days: "),
+        ("days = 36501\n", "retentions.days: "),
+        ("retention_days = 3\n", "retentions.retention_days: "),
+    ] {
+        let mistakes = parse(&format!("[retentions]\n{line}")).unwrap_err();
         assert!(mistakes.len() == 1 && mistakes[0].message.starts_with(field), "{line}: {mistakes:?}");
     }
 }

@@ -54,7 +54,7 @@ pub use cert_id::CertificateId;
 pub use chain::{TrustStore, Usage};
 pub use error::FormatError;
 pub use key::{DigestSignature, PublicKey, verify_digests};
-pub use qr::qr_svg;
+pub use qr::{qr_png, qr_svg};
 pub use sm2_verify::DEFAULT_ID as DEFAULT_SIGNER_ID;
 pub use uscc::{Uscc, UsccError};
 pub use verdict::{Finding, Judgement, Verdict};

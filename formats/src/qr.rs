@@ -47,6 +47,32 @@ impl QrCode {
     }
 }
 
+/// Pixels of a cell in a picture.
+const CELL: usize = 6;
+
+/// The QR code of a text as PNG, black on white with its quiet zone, 6 pixels a cell; none for a text that is too long.
+#[must_use]
+pub fn qr_png(text: &str) -> Option<Vec<u8>> {
+    let code = QrCode::of(text)?;
+    let side = (code.side() + 2 * QrCode::QUIET) * CELL;
+    let mut pixels = vec![u8::MAX; side * side];
+    for [row, column, dark] in &code.runs {
+        let (top, left) = ((row + QrCode::QUIET) * CELL, (column + QrCode::QUIET) * CELL);
+        for line in pixels.chunks_mut(side).skip(top).take(CELL) {
+            line[left..left + dark * CELL].fill(0);
+        }
+    }
+    let across = u32::try_from(side).ok()?;
+    let mut octets = Vec::new();
+    let mut encoder = png::Encoder::new(&mut octets, across, across);
+    encoder.set_color(png::ColorType::Grayscale);
+    encoder.set_depth(png::BitDepth::Eight);
+    let mut writer = encoder.write_header().ok()?;
+    writer.write_image_data(&pixels).ok()?;
+    writer.finish().ok()?;
+    Some(octets)
+}
+
 /// The QR code of a text as SVG, black on white with its quiet zone, in units of a cell; none for a text that is too long.
 #[must_use]
 pub fn qr_svg(text: &str) -> Option<String> {

@@ -28,6 +28,8 @@ pub(crate) const FACE: &str = "/v1/licenses/{uscc}/face";
 pub(crate) const SEARCH: &str = "/v1/licenses";
 /// The call that reads a license's file, which shows a face.
 pub(crate) const FILE: &str = "/v1/licenses/{uscc}/files/{kind}";
+/// The same in the national front's protocol.
+pub(crate) const COMPAT_FILE: &str = crate::compat::FILE;
 /// Requests that wait to be looked at in each queue; more are counted and not looked at.
 const WAITING: usize = 8192;
 /// How often habits are kept.

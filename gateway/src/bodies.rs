@@ -24,6 +24,7 @@ use crate::batch::{self, Answers, Item};
 use crate::body::{self, Patience};
 use crate::ceremonies::ConfirmRequest;
 use crate::ceremony_order::CeremonyRequest;
+use crate::compat::Message;
 use crate::custodians::CustodianRequest;
 use crate::evidence::archive::ArchiveRequest;
 use crate::faults::FaultRequest;
@@ -44,6 +45,7 @@ use crate::problem::Problem;
 use crate::query_certificates::QueryCertificateRequest;
 use crate::query_certificates::jobs::QueryCertificateJobRequest;
 use crate::replace::ReplaceRequest;
+use crate::retentions::RetentionRequest;
 use crate::seals::form::SealRequest;
 use crate::sessions::SessionRequest;
 use crate::sessions::cosign::StampSessionRequest;
@@ -93,7 +95,7 @@ pub enum Form {
 }
 
 /// All of them.
-pub const KINDS: [Kind; 46] = [
+pub const KINDS: [Kind; 48] = [
     object("signature", fields::<SignatureRequest>, |bodies, octets| {
         bodies.one(octets, SignatureRequest::check)
     }),
@@ -209,6 +211,9 @@ pub const KINDS: [Kind; 46] = [
     object("a refusal", fields::<DenyRequest>, |bodies, octets| {
         bodies.one(octets, |request: DenyRequest| request.check())
     }),
+    object("a message", fields::<Message>, |bodies, octets| {
+        bodies.one(octets, |message: Message| message.received().and_then(|received| received.check()))
+    }),
     object("a webhook", fields::<WebhookRequest>, |bodies, octets| {
         bodies.one(octets, |request: WebhookRequest| request.check(&AddressRules::new(Vec::new(), false)))
     }),
@@ -245,6 +250,9 @@ pub const KINDS: [Kind; 46] = [
     object("a code", fields::<CodeRequest>, |bodies, octets| bodies.one(octets, Ok::<CodeRequest, _>)),
     object("a personal access token", fields::<PersonalTokenRequest>, |bodies, octets| {
         bodies.one(octets, |request: PersonalTokenRequest| request.check(&["audit"].into(), 90))
+    }),
+    object("retention", fields::<RetentionRequest>, |bodies, octets| {
+        bodies.one(octets, |request: RetentionRequest| request.check().map(drop))
     }),
     object("maintenance", fields::<MaintenanceRequest>, |bodies, octets| {
         bodies.one(octets, |request: MaintenanceRequest| request.check().map(drop))

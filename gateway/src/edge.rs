@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderValue, Method};
+use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use http_body::{Body as _, Frame};
@@ -40,9 +40,10 @@ pub(crate) fn watched(routes: Router<Gateway>, gateway: &Gateway) -> Router<Gate
         .layer(from_fn_with_state(gateway.clone(), watch))
 }
 
-/// In the extensions of an answer that refuses in the words of its own protocol, with the status of a success.
+/// In the extensions of an answer that refuses in the words of its own protocol, with the status of a success: the status that it
+/// would have elsewhere.
 #[derive(Clone)]
-pub(crate) struct RefusedInProtocol;
+pub(crate) struct RefusedInProtocol(pub(crate) StatusCode);
 
 async fn bound(State(gateway): State<Gateway>, mut request: Request, next: Next) -> Response {
     // Whoever comes to see why the gateway is overloaded is let in.
@@ -121,8 +122,9 @@ async fn watch(State(gateway): State<Gateway>, request: Request, next: Next) -> 
     }
     let status = response.status().as_u16();
     traces::answered(&span, status);
-    let in_protocol = response.extensions().get::<RefusedInProtocol>().is_some();
-    if let Some(code) = code.filter(|_| is_refusal(status) || in_protocol) {
+    let in_protocol = response.extensions().get::<RefusedInProtocol>().map(|refused| refused.0.as_u16());
+    let refused = code.is_some() && is_refusal(in_protocol.unwrap_or(status));
+    if let Some(code) = code.filter(|_| refused) {
         gateway.tally.refused(&Refusal {
             caller: &caller,
             address,
@@ -132,12 +134,15 @@ async fn watch(State(gateway): State<Gateway>, request: Request, next: Next) -> 
             request_id: &id,
         });
     }
-    let refused = code.is_some() && is_refusal(status);
     gateway.behaviour.saw(&gateway.config.alarms, &caller, address, || behaviour::Request {
         credential: notes.credential.get().cloned(),
         refused,
         face: matches!(status, 200 | 206)
-            && matches!(&*route, behaviour::FACE | behaviour::SEARCH | behaviour::FILE),
+            && in_protocol.is_none()
+            && matches!(
+                &*route,
+                behaviour::FACE | behaviour::SEARCH | behaviour::FILE | behaviour::COMPAT_FILE
+            ),
         missed: status == 404 && route == behaviour::FACE,
     });
     gateway.metrics.answered(&route, method, status, took);

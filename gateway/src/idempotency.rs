@@ -38,8 +38,17 @@ const KEPT_FIELDS: [HeaderName; 4] =
     [header::CONTENT_TYPE, header::CONTENT_DISPOSITION, header::ETAG, header::LOCATION];
 /// POST routes that change nothing, or of which each call is for itself: to do them again is no harm, and their answers
 /// are not kept.
-const HARMLESS: [&str; 17] = [
+const HARMLESS: [&str; 26] = [
+    "/authenticationService/appserver.do",
+    "/authenticationService/getLicencePdf.do",
     "/oauth2/token",
+    "/oidc/authorize",
+    "/oidc/login/{id}/cancel",
+    "/oidc/login/{id}/continue",
+    "/oidc/logout",
+    "/oidc/revoke",
+    "/oidc/token",
+    "/oidc/userinfo",
     "/tsa",
     "/v1/admin/policies:evaluate",
     "/v1/identifiers:check",

@@ -272,6 +272,10 @@ fn configuration(options: &SandboxOptions) -> std::io::Result<String> {
          seal_makers = [\"pki/seals/makers.pem\"]\n\
          crls = [\"pki/crls/sm2.pem\", \"pki/crls/p256.pem\", \"pki/crls/rsa.pem\", \"pki/crls/license.pem\"]\n\n\
          [callers]\nissuer = \"https://{}\"\n\n\
+         [compat]\nenabled = true\n\n\
+         [[compat.system]]\nsyscode = \"SAIC_YWXT_000001\"\napp = \"sandbox-registration\"\nitem = \"annual-report\"\n\n\
+         [[compat.system]]\nsyscode = \"SAIC_YWXT_000002\"\napp = \"sandbox-portal\"\nitem = \"annual-report\"\n\
+         fields = [\"name\", \"legal_representative\", \"registration_authority\"]\n\n\
          [query_certificates]\nkey = \"demo-p256\"\nagency = \"沙箱市场监督管理局\"\n\n\
          [archive_packages]\nkey = \"demo-p256\"\n\n\
          [timestamps]\npolicies = [\"1.2.3.4.1\"]\npublic = true\n\n\

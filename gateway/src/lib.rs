@@ -15,6 +15,7 @@ mod ceremonies;
 mod ceremony_order;
 mod cli;
 mod client_certificate;
+mod compat;
 mod configuration;
 mod console;
 mod content;
@@ -46,6 +47,7 @@ mod mandates;
 mod material;
 mod metrics;
 mod offline;
+mod oidc;
 mod openapi;
 mod operations;
 mod pace;
@@ -63,6 +65,7 @@ mod rendition;
 mod replace;
 mod replicas;
 mod request_id;
+mod retentions;
 mod routes;
 #[cfg(feature = "sandbox")]
 mod sandbox;
@@ -84,6 +87,7 @@ mod tls_device;
 mod tokens;
 mod traces;
 mod trust;
+mod usage;
 mod verifications;
 mod webhooks;
 mod zipped;
@@ -180,6 +184,8 @@ enum Command {
     StampJob(cli::StampJobArguments),
     /// Have a running gateway inspect the site (巡检); see what inspections found.
     Inspect(cli::InspectArguments),
+    /// See how often who used what, by a running gateway (应用情况统计).
+    Usage(Box<cli::UsageArguments>),
     /// Take the register of entities in from files, give it out, look into it.
     Library(Box<cli::LibraryArguments>),
     /// See and set what apps may sign at a running gateway.
@@ -194,6 +200,8 @@ enum Command {
     QueryCertificate(cli::QueryCertificateArguments),
     /// See how far jobs of query certificates are, and cancel them, at a running gateway.
     QueryCertificateJob(cli::QueryCertificateJobArguments),
+    /// See licenses that apps keep as they were shown (执照留档), at a running gateway.
+    Retention(cli::RetentionArguments),
     /// Verify, export and show the audit log, with or without a running gateway.
     Audit(cli::AuditArguments),
     /// Change the data key that what a running gateway stores is protected under.
@@ -235,6 +243,7 @@ pub fn run() -> ExitCode {
         Command::Delivery(arguments) => return cli::delivery(arguments),
         Command::StampJob(arguments) => return cli::stamp_job(arguments),
         Command::Inspect(arguments) => return cli::inspect(arguments),
+        Command::Usage(arguments) => return cli::usage(*arguments),
         Command::Library(arguments) => return cli::library(*arguments),
         Command::Policy(arguments) => return cli::policy(*arguments),
         Command::Seal(arguments) => return cli::seal(*arguments),
@@ -244,6 +253,7 @@ pub fn run() -> ExitCode {
         Command::Sandbox(arguments) => return cli::sandbox(arguments),
         Command::QueryCertificate(arguments) => return cli::query_certificate(arguments),
         Command::QueryCertificateJob(arguments) => return cli::query_certificate_job(arguments),
+        Command::Retention(arguments) => return cli::retention(arguments),
         Command::Audit(arguments) => return cli::audit(arguments),
         Command::DataKey(arguments) => return cli::data_key(&arguments),
         Command::Reload(target) => return cli::reload(&target),

@@ -335,7 +335,7 @@ fn examine(gateway: &Gateway, license: &[u8], kind: LicenseType, at: OffsetDateT
 
 /// DER from PEM text or base64. What is in a PEM armour that cannot be opened is judged as it stands: a
 /// damaged license is an invalid one, not a bad request.
-fn license_octets(faults: &mut Faults, text: &str) -> Option<Vec<u8>> {
+pub(crate) fn license_octets(faults: &mut Faults, text: &str) -> Option<Vec<u8>> {
     if !text.trim_start().starts_with("-----BEGIN") {
         return faults.base64("license", text);
     }
@@ -434,7 +434,7 @@ async fn record_reads(
 }
 
 /// A look into the library is on record before its answer leaves.
-async fn record_read(
+pub(crate) async fn record_read(
     gateway: &Gateway,
     caller: &Authenticated,
     action: &str,

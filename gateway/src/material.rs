@@ -97,7 +97,10 @@ const FONT: &str = "documents.font";
 const DECISIONS: &str = "status.decisions";
 
 /// The site's table of decisions, or the one that comes with the gateway.
-fn read_decisions(path: Option<&Path>, digests: &mut Digests) -> Result<DecisionTable, StartupError> {
+pub(crate) fn read_decisions(
+    path: Option<&Path>,
+    digests: &mut Digests,
+) -> Result<DecisionTable, StartupError> {
     let Some(path) = path else {
         let built_in = DecisionTable::built_in();
         return built_in.map_err(|error| StartupError::file(Path::new("(built in)"), error));

@@ -5,6 +5,8 @@ mod deliveries;
 mod evidence;
 pub(crate) mod inspections;
 mod labels;
+mod oidc;
+mod retentions;
 mod sessions;
 mod stamp_jobs;
 mod status;
@@ -31,10 +33,13 @@ use time::OffsetDateTime;
 use deliveries::DeliveryGauges;
 use labels::{
     AppLabel, AppStatus, Because, ClockLabel, Code, CrlLabel, DeviceError, DeviceLabel, DeviceQuantile,
-    DeviceStateLabel, Form, FormOutcome, GroupLabel, Handshake, Judged, KeyLabel, KeyStatus, Names, Of,
-    Outcome, PoolLabel, Request, Route, Rule, Signature, SourceLabel, SourceOutcome, Standing, TlsFile,
-    Trust,
+    DeviceStateLabel, Form, FormOutcome, GroupLabel, Handshake, Judged, KeyLabel, KeyStatus, KindOutcome,
+    Names, Of, Outcome, PoolLabel, Request, Route, Rule, Signature, SourceLabel, SourceOutcome, Standing,
+    TlsFile, Trust,
 };
+use oidc::LoginFigures;
+pub(crate) use oidc::LoginStep;
+use retentions::RetentionFigures;
 use sessions::SessionFigures;
 use stamp_jobs::StampJobGauges;
 use status::StatusGauges;
@@ -60,6 +65,7 @@ pub(crate) struct Metrics {
     judged: Family<Judged, Counter>,
     query_certificates: Family<Standing, Counter>,
     license_files: Family<FormOutcome, Counter>,
+    compat: Family<KindOutcome, Counter>,
     timestamps: Family<Form, Counter>,
     timestamp_refusals: Family<Because, Counter>,
     clock_state: Family<ClockLabel, Gauge>,
@@ -116,7 +122,9 @@ pub(crate) struct Metrics {
     slow_statements: Gauge,
     slow_acquires: Gauge,
     deliveries: DeliveryGauges,
+    logins: LoginFigures,
     sessions: SessionFigures,
+    retentions: RetentionFigures,
     stamp_jobs: StampJobGauges,
     evidence: evidence::EvidenceFigures,
     statuses: StatusGauges,
@@ -164,6 +172,7 @@ impl Metrics {
             judged: Family::default(),
             query_certificates: Family::default(),
             license_files: Family::default(),
+            compat: Family::default(),
             timestamps: Family::default(),
             timestamp_refusals: Family::default(),
             clock_state: Family::default(),
@@ -220,7 +229,9 @@ impl Metrics {
             slow_statements: Gauge::default(),
             slow_acquires: Gauge::default(),
             deliveries: DeliveryGauges::default(),
+            logins: LoginFigures::default(),
             sessions: SessionFigures::default(),
+            retentions: RetentionFigures::default(),
             stamp_jobs: StampJobGauges::default(),
             evidence: evidence::EvidenceFigures::default(),
             statuses: StatusGauges::default(),
@@ -249,6 +260,11 @@ impl Metrics {
             "query_certificates",
             "Query certificates made, by whether they say that the entity is in force",
             metrics.query_certificates.clone(),
+        );
+        registry.register(
+            "compat_messages",
+            "Messages of the national front's protocol, by business type and by what came of it",
+            metrics.compat.clone(),
         );
         registry.register(
             "license_files",
@@ -375,7 +391,9 @@ impl Metrics {
         metrics.register_timestamps();
         metrics.register_capacity();
         metrics.deliveries.register(&mut metrics.registry);
+        metrics.logins.register(&mut metrics.registry);
         metrics.sessions.register(&mut metrics.registry);
+        metrics.retentions.register(&mut metrics.registry);
         metrics.stamp_jobs.register(&mut metrics.registry);
         metrics.evidence.register(&mut metrics.registry);
         metrics.statuses.register(&mut metrics.registry);
@@ -519,6 +537,11 @@ impl Metrics {
         self.license_files.get_or_create(&FormOutcome { form: form.name(), outcome }).inc();
     }
 
+    /// A message of the national front's protocol, and what came of it.
+    pub(crate) fn compat(&self, kind: &'static str, outcome: &'static str) {
+        self.compat.get_or_create(&KindOutcome { kind, outcome }).inc();
+    }
+
     pub(crate) fn judged(&self, what: &'static str, verdict: Verdict) {
         self.judged.get_or_create(&Judged { what, verdict: verdict.name() }).inc();
     }
@@ -590,6 +613,7 @@ impl Metrics {
         self.take_capacity(gateway);
         self.deliveries.take(&gateway.deliveries);
         self.sessions.take(gateway.waiting.count());
+        self.logins.take(gateway.waiting.browsers());
         self.stamp_jobs.take(&gateway.stamp_jobs.figures);
         self.statuses.take(gateway.register.figures());
         self.take_clock(&gateway.timestamps.clock_state());

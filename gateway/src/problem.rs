@@ -3,14 +3,17 @@
 
 mod approvals;
 mod callers;
+mod compat;
 mod deliveries;
 mod devices;
 mod inspections;
 mod library;
 mod mandates;
+mod oidc;
 mod people;
 mod query_certificates;
 mod record;
+mod retentions;
 mod seals;
 mod sessions;
 mod signing;

@@ -12,7 +12,7 @@ use formats::font::Font;
 use hsm_driver::{Fleet, KeySpec};
 use outbound::Figures;
 use signing::{KeyRing, MandateKeys, SigningCopy, SigningDesk, SystemDesk};
-use store::{AuditEntry, AuditLog, CheckpointRules, EvidenceItems, LicenseFiles, Store, StoreError};
+use store::{AuditEntry, AuditLog, Blobs, CheckpointRules, EvidenceItems, LicenseFiles, Store, StoreError};
 use thiserror::Error;
 use time::OffsetDateTime;
 use tokio::signal::unix::Signal;
@@ -179,6 +179,7 @@ pub(crate) struct Foundation {
     pub(crate) evidence: EvidenceItems,
     pub(crate) showing: Arc<Admission>,
     pub(crate) license_files: LicenseFiles,
+    pub(crate) retained: Blobs,
     pub(crate) waiting: Arc<Waiting>,
     /// Where registration statuses come from.
     pub(crate) register: Arc<CarefulRegister>,
@@ -236,6 +237,7 @@ impl Foundation {
             evidence: self.evidence.clone(),
             showing: Arc::clone(&self.showing),
             license_files: self.license_files.clone(),
+            retained: self.retained.clone(),
             waiting: Arc::clone(&self.waiting),
             deliveries: Arc::clone(&self.deliveries),
             reloads: self.reloads.clone(),

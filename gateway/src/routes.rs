@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use axum::Router;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post, put};
 
 use crate::auth::signed;
@@ -13,11 +13,11 @@ use crate::query_certificates::jobs;
 use crate::sandbox;
 use crate::state::Gateway;
 use crate::{
-    approvals, apps, audit, ceremonies, configuration, console, custodians, data_key, deadline, devices,
-    edge, evidence, faults, history, idempotency, identifiers, inspections, key_register, keys, library,
-    licenses, maintenance, mandates, openapi, operations, people, policies, query_certificates, replace,
-    seals, sessions, signature_batch, signatures, stamp_jobs, stamps, templates, timestamps, tokens, trust,
-    verifications, webhooks,
+    approvals, apps, audit, ceremonies, compat, configuration, console, custodians, data_key, deadline,
+    devices, edge, evidence, faults, history, idempotency, identifiers, inspections, key_register, keys,
+    library, licenses, maintenance, mandates, oidc, openapi, operations, people, policies,
+    query_certificates, replace, retentions, seals, sessions, signature_batch, signatures, stamp_jobs,
+    stamps, templates, timestamps, tokens, trust, usage, verifications, webhooks,
 };
 
 /// By which door a request came in. A surface answers at its own doors; at any other there is nothing.
@@ -68,6 +68,10 @@ fn business() -> Router<Gateway> {
             "/v1/query-certificate-jobs/{id}/documents/{n}/content",
             get(jobs::get_query_certificate_of_job),
         )
+        .route("/v1/retentions", get(retentions::show::list_retentions).post(retentions::post_retention))
+        .route("/v1/retentions/{id}", get(retentions::show::get_retention))
+        .route("/v1/retentions/{id}/evidence", get(retentions::show::get_retention_evidence))
+        .route("/v1/retentions/{id}/file", get(retentions::file::get_retained_file))
         .route("/v1/sessions", post(sessions::post_session))
         .route("/v1/sessions:stamp", post(sessions::cosign::post_stamp_session))
         .route("/v1/sessions/{id}/cancel", post(sessions::cancel_session))
@@ -94,13 +98,14 @@ fn look_up() -> Router<Gateway> {
         .route("/v1/licenses/{uscc}/status", get(licenses::get_status))
 }
 
-/// The audit log, for callers and for people who read it.
+/// The audit log and what is counted from it, for callers and for people who read it.
 fn record() -> Router<Gateway> {
     Router::new()
         .route("/v1/audit/entries", get(audit::list_entries))
         .route("/v1/audit/checkpoint", get(audit::get_checkpoint))
         .route("/v1/audit/proofs:consistency", get(audit::get_consistency))
         .route("/v1/audit/proofs/{index}", get(audit::get_inclusion))
+        .route("/v1/usage", get(usage::get_usage))
 }
 
 /// The devices and what is trusted, for operating systems and for administration.
@@ -237,8 +242,26 @@ fn account_acts() -> Router<Gateway> {
 fn tokens() -> Router<Gateway> {
     Router::new()
         .route("/oauth2/token", post(tokens::post_token))
-        .route("/oauth2/jwks", get(tokens::get_jwks))
         .route("/.well-known/oauth-authorization-server", get(tokens::get_metadata))
+}
+
+/// Logging in to apps by OpenID Connect: for browsers, and for the apps.
+fn logins() -> Router<Gateway> {
+    let user = get(oidc::userinfo::get_userinfo).post(oidc::userinfo::post_userinfo);
+    let of_apps = Router::new()
+        .route("/.well-known/openid-configuration", get(oidc::discovery::get_configuration))
+        .route("/oauth2/jwks", get(tokens::get_jwks))
+        .route("/oidc/token", post(oidc::tokens::post_oidc_token))
+        .route("/oidc/userinfo", user.options(oidc::browsers::preflight))
+        .route("/oidc/revoke", post(oidc::revoke::post_revoke))
+        .route_layer(from_fn(oidc::browsers::readable));
+    Router::new()
+        .merge(of_apps)
+        .route("/oidc/authorize", get(oidc::authorize::get_authorize).post(oidc::authorize::post_authorize))
+        .route("/oidc/login/{id}", get(oidc::login::get_login))
+        .route("/oidc/login/{id}/continue", post(oidc::login::continue_login))
+        .route("/oidc/login/{id}/cancel", post(oidc::login::cancel_login))
+        .route("/oidc/logout", get(oidc::logout::get_logout).post(oidc::logout::post_logout))
 }
 
 /// For whoever holds a stamped document.
@@ -258,7 +281,9 @@ fn phones() -> Router<Gateway> {
 
 /// What may wait longer than requests take.
 fn watched() -> Router<Gateway> {
-    Router::new().route("/v1/sessions/{id}", get(sessions::watch::get_session))
+    Router::new()
+        .route("/v1/sessions/{id}", get(sessions::watch::get_session))
+        .route("/oidc/login/{id}/state", get(oidc::login::get_login_state))
 }
 
 /// For whoever watches the gateway; never refused for load.
@@ -287,13 +312,16 @@ pub(crate) struct Routers {
 
 impl Routers {
     pub(crate) fn new(gateway: &Gateway) -> Self {
-        let door = |calls: Router<Gateway>, acts: Router<Gateway>, free: Router<Gateway>| {
+        let bounded = |calls: Router<Gateway>, acts: Router<Gateway>| {
             let calls = deadline::limited(calls, gateway)
                 .merge(acts)
                 .route_layer(from_fn_with_state(gateway.clone(), idempotency::once));
             // Before anything decides on a request: its signature is over its body.
             let calls = calls.layer(from_fn_with_state(gateway.clone(), signed::read_body));
-            let routes = edge::bounded(calls, gateway)
+            edge::bounded(calls, gateway)
+        };
+        let door = |calls: Router<Gateway>, acts: Router<Gateway>, free: Router<Gateway>| {
+            let routes = bounded(calls, acts)
                 .merge(free)
                 .fallback(async || Problem::not_found())
                 .method_not_allowed_fallback(async || Problem::method_not_allowed());
@@ -304,6 +332,7 @@ impl Routers {
                 .merge(look_up())
                 .merge(record())
                 .merge(tokens())
+                .merge(logins())
                 .merge(checks())
                 .merge(phones())
                 .merge(equipment())
@@ -311,7 +340,12 @@ impl Routers {
         let public_acts = || equipment_acts().merge(watched());
         let operators = || equipment().merge(look_up()).merge(record()).merge(register()).merge(sign_in());
         let for_people = || anybody().merge(figures()).merge(console::routes());
-        let public_door = door(public(), public_acts(), anybody());
+        let speaks = gateway.config.compat.enabled;
+        let compat = || match speaks {
+            true => compat::spoken(bounded(compat::routes(), Router::new())),
+            false => Router::new(),
+        };
+        let public_door = door(public(), public_acts(), anybody().merge(compat()));
         #[cfg(feature = "sandbox")]
         let (tried, tried_pages) = sandbox::routes(&gateway.config, &public_door);
         #[cfg(not(feature = "sandbox"))]
@@ -321,7 +355,7 @@ impl Routers {
             whole: door(
                 public().merge(register()).merge(sign_in()).merge(tried),
                 all_acts().merge(watched()),
-                for_people().merge(tried_pages),
+                for_people().merge(tried_pages).merge(compat()),
             ),
             public: public_door,
             admin: door(operators(), all_acts(), for_people()),

@@ -39,7 +39,7 @@ use crate::tls_device::TlsDevices;
 use crate::trust::TrustKeeper;
 use crate::{
     approvals, database, evidence, history, inspections, people, protection, query_certificates, register,
-    replicas, sessions, webhooks,
+    replicas, retentions, sessions, webhooks,
 };
 
 /// What is said where one person changes the site.
@@ -153,6 +153,7 @@ pub(crate) async fn serve(
     let blobs = Blobs::folder(&config.stamp_jobs.folder, store.protection())?;
     let evidence = EvidenceItems::folder(&config.stamp_evidence.folder)?;
     let license_files = LicenseFiles::folder(&config.library.folder)?;
+    let retained = Blobs::folder(&config.retentions.folder, store.protection())?;
     let (gateways, current) = watch::channel(None);
     let waiting = Arc::<Waiting>::default();
     let expiring = sessions::waiting::sweep(current.clone());
@@ -163,6 +164,7 @@ pub(crate) async fn serve(
     let timekeeping = Timekeeping::new(&config, store.clone(), trust.fetcher(&config.trust.fetch)?)?;
     let sweeping = stamp_jobs::sweep(current.clone(), timekeeping.watch(&config));
     let taking_away = query_certificates::forget(current.clone(), timekeeping.watch(&config));
+    let ending = retentions::sweep(current.clone(), timekeeping.watch(&config));
     let keeping_evidence = evidence::keep(current.clone(), timekeeping.watch(&config));
     let inspecting = inspections::watch(current.clone(), timekeeping.watch(&config));
     let watching_clock = timestamps::clock::watch(timekeeping.clock(), config.timestamps.clock.clone());
@@ -208,6 +210,7 @@ pub(crate) async fn serve(
         evidence,
         showing: Arc::default(),
         license_files,
+        retained,
         waiting: Arc::clone(&waiting),
         register: Arc::new(register),
         gateways,
@@ -273,6 +276,7 @@ pub(crate) async fn serve(
     let forgetting = tokio::spawn(idempotency::forget(store.clone(), sweeping_clock));
     let comparing_clocks = tokio::spawn(database::watch_clock(store.clone(), clock_figures));
     let taking_away = tokio::spawn(taking_away);
+    let ending = tokio::spawn(ending);
     let keeping_evidence = tokio::spawn(keeping_evidence);
     let inspecting = tokio::spawn(inspecting);
     let approving = tokio::spawn(approvals::watch(gateway));
@@ -302,6 +306,7 @@ pub(crate) async fn serve(
         looking,
         forgetting,
         taking_away,
+        ending,
         keeping_evidence,
         inspecting,
         approving,

@@ -5,7 +5,7 @@ use formats::font::Font;
 use hsm_driver::Fleet;
 use outbound::Figures;
 use signing::{MandateKeys, SigningDesk, SystemDesk};
-use store::{AuditLog, EvidenceItems, LicenseFiles, Store};
+use store::{AuditLog, Blobs, EvidenceItems, LicenseFiles, Store};
 use verify_front::{CarefulRegister, LicenseFront, TrustInForce};
 
 use crate::admission::Admission;
@@ -74,6 +74,8 @@ pub(crate) struct Parts {
     pub(crate) showing: Arc<Admission>,
     /// The contents of license files.
     pub(crate) license_files: LicenseFiles,
+    /// The files of licenses that apps keep.
+    pub(crate) retained: Blobs,
     /// Where registration statuses come from.
     pub(crate) register: Arc<CarefulRegister>,
     /// What is on its way to apps.

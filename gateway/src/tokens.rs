@@ -8,6 +8,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use config::{AppId, OwnName};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use store::{AuditEntry, KeyPurpose, NonceSpace};
@@ -65,7 +66,8 @@ pub(crate) struct TokenResponse {
 /// A refusal as OAuth clients read it (RFC 6749, 5.2), with the members of a problem document.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct TokenProblem {
-    /// `invalid_client`, `invalid_request`, `invalid_scope`, `unsupported_grant_type` or `temporarily_unavailable`.
+    /// `invalid_client`, `invalid_request`, `invalid_scope`, `invalid_grant`, `unauthorized_client`, `unsupported_grant_type` or
+    /// `temporarily_unavailable`.
     error: &'static str,
     /// For people.
     error_description: String,
@@ -103,10 +105,20 @@ impl Audience {
 }
 
 /// An app that proved itself, and by what.
-struct Client {
-    app: Arc<KnownApp>,
-    credential: String,
-    bound: Option<ClientCertificate>,
+pub(crate) struct Client {
+    pub(crate) app: Arc<KnownApp>,
+    pub(crate) credential: String,
+    pub(crate) bound: Option<ClientCertificate>,
+}
+
+/// What an app shows to prove itself at an endpoint of OAuth.
+pub(crate) struct ClientProof<'p> {
+    pub(crate) client_id: Option<&'p str>,
+    pub(crate) assertion_type: Option<&'p str>,
+    pub(crate) assertion: Option<&'p str>,
+    pub(crate) certificate: Option<ClientCertificate>,
+    /// The endpoint's path: its URL is an audience for assertions, beside the issuer.
+    pub(crate) path: &'static str,
 }
 
 /// Give an access token to an app.
@@ -136,13 +148,21 @@ type Refused = (&'static str, Problem);
 
 async fn token(gateway: &Gateway, request: Request) -> Result<TokenResponse, Refused> {
     let (parts, body) = request.into_parts();
-    let form = form(gateway, &parts.headers, body).await.map_err(|problem| ("invalid_request", problem))?;
+    let form: TokenRequest =
+        form(gateway, &parts.headers, body).await.map_err(|problem| ("invalid_request", problem))?;
     if form.grant_type != "client_credentials" {
-        return Err(("unsupported_grant_type", Problem::unsupported_grant_type()));
+        return Err(("unsupported_grant_type", Problem::unsupported_grant_type("client_credentials")));
     }
     let mut attempt = Attempt::by(parts.extensions.get::<Peer>().cloned());
     let certificate = mutual_tls::certificate(&parts);
-    let client = match client(gateway, &form, certificate, &mut attempt).await {
+    let proof = ClientProof {
+        client_id: form.client_id.as_deref(),
+        assertion_type: form.client_assertion_type.as_deref(),
+        assertion: form.client_assertion.as_deref(),
+        certificate,
+        path: "/oauth2/token",
+    };
+    let client = match client(gateway, proof, &mut attempt).await {
         Ok(client) => client,
         Err(problem) => {
             let unavailable = problem.is_unavailable();
@@ -166,11 +186,15 @@ async fn token(gateway: &Gateway, request: Request) -> Result<TokenResponse, Ref
     issue(gateway, &client, scope.join(" ")).await.map_err(|problem| ("temporarily_unavailable", problem))
 }
 
-async fn form(
+/// The parameters of a form.
+///
+/// # Errors
+/// It is none, too large, or has not what is wanted.
+pub(crate) async fn form<T: DeserializeOwned>(
     gateway: &Gateway,
     headers: &axum::http::HeaderMap,
     body: axum::body::Body,
-) -> Result<TokenRequest, Problem> {
+) -> Result<T, Problem> {
     let media_type =
         headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = media_type.split(';').next().unwrap_or_default().trim();
@@ -183,27 +207,30 @@ async fn form(
     serde_urlencoded::from_bytes(&body).map_err(wrong)
 }
 
-async fn client(
+/// The app that proves itself.
+///
+/// # Errors
+/// It does not, or may not now.
+pub(crate) async fn client(
     gateway: &Gateway,
-    form: &TokenRequest,
-    certificate: Option<ClientCertificate>,
+    proof: ClientProof<'_>,
     attempt: &mut Attempt,
 ) -> Result<Client, Problem> {
     let register = gateway.callers.apps.register().await.map_err(|error| Problem::database(&error))?;
     let now = OffsetDateTime::now_utc();
-    if let Some(assertion) = &form.client_assertion {
-        if form.client_assertion_type.as_deref() != Some(ASSERTION_TYPE) {
+    if let Some(assertion) = proof.assertion {
+        if proof.assertion_type != Some(ASSERTION_TYPE) {
             return Err(Problem::client_refused(format!("client_assertion_type must be {ASSERTION_TYPE}")));
         }
-        return asserted(gateway, &register, assertion, form.client_id.as_deref(), attempt, now).await;
+        return asserted(gateway, &register, assertion, &proof, attempt, now).await;
     }
-    let Some(certificate) = certificate else {
+    let Some(certificate) = proof.certificate else {
         return Err(Problem::client_refused(
             "an app proves itself by client_assertion or by a client certificate",
         ));
     };
     // By its id only if it can be one: what is remembered of strangers is small.
-    let claimed = form.client_id.as_deref().and_then(|id| AppId::parse(id).ok());
+    let claimed = proof.client_id.and_then(|id| AppId::parse(id).ok());
     match &claimed {
         Some(app) => attempt.claims_app(app),
         None => attempt.claims(OwnName::Certificate.as_str()),
@@ -211,7 +238,7 @@ async fn client(
     attempt.admit(gateway)?;
     let (app, known) =
         mutual_tls::whose(&certificate, &register, now).ok_or_else(Problem::certificate_unknown)?;
-    if form.client_id.as_deref() != Some(app.app.id.as_str()) {
+    if proof.client_id != Some(app.app.id.as_str()) {
         return Err(Problem::certificate_unknown());
     }
     attempt.proved(&app.app.id);
@@ -226,7 +253,7 @@ async fn asserted(
     gateway: &Gateway,
     register: &Register,
     text: &str,
-    client_id: Option<&str>,
+    proof: &ClientProof<'_>,
     attempt: &mut Attempt,
     now: OffsetDateTime,
 ) -> Result<Client, Problem> {
@@ -239,13 +266,13 @@ async fn asserted(
     let app = register.app(&id);
     let signer = signer(gateway, app, &jws, now).ok_or_else(not_proved)?;
     let Some(app) = app.filter(|_| assertion.sub == assertion.iss) else { return Err(not_proved()) };
-    if client_id.is_some_and(|client_id| client_id != id.as_str()) {
+    if proof.client_id.is_some_and(|client_id| client_id != id.as_str()) {
         return Err(not_proved());
     }
     attempt.proved(&app.app.id);
     let issuer = &gateway.config.callers.issuer;
     let audience = &assertion.aud;
-    if !audience.names(issuer) && !audience.names(&format!("{issuer}/oauth2/token")) {
+    if !audience.names(issuer) && !audience.names(&format!("{issuer}{}", proof.path)) {
         return Err(Problem::client_refused(format!("aud must be {issuer}")));
     }
     let time = |seconds: i64| OffsetDateTime::from_unix_timestamp(seconds).ok();
@@ -347,7 +374,8 @@ async fn record(
     recorded.map(drop).map_err(|error| Problem::record_unavailable(&error))
 }
 
-fn refusal(error: &'static str, problem: Problem) -> Response {
+/// A refusal in the words of OAuth.
+pub(crate) fn refusal(error: &'static str, problem: Problem) -> Response {
     problem.respond("application/json", |problem| TokenProblem {
         error,
         error_description: problem.detail.clone(),

@@ -1,4 +1,5 @@
-//! One attempt over HTTP: bounded in time, to permitted addresses, without redirects; of the answer only the status counts.
+//! One attempt over HTTP: bounded in time, to permitted addresses, without redirects; of the answer only the status counts, and of
+//! the answer to a receipt of the national front's protocol its own word.
 
 use std::error::Error;
 use std::time::Duration;
@@ -9,6 +10,9 @@ use reqwest::{StatusCode, Url};
 use rustls::ClientConfig;
 
 use crate::{AddressRefused, AddressRules};
+
+/// Longest answer to a receipt that is read.
+const LONGEST_ANSWER: usize = 16 << 10;
 
 /// Longest time of an attempt.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);
@@ -27,6 +31,8 @@ pub(crate) struct Message<'m> {
     pub(crate) timestamp: i64,
     pub(crate) signatures: String,
     pub(crate) body: Vec<u8>,
+    /// Whether the other side says in its answer whether it took it.
+    pub(crate) is_receipt: bool,
 }
 
 /// What came of an attempt.
@@ -74,8 +80,9 @@ impl Client {
         let failed = |error| Reply::Failed { error, status: None, wait: None };
         // Again, each time: what was permitted when it was registered may not be any more.
         let Ok(url) = self.rules.read(url) else { return failed("address_refused") };
+        let is_receipt = message.is_receipt;
         let answered = self.post(url, message).send().await;
-        let answer = match answered {
+        let mut answer = match answered {
             Ok(answer) => answer,
             Err(error) if is_refused(&error) => return failed("address_refused"),
             Err(error) if error.is_timeout() => return failed("timeout"),
@@ -83,7 +90,9 @@ impl Client {
         };
         let status = answer.status();
         let failed = |error, wait| Reply::Failed { error, status: Some(status.as_u16()), wait };
-        if status.is_success() {
+        if status.is_success() && is_receipt && !says_taken(&mut answer).await {
+            failed("receipt_refused", None)
+        } else if status.is_success() {
             Reply::Taken(status.as_u16())
         } else if status == StatusCode::GONE {
             Reply::Gone(status.as_u16())
@@ -105,6 +114,20 @@ impl Client {
             .header("webhook-signature", message.signatures)
             .body(message.body)
     }
+}
+
+/// Whether an answer to a receipt says `errorCode` `0`, as the protocol has it.
+async fn says_taken(answer: &mut reqwest::Response) -> bool {
+    let mut octets = Vec::new();
+    loop {
+        match answer.chunk().await {
+            Ok(Some(part)) if octets.len() + part.len() <= LONGEST_ANSWER => octets.extend_from_slice(&part),
+            Ok(None) => break,
+            Ok(Some(_)) | Err(_) => return false,
+        }
+    }
+    let said: Option<serde_json::Value> = serde_json::from_slice(&octets).ok();
+    said.is_some_and(|said| said["message_header"]["errorCode"] == "0")
 }
 
 /// Whether it is the rules for addresses that let nothing be sent.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use store::{Attempted, ClaimLimits, ClaimedDelivery, Store, StoreError};
+use store::{Attempted, ClaimLimits, ClaimedDelivery, RECEIPT, Store, StoreError};
 use time::OffsetDateTime;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -176,7 +176,8 @@ impl Parts {
             Err(_) => return failed("not_signed"),
         };
         let signatures = signatures(webhook.secret.expose(), &content, sm2.as_deref());
-        let message = Message { id: &delivery.id, timestamp, signatures, body: body.to_vec() };
+        let is_receipt = delivery.kind == RECEIPT;
+        let message = Message { id: &delivery.id, timestamp, signatures, body: body.to_vec(), is_receipt };
         Ok(self.client.send(&webhook.url, message).await)
     }
 

@@ -16,6 +16,7 @@ use time::OffsetDateTime;
 use crate::credentials::{self, all_credentials};
 use crate::database::{Connection, Row, instant, query};
 use crate::deliveries::{Notice, notify};
+use crate::oidc::OidcClient;
 use crate::policies::{AppPolicy, policies_in_force};
 use crate::protection::{Batch, Cell, Protection, RowImage};
 use crate::terms::{Terms, counted};
@@ -66,6 +67,9 @@ pub struct App {
     pub packages: BTreeSet<String>,
     /// How the people behind it are reached, a line each.
     pub contacts: Vec<String>,
+    /// How people log in to it with their license, if they do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oidc: Option<OidcClient>,
     /// How often it may call; without one only the site's limits apply.
     pub rate: Option<Rate>,
     /// Since when it is served.
@@ -106,6 +110,7 @@ impl App {
             fields: BTreeSet::new(),
             packages: BTreeSet::new(),
             contacts: Vec::new(),
+            oidc: None,
             rate: None,
             not_before: None,
             not_after: None,
@@ -130,9 +135,8 @@ pub struct RegisteredApp {
     pub policy: AppPolicy,
 }
 
-const COLUMNS: &str =
-    "id, name, scopes, key_ids, group_ids, fields, packages, contacts, rate, burst, not_before,
-    not_after, state, reason, created_at, changed_at, policy, revision, code";
+const COLUMNS: &str = "id, name, scopes, key_ids, group_ids, fields, packages, contacts, oidc, rate, burst,
+    not_before, not_after, state, reason, created_at, changed_at, policy, revision, code";
 
 impl Store {
     /// Adds an app with what it proves itself by.
@@ -160,8 +164,8 @@ impl Store {
         let (rate, burst) = rate_columns(app.rate);
         query(
             "INSERT INTO apps (id, name, scopes, key_ids, group_ids, fields, packages, contacts, rate, burst,
-                 not_before, not_after, state, reason, created_at, changed_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $15)",
+                 not_before, not_after, state, reason, created_at, changed_at, oidc)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $15, $16)",
         )
         .bind(app.id.as_str())
         .bind(&app.name)
@@ -178,6 +182,7 @@ impl Store {
         .bind(app.state.as_str())
         .bind(&app.reason)
         .bind(at.unix_timestamp())
+        .bind(oidc_column(app))
         .execute(&mut *transaction)
         .await
         .map_err(|error| StoreError::from_insert(APP, app.id.as_str(), error))?;
@@ -202,7 +207,8 @@ impl Store {
         let (rate, burst) = rate_columns(app.rate);
         let updated = query(
             "UPDATE apps SET name = $2, scopes = $3, key_ids = $4, group_ids = $5, fields = $6, packages = $7,
-                 contacts = $8, rate = $9, burst = $10, not_before = $11, not_after = $12, changed_at = $13
+                 contacts = $8, rate = $9, burst = $10, not_before = $11, not_after = $12, changed_at = $13,
+                 oidc = $14
              WHERE id = $1",
         )
         .bind(app.id.as_str())
@@ -218,6 +224,7 @@ impl Store {
         .bind(app.not_before.map(OffsetDateTime::unix_timestamp))
         .bind(app.not_after.map(OffsetDateTime::unix_timestamp))
         .bind(terms.at.unix_timestamp())
+        .bind(oidc_column(app))
         .execute(&mut *transaction)
         .await?;
         found(updated.rows_affected(), APP, app.id.as_str())?;
@@ -400,6 +407,11 @@ fn rate_columns(rate: Option<Rate>) -> (Option<i64>, Option<i64>) {
     (rate.map(|rate| i64::from(rate.per_second)), rate.map(|rate| i64::from(rate.burst)))
 }
 
+/// How people log in to an app, as it is stored.
+fn oidc_column(app: &App) -> Option<String> {
+    app.oidc.as_ref().map(json_array)
+}
+
 /// Where the contacts of an app stand.
 fn contacts_of(app: &AppId) -> Cell<'_> {
     Cell { table: "apps", column: "contacts", row: app.as_str() }
@@ -452,9 +464,13 @@ impl AppRow {
             .text("reason", &app.reason)
             .integer("created_at", self.created_at.unix_timestamp())
             .integer("changed_at", self.changed_at.unix_timestamp());
-        // Codes from before there were policies stay good for apps that have none.
-        match self.policy {
+        // Codes from before there were policies and logins stay good for apps that have none.
+        let image = match self.policy {
             Some(version) => image.integer("policy", version.into()),
+            None => image,
+        };
+        match oidc_column(app) {
+            Some(oidc) => image.text("oidc", &oidc),
             None => image,
         }
     }
@@ -604,6 +620,8 @@ fn app_from_row(row: &Row, contacts: Option<&[u8]>, protection: &Protection) -> 
     // What cannot be opened now is not shown; whether it was altered says the code over the row.
     let opened = contacts.and_then(|sealed| protection.open(contacts_of(&app), sealed).ok());
     let contacts = opened.and_then(|json| serde_json::from_slice(&json).ok()).unwrap_or_default();
+    let oidc: Option<String> = row.try_get("oidc")?;
+    let oidc = oidc.map(|json| set(&json).ok_or_else(|| corrupt("oidc"))).transpose()?;
     Ok(App {
         id: app,
         name: row.try_get("name")?,
@@ -613,6 +631,7 @@ fn app_from_row(row: &Row, contacts: Option<&[u8]>, protection: &Protection) -> 
         fields: set(row.try_get("fields")?).ok_or_else(|| corrupt("fields"))?,
         packages: set(row.try_get("packages")?).ok_or_else(|| corrupt("packages"))?,
         contacts,
+        oidc,
         rate,
         not_before: instant(row, "not_before")?,
         not_after: instant(row, "not_after")?,

@@ -409,8 +409,11 @@ impl Store {
     }
 
     async fn is_evidence_item_named(&self, digest: &str) -> Result<bool, StoreError> {
-        let named = query("SELECT 1 FROM stamp_evidence_items WHERE digest = $1 LIMIT 1").bind(digest);
-        Ok(named.fetch_optional(self.readers()).await?.is_some())
+        let named = query(
+            "SELECT 1 FROM stamp_evidence_items WHERE digest = $1
+             UNION ALL SELECT 1 FROM retention_items WHERE digest = $1 LIMIT 1",
+        );
+        Ok(named.bind(digest).fetch_optional(self.readers()).await?.is_some())
     }
 }
 

@@ -1,7 +1,8 @@
 //! All SQL of the gateway, over SQLite or PostgreSQL: people and their accounts, apps, their credentials and signing
 //! policies, changes that wait for approval, nonces, keys and their life, key ceremonies, wrapped keys, what devices did,
 //! inspections, electronic seals, standing mandates, stamp templates, the license library, sessions of people who scan
-//! with their license, what is on its way to apps and the audit log.
+//! with their license, their logins by OpenID Connect, what is on its way to apps, the audit log
+//! and the statistics counted from it.
 //!
 //! Invariants: what a call answered is on disk; no other crate speaks SQL; an API key is stored as its
 //! digest only, a custodian's secret and a person's password as hashes; errors name rows by id and never carry their content.
@@ -31,12 +32,14 @@ mod keys;
 mod library;
 mod mandates;
 mod nonces;
+mod oidc;
 mod policies;
 mod policy_counts;
 mod protection;
 mod query_certificates;
 mod rate_use;
 mod replicas;
+mod retentions;
 mod scan_sessions;
 mod seals;
 mod stamp_jobs;
@@ -44,6 +47,7 @@ mod stamps;
 mod templates;
 mod terms;
 mod timestamps;
+mod usage;
 mod webhooks;
 mod words;
 mod wrapped_keys;
@@ -69,7 +73,7 @@ pub use clock::Moment;
 pub use credentials::{Credential, CredentialKind, Material, NewCredential};
 pub use custodians::Custodian;
 pub use database::{DatabaseAccess, Dialect, PoolFigures, Store};
-pub use deliveries::{Attempted, ClaimLimits, ClaimedDelivery, Delivery, DeliveryState, Notice};
+pub use deliveries::{Attempted, ClaimLimits, ClaimedDelivery, Delivery, DeliveryState, Notice, RECEIPT};
 pub use device_history::{DeviceFigures, DeviceMinute, DeviceSpan, Downsampled};
 pub use error::StoreError;
 pub use evidence::{DueEvidence, EvidenceItems, KeptEvidence, NewEvidence, PutOffEvidence};
@@ -91,6 +95,7 @@ pub use mandates::{
     MandateRefusal, MandateState, MandateTerms, MandateUse, MandateVersion, NewMandate, TakenOfMandate,
 };
 pub use nonces::{NonceSpace, NonceWriter, Nonces};
+pub use oidc::{Login, LoginChange, LoginState, LoginToken, NewLogin, NewToken, OidcClient, TokenKind};
 pub use policies::{AppPolicy, NewPolicy, PolicyChange, PolicyVersion};
 pub use policy_counts::DayLimit;
 pub use protection::{
@@ -100,6 +105,9 @@ pub use protection::{
 pub use query_certificates::{KeptSnapshot, NewSnapshot, snapshot_subject};
 pub use rate_use::RateUse;
 pub use replicas::{Change, Changes, Hold, Membership};
+pub use retentions::{
+    DueRetention, KeptRetention, NewRetention, Retained, RetentionQuery, retention_subject,
+};
 pub use scan_sessions::{ScanChange, ScanChanges, ScanFlow, ScanProgress, ScanSession, ScanState, ScanStep};
 pub use seals::{
     NewSeal, RegisteredSeal, SealChange, SealEvent, SealHolder, SealKind, SealPage, SealQuery, SealRefusal,
@@ -113,5 +121,8 @@ pub use stamps::{RecordedStamp, STAMP, Stamp, StampMandate, StampSignature, Stam
 pub use templates::{NewStampTemplate, StampTemplate, TemplateChange, TemplateState, TemplateVersion};
 pub use terms::{Room, Terms};
 pub use timestamps::TimestampBlock;
+pub use usage::{
+    Counted, Recount, UsageColumn, UsageDifference, UsageKey, UsageProgress, UsageQuery, UsageRow, usage_day,
+};
 pub use webhooks::{NewWebhook, Webhook};
 pub use wrapped_keys::WrappedKey;

@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::database::{Connection, Pool, Row, instant, query};
 use crate::deliveries::{self, Notice};
+use crate::oidc::LoginChange;
 use crate::protection::{Cell, Protection};
 use crate::words::words;
 use crate::{Store, StoreError};
@@ -82,6 +83,8 @@ pub struct ScanSession {
     pub result: Option<Zeroizing<Vec<u8>>>,
     /// Which session took its place.
     pub replaced_by: Option<String>,
+    /// Whose login it is; none of one that the app began itself.
+    pub login: Option<String>,
     /// When it was asked for; whole seconds.
     pub created_at: OffsetDateTime,
     /// When its state ends by itself; whole seconds.
@@ -103,6 +106,8 @@ pub struct ScanProgress {
     pub phone: Option<[u8; 32]>,
     /// Which session took its place.
     pub replaced_by: Option<String>,
+    /// Whose login it is; none of one that the app began itself.
+    pub login: Option<String>,
     /// When its state ends by itself.
     pub expires_at: OffsetDateTime,
 }
@@ -136,6 +141,8 @@ pub struct ScanChange {
     about: String,
     new: Option<NewRow>,
     step: Option<Prepared>,
+    /// What goes with it, or not at all.
+    login: Option<LoginChange>,
 }
 
 struct NewRow {
@@ -190,7 +197,7 @@ impl Store {
             Prepared { id, rests_on, step, result: None, notice: None, at: created_at }
         });
         let new = NewRow { id: id.to_owned(), app: app.clone(), flow, terms: sealed, created_at, expires_at };
-        Ok(ScanChange { about: id.to_owned(), new: Some(new), step })
+        Ok(ScanChange { about: id.to_owned(), new: Some(new), step, login: None })
     }
 
     /// Prepares a session's next state.
@@ -213,7 +220,7 @@ impl Store {
         };
         let (id, rests_on) = (session.id.clone(), session.version);
         let step = Some(Prepared { id, rests_on, step, result, notice, at });
-        Ok(ScanChange { about: session.id.clone(), new: None, step })
+        Ok(ScanChange { about: session.id.clone(), new: None, step, login: None })
     }
 
     /// A session.
@@ -244,6 +251,7 @@ impl Store {
             version: progress.version,
             phone: progress.phone,
             replaced_by: progress.replaced_by,
+            login: progress.login,
             expires_at: progress.expires_at,
         })
     }
@@ -256,10 +264,11 @@ impl Store {
         read(id, &self.scan_row(id).await?)
     }
 
-    /// Sessions whose state's time is over, those first that wait longest.
+    /// Sessions whose state's time is over, those first that wait longest; without logins that nobody scanned.
     pub async fn due_scans(&self, now: OffsetDateTime, most: u32) -> Result<Vec<String>, StoreError> {
         let rows = query(
             "SELECT id FROM scan_sessions WHERE state IN ('created', 'scanned', 'confirmed') AND expires_at <= $1
+                 AND (login IS NULL OR state <> 'created')
              ORDER BY expires_at, id LIMIT $2",
         )
         .bind(now.unix_timestamp())
@@ -314,6 +323,12 @@ impl Store {
 }
 
 impl ScanChange {
+    /// The same, with a change of the login that it is for: both are made, or neither.
+    #[must_use]
+    pub fn with(self, login: LoginChange) -> Self {
+        Self { login: Some(login), ..self }
+    }
+
     /// What it is when somebody else came first.
     pub(crate) fn refused(&self) -> StoreError {
         StoreError::Changed { what: SESSION, id: self.about.clone() }
@@ -327,8 +342,9 @@ impl ScanChange {
     ) -> Result<bool, StoreError> {
         if let Some(new) = &self.new {
             query(
-                "INSERT INTO scan_sessions (id, app, flow, state, version, terms, created_at, expires_at, changed_at)
-                 VALUES ($1, $2, $3, 'created', 1, $4, $5, $6, $5)",
+                "INSERT INTO scan_sessions
+                     (id, app, flow, state, version, terms, created_at, expires_at, changed_at, login)
+                 VALUES ($1, $2, $3, 'created', 1, $4, $5, $6, $5, $7)",
             )
             .bind(&new.id)
             .bind(new.app.as_str())
@@ -336,11 +352,12 @@ impl ScanChange {
             .bind(&new.terms)
             .bind(new.created_at.unix_timestamp())
             .bind(new.expires_at.unix_timestamp())
+            .bind(self.login.as_ref().map(LoginChange::login))
             .execute(&mut *connection)
             .await
             .map_err(|error| StoreError::from_insert(SESSION, &new.id, error))?;
         }
-        let Some(prepared) = &self.step else { return Ok(true) };
+        let Some(prepared) = &self.step else { return self.write_login(connection).await };
         let Prepared { id, rests_on, step, result, notice, at } = prepared;
         let advanced = query(
             "UPDATE scan_sessions SET state = $3, version = version + 1, changed_at = $4,
@@ -364,7 +381,14 @@ impl ScanChange {
         if let Some(notice) = notice {
             deliveries::notify(connection, protection, notice, *at).await?;
         }
-        Ok(true)
+        self.write_login(connection).await
+    }
+
+    async fn write_login(&self, connection: &mut Connection<'_>) -> Result<bool, StoreError> {
+        match &self.login {
+            Some(login) => login.write(connection).await,
+            None => Ok(true),
+        }
     }
 }
 
@@ -390,6 +414,7 @@ fn read(id: &str, row: &Row) -> Result<ScanProgress, StoreError> {
         version: u32::try_from(row.try_get::<i64, _>("version")?).map_err(|_| corrupt("version"))?,
         phone: phone.map(TryInto::try_into).transpose().map_err(|_| corrupt("phone"))?,
         replaced_by: row.try_get("replaced_by")?,
+        login: row.try_get("login")?,
         expires_at: instant(row, "expires_at")?.ok_or_else(|| corrupt("expires_at"))?,
     })
 }

@@ -6,7 +6,7 @@ use crate::support;
 
 use formats::uscc::Uscc;
 use store::{EntityRecord, NamePattern, NameQuery, Store};
-use support::{Database, on_both_databases};
+use support::{Database, on_both_databases, server};
 use time::OffsetDateTime;
 
 on_both_databases! {
@@ -169,6 +169,28 @@ async fn what_is_looked_at_for_one_page_is_bounded(database: &Database) {
     let second = store.find_by_name(&query).await.unwrap();
     assert_eq!(second.entities.len(), 1);
     assert_eq!(second.next, None);
+}
+
+/// A plan that is kept is one for all names, and reads all rows: docs/adr/0041.
+#[tokio::test]
+async fn postgresql_plans_each_search_by_what_it_looks_for() {
+    const TIMES: usize = 20; // it plans each of the first five times anyway
+    let database = Database::postgres();
+    let Database::Postgres(name) = &database else { unreachable!() };
+    let every = format!("ALTER DATABASE {name} SET log_min_duration_statement = 0");
+    server().query("postgres", &every);
+    let store = library(&database, &NAMES).await;
+    let before = server().log().len();
+    for _ in 0..TIMES {
+        assert_eq!(found(&store, &wanted("西安邦", false)).await, [NAMES[3]]);
+    }
+    // Of each statement the server writes under which name it was kept.
+    let log = server().log();
+    let searches =
+        log[before..].lines().filter(|line| line.contains("execute ") && line.contains("SELECT e.id, uscc"));
+    let kept: Vec<_> = searches.map(|line| line.contains("execute <unnamed>")).collect();
+    assert!(kept.len() >= TIMES, "{}", &log[before..]);
+    assert!(kept.iter().all(|is_unnamed| *is_unnamed), "{}", &log[before..]);
 }
 
 fn place(position: i64) -> store::Place {

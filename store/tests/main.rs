@@ -26,12 +26,14 @@ mod library_imports;
 mod library_search;
 mod license_files;
 mod mandates;
+mod oidc;
 mod people_support;
 mod policies;
 mod protection;
 mod put_back;
 mod query_certificates;
 mod replicas;
+mod retentions;
 mod scan_sessions;
 mod schema;
 mod seals;
@@ -40,6 +42,7 @@ mod stamps;
 mod support;
 mod templates;
 mod timestamps;
+mod usage;
 mod wrapped_keys;
 
 /// A file that is not named above would never be run.

@@ -317,6 +317,15 @@ impl Site {
         text.lines().map(|line| serde_json::from_str(line).expect("an entry is JSON")).collect()
     }
 
+    /// Waits until a checkpoint proves an answer's entry, as the app sees it: whoever polls a page for strangers instead
+    /// takes up what one address may ask.
+    pub fn proved(&self, answer: &Value) {
+        let path = format!("/v1/audit/proofs/{}", answer["audit_index"]);
+        eventually("a checkpoint covers it", Duration::from_secs(60), || {
+            (self.app().get(&path).status == 200).then_some(())
+        });
+    }
+
     /// A connection to the plain listener from another address of this machine, such as 127.0.0.2.
     pub fn connect_from(&self, address: &str) -> TcpStream {
         let gateway = self.base().strip_prefix("http://").expect("it has a plain listener");

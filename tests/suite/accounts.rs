@@ -22,13 +22,24 @@ const ROLES: [(&str, &[&str]); 7] = [
 ];
 
 /// For anybody; a phone proves itself by what it scanned and by the license's key.
-const OPEN: [&str; 16] = [
+const OPEN: [&str; 27] = [
     "/.well-known/oauth-authorization-server",
+    "/.well-known/openid-configuration",
+    "/authenticationService/appserver.do",
     "/docs",
     "/livez",
     "/metrics",
     "/oauth2/jwks",
     "/oauth2/token",
+    "/oidc/authorize",
+    "/oidc/login/{id}",
+    "/oidc/login/{id}/cancel",
+    "/oidc/login/{id}/continue",
+    "/oidc/login/{id}/state",
+    "/oidc/logout",
+    "/oidc/revoke",
+    "/oidc/token",
+    "/oidc/userinfo",
     "/openapi.json",
     "/readyz",
     "/tsa",

@@ -144,9 +144,18 @@ fn a_question_needs_no_key_and_ignores_it() {
 
 #[test]
 fn every_post_that_changes_something_says_that_it_takes_a_key() {
-    const HARMLESS: [&str; 17] = [
-        "/oauth2/token", // who asks; an assertion counts once as it is
-        "/tsa",          // clients of RFC 3161 send none; another token does no harm
+    const HARMLESS: [&str; 26] = [
+        "/authenticationService/appserver.do", // as of /v1/phone
+        "/authenticationService/getLicencePdf.do",
+        "/oauth2/token",   // who asks; an assertion counts once as it is
+        "/oidc/authorize", // a browser may begin again
+        "/oidc/login/{id}/cancel",
+        "/oidc/login/{id}/continue",
+        "/oidc/logout",
+        "/oidc/revoke",
+        "/oidc/token", // a code counts once as it is
+        "/oidc/userinfo",
+        "/tsa", // clients of RFC 3161 send none; another token does no harm
         "/v1/admin/policies:evaluate",
         "/v1/identifiers:check",
         "/v1/licenses:verify",

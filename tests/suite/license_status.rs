@@ -320,7 +320,7 @@ fn who_may_use_a_license_for_what_is_decided_and_on_record() {
             "{json}"
         );
         assert_eq!((&decision["use"], &decision["role"]), (&asked["use"], &asked["role"]), "{json}");
-        assert_eq!(decision["table"], "2026-1", "{json}");
+        assert_eq!(decision["table"], "2026-2", "{json}");
         let mut item = asked.clone();
         item["license"] = json!(license);
         items.push((item, decision.clone()));
@@ -330,7 +330,7 @@ fn who_may_use_a_license_for_what_is_decided_and_on_record() {
     for ((_, alone), item) in items.iter().zip(batch["items"].as_array().unwrap()) {
         assert_eq!(&item["decision"], alone, "{item}");
     }
-    let subject = format!("{uscc} sign administrator appoint-administrator - role_not_permitted 2026-1");
+    let subject = format!("{uscc} sign administrator appoint-administrator - role_not_permitted 2026-2");
     let entries = site.audit();
     assert!(entries.iter().any(|entry| entry["subject"] == subject.as_str()), "{subject}");
     // A license that is not valid is for nobody.
@@ -385,7 +385,7 @@ fn a_table_of_the_sites_own_is_taken_over_live_and_a_broken_one_is_not() {
     let file = tables.path().join("decisions.toml");
     let built_in =
         std::fs::read_to_string(tests::repository().join("verify-front/data/decisions.toml")).unwrap();
-    std::fs::write(&file, built_in.replace("2026-1", "site-1")).unwrap();
+    std::fs::write(&file, built_in.replace("2026-2", "site-1")).unwrap();
     folder.configure("[site]\n", &format!("[status]\ndecisions = {file:?}\n[site]\n"));
     let site = folder.serve();
     let (_, license) = sample(&site, 0);
@@ -398,7 +398,7 @@ fn a_table_of_the_sites_own_is_taken_over_live_and_a_broken_one_is_not() {
     // A new item needs no new program.
     let item =
         "\n[[item]]\ncode = \"yearly-audit\"\nname = \"年度审计\"\nroles = [\"agent\"]\n\n[[standing]]\n";
-    std::fs::write(&file, built_in.replace("2026-1", "site-2").replacen("\n[[standing]]\n", item, 1))
+    std::fs::write(&file, built_in.replace("2026-2", "site-2").replacen("\n[[standing]]\n", item, 1))
         .unwrap();
     let done = site.command(&["reload"]);
     let said = String::from_utf8_lossy(&done.stdout).into_owned();

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tests::{Answer, Caller, Folder, Postgres, Reply, Site, Source, audit_on, eventually, shared};
 
-use crate::sessions::{PATH, Phone, begun, consume, id, in_database, order, refused};
+use crate::sessions::{PATH, Phone, begun, consume, id, in_database, order, refused, subject_of};
 
 const SOON: Duration = Duration::from_secs(90);
 
@@ -84,10 +84,9 @@ fn what_is_over_is_over_by_itself_and_is_told() {
     refused(phone.scan(site, &session), 410, "session_expired");
     refused(consume(site.app(), &session), 410, "session_expired");
     eventually("it is on record", SOON, || {
-        let ended = site
-            .audit()
-            .into_iter()
-            .find(|entry| entry["subject"] == session["session"] && entry["action"] == "session.expire");
+        let ended = site.audit().into_iter().find(|entry| {
+            entry["subject"] == subject_of(site, id(&session)) && entry["action"] == "session.expire"
+        });
         ended.filter(|entry| entry["outcome"] == "ok" && entry["actor"] == "license-gateway")
     });
 }
@@ -108,7 +107,8 @@ fn what_cannot_be_read_keeps_no_other_session_from_ending() {
     in_database(&site, &copies);
     eventually("it is on record as over", SOON, || {
         let mut entries = site.audit().into_iter();
-        entries.find(|entry| entry["subject"] == session["session"] && entry["action"] == "session.expire")
+        let ended = subject_of(&site, id(&session));
+        entries.find(|entry| entry["subject"] == ended && entry["action"] == "session.expire")
     });
 }
 

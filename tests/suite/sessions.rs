@@ -14,14 +14,14 @@ pub(crate) const PATH: &str = "/v1/sessions";
 
 /// A phone with a license of the sandbox on it.
 pub(crate) struct Phone {
-    secret: String,
+    pub(crate) secret: String,
     pub(crate) license: String,
     key: PathBuf,
-    uscc: String,
+    pub(crate) uscc: String,
 }
 
 impl Phone {
-    fn with(site: &Site, stem: &str) -> Self {
+    pub(crate) fn with(site: &Site, stem: &str) -> Self {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let pki = site.data().join("pki");
@@ -62,7 +62,7 @@ impl Phone {
         consent
     }
 
-    fn sign(&self, text: impl AsRef<[u8]>) -> String {
+    pub(crate) fn sign(&self, text: impl AsRef<[u8]>) -> String {
         let scratch = Scratch::new();
         scratch.write("text", text);
         let key = self.key.display();
@@ -116,7 +116,7 @@ pub(crate) fn in_database(site: &Site, statement: &str) {
 }
 
 /// What is signed of a digest in a SignedData of GB/T 35275: that its content is data, and its digest.
-fn to_sign(digest: &str) -> Vec<u8> {
+pub(crate) fn to_sign(digest: &str) -> Vec<u8> {
     let set = "314c301906092a864886f70d010903310c060a2a811ccf550601040201302f06092a864886f70d01090431220420";
     octets(&format!("{set}{digest}"))
 }
@@ -126,7 +126,7 @@ pub(crate) fn octets(hexadecimal: &str) -> Vec<u8> {
     digits.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect()
 }
 
-fn now(ahead: i64) -> String {
+pub(crate) fn now(ahead: i64) -> String {
     let at = tests::now() + ahead;
     let scratch = Scratch::new();
     let mut date = std::process::Command::new("date");
@@ -140,6 +140,20 @@ pub(crate) fn order() -> Value {
 
 pub(crate) fn begun(app: &Caller, order: &Value) -> Value {
     app.post(PATH, order).expect(201).json()
+}
+
+/// What entries say of a session of the first app: what they are about, and whose it is and what for, as [`order`] has it.
+pub(crate) fn subject_of(site: &Site, about: &str) -> String {
+    format!("{about} for {} login annual-report", first_app(site))
+}
+
+/// What they say where a phone's answer was refused.
+fn refusal_of(site: &Site, session: &Value) -> String {
+    format!("{} for {} - -", id(session), first_app(site))
+}
+
+fn first_app(site: &Site) -> &str {
+    site.sandbox()["apps"][0]["id"].as_str().unwrap()
 }
 
 pub(crate) fn id(session: &Value) -> &str {
@@ -160,7 +174,7 @@ pub(crate) fn refused(answer: Answer, status: u16, code: &str) {
 }
 
 /// Checks an SM2 signature with OpenSSL.
-fn verifies(public_key: &str, text: impl AsRef<[u8]>, signature: &str) -> bool {
+pub(crate) fn verifies(public_key: &str, text: impl AsRef<[u8]>, signature: &str) -> bool {
     let scratch = Scratch::new();
     scratch.write("public.pem", public_key);
     scratch.write("text", text);
@@ -250,7 +264,7 @@ fn what_the_licenses_key_agreed_to_is_what_the_app_gets_once() {
     let done: Vec<_> = entries.iter().filter(|entry| entry["outcome"] == "ok").collect();
     let actions: Vec<_> = done.iter().map(|entry| entry["action"].as_str().unwrap()).collect();
     assert_eq!(actions, ["session.create", "session.scan", "session.confirm", "session.consume"]);
-    assert_eq!(done[2]["subject"], format!("{} {}", id(&session), phone.uscc));
+    assert_eq!(done[2]["subject"], subject_of(site, &format!("{} {}", id(&session), phone.uscc)));
     let late = entries.iter().filter(|entry| entry["outcome"] == "session_consumed").count();
     assert_eq!(late, 1, "the phone's late refusal: {entries:#?}");
     let metrics = site.stranger(None).get("/metrics").expect(200).text();
@@ -424,8 +438,9 @@ fn what_a_phone_is_refused_is_on_record_so_many_times() {
     for _ in 0..22 {
         refused(phone.bring(site, id(&session), "{", "AAAA"), 422, "consent_malformed");
     }
-    let about =
-        |entry: &&Value| entry["subject"] == session["session"] && entry["outcome"] == "consent_malformed";
+    let about = |entry: &&Value| {
+        entry["subject"] == refusal_of(site, &session) && entry["outcome"] == "consent_malformed"
+    };
     assert_eq!(site.audit().iter().filter(about).count(), 20);
 }
 
@@ -459,7 +474,7 @@ fn a_consent_serves_its_own_session_only_and_nothing_where_none_was_asked_to_be_
         .audit()
         .into_iter()
         .filter(|entry| entry["action"] == "session.confirm" && entry["outcome"] == "consent_session")
-        .filter(|entry| entry["subject"] == second["session"])
+        .filter(|entry| entry["subject"] == refusal_of(site, &second))
         .collect();
     assert_eq!(refusals.len(), 2);
 }
@@ -594,8 +609,9 @@ fn nobody_is_let_in_on_a_standing_that_is_not_known() {
     national.says(&known(json!({"status": 1})));
     phone.confirm(&site, &phone.consent(&asked)).expect(200);
     consume(site.app(), &session).expect(200);
-    let about =
-        |entry: &&Value| entry["action"] == "session.confirm" && entry["subject"] == session["session"];
+    let about = |entry: &&Value| {
+        entry["action"] == "session.confirm" && entry["subject"] == refusal_of(&site, &session)
+    };
     let outcomes: BTreeSet<String> = site
         .audit()
         .iter()

@@ -1,14 +1,9 @@
 //! Stamps on PDFs: signed inside, judged by us and by others, on record, and shown to whoever has the check code.
 
 use std::process::Command;
-use std::time::Duration;
 
 use serde_json::{Value, json};
-use tests::{
-    Folder, Postgres, Ran, Scratch, Site, base64, eventually, gateway, repository, shared, unbase64,
-};
-
-const SOON: Duration = Duration::from_secs(60);
+use tests::{Folder, Postgres, Ran, Scratch, Site, base64, gateway, repository, shared, unbase64};
 
 fn contract() -> Vec<u8> {
     std::fs::read(repository().join("formats/tests/pdfs/reportlab.pdf")).unwrap()
@@ -117,9 +112,8 @@ fn a_stamp_is_on_record_and_whoever_has_its_code_sees_that_it_is() {
     let site = &shared().site;
     let answer = stamped(site, &order(&contract(), "demo-sm2"));
     let code = answer["check_code"].as_str().unwrap();
-    let found = eventually("the proof", Duration::from_secs(60), || {
-        Some(checked(site, code)).filter(|found| !found["proof"].is_null())
-    });
+    site.proved(&answer);
+    let found = checked(site, code);
     assert_eq!(found["stamp_id"], answer["stamp_id"]);
     assert_eq!(found["document_sm3"], answer["document_sm3"]);
     assert_eq!(found["proof"]["index"], answer["audit_index"]);
@@ -286,7 +280,8 @@ fn nothing_is_said_to_be_proved_by_a_checkpoint_that_does_not_prove_it() {
     let site = Folder::init_on(&server).serve();
     let answer = stamped(&site, &order(&contract(), "demo-p256"));
     let (code, index) = (answer["check_code"].as_str().unwrap(), &answer["audit_index"]);
-    eventually("a checkpoint covers it", SOON, || checked(&site, code)["proof"].is_object().then_some(()));
+    site.proved(&answer);
+    assert!(checked(&site, code)["proof"].is_object());
     let page = format!("/verify/{code}");
     assert!(site.stranger(None).get(&format!("{page}?lang=en")).expect(200).text().contains("proved by"));
     let proofs = [format!("/v1/audit/proofs/{index}"), "/v1/audit/proofs:consistency?first=1".to_owned()];

@@ -113,6 +113,14 @@ impl FieldGrant {
         self.0.is_empty()
     }
 
+    /// What of a license's face may be seen: field name to text or date.
+    #[must_use]
+    pub fn face(&self, face: &Face) -> Map<String, Value> {
+        let Ok(Value::Object(shown)) = serde_json::to_value(face) else { return Map::new() };
+        let fields = shown.into_iter().filter(|(name, value)| !value.is_null() && name != "attributes");
+        fields.filter_map(|(name, value)| self.view(&name, &value).map(|seen| (name, seen))).collect()
+    }
+
     fn has(&self, name: &str) -> bool {
         self.0.contains(name) || self.0.contains(EVERYTHING)
     }
@@ -317,6 +325,28 @@ mod tests {
         license.attributes.insert(99, "什么".to_owned());
         assert!(!FieldGrant::new(["name", "holder_full"]).covers(&license), "nobody knows what that is");
         assert!(FieldGrant::new(["*"]).covers(&license));
+    }
+
+    #[test]
+    fn of_a_face_that_is_granted_leaves_which_is_stated() {
+        let license = Face {
+            uscc: "91610200MAXTA00240".to_owned(),
+            name: Some("甲公司".to_owned()),
+            legal_representative: Some("张三".to_owned()),
+            attributes: [(18, "甲公司".to_owned())].into(),
+            ..Face::default()
+        };
+        let seen = |names: &[&str]| Value::Object(FieldGrant::new(names.iter().copied()).face(&license));
+        assert_eq!(
+            seen(&["name", "legal_representative", "domicile"]),
+            json!({"name": "甲公司", "legal_representative": "张*"})
+        );
+        assert_eq!(seen(&["legal_representative_full"]), json!({"legal_representative": "张三"}));
+        assert_eq!(
+            seen(&["*"]),
+            json!({"uscc": "91610200MAXTA00240", "name": "甲公司", "legal_representative": "张三"})
+        );
+        assert_eq!(seen(&[]), json!({}));
     }
 
     #[test]

@@ -88,6 +88,11 @@ impl LicenseFront {
         self.decisions.roles_for(item)
     }
 
+    /// The business items (业务事项) of the site's table, code and name, in its order.
+    pub fn items(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.decisions.items()
+    }
+
     /// What licenses are judged against now.
     #[must_use]
     pub fn trust(&self) -> Arc<TrustStore> {

@@ -14,8 +14,10 @@ use authority::{Sealer, authority};
 pub use data::EditionData;
 use page::ShownPage;
 
+use crate::Certificate;
 use crate::DEFAULT_SIGNER_ID;
 use crate::chain::TrustStore;
+use crate::cms::SignerReport;
 use crate::license::{self, LicenseReport};
 use crate::ofd::{self, OfdInput};
 use crate::pdf::{self, Limits, PdfInput, PdfSignatureKind};
@@ -99,6 +101,8 @@ pub struct LicenseFileReport {
     pub license: Option<LicenseReport>,
     /// Whose seals or signatures it has: the seal's name, else the signer's subject.
     pub sealed_by: Vec<String>,
+    /// The certificates of all who made a signature of it, as far as they are at hand.
+    pub signers: Vec<Certificate>,
 }
 
 /// What is read of a file beside its signatures.
@@ -159,11 +163,16 @@ pub fn judge(input: &LicenseFileInput<'_>) -> LicenseFileReport {
 fn sealed(input: &LicenseFileInput<'_>) -> (LicenseFileReport, Vec<Sealer>) {
     let LicenseFileInput { octets, form, documents: trust, at, .. } = *input;
     let signer_id = DEFAULT_SIGNER_ID;
-    let (mut sealed_by, mut sealers) = (Vec::new(), Vec::new());
+    let (mut sealed_by, mut sealers, mut signers) = (Vec::new(), Vec::new(), Vec::new());
+    let certificates =
+        |of: &[SignerReport]| of.iter().filter_map(|one| one.certificate.clone()).collect::<Vec<_>>();
     let (judgement, readable) = match form {
         FileForm::Ofd => {
             let report = ofd::verify(&OfdInput { ofd: octets, signer_id, trust, at });
-            sealers.extend(report.signatures.into_iter().map(|one| Sealer::of(one.seal, one.signers)));
+            for one in report.signatures {
+                signers.extend(certificates(&one.signers));
+                sealers.push(Sealer::of(one.seal, one.signers));
+            }
             (report.judgement, report.readable)
         }
         FileForm::Pdf => {
@@ -171,6 +180,7 @@ fn sealed(input: &LicenseFileInput<'_>) -> (LicenseFileReport, Vec<Sealer>) {
             let report = pdf::verify(&PdfInput { pdf: octets, limits, signer_id, trust, at });
             let mut unseen = None;
             for one in report.signatures {
+                signers.extend(certificates(&one.signers));
                 let sealer = Sealer::of(one.seal, one.signers);
                 // Who tells the time says nothing of the license, as long as it shows nothing, too.
                 let is_unseen = one.kind == PdfSignatureKind::DocumentTimestamp
@@ -184,7 +194,7 @@ fn sealed(input: &LicenseFileInput<'_>) -> (LicenseFileReport, Vec<Sealer>) {
         }
     };
     sealed_by.splice(0..0, sealers.iter().flat_map(Sealer::names));
-    (LicenseFileReport { judgement, form, readable, data: None, license: None, sealed_by }, sealers)
+    (LicenseFileReport { judgement, form, readable, data: None, license: None, sealed_by, signers }, sealers)
 }
 
 fn contents(

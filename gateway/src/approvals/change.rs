@@ -589,6 +589,7 @@ fn described(app: &App) -> View {
         ("fields", json!(app.fields)),
         ("packages", json!(app.packages)),
         ("contacts", json!(app.contacts)),
+        ("oidc", json!(app.oidc)),
         ("rate", rate.unwrap_or_default()),
         ("not_before", moment(app.not_before)),
         ("not_after", moment(app.not_after)),

@@ -118,14 +118,21 @@ impl AppAct {
 fn described(app: &App) -> String {
     let list = |names: Vec<&str>| format!("[{}]", names.join(" "));
     let rate = app.rate.map(|rate| format!(" rate {}/s burst {}", rate.per_second, rate.burst));
+    let oidc = app.oidc.as_ref().map(|oidc| {
+        let uris = list(oidc.redirect_uris.iter().map(String::as_str).collect());
+        let scopes = list(oidc.scopes.iter().map(String::as_str).collect());
+        let public = if oidc.public { " public" } else { "" };
+        format!(" oidc {uris} scopes {scopes} sector {}{public}", oidc.sector)
+    });
     let until = app.not_after.map(|end| format!(" until {end}"));
     format!(
-        "scopes {} keys {} groups {} fields {} packages {}{}{}",
+        "scopes {} keys {} groups {} fields {} packages {}{}{}{}",
         list(app.scopes.iter().map(String::as_str).collect()),
         list(app.keys.iter().map(config::KeyId::as_str).collect()),
         list(app.groups.iter().map(config::GroupId::as_str).collect()),
         list(app.fields.iter().map(String::as_str).collect()),
         list(app.packages.iter().map(String::as_str).collect()),
+        oidc.unwrap_or_default(),
         rate.unwrap_or_default(),
         until.unwrap_or_default(),
     )

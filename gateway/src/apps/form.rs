@@ -12,7 +12,8 @@ use time::{Duration, OffsetDateTime};
 use utoipa::ToSchema;
 
 use crate::auth::{Scope, mutual_tls};
-use crate::body::Faults;
+use crate::body::{Faults, Object};
+use crate::oidc::client::OidcClientRequest;
 use crate::problem::Problem;
 
 /// What an app may do, and how often. What is left out of a change is taken away.
@@ -41,6 +42,9 @@ pub(crate) struct AppRequest {
     /// How the people behind it are reached: up to 8 lines of 200 characters.
     #[serde(default)]
     contacts: Vec<String>,
+    /// How people log in to it with their license by OpenID Connect, if they do.
+    #[schema(value_type = Option<OidcClientRequest>)]
+    oidc: Option<Object<OidcClientRequest>>,
     /// How often it may ask.
     rate: Option<RateRequest>,
     /// Since when it is served, RFC 3339.
@@ -125,6 +129,7 @@ impl AppRequest {
             }
             Rate { per_second: rate.per_second, burst: rate.burst }
         });
+        let oidc = self.oidc.as_ref().map(|Object(oidc)| oidc.check(faults));
         let (not_before, not_after) = (
             moment(faults, "not_before", self.not_before.as_deref()),
             moment(faults, "not_after", self.not_after.as_deref()),
@@ -137,6 +142,7 @@ impl AppRequest {
         app.fields.clone_from(&self.fields);
         app.packages.clone_from(&self.packages);
         app.contacts.clone_from(&self.contacts);
+        app.oidc = oidc.flatten();
         (app.keys, app.groups, app.rate, app.not_before, app.not_after) =
             (keys, groups, rate, not_before, not_after);
         Some(app)
@@ -337,7 +343,7 @@ impl CredentialRequest {
 }
 
 /// A line of text for people.
-fn line(faults: &mut Faults, field: &str, text: &str, most: usize) {
+pub(crate) fn line(faults: &mut Faults, field: &str, text: &str, most: usize) {
     let sane = (1..=most).contains(&text.trim().chars().count()) && !text.chars().any(char::is_control);
     if !sane {
         faults.add(field, "invalid_value", format!("must be 1 to {most} characters in one line"));

@@ -2,7 +2,7 @@
 
 mod act;
 mod evidence;
-mod form;
+pub(crate) mod form;
 
 use axum::Json;
 use axum::extract::State;
@@ -12,7 +12,7 @@ use config::{AppId, GroupId, KeyId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use store::{AppState, Credential, CredentialKind, Material};
+use store::{App, AppState, Credential, CredentialKind, Material, OidcClient};
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 
@@ -20,6 +20,7 @@ use crate::approvals::{self, ApprovalAsked, Change, KeptCredential};
 use crate::auth::register::KnownApp;
 use crate::auth::{Authenticated, Scope};
 use crate::body::{Faults, JsonBody, Segment};
+use crate::oidc::client::OidcClientRequest;
 use crate::problem::{Problem, ProblemDocument};
 use crate::state::Gateway;
 use act::CarriedOut;
@@ -53,6 +54,9 @@ pub(crate) struct AppResponse {
     packages: BTreeSet<String>,
     /// How the people behind it are reached.
     contacts: Vec<String>,
+    /// How people log in to it with their license by OpenID Connect; null where they do not.
+    #[schema(value_type = Option<OidcClientRequest>)]
+    oidc: Option<OidcClient>,
     /// How often it may ask; null without a limit of its own.
     rate: Option<RateResponse>,
     /// Since when it is served.
@@ -176,6 +180,7 @@ impl AppResponse {
             fields: app.fields.clone(),
             packages: app.packages.clone(),
             contacts: app.contacts.clone(),
+            oidc: app.oidc.clone(),
             rate: app.rate.map(|rate| RateResponse { per_second: rate.per_second, burst: rate.burst }),
             not_before: app.not_before,
             not_after: app.not_after,
@@ -260,6 +265,7 @@ pub(crate) async fn create_app(
     caller.with(Scope::Apps)?;
     let keys = gateway.store.keys().await.map_err(|error| Problem::database(&error))?;
     let (app, reason) = request.read(None, &keys, &gateway.config.devices)?;
+    has_known_item(&gateway, &app)?;
     let change = || Change::CreateApp { app: Box::new(app.clone()) };
     if let Some(asked) = approvals::ask(&gateway, &caller, change, &reason, None).await? {
         return Ok(asked);
@@ -289,11 +295,22 @@ pub(crate) async fn change_app(
     known(&gateway, &id).await?;
     let keys = gateway.store.keys().await.map_err(|error| Problem::database(&error))?;
     let (app, reason) = request.read(Some(&id), &keys, &gateway.config.devices)?;
+    has_known_item(&gateway, &app)?;
     let change = || Change::ChangeApp { app: Box::new(app.clone()) };
     if let Some(asked) = approvals::ask(&gateway, &caller, change, &reason, None).await? {
         return Ok(asked);
     }
     Ok(Json(acted(&gateway, &caller, AppAct::Change(app), reason).await?).into_response())
+}
+
+/// Whether the site's decision table knows what logging in to an app is, if people do.
+fn has_known_item(gateway: &Gateway, app: &App) -> Result<(), Problem> {
+    match &app.oidc {
+        Some(oidc) if gateway.licenses.roles_for(&oidc.item).is_none() => {
+            Err(Problem::session_item_unknown(&oidc.item).within("oidc"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Have an app served.

@@ -2,6 +2,7 @@
 
 mod anchor;
 mod archiving;
+mod counting;
 mod doubt;
 mod proving;
 mod registered;
@@ -25,6 +26,7 @@ use crate::error::with_causes;
 use crate::timestamps::WatchedClock;
 use crate::trust::Fetcher;
 use archiving::Archiving;
+use counting::Counting;
 use registered::AuditKeys;
 use witnessing::Witnessing;
 
@@ -106,6 +108,7 @@ pub(crate) struct Auditing {
     keeper: CheckpointKeeper,
     anchoring: JoinHandle<()>,
     archiving: JoinHandle<()>,
+    counting: JoinHandle<()>,
     witnessing: JoinHandle<()>,
     rules: watch::Sender<CheckpointRules>,
     view: AuditView,
@@ -145,12 +148,14 @@ impl Auditing {
             started: Moment::now(),
         };
         let archiving = tokio::spawn(archiving.run());
+        let counting = Counting { store: store.clone(), log: log.clone(), archive: archive.clone() };
+        let counting = tokio::spawn(counting.run());
         let witnessing =
             Witnessing { store: store.clone(), log: log.clone(), interval: config.audit.witness_interval };
         let witnessing = tokio::spawn(witnessing.run());
         let keys = Arc::new(AuditKeys::new(store.clone()));
         let view = AuditView { signed: keeper.signed(), anchors, archive, keys };
-        Ok(Self { keeper, anchoring, archiving, witnessing, rules, view })
+        Ok(Self { keeper, anchoring, archiving, counting, witnessing, rules, view })
     }
 
     pub(crate) fn view(&self) -> AuditView {
@@ -165,7 +170,7 @@ impl Auditing {
     /// Signs what is there, sends what waits, and ends. Before the log's writer ends.
     pub(crate) async fn finish(self) {
         // They leave nothing half-done that the next run does not mend.
-        for task in [self.archiving, self.witnessing] {
+        for task in [self.archiving, self.counting, self.witnessing] {
             task.abort();
             let _ = task.await;
         }

@@ -72,7 +72,7 @@ pub(crate) fn key_id(key: &PublicKey) -> String {
 }
 
 /// The token that a request shows.
-pub(super) fn shown(headers: &HeaderMap) -> Result<&str, Problem> {
+pub(crate) fn shown(headers: &HeaderMap) -> Result<&str, Problem> {
     let mut shown = headers.get_all("authorization").iter();
     let (Some(shown), None) = (shown.next(), shown.next()) else {
         return Err(Problem::header_repeated("authorization"));
@@ -133,7 +133,7 @@ pub(crate) fn prove(
 }
 
 /// Whether a key of the site's for tokens signed it.
-fn is_ours(jws: &Jws<'_>, gateway: &Gateway) -> bool {
+pub(crate) fn is_ours(jws: &Jws<'_>, gateway: &Gateway) -> bool {
     let ring = gateway.system.keys();
     let keys = token_keys(&ring);
     let named = keys.iter().find(|key| jws.header.kid.as_deref() == Some(&key.kid));

@@ -12,6 +12,7 @@
 pub(crate) mod api_key;
 pub(crate) mod bearer;
 pub(crate) mod bucket;
+mod envelope;
 pub(crate) mod jws;
 pub(crate) mod message;
 pub(crate) mod mutual_tls;
@@ -31,6 +32,7 @@ use std::sync::atomic::AtomicU32;
 use axum::extract::{FromRequestParts, MatchedPath};
 use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap};
+use config::AppId;
 use signing::Caller;
 use store::{App, AppState};
 use time::OffsetDateTime;
@@ -46,6 +48,7 @@ use crate::request_id;
 use crate::state::Gateway;
 use crate::tally::CallerSlot;
 use bucket::Buckets;
+pub(crate) use envelope::Envelope;
 use person::Person;
 use rate::Rates;
 use register::{Apps, KnownApp, KnownCredential};
@@ -70,6 +73,12 @@ pub(crate) struct Callers {
     pub(crate) unproved: Arc<Unproved>,
     /// How often strangers may look a stamp up, by source.
     pub(crate) checks: Buckets<IpAddr>,
+    /// How often browsers may begin to log in, by source.
+    pub(crate) logins: Buckets<IpAddr>,
+    /// How often people may begin to log in to an app.
+    pub(crate) logins_of_apps: Buckets<AppId>,
+    /// How often apps that keep no key may ask for tokens, by source.
+    pub(crate) keyless: Buckets<IpAddr>,
     /// How often phones may answer, by source.
     pub(crate) phones: Buckets<IpAddr>,
     /// How often a phone's refusals are on record, by session.
@@ -100,6 +109,9 @@ impl Callers {
             nobody: Nobody::new(),
             unproved: Arc::default(),
             checks: Buckets::default(),
+            logins: Buckets::default(),
+            logins_of_apps: Buckets::default(),
+            keyless: Buckets::default(),
             phones: Buckets::default(),
             phone_refusals: Buckets::default(),
             archive_reads: Buckets::default(),
@@ -210,7 +222,7 @@ impl Authenticated {
     }
 
     /// The app that asks, or what stands for a person or a user.
-    pub(crate) fn app_id(&self) -> &config::AppId {
+    pub(crate) fn app_id(&self) -> &AppId {
         &self.app.id
     }
 
@@ -228,6 +240,46 @@ impl Authenticated {
             deadline: crate::deadline::current(),
             signed: Arc::default(),
         }
+    }
+
+    /// The caller that a proof makes, if there is one: counted, on record and admitted.
+    async fn concluded(
+        parts: &mut Parts,
+        gateway: &Gateway,
+        attempt: Attempt,
+        proof: Result<Proof, Problem>,
+    ) -> Result<Self, Problem> {
+        let proof = match proof {
+            Ok(proof) => proof,
+            Err(problem) => return Err(attempt.refused(&parts.extensions, gateway, problem).await),
+        };
+        attempt.succeeded(gateway);
+        // A token may say less than the register; rates and shares are the whole app's.
+        let (authenticated, whole) = match proof {
+            Proof::App(Proved { app, restricted }) => {
+                let whole = Arc::clone(&app.app);
+                (Self { app: restricted.unwrap_or_else(|| Arc::clone(&whole)), who: Who::App }, whole)
+            }
+            Proof::Person(person) => {
+                let app = person.app();
+                (Self { app: Arc::clone(&app), who: Who::Person(person) }, app)
+            }
+        };
+        authenticated.note(parts);
+        admit(&parts.extensions, gateway, &whole)?;
+        parts.extensions.insert(authenticated.clone());
+        authenticated.may(parts, gateway)
+    }
+
+    /// The caller that a message of the national front's protocol is from, by its own fields: of a request that shows nothing else.
+    pub(crate) async fn of_envelope(
+        parts: &mut Parts,
+        gateway: &Gateway,
+        envelope: &Envelope<'_>,
+    ) -> Result<Self, Problem> {
+        let mut attempt = Attempt::by(parts.extensions.get::<Peer>().cloned());
+        let proof = envelope.prove(parts, gateway, &mut attempt).await.map(Proof::App);
+        Self::concluded(parts, gateway, attempt, proof).await
     }
 
     /// Refuses a caller that has not what the operation takes, before anything of the request is read.
@@ -306,26 +358,8 @@ impl FromRequestParts<Gateway> for Authenticated {
             return authenticated.may(parts, gateway);
         }
         let mut attempt = Attempt::by(peer);
-        let proof = match prove(parts, gateway, &mut attempt).await {
-            Ok(proof) => proof,
-            Err(problem) => return Err(attempt.refused(&parts.extensions, gateway, problem).await),
-        };
-        attempt.succeeded(gateway);
-        // A token may say less than the register; rates and shares are the whole app's.
-        let (authenticated, whole) = match proof {
-            Proof::App(Proved { app, restricted }) => {
-                let whole = Arc::clone(&app.app);
-                (Self { app: restricted.unwrap_or_else(|| Arc::clone(&whole)), who: Who::App }, whole)
-            }
-            Proof::Person(person) => {
-                let app = person.app();
-                (Self { app: Arc::clone(&app), who: Who::Person(person) }, app)
-            }
-        };
-        authenticated.note(parts);
-        admit(&parts.extensions, gateway, &whole)?;
-        parts.extensions.insert(authenticated.clone());
-        authenticated.may(parts, gateway)
+        let proof = prove(parts, gateway, &mut attempt).await;
+        Self::concluded(parts, gateway, attempt, proof).await
     }
 }
 

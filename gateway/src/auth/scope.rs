@@ -111,11 +111,27 @@ const QUERY_CERTIFICATES: Needed = scope(&[Scope::QueryCertificates]);
 /// By route in its pattern, then by method.
 const TABLE: &[(&str, &[(&str, Needed)])] = &[
     ("/.well-known/oauth-authorization-server", &[("GET", Needed::Nothing)]),
+    ("/.well-known/openid-configuration", &[("GET", Needed::Nothing)]),
+    ("/authenticationService/appserver.do", &[("POST", Needed::Nothing)]),
+    // Who has not the scope of licenses is told so in the protocol's form.
+    ("/authenticationService/getLicencePdf.do", &[("GET", Needed::Caller), ("POST", Needed::Caller)]),
+    // What it takes goes by the message: sessions, licenses or both. Who asks may stand in the message, too.
+    ("/authenticationService/httpserver.do", &[("POST", Needed::Caller)]),
     ("/docs", &[("GET", Needed::Nothing)]),
     ("/livez", &[("GET", Needed::Nothing)]),
     ("/metrics", &[("GET", Needed::Nothing)]),
     ("/oauth2/jwks", &[("GET", Needed::Nothing)]),
     ("/oauth2/token", &[("POST", Needed::Nothing)]),
+    // Apps prove themselves to these, and browsers show what they began with.
+    ("/oidc/authorize", &[("GET", Needed::Nothing), ("POST", Needed::Nothing)]),
+    ("/oidc/login/{id}", &[("GET", Needed::Nothing)]),
+    ("/oidc/login/{id}/cancel", &[("POST", Needed::Nothing)]),
+    ("/oidc/login/{id}/continue", &[("POST", Needed::Nothing)]),
+    ("/oidc/login/{id}/state", &[("GET", Needed::Nothing)]),
+    ("/oidc/logout", &[("GET", Needed::Nothing), ("POST", Needed::Nothing)]),
+    ("/oidc/revoke", &[("POST", Needed::Nothing)]),
+    ("/oidc/token", &[("POST", Needed::Nothing)]),
+    ("/oidc/userinfo", &[("GET", Needed::Nothing), ("POST", Needed::Nothing)]),
     ("/openapi.json", &[("GET", Needed::Nothing)]),
     ("/readyz", &[("GET", Needed::Nothing)]),
     ("/v1/account", &[("GET", Needed::Caller)]),
@@ -235,6 +251,11 @@ const TABLE: &[(&str, &[(&str, Needed)])] = &[
     ("/v1/query-certificates", &[("POST", QUERY_CERTIFICATES)]),
     // As of a stamp.
     ("/v1/query-certificates/{number}", &[("GET", Needed::Caller)]),
+    // Of a retention of its own an app has all; of others it takes the scope of auditors.
+    ("/v1/retentions", &[("GET", Needed::Caller), ("POST", LICENSES)]),
+    ("/v1/retentions/{id}", &[("GET", Needed::Caller)]),
+    ("/v1/retentions/{id}/evidence", &[("GET", Needed::Caller)]),
+    ("/v1/retentions/{id}/file", &[("GET", Needed::Caller)]),
     // Who verifies or signs may see it.
     ("/v1/seals/{id}", &[("GET", Needed::Caller)]),
     ("/v1/sessions", &[("POST", SESSIONS)]),
@@ -269,6 +290,8 @@ const TABLE: &[(&str, &[(&str, Needed)])] = &[
     ("/v1/timestamps:verify", &[("POST", Needed::Caller)]),
     ("/v1/trust", &[("GET", MAINTENANCE)]),
     ("/v1/uploads", &[("PUT", SIGNATURES)]),
+    // One's own; of others it takes one of two scopes: maintenance or audit.
+    ("/v1/usage", &[("GET", Needed::Caller)]),
     ("/v1/verifications", &[("POST", VERIFICATIONS)]),
     ("/v1/verifications:batch", &[("POST", VERIFICATIONS)]),
     ("/verify/{code}", &[("GET", Needed::Nothing)]),

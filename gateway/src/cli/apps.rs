@@ -7,6 +7,7 @@ use config::AppId;
 use hyper::Method;
 use serde_json::{Value, json};
 
+use super::profiles::{self, CheckArguments, Profile};
 use super::webhooks::WebhookCommand;
 use super::{CliError, Target, Why, print, table, text};
 
@@ -49,6 +50,8 @@ enum AppCommand {
         #[command(flatten)]
         why: Why,
     },
+    /// Hold an app, the configuration and the decision table against a profile; fail where they differ.
+    Check(CheckArguments),
     /// Have an app served.
     Enable(Act),
     /// Have an app served no longer; its credentials stay.
@@ -125,6 +128,9 @@ pub(super) struct Act {
 /// What an app may do. A list is given whole, an item each time; `""` alone empties it.
 #[derive(Args)]
 struct May {
+    /// A file that says what a client system is called, may do and how often; what is given beside it counts instead.
+    #[arg(long, value_name = "FILE")]
+    profile: Option<PathBuf>,
     /// What people call it.
     #[arg(long)]
     name: Option<String>,
@@ -146,6 +152,9 @@ struct May {
     /// How the people behind it are reached; repeatable.
     #[arg(long = "contact")]
     contacts: Vec<String>,
+    /// How people log in to it with their license by OpenID Connect: JSON; "" where they do not.
+    #[arg(long, value_name = "FILE")]
+    oidc: Option<String>,
     /// Requests a second; 0 for no limit of its own.
     #[arg(long)]
     rate: Option<u32>,
@@ -165,6 +174,7 @@ impl AppArguments {
         let target = match &self.command {
             AppCommand::List { target } | AppCommand::Show { target, .. } => target,
             AppCommand::Create { why, .. } | AppCommand::Change { why, .. } => &why.target,
+            AppCommand::Check(check) => &check.target,
             AppCommand::Enable(act)
             | AppCommand::Disable(act)
             | AppCommand::Lock(act)
@@ -187,7 +197,7 @@ impl AppArguments {
             }
             AppCommand::Create { id, may, why } => {
                 let mut body = json!({"id": id});
-                may.write(&mut body);
+                may.write(&mut body)?;
                 why.change_app(Method::POST, "/v1/admin/apps", body).await
             }
             AppCommand::Change { id, may, why } => {
@@ -197,9 +207,10 @@ impl AppArguments {
                 for member in MEMBERS {
                     body[member] = app[member].clone();
                 }
-                may.write(&mut body);
+                may.write(&mut body)?;
                 why.change_app(Method::PUT, &path, body).await
             }
+            AppCommand::Check(check) => profiles::check(check).await,
             AppCommand::Enable(act) => act.send("enable").await,
             AppCommand::Disable(act) => act.send("disable").await,
             AppCommand::Lock(act) => act.send("lock").await,
@@ -211,12 +222,28 @@ impl AppArguments {
 }
 
 /// What is said anew with every change.
-const MEMBERS: [&str; 10] =
-    ["name", "scopes", "keys", "groups", "fields", "packages", "contacts", "rate", "not_before", "not_after"];
+const MEMBERS: [&str; 11] = [
+    "name",
+    "scopes",
+    "keys",
+    "groups",
+    "fields",
+    "packages",
+    "contacts",
+    "oidc",
+    "rate",
+    "not_before",
+    "not_after",
+];
 
 impl May {
     /// Writes what was given over what stands there.
-    fn write(&self, body: &mut Value) {
+    fn write(&self, body: &mut Value) -> Result<(), CliError> {
+        if let Some(path) = &self.profile {
+            for (member, value) in Profile::read(path)?.members() {
+                body[member] = value;
+            }
+        }
         if let Some(name) = &self.name {
             body["name"] = json!(name);
         }
@@ -242,6 +269,15 @@ impl May {
                 body[member] = if time.is_empty() { Value::Null } else { json!(time) };
             }
         }
+        match &self.oidc {
+            None => {}
+            Some(path) if path.is_empty() => body["oidc"] = Value::Null,
+            Some(path) => {
+                let not_json = |error| CliError::NotDone(format!("{path}: {error}"));
+                body["oidc"] = serde_json::from_str(&read(Path::new(path))?).map_err(not_json)?;
+            }
+        }
+        Ok(())
     }
 }
 

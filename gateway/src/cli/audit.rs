@@ -1,7 +1,7 @@
-//! `license-gateway audit`: verify, export and show an audit log, with or without a running gateway. It reads the database
+//! `license-gateway audit`: verify, export, recount and show an audit log, with or without a running gateway. It reads the database
 //! itself, so that whoever verifies does not have to believe the gateway.
 //!
-//! Exit codes: 0 intact or done, 1 something is wrong with the log, 2 unreadable or wrong usage.
+//! Exit codes: 0 intact or done, 1 something is wrong with the log or what was counted from it, 2 unreadable or wrong usage.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Write};
@@ -68,6 +68,14 @@ enum AuditCommand {
         /// Where to; standard output without it.
         #[arg(long, short, value_name = "FILE")]
         out: Option<PathBuf>,
+    },
+    /// Count again what the logs of the database say was used, and hold the usage statistics against it.
+    Recount {
+        #[command(flatten)]
+        source: Source,
+        /// The answer as JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Go on with a log that ends earlier than the gateway remembers, because a backup was put back. With no gateway running.
     Adopt {
@@ -256,6 +264,16 @@ impl AuditCommand {
                 drop(progress);
                 tell(&verification, json);
                 Ok(if verification.intact { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+            }
+            Self::Recount { source, json } => {
+                let opened = source.open().await?;
+                let mut progress = Progress::new();
+                let mut done = |now: u64, all: u64| progress.say(percent(now, all));
+                let recount = opened.store.recount_usage(opened.archive.as_ref(), &mut done).await;
+                let recount = recount.map_err(|error| with_causes(&error))?;
+                drop(progress);
+                super::usage::tell_recount(&recount, json);
+                Ok(if recount.differing == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
             }
             Self::Adopt { config, data, reason, yes, json } => {
                 let path = configuration(config.as_ref(), data.as_ref());

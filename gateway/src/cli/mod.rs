@@ -13,7 +13,9 @@ mod keys;
 mod library;
 mod mandates;
 mod policies;
+mod profiles;
 mod query_certificates;
+mod retentions;
 #[cfg(feature = "sandbox")]
 mod sandbox;
 mod seals;
@@ -21,6 +23,7 @@ mod stamp_jobs;
 mod table;
 mod templates;
 mod trust;
+mod usage;
 mod webhooks;
 
 use std::io::{IsTerminal, Write};
@@ -44,12 +47,14 @@ pub(crate) use library::LibraryArguments;
 pub(crate) use mandates::MandateArguments;
 pub(crate) use policies::PolicyArguments;
 pub(crate) use query_certificates::QueryCertificateArguments;
+pub(crate) use retentions::RetentionArguments;
 #[cfg(feature = "sandbox")]
 pub(crate) use sandbox::SandboxArguments;
 pub(crate) use seals::SealArguments;
 pub(crate) use stamp_jobs::{QueryCertificateJobArguments, StampJobArguments};
 pub(crate) use templates::TemplateArguments;
 pub(crate) use trust::trust;
+pub(crate) use usage::UsageArguments;
 pub(crate) use webhooks::DeliveryArguments;
 
 use crate::admin;
@@ -164,6 +169,12 @@ pub(crate) fn inspect(arguments: InspectArguments) -> ExitCode {
     finish(block_on(arguments.run()), json)
 }
 
+/// `license-gateway usage`
+pub(crate) fn usage(arguments: UsageArguments) -> ExitCode {
+    let json = arguments.wants_json();
+    finish(block_on(arguments.run()), json)
+}
+
 /// `license-gateway library …`
 pub(crate) fn library(arguments: LibraryArguments) -> ExitCode {
     let json = arguments.wants_json();
@@ -202,6 +213,12 @@ pub(crate) fn query_certificate(arguments: QueryCertificateArguments) -> ExitCod
 
 /// `license-gateway query-certificate-job …`
 pub(crate) fn query_certificate_job(arguments: QueryCertificateJobArguments) -> ExitCode {
+    let json = arguments.wants_json();
+    finish(block_on(arguments.run()), json)
+}
+
+/// `license-gateway retention …`
+pub(crate) fn retention(arguments: RetentionArguments) -> ExitCode {
     let json = arguments.wants_json();
     finish(block_on(arguments.run()), json)
 }

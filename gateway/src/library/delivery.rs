@@ -4,18 +4,20 @@
 use std::ops::RangeInclusive;
 
 use axum::body::Body;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use http_range_header::{RangeUnsatisfiableError, parse_range_header};
 use store::{Contents, LicenseFiles, StoreError};
 
 use crate::content::Content;
+use crate::problem::Problem;
 
 /// A delivery of so many octets is read as a whole before the first of them leaves.
 const READ_WHOLE: u64 = 4 << 20;
 
 /// What a request wants of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Wanted {
+pub(crate) enum Wanted {
     /// It has it.
     Nothing,
     /// All of it.
@@ -28,7 +30,7 @@ pub(super) enum Wanted {
 
 impl Wanted {
     /// What a request wants of a file of so many octets under this strong entity tag.
-    pub(super) fn of(headers: &HeaderMap, tag: &str, octets: u64) -> Self {
+    pub(crate) fn of(headers: &HeaderMap, tag: &str, octets: u64) -> Self {
         let tags = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
         let mut tags = tags.flat_map(|value| value.split(',')).map(str::trim);
         if tags.any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag) {
@@ -48,6 +50,59 @@ impl Wanted {
             Err(RangeUnsatisfiableError::Unsatisfiable) => Self::Unsatisfiable,
             Err(_) => Self::Whole,
         }
+    }
+}
+
+/// What is told of a file beside its octets.
+pub(crate) struct Delivered<'a> {
+    /// Its strong entity tag.
+    pub(crate) tag: &'a str,
+    pub(crate) media_type: &'a str,
+    /// What it is called where it is saved.
+    pub(crate) name: &'a str,
+    /// How many it has.
+    pub(crate) octets: u64,
+}
+
+impl Delivered<'_> {
+    /// The answer with these of its octets; with none of them where the request has it.
+    pub(crate) fn answer(
+        &self,
+        code: StatusCode,
+        range: Option<&RangeInclusive<u64>>,
+        body: Body,
+        more: Option<(HeaderName, String)>,
+    ) -> Result<Response, Problem> {
+        let mut fields = vec![
+            (header::ETAG, self.tag.to_owned()),
+            (header::CACHE_CONTROL, "private, no-cache".to_owned()),
+        ];
+        fields.extend(more);
+        if let Some(range) = range {
+            let length = range.end() - range.start() + 1;
+            fields.extend([
+                (header::CONTENT_TYPE, self.media_type.to_owned()),
+                (header::CONTENT_LENGTH, length.to_string()),
+                (header::ACCEPT_RANGES, "bytes".to_owned()),
+                (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{}\"", self.name)),
+            ]);
+            if code == StatusCode::PARTIAL_CONTENT {
+                let place = format!("bytes {}-{}/{}", range.start(), range.end(), self.octets);
+                fields.push((header::CONTENT_RANGE, place));
+            }
+        }
+        let mut response = (code, body).into_response();
+        for (name, value) in fields {
+            let value = HeaderValue::try_from(value).map_err(|_| Problem::panicked())?;
+            response.headers_mut().insert(name, value);
+        }
+        Ok(response)
+    }
+
+    /// The answer where there are not the octets that are wanted.
+    pub(crate) fn unsatisfiable(&self, problem: Problem) -> Result<Response, Problem> {
+        let range = HeaderValue::try_from(format!("bytes */{}", self.octets));
+        Ok(([(header::CONTENT_RANGE, range.map_err(|_| Problem::panicked())?)], problem).into_response())
     }
 }
 

@@ -4,8 +4,8 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::response::Response;
 use formats::license_file::FileForm;
 use formats::uscc::Uscc;
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ use time::OffsetDateTime;
 use utoipa::ToSchema;
 use verify_front::{FieldGrant, StatusAnswer};
 
-use super::delivery::{self, Wanted};
+use super::delivery::{self, Delivered, Wanted};
 use crate::auth::{Authenticated, Scope};
 use crate::body::{Faults, QueryOf, Segment};
 use crate::licenses::read_uscc;
@@ -168,15 +168,19 @@ pub(crate) async fn get_file(
         None => return Err(look.refused(Problem::license_file_unknown(), None).await),
     };
     let entity_tag = tag(&contents);
+    let delivered = Delivered {
+        tag: &entity_tag,
+        media_type: form.media_type(),
+        name: &format!("{uscc}.{}", form.name()),
+        octets: contents.octets,
+    };
     let wanted = Wanted::of(&headers, &entity_tag, contents.octets);
     let (code, range, outcome) = match wanted {
         Wanted::Nothing => (StatusCode::NOT_MODIFIED, None, "not_modified"),
         Wanted::Unsatisfiable => {
             let problem = Problem::range_not_satisfiable(contents.octets);
             let problem = look.refused(problem, Some(&contents)).await;
-            let range = HeaderValue::try_from(format!("bytes */{}", contents.octets));
-            let range = range.map_err(|_| Problem::panicked())?;
-            return Ok(([(header::CONTENT_RANGE, range)], problem).into_response());
+            return delivered.unsatisfiable(problem);
         }
         Wanted::Whole => (StatusCode::OK, Some(0..=contents.octets - 1), "whole"),
         Wanted::Part(range) => (StatusCode::PARTIAL_CONTENT, Some(range), "partial"),
@@ -198,30 +202,59 @@ pub(crate) async fn get_file(
     // Before the first octet leaves.
     look.record(if outcome == "whole" { "ok" } else { outcome }, Some(&contents)).await?;
     gateway.metrics.license_file(form, outcome);
-    let mut fields = vec![
-        (header::ETAG, entity_tag),
-        (header::CACHE_CONTROL, "private, no-cache".to_owned()),
-        (header::HeaderName::from_static("x-license-status"), status.code.to_string()),
-    ];
-    if let Some(range) = range {
-        let length = range.end() - range.start() + 1;
-        fields.extend([
-            (header::CONTENT_TYPE, form.media_type().to_owned()),
-            (header::CONTENT_LENGTH, length.to_string()),
-            (header::ACCEPT_RANGES, "bytes".to_owned()),
-            (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{uscc}.{}\"", form.name())),
-        ]);
-        if code == StatusCode::PARTIAL_CONTENT {
-            let place = format!("bytes {}-{}/{}", range.start(), range.end(), contents.octets);
-            fields.push((header::CONTENT_RANGE, place));
+    let status = (header::HeaderName::from_static("x-license-status"), status.code.to_string());
+    delivered.answer(code, range.as_ref(), body, Some(status))
+}
+
+/// A file of an entity's license, the newest or the one of a digest, as `GET /v1/licenses/{uscc}/files/{kind}` delivers it, whole.
+///
+/// # Errors
+/// As of that route; `license_file_too_large` for more octets than these.
+pub(crate) async fn whole(
+    gateway: &Gateway,
+    caller: &Authenticated,
+    uscc: &Uscc,
+    (form, digest): (FileForm, Option<&[u8; 32]>),
+    purpose: Option<String>,
+    most: usize,
+) -> Result<Vec<u8>, Problem> {
+    let query = FileQuery { digest: None, purpose };
+    let (form, _) = query.check(form.name(), gateway.config.library.require_purpose)?;
+    let purpose = query.purpose.iter().flat_map(|purpose| [" ", purpose.as_str()]).collect::<String>();
+    let subject = format!("{uscc} {}{purpose}", form.name());
+    let look = Look { gateway, caller, action: "license.file", subject };
+    look.status(uscc).await?;
+    let found = gateway.store.license_file(uscc, form, digest).await;
+    let contents = match found.map_err(|error| Problem::from_license_files(&error))? {
+        Some(LicenseFile { removed_at: None, contents, .. }) => contents,
+        Some(removed) => {
+            return Err(look.refused(Problem::license_file_removed(), Some(&removed.contents)).await);
+        }
+        None => return Err(look.refused(Problem::license_file_unknown(), None).await),
+    };
+    if contents.octets > most as u64 {
+        return Err(look.refused(Problem::license_file_too_large(most), Some(&contents)).await);
+    }
+    let mut octets = Vec::new();
+    for part in 0..contents.octets.div_ceil(Contents::PART) {
+        match gateway.license_files.part(&contents, part).await {
+            Ok(read) => octets.extend(read),
+            Err(error) => {
+                gateway.metrics.license_file(form, "broken");
+                return Err(look.refused(Problem::from_license_files(&error), Some(&contents)).await);
+            }
         }
     }
-    let mut response = (code, body).into_response();
-    for (name, value) in fields {
-        let value = HeaderValue::try_from(value).map_err(|_| Problem::panicked())?;
-        response.headers_mut().insert(name, value);
-    }
-    Ok(response)
+    look.record("ok", Some(&contents)).await?;
+    gateway.metrics.license_file(form, "whole");
+    Ok(octets)
+}
+
+/// Refuses who may not have files.
+pub(crate) fn granted(gateway: &Gateway, caller: &Authenticated) -> Result<(), Problem> {
+    let app = caller.using(Scope::Licenses, gateway)?;
+    let grant = FieldGrant::new(app.fields.iter().cloned());
+    if grant.shows(FIELD) { Ok(()) } else { Err(Problem::field_not_granted(FIELD)) }
 }
 
 impl FileQuery {

@@ -99,6 +99,12 @@ pub(super) struct FormOutcome {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct KindOutcome {
+    pub(super) kind: &'static str,
+    pub(super) outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct Standing {
     pub(super) standing: &'static str,
 }

@@ -115,7 +115,7 @@ impl Problem {
     }
 
     /// A token request that says something that cannot be.
-    fn token_refused(code: &'static str, detail: impl Into<String>) -> Self {
+    pub(super) fn token_refused(code: &'static str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, code, "Invalid token request", detail)
     }
 
@@ -123,8 +123,8 @@ impl Problem {
         Self::token_refused("invalid_request", detail)
     }
 
-    pub(crate) fn unsupported_grant_type() -> Self {
-        Self::token_refused("unsupported_grant_type", "grant_type must be client_credentials")
+    pub(crate) fn unsupported_grant_type(supported: &str) -> Self {
+        Self::token_refused("unsupported_grant_type", format!("grant_type must be {supported}"))
     }
 
     pub(crate) fn invalid_scope(missing: &str) -> Self {

@@ -2,8 +2,10 @@
 //! digest is what the session asks to be signed, and `POST /v1/stamps` puts the signature into the document (`signer: {session}`).
 //! Nothing is kept of the document in between: the same order comes to the same digest.
 
+use axum::Json;
 use axum::extract::State;
-use axum::response::Response;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use formats::{Algorithm, Certificate};
@@ -15,7 +17,7 @@ use utoipa::ToSchema;
 use verify_front::{FieldGrant, LicenseType, SessionEvent, StampTerms, StatusQuestion};
 
 use super::result::Confirmed;
-use super::{BegunSession, SessionRequest, begun, phone, steps};
+use super::{BegunSession, Besides, SessionRequest, begun, phone, steps};
 use crate::auth::{Authenticated, Scope};
 use crate::body::Object;
 use crate::problem::{Fault, Problem, ProblemDocument};
@@ -114,7 +116,7 @@ pub(crate) async fn signed(gateway: &Gateway, app: &App, id: &str) -> Result<CoS
     let examined = gateway.licenses.examine(license.der(), LicenseType::Certificate, at);
     let answer = gateway.licenses.complete(examined, &StatusQuestion::now(at)).await?;
     gateway.metrics.judged("license", answer.judgement.verdict);
-    phone::accepted(&answer, &terms)?;
+    phone::accepted(&answer, &terms.statuses)?;
     Ok(CoSigned { license, cms, digest, stamp: terms.stamp, made: None })
 }
 
@@ -138,7 +140,9 @@ pub(crate) async fn post_stamp_session(
     let (stamp, digest) =
         foreseen(&gateway, app, stamp, place).await.map_err(|problem| problem.within("stamp"))?;
     asked.digest = Some(hex::encode(digest));
-    begun(&gateway, &caller, app, asked, Some(stamp)).await
+    let besides = Besides { stamp: Some(stamp), ..Besides::default() };
+    let begun = begun(&gateway, &caller, app, asked, besides).await?;
+    Ok((StatusCode::CREATED, Json(begun)).into_response())
 }
 
 /// The number of a stamp that is made once, now.

@@ -1,9 +1,12 @@
 //! `/v1/sessions`: people scan a QR code with their license (扫码) to be let in, to sign, or to let data be read. The app's side
-//! is here and in [`watch`], the phone's in [`phone`]; [`waiting`] wakes those who wait.
+//! is here and in [`watch`], the phone's in [`phone`]; [`waiting`] wakes those who wait. Logins by OpenID Connect scan by [`login`].
 
 pub(crate) mod cosign;
+mod fetched;
+pub(crate) mod login;
 pub(crate) mod phone;
 mod result;
+pub(crate) mod retained;
 mod steps;
 pub(crate) mod waiting;
 pub(crate) mod watch;
@@ -29,6 +32,7 @@ use crate::people::form::is_unseen;
 use crate::problem::{Problem, ProblemDocument};
 use crate::stamps::make::random;
 use crate::state::Gateway;
+pub(crate) use fetched::{Fetched, fetched};
 use result::{Confirmed, ResultResponse};
 use steps::Record;
 
@@ -49,30 +53,30 @@ const MOST_FIELDS: usize = 32;
 pub(crate) struct SessionRequest {
     /// `login`, `login_sign`, `sign` or `authorise`.
     #[schema(example = "login")]
-    flow: String,
+    pub(crate) flow: String,
     /// The code of the business item (业务事项) that it is about, of those in the site's decision table.
     #[schema(example = "annual-report")]
-    item: String,
+    pub(crate) item: String,
     /// Its name, which the phone shows: 1 to 100 characters.
     #[schema(example = "年度报告")]
-    item_name: String,
+    pub(crate) item_name: String,
     /// The app's own number for the business: 1 to 64 characters.
-    biz_no: Option<String>,
+    pub(crate) biz_no: Option<String>,
     /// Whose consent it takes: `legal_representative`, `administrator`, `agent`. Default all whom the item is for.
-    roles: Option<Vec<String>>,
+    pub(crate) roles: Option<Vec<String>>,
     /// With which registration statuses, where the decision table permits them for the item: of 1 (存续), 2 (吊销,未注销) and
     /// 9 (其他). Default `[1]`.
-    statuses: Option<Vec<i64>>,
+    pub(crate) statuses: Option<Vec<i64>>,
     /// base64: SM3 of what is to be signed; with `sign` and `login_sign`.
-    digest: Option<String>,
+    pub(crate) digest: Option<String>,
     /// What that is, which the phone shows: 1 to 500 characters; with `digest`.
-    text: Option<String>,
+    pub(crate) text: Option<String>,
     /// Which fields of the face it wants to read, of those that the app may see; with `authorise`.
-    fields: Option<Vec<String>>,
+    pub(crate) fields: Option<Vec<String>>,
     /// For how many seconds the QR code is good: 30 to 600. Default 300.
-    ttl: Option<u32>,
+    pub(crate) ttl: Option<u32>,
     /// The session whose QR code this one's takes the place of.
-    replaces: Option<String>,
+    pub(crate) replaces: Option<String>,
 }
 
 /// An order, read.
@@ -192,14 +196,14 @@ impl SessionRequest {
 pub(crate) struct BegunSession {
     /// Its id.
     #[schema(example = "3X7QK2M0T9B4NZD51HVA6CPWRE")]
-    session: String,
+    pub(crate) session: String,
     /// `created`.
     #[schema(value_type = String)]
     state: ScanState,
     /// Counts its states.
     version: u32,
     /// What the QR code says, signed by the site.
-    qr_text: String,
+    pub(crate) qr_text: String,
     /// base64: the QR code, SVG.
     qr_svg: String,
     /// When the code ends.
@@ -248,17 +252,73 @@ pub(crate) async fn post_session(
     JsonBody(request): JsonBody<SessionRequest>,
 ) -> Result<Response, Problem> {
     let app = caller.with(Scope::Sessions)?;
-    begun(&gateway, &caller, app, request.check()?, None).await
+    let begun = begun(&gateway, &caller, app, request.check()?, Besides::default()).await?;
+    Ok((StatusCode::CREATED, Json(begun)).into_response())
+}
+
+/// What a session is that was not asked for by `POST /v1/sessions`.
+#[derive(Default)]
+pub(crate) struct Besides {
+    /// The stamp that is foreseen.
+    pub(crate) stamp: Option<StampTerms>,
+    /// Its `qrtype`, where it was asked for in the national front's protocol.
+    pub(crate) qrtype: Option<&'static str>,
+}
+
+/// What phones answer to, where they are known by.
+pub(crate) fn site(gateway: &Gateway) -> &str {
+    let config = &gateway.config;
+    let site = config.server.public_url.as_ref().map_or(config.callers.issuer.as_str(), |url| url.as_str());
+    site.trim_end_matches('/')
+}
+
+/// A session that is ready to be begun.
+struct Prepared {
+    id: String,
+    terms: SessionTerms,
+    /// The terms, JSON.
+    said: Vec<u8>,
+    /// From when until when.
+    times: (OffsetDateTime, OffsetDateTime),
+    qr_text: String,
 }
 
 /// Begins a session of what was asked.
-async fn begun(
+pub(crate) async fn begun(
     gateway: &Gateway,
     caller: &Authenticated,
     app: &App,
     asked: Asked,
-    stamp: Option<StampTerms>,
-) -> Result<Response, Problem> {
+    besides: Besides,
+) -> Result<BegunSession, Problem> {
+    let replaced = match &asked.replaces {
+        Some(id) => Some(steps::of_app(gateway, id, &app.id).await?),
+        None => None,
+    };
+    let Prepared { id, terms, said, times, qr_text } = prepared(gateway, app, asked, besides).await?;
+    let record = Record {
+        actor: caller.actor(),
+        action: "session.create",
+        subject: id.clone(),
+        input_digest: terms.digest.clone(),
+        result_digest: None,
+    };
+    steps::begin(gateway, (&id, &app.id), &terms, &said, times, replaced, record).await?;
+    Ok(BegunSession {
+        session: id,
+        state: ScanState::Created,
+        version: 1,
+        qr_svg: STANDARD.encode(qr_svg(&qr_text).ok_or_else(|| Problem::session_broken("QR code"))?),
+        qr_text,
+        expires_at: times.1,
+        stamp_id: terms.stamp.map(|stamp| stamp.id),
+        request_id: crate::request_id::current(),
+    })
+}
+
+/// What a session of what was asked would be; its code is signed.
+async fn prepared(gateway: &Gateway, app: &App, asked: Asked, besides: Besides) -> Result<Prepared, Problem> {
+    let Besides { stamp, qrtype } = besides;
     let grant = FieldGrant::new(app.fields.iter().cloned());
     if let Some(field) = asked.fields.iter().find(|field| grant.within(&[(*field).clone()]).is_empty()) {
         return Err(Problem::session_field_not_granted(field));
@@ -288,39 +348,17 @@ async fn begun(
         fields: asked.fields,
         nonce: format!("{:032x}", u128::from_le_bytes(steps::random_octets()?)),
         stamp,
-    };
-    let replaced = match &asked.replaces {
-        Some(id) => Some(steps::of_app(gateway, id, &app.id).await?),
-        None => None,
+        qrtype: qrtype.map(str::to_owned),
     };
     let id = random(ID_LENGTH);
-    let config = &gateway.config;
-    let site = config.server.public_url.as_ref().map_or(config.callers.issuer.as_str(), |url| url.as_str());
-    let sys_url = format!("{}/v1/phone/sessions:scan", site.trim_end_matches('/'));
+    let answers_at = if qrtype.is_some() { crate::compat::PHONES } else { "/v1/phone/sessions:scan" };
+    let sys_url = format!("{}{answers_at}", site(gateway));
     let payload = QrPayload { expires: expires_at.unix_timestamp(), qrid: id.clone(), sys_url };
     let text = payload.text();
     let signed = gateway.system.sign(KeyPurpose::Front, |_, _| text.clone().into_bytes()).await;
     let qr_text = payload.signed(&signed.map_err(|error| Problem::front_not_ready(&error))?.signature);
     let said = serde_json::to_vec(&terms).map_err(|_| Problem::session_broken("terms"))?;
-    let record = Record {
-        actor: caller.actor(),
-        action: "session.create",
-        subject: format!("{id} {}", terms.item),
-        input_digest: terms.digest.clone(),
-        result_digest: None,
-    };
-    steps::begin(gateway, (&id, &app.id), &terms, &said, (at, expires_at), replaced, record).await?;
-    let response = BegunSession {
-        session: id,
-        state: ScanState::Created,
-        version: 1,
-        qr_svg: STANDARD.encode(qr_svg(&qr_text).ok_or_else(|| Problem::session_broken("QR code"))?),
-        qr_text,
-        expires_at,
-        stamp_id: terms.stamp.map(|stamp| stamp.id),
-        request_id: crate::request_id::current(),
-    };
-    Ok((StatusCode::CREATED, Json(response)).into_response())
+    Ok(Prepared { id, terms, said, times: (at, expires_at), qr_text })
 }
 
 /// Give a session up that is not confirmed.
@@ -365,8 +403,27 @@ pub(crate) async fn consume_session(
     Segment(id): Segment,
 ) -> Result<Response, Problem> {
     let app = caller.with(Scope::Sessions)?;
+    let kept = held.is_some();
+    let body = consumed(&gateway, app, caller.actor(), &id, held).await?;
+    let fields = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
+    let fields = fields.map(|(name, value)| (name, HeaderValue::from_static(value)));
+    let mut response = (fields, body).into_response();
+    if kept {
+        response.extensions_mut().insert(Kept);
+    }
+    Ok(response)
+}
+
+/// Has a session's result counted as fetched, and answers it.
+pub(super) async fn consumed(
+    gateway: &Gateway,
+    app: &App,
+    actor: String,
+    id: &str,
+    held: Option<Extension<Held>>,
+) -> Result<Vec<u8>, Problem> {
     let grant = FieldGrant::new(app.fields.iter().cloned());
-    let (app, actor, kept) = (app.id.clone(), caller.actor(), held.is_some());
+    let (gateway, app, id) = (gateway.clone(), app.id.clone(), id.to_owned());
     // In a task of its own: a caller that hangs up in the middle leaves no session half consumed.
     let work = async move {
         let session = steps::of_app(&gateway, &id, &app).await?;
@@ -375,7 +432,8 @@ pub(crate) async fn consume_session(
         let confirmed = session.result.as_deref().and_then(|octets| Confirmed::read(octets));
         let confirmed = confirmed.ok_or_else(|| Problem::session_broken("result"))?;
         // Before it counts as fetched: what fails until then can be tried again.
-        let (body, index_at, digest) = confirmed.answer(&gateway, &session, &grant).await?;
+        let (response, digest) = confirmed.answer(&gateway, &session, &grant).await?;
+        let (body, index_at) = idempotency::unplaced(&response);
         let answer = idempotency::ok(body, index_at);
         let find = || steps::of_app(&gateway, &id, &app);
         let step = |_: &_| Ok(ScanStep::to(ScanState::Consumed));
@@ -394,12 +452,5 @@ pub(crate) async fn consume_session(
     };
     let id = crate::request_id::current();
     let scope = crate::request_id::scope(id, std::sync::Arc::default(), work);
-    let body = tokio::spawn(scope.in_current_span()).await.map_err(|_| Problem::panicked())??;
-    let fields = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
-    let fields = fields.map(|(name, value)| (name, HeaderValue::from_static(value)));
-    let mut response = (fields, body).into_response();
-    if kept {
-        response.extensions_mut().insert(Kept);
-    }
-    Ok(response)
+    tokio::spawn(scope.in_current_span()).await.map_err(|_| Problem::panicked())?
 }

@@ -27,6 +27,7 @@ use super::{SessionItem, steps::Advanced};
 use crate::auth::bucket::Pace;
 use crate::auth::{Peer, throttle};
 use crate::body::{Faults, JsonBody, Segment};
+use crate::compat;
 use crate::problem::{Fault, Problem, ProblemDocument};
 use crate::state::Gateway;
 
@@ -158,13 +159,7 @@ impl ConsentRequest {
     pub(crate) fn check(&self) -> Result<Brought, Problem> {
         let mut faults = Faults::default();
         let phone = secret(&mut faults, &self.phone);
-        let license = if self.license.trim_start().starts_with("-----BEGIN") {
-            Certificate::from_pem(&self.license).map_err(|error| error.to_string())
-        } else {
-            let der = STANDARD.decode(&self.license).map_err(|error| error.to_string());
-            der.and_then(|der| Certificate::from_der(&der).map_err(|error| error.to_string()))
-        };
-        let license = faults.parse("license", "invalid_certificate", license);
+        let license = license_of(&mut faults, &self.license);
         let signature = faults.base64("signature", &self.signature);
         let digest_signature =
             self.digest_signature.as_ref().map(|text| faults.base64("digest_signature", text));
@@ -182,6 +177,17 @@ impl ConsentRequest {
     }
 }
 
+/// A license certificate, PEM or base64 of the DER.
+pub(crate) fn license_of(faults: &mut Faults, text: &str) -> Option<Certificate> {
+    let license = if text.trim_start().starts_with("-----BEGIN") {
+        Certificate::from_pem(text).map_err(|error| error.to_string())
+    } else {
+        let der = STANDARD.decode(text).map_err(|error| error.to_string());
+        der.and_then(|der| Certificate::from_der(&der).map_err(|error| error.to_string()))
+    };
+    faults.parse("license", "invalid_certificate", license)
+}
+
 fn secret(faults: &mut Faults, text: &str) -> Option<[u8; 32]> {
     let octets = Zeroizing::new(faults.base64("phone", text)?);
     if !SECRET.contains(&octets.len()) {
@@ -196,7 +202,8 @@ fn actor(phone: &[u8; 32]) -> String {
     format!("phone:{}", &hex::encode(phone)[..16])
 }
 
-fn admit(gateway: &Gateway, peer: &Peer) -> Result<(), Problem> {
+/// Refuses phones at an address from which too many come.
+pub(crate) fn admit(gateway: &Gateway, peer: &Peer) -> Result<(), Problem> {
     if let Peer::Network(address) = peer
         && let Some(wait) =
             gateway.callers.phones.take(throttle::source(address.ip()), PHONES, Instant::now())
@@ -230,7 +237,7 @@ pub(crate) async fn scan_session(
     let public: Vec<PublicKey> = copies.map(|copy| copy.public_key.clone()).collect();
     let id = QrPayload::read(request.qr(), &public)?.qrid;
     let step = |session: &ScanSession| {
-        let notice = steps::notice(&session.id, ScanState::Scanned, session.version + 1);
+        let notice = steps::notice(session, ScanState::Scanned);
         Ok(ScanStep { phone: Some(phone), notice, ..ScanStep::to(ScanState::Scanned) })
     };
     let event = SessionEvent::Scan(phone);
@@ -249,6 +256,7 @@ pub(crate) async fn scan_session(
         nonce,
         stamp,
         statuses: _,
+        qrtype: _,
     } = steps::terms(advanced.session())?;
     let SessionItem { session: qrid, state, expires_at, .. } = advanced.item();
     let to_sign = match &digest {
@@ -312,12 +320,17 @@ pub(crate) async fn confirm_session(
     // In whole seconds, as it is kept: the answer says the same each time.
     let until = (at + TO_BE_FETCHED).replace_nanosecond(0).unwrap_or(at + TO_BE_FETCHED);
     let octets = result.as_ref().map(|confirmed| Zeroizing::new(confirmed.write()));
+    let receipt = match &result {
+        Some(_) => compat::receipt(&gateway, &session, &steps::terms(&session)?).await?,
+        None => None,
+    };
     let step = |session: &ScanSession| {
         let octets = octets.clone().ok_or_else(|| Problem::session_broken("state"))?;
+        let notice = || steps::notice(session, ScanState::Confirmed);
         Ok(ScanStep {
             result: Some(octets),
             expires_at: Some(until),
-            notice: steps::notice(&session.id, ScanState::Confirmed, session.version + 1),
+            notice: receipt.clone().or_else(notice),
             ..ScanStep::to(ScanState::Confirmed)
         })
     };
@@ -357,7 +370,7 @@ pub(crate) async fn deny_session(
     admit(&gateway, &peer)?;
     let phone = request.check()?;
     let step = |session: &ScanSession| {
-        let notice = steps::notice(&session.id, ScanState::Rejected, session.version + 1);
+        let notice = steps::notice(session, ScanState::Rejected);
         Ok(ScanStep { notice, ..ScanStep::to(ScanState::Rejected) })
     };
     let event = SessionEvent::Deny(phone);
@@ -407,15 +420,17 @@ async fn refusal(
     if problem.is_unavailable() && !is_of_register || problem.code() == Problem::unknown_session().code() {
         return problem;
     }
-    let is_its_phone = match gateway.store.scan_progress(id).await {
-        Ok(progress) => progress.phone == Some(*phone),
+    let progress = match gateway.store.scan_progress(id).await {
+        Ok(progress) => progress,
         Err(error) => return Problem::from_sessions(&error),
     };
-    if !is_its_phone || gateway.callers.phone_refusals.take(id.to_owned(), REFUSALS, Instant::now()).is_some()
+    if progress.phone != Some(*phone)
+        || gateway.callers.phone_refusals.take(id.to_owned(), REFUSALS, Instant::now()).is_some()
     {
         return problem;
     }
-    let entry = Record::of(actor(phone), action, id).entry(problem.code(), OffsetDateTime::now_utc());
+    let record = Record::of(actor(phone), action, &format!("{id} for {} - -", progress.app));
+    let entry = record.entry(problem.code(), OffsetDateTime::now_utc());
     match gateway.audit.append(entry).await {
         Ok(_) => problem,
         Err(error) => Problem::record_unavailable(&error),
@@ -438,20 +453,8 @@ async fn judged(
         key.verify_message(Algorithm::Sm2Sm3, DEFAULT_SIGNER_ID, text.as_bytes(), &brought.signature);
     signed.map_err(|_| Problem::consent_signature_invalid())?;
     let digest_cms = co_signed(&terms, brought)?;
-    let examined = gateway.licenses.examine(brought.license.der(), LicenseType::Certificate, at);
     gateway.trust.met(&brought.license);
-    let answer = gateway.licenses.complete(examined, &StatusQuestion::now(at)).await?;
-    gateway.metrics.judged("license", answer.judgement.verdict);
-    let face = accepted(&answer, &terms)?;
-    if consent.uscc != face.uscc {
-        return Err(Problem::from(ConsentFault::Enterprise));
-    }
-    consent.permits(&terms, face)?;
-    let decisions: Vec<Decision> =
-        consent.questions(at).map(|question| gateway.licenses.decide(&question, &answer)).collect();
-    if let Some(reason) = decisions.iter().find_map(|decision| decision.reason) {
-        return Err(Problem::use_not_permitted(reason));
-    }
+    let (answer, decisions) = standing(gateway, &terms, &consent, &brought.license, at).await?;
     let proof = Proof {
         consent: text,
         signature: &brought.signature,
@@ -459,6 +462,30 @@ async fn judged(
         license: &brought.license,
     };
     Confirmed::of(consent, proof, &answer, &decisions, at).ok_or_else(Problem::license_unknown)
+}
+
+/// Whether a license may be used now for what its holder agreed to, and by what that was decided.
+pub(super) async fn standing(
+    gateway: &Gateway,
+    terms: &SessionTerms,
+    consent: &Consent,
+    license: &Certificate,
+    at: OffsetDateTime,
+) -> Result<(LicenseAnswer, Vec<Decision>), Problem> {
+    let examined = gateway.licenses.examine(license.der(), LicenseType::Certificate, at);
+    let answer = gateway.licenses.complete(examined, &StatusQuestion::now(at)).await?;
+    gateway.metrics.judged("license", answer.judgement.verdict);
+    let face = accepted(&answer, &terms.statuses)?;
+    if consent.uscc != face.uscc {
+        return Err(Problem::from(ConsentFault::Enterprise));
+    }
+    consent.permits(terms, face)?;
+    let decisions: Vec<Decision> =
+        consent.questions(at).map(|question| gateway.licenses.decide(&question, &answer)).collect();
+    if let Some(reason) = decisions.iter().find_map(|decision| decision.reason) {
+        return Err(Problem::use_not_permitted(reason));
+    }
+    Ok((answer, decisions))
 }
 
 /// A session's digest.
@@ -495,7 +522,7 @@ fn co_signed(terms: &SessionTerms, brought: &Brought) -> Result<Option<Vec<u8>>,
 }
 
 /// What the license says, if it is good now and the app takes its holder's standing.
-pub(super) fn accepted<'a>(answer: &'a LicenseAnswer, terms: &SessionTerms) -> Result<&'a Face, Problem> {
+pub(crate) fn accepted<'a>(answer: &'a LicenseAnswer, statuses: &[i64]) -> Result<&'a Face, Problem> {
     let judgement = &answer.judgement;
     if judgement.verdict != Verdict::Valid {
         let codes = judgement.findings.iter().filter(|finding| finding.effect != Verdict::Valid);
@@ -507,7 +534,7 @@ pub(super) fn accepted<'a>(answer: &'a LicenseAnswer, terms: &SessionTerms) -> R
     if judgement.has("license_not_current") {
         return Err(Problem::license_not_current());
     }
-    if !terms.statuses.contains(&status.code) {
+    if !statuses.contains(&status.code) {
         return Err(Problem::status_not_permitted(status.code, status.text));
     }
     Ok(face)

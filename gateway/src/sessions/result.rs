@@ -12,7 +12,6 @@ use utoipa::ToSchema;
 use verify_front::{Authorisation, Consent, Decision, FieldGrant, LicenseAnswer};
 
 use super::steps;
-use crate::idempotency;
 use crate::problem::Problem;
 use crate::state::Gateway;
 
@@ -207,6 +206,20 @@ pub(crate) struct ResultResponse {
     request_id: String,
 }
 
+/// What a session came to, as a file: what of a [`ResultResponse`] does not change.
+#[derive(Serialize)]
+struct ResultDocument<'a> {
+    result_text: &'a str,
+    result_signature: &'a str,
+    key: &'a config::KeyId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    consent: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    consent_signature: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    license: Option<&'a str>,
+}
+
 impl Confirmed {
     /// What is kept of a consent that was judged.
     pub(super) fn of(
@@ -251,9 +264,8 @@ impl Confirmed {
     /// What is kept is not what was kept.
     pub(super) fn co_signature(&self) -> Result<Option<(Certificate, Vec<u8>)>, Problem> {
         let Some(cms) = &self.digest_cms else { return Ok(None) };
-        let broken = || Problem::session_broken("result");
-        let license = Certificate::from_pem(&self.license).map_err(|_| broken())?;
-        Ok(Some((license, STANDARD.decode(cms).map_err(|_| broken())?)))
+        let cms = STANDARD.decode(cms).map_err(|_| Problem::session_broken("result"))?;
+        Ok(Some((self.license()?, cms)))
     }
 
     pub(super) fn read(octets: &[u8]) -> Option<Self> {
@@ -268,8 +280,26 @@ impl Confirmed {
         &self.consent.uscc
     }
 
+    pub(super) fn consent(&self) -> &Consent {
+        &self.consent
+    }
+
+    /// The license that it is of.
+    ///
+    /// # Errors
+    /// What is kept is not what was kept.
+    pub(super) fn license(&self) -> Result<Certificate, Problem> {
+        Certificate::from_pem(&self.license).map_err(|_| Problem::session_broken("result"))
+    }
+
+    /// Until when it can hold at most: as long as the license, and the authorisation if somebody acted under one.
+    pub(super) fn holds_until(&self) -> OffsetDateTime {
+        let authorised = self.consent.authorisation.as_ref().map(|authorisation| authorisation.until);
+        authorised.map_or(self.not_after, |until| until.min(self.not_after))
+    }
+
     /// Whether who has this grant may see all that the proof names: the license shows more than any field of the result.
-    fn is_for(&self, grant: &FieldGrant) -> bool {
+    pub(super) fn is_for(&self, grant: &FieldGrant) -> bool {
         let names_nobody = self.consent.operator.is_none() || grant.shows_in_full("holder");
         names_nobody && self.shows_license_to(grant)
     }
@@ -286,13 +316,13 @@ impl Confirmed {
         self.signed == consent && self.license == license.to_pem()
     }
 
-    /// The answer without its place in the audit log, where that goes, and SM3 of the signed result.
-    pub(super) async fn answer(
+    /// What it came to for who has this grant.
+    pub(super) async fn result(
         &self,
         gateway: &Gateway,
         session: &ScanSession,
         grant: &FieldGrant,
-    ) -> Result<(Vec<u8>, usize, [u8; 32]), Problem> {
+    ) -> Result<SessionResult, Problem> {
         let (terms, consent) = (steps::terms(session)?, &self.consent);
         let face = if terms.flow == ScanFlow::Authorise {
             let uscc = crate::licenses::read_uscc(gateway, &consent.uscc)?;
@@ -304,12 +334,11 @@ impl Confirmed {
         let is_granted = grant.shows("holder") || grant.shows_in_full("holder");
         let operator = consent.operator.as_deref().filter(|_| is_granted);
         let operator = operator.map(|name| grant.person("holder", name));
-        let has_proof = self.is_for(grant);
         let authorisation = consent.authorisation.clone().map(|granted| {
             let Authorisation { id, items, until } = granted;
             AuthorisationItem { id, items, until }
         });
-        let result = SessionResult {
+        Ok(SessionResult {
             session: session.id.clone(),
             app: terms.app,
             flow: terms.flow,
@@ -331,10 +360,21 @@ impl Confirmed {
             assurance: if terms.digest.is_some() { "urn:cn:elicense:3" } else { "urn:cn:elicense:2" },
             consent_sm3: hex::encode(Sm3::digest(self.signed.as_bytes())),
             digest: terms.digest,
-            digest_signature: self.digest_cms.clone().filter(|_| has_proof),
+            digest_signature: self.digest_cms.clone().filter(|_| self.is_for(grant)),
             face,
             confirmed_at: self.confirmed_at,
-        };
+        })
+    }
+
+    /// The answer, whose place in the audit log is not known yet, and SM3 of the signed result.
+    pub(super) async fn answer(
+        &self,
+        gateway: &Gateway,
+        session: &ScanSession,
+        grant: &FieldGrant,
+    ) -> Result<(ResultResponse, [u8; 32]), Problem> {
+        let result = self.result(gateway, session, grant).await?;
+        let has_proof = self.is_for(grant);
         let text = serde_json::to_string(&result).map_err(|_| Problem::session_broken("result"))?;
         let signed = gateway.system.sign(KeyPurpose::Front, |_, _| text.clone().into_bytes()).await;
         let signed = signed.map_err(|error| Problem::front_not_ready(&error))?;
@@ -350,7 +390,26 @@ impl Confirmed {
             license: has_proof.then(|| self.license.clone()),
             request_id: crate::request_id::current(),
         };
-        let (body, index_at) = idempotency::unplaced(&response);
-        Ok((body, index_at, digest))
+        Ok((response, digest))
+    }
+
+    /// What the session came to as a file: the result as the site signs it, and the proof by the license's key where the app
+    /// may see all that it names; JSON.
+    pub(super) async fn document(
+        &self,
+        gateway: &Gateway,
+        session: &ScanSession,
+        grant: &FieldGrant,
+    ) -> Result<Vec<u8>, Problem> {
+        let (response, _) = self.answer(gateway, session, grant).await?;
+        let document = ResultDocument {
+            result_text: &response.result_text,
+            result_signature: &response.result_signature,
+            key: &response.key,
+            consent: response.consent.as_deref(),
+            consent_signature: response.consent_signature.as_deref(),
+            license: response.license.as_deref(),
+        };
+        serde_json::to_vec(&document).map_err(|_| Problem::session_broken("result"))
     }
 }

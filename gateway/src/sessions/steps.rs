@@ -1,7 +1,7 @@
 //! Taking a session a state further: by the machine, with its entry in the audit log, in one transaction.
 
 use config::AppId;
-use store::{AuditEntry, Keeping, ScanSession, ScanState, ScanStep, StoreError};
+use store::{AuditEntry, Keeping, Login, ScanSession, ScanState, ScanStep, StoreError};
 use time::OffsetDateTime;
 use verify_front::{SessionEvent, SessionProgress, SessionTerms, Step};
 
@@ -83,7 +83,15 @@ pub(super) async fn found(gateway: &Gateway, id: &str) -> Result<ScanSession, Pr
 /// A session of this app; another's is as unknown as none.
 pub(super) async fn of_app(gateway: &Gateway, id: &str, app: &AppId) -> Result<ScanSession, Problem> {
     let session = found(gateway, id).await?;
-    if session.app == *app { Ok(session) } else { Err(Problem::unknown_session()) }
+    // What somebody does in a login is between him and this site.
+    if session.app == *app && session.login.is_none() { Ok(session) } else { Err(Problem::unknown_session()) }
+}
+
+/// The session of a login.
+pub(super) async fn of_login(gateway: &Gateway, login: &Login) -> Result<ScanSession, Problem> {
+    let session = found(gateway, &login.session).await?;
+    let is_its = session.app == login.app && session.login.as_deref() == Some(login.id.as_str());
+    if is_its { Ok(session) } else { Err(Problem::unknown_session()) }
 }
 
 /// What the machine says.
@@ -103,6 +111,20 @@ pub(super) fn terms(session: &ScanSession) -> Result<SessionTerms, Problem> {
     terms.ok_or_else(|| Problem::session_broken("terms"))
 }
 
+/// What an entry says of whose session it is and what for, by which uses are counted (`store::Store::count_usage`): a phone or the
+/// clock takes most steps.
+fn for_whom(app: &AppId, terms: &SessionTerms) -> String {
+    format!(" for {app} {} {}", terms.flow, terms.item)
+}
+
+/// The same of a session that may have been forgotten meanwhile.
+pub(super) fn whose(session: &ScanSession) -> String {
+    match terms(session) {
+        Ok(terms) => for_whom(&session.app, &terms),
+        Err(_) => format!(" for {} {} -", session.app, session.flow),
+    }
+}
+
 /// Begins a session, which may take another's place.
 pub(super) async fn begin(
     gateway: &Gateway,
@@ -114,6 +136,7 @@ pub(super) async fn begin(
     record: Record,
 ) -> Result<(), Problem> {
     let Record { actor, action, subject, input_digest, result_digest } = record;
+    let app = named.1;
     let mut replaced = replaced;
     for _ in 0..TRIES {
         if let Some(old) = &replaced {
@@ -125,8 +148,8 @@ pub(super) async fn begin(
             actor: actor.clone(),
             action,
             subject: match &replaced {
-                Some(old) => format!("{subject} replaces {}", old.id),
-                None => subject.clone(),
+                Some(old) => format!("{subject} replaces {}{}", old.id, for_whom(app, terms)),
+                None => format!("{subject}{}", for_whom(app, terms)),
             },
             input_digest: input_digest.clone(),
             result_digest: result_digest.clone(),
@@ -169,7 +192,13 @@ pub(super) async fn advance<F: Future<Output = Result<ScanSession, Problem>>>(
         let (state, expires_at) = (step.to, step.expires_at.unwrap_or(session.expires_at));
         let change = gateway.store.scan_step(&session, step, at);
         let change = change.map_err(|error| Problem::from_sessions(&error))?;
-        match gateway.audit.append_scan(record().entry("ok", at), change, keep()).await {
+        let mut record = record();
+        if let Some(login) = &session.login {
+            // The first that is on record of a login is that somebody scanned it.
+            record.subject = format!("{} login {login}", record.subject);
+        }
+        record.subject += &whose(&session);
+        match gateway.audit.append_scan(record.entry("ok", at), change, keep()).await {
             Ok(index) => {
                 gateway.metrics.session(state);
                 gateway.waiting.wake(&session.id);
@@ -183,8 +212,13 @@ pub(super) async fn advance<F: Future<Output = Result<ScanSession, Problem>>>(
     Err(Problem::session_broken("state"))
 }
 
-/// The kind of notice that an app gets of a state, and what it says. What it did itself it is not told.
-pub(super) fn notice(id: &str, state: ScanState, version: u32) -> Option<(&'static str, serde_json::Value)> {
+/// The kind of notice that an app gets of a session's next state, and what it says. What it did itself it is not told, nor of what
+/// somebody does in a login; of a session that it began in the national front's protocol it is told in that
+/// ([`crate::compat::receipt`]).
+pub(super) fn notice(session: &ScanSession, state: ScanState) -> Option<(&'static str, serde_json::Value)> {
+    if session.login.is_some() || terms(session).is_ok_and(|terms| terms.qrtype.is_some()) {
+        return None;
+    }
     let kind = match state {
         ScanState::Scanned => "session.scanned",
         ScanState::Confirmed => "session.confirmed",
@@ -192,5 +226,5 @@ pub(super) fn notice(id: &str, state: ScanState, version: u32) -> Option<(&'stat
         ScanState::Expired => "session.expired",
         ScanState::Created | ScanState::Consumed | ScanState::Cancelled | ScanState::Replaced => return None,
     };
-    Some((kind, serde_json::json!({"session": id, "state": state, "version": version})))
+    Some((kind, serde_json::json!({"session": session.id, "state": state, "version": session.version + 1})))
 }

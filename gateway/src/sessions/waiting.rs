@@ -3,6 +3,7 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,6 +23,11 @@ use crate::state::Gateway;
 const MOST: usize = 8192;
 /// Most of them of one app.
 const MOST_OF_APP: usize = 4096;
+/// Most browsers that wait besides, in which somebody logs in: anybody can have one.
+const MOST_BROWSERS: usize = 4096;
+/// Most of them of one source, and for one login.
+const MOST_OF_SOURCE: usize = 512;
+const MOST_OF_LOGIN: usize = 4;
 /// How long to wait before listening again.
 const PAUSE: Duration = Duration::from_millis(500);
 /// How often it is looked for sessions whose time is over; so many each time.
@@ -33,6 +39,9 @@ const AT_ONCE: usize = 64;
 const BROKEN: &str = "session_broken";
 /// How often it is looked for sessions that have been kept long enough.
 const FORGET: u32 = 600;
+/// How often it is looked for logins that nobody scanned, and how long such a one stays: so long its browser is told that it is over.
+const FORGET_UNSCANNED: u32 = 10;
+const UNSCANNED_STAYS: time::Duration = time::Duration::minutes(2);
 /// How long an ended session keeps what it says, and how long the rest of it stays.
 const KEPT: time::Duration = time::Duration::hours(24);
 const STAYS: time::Duration = time::Duration::days(30);
@@ -46,14 +55,24 @@ struct Waiters {
     by_session: HashMap<String, (watch::Sender<()>, usize)>,
     by_app: HashMap<AppId, usize>,
     total: usize,
+    by_source: HashMap<IpAddr, usize>,
+    browsers: usize,
     closed: bool,
+}
+
+/// For whom somebody waits.
+enum Whose {
+    /// An app, for its session.
+    App(AppId),
+    /// A browser, for its login; at this source if that is an address.
+    Browser(Option<IpAddr>),
 }
 
 /// Somebody who waits.
 pub(crate) struct Waiter {
     waiting: Arc<Waiting>,
     session: String,
-    app: AppId,
+    whose: Whose,
     woken: watch::Receiver<()>,
 }
 
@@ -67,12 +86,36 @@ impl Waiting {
         }
         waiters.total += 1;
         waiters.by_app.insert(app.clone(), of_app + 1);
+        Some(self.entered(waiters, session, Whose::App(app.clone())))
+    }
+
+    /// A place for a browser to wait for its login's session; none where too many do. They take no app's place.
+    pub(crate) fn enter_browser(self: &Arc<Self>, session: &str, source: Option<IpAddr>) -> Option<Waiter> {
+        let mut waiters = self.waiters();
+        let of_source = source.and_then(|source| waiters.by_source.get(&source).copied()).unwrap_or(0);
+        let of_login = waiters.by_session.get(session).map_or(0, |(_, count)| *count);
+        if waiters.browsers >= MOST_BROWSERS || of_source >= MOST_OF_SOURCE || of_login >= MOST_OF_LOGIN {
+            return None;
+        }
+        waiters.browsers += 1;
+        if let Some(source) = source {
+            waiters.by_source.insert(source, of_source + 1);
+        }
+        Some(self.entered(waiters, session, Whose::Browser(source)))
+    }
+
+    fn entered(
+        self: &Arc<Self>,
+        mut waiters: MutexGuard<'_, Waiters>,
+        session: &str,
+        whose: Whose,
+    ) -> Waiter {
         let (sender, count) =
             waiters.by_session.entry(session.to_owned()).or_insert_with(|| (watch::Sender::new(()), 0));
         *count += 1;
         let woken = sender.subscribe();
         drop(waiters);
-        Some(Waiter { waiting: Arc::clone(self), session: session.to_owned(), app: app.clone(), woken })
+        Waiter { waiting: Arc::clone(self), session: session.to_owned(), whose, woken }
     }
 
     /// A session may be further.
@@ -95,9 +138,14 @@ impl Waiting {
         self.wake_all();
     }
 
-    /// How many wait.
+    /// How many of apps wait.
     pub(crate) fn count(&self) -> usize {
         self.waiters().total
+    }
+
+    /// How many browsers wait.
+    pub(crate) fn browsers(&self) -> usize {
+        self.waiters().browsers
     }
 
     fn waiters(&self) -> MutexGuard<'_, Waiters> {
@@ -125,8 +173,18 @@ impl Waiter {
 impl Drop for Waiter {
     fn drop(&mut self) {
         let mut waiters = self.waiting.waiters();
-        waiters.total -= 1;
-        release(&mut waiters.by_app, self.app.clone());
+        match &self.whose {
+            Whose::App(app) => {
+                waiters.total -= 1;
+                release(&mut waiters.by_app, app.clone());
+            }
+            Whose::Browser(source) => {
+                waiters.browsers -= 1;
+                if let Some(source) = source {
+                    release(&mut waiters.by_source, *source);
+                }
+            }
+        }
         if let Entry::Occupied(mut entry) = waiters.by_session.entry(self.session.clone()) {
             entry.get_mut().1 -= 1;
             if entry.get().1 == 0 {
@@ -172,9 +230,18 @@ pub(crate) async fn sweep(gateways: watch::Receiver<Option<Gateway>>) {
         if let Err(error) = expire(&gateway, &mut broken).await {
             tracing::warn!(%error, "sessions whose time is over could not be looked for");
         }
+        if round.is_multiple_of(FORGET_UNSCANNED) {
+            let before = OffsetDateTime::now_utc() - UNSCANNED_STAYS;
+            if let Err(error) = gateway.store.forget_unscanned_logins(before).await {
+                tracing::warn!(%error, "logins that nobody scanned stay for now");
+            }
+        }
         round = (round + 1) % FORGET;
         if round == 1 {
             let now = OffsetDateTime::now_utc();
+            if let Err(error) = gateway.store.forget_logins(now).await {
+                tracing::warn!(%error, "logins that are over stay for now");
+            }
             if let Err(error) = gateway.store.forget_scans(now - KEPT, now - STAYS).await {
                 tracing::warn!(%error, "sessions that are kept no longer stay for now");
             }
@@ -214,7 +281,7 @@ async fn expire(gateway: &Gateway, broken: &mut BTreeSet<String>) -> Result<(), 
 async fn end(gateway: &Gateway, id: &str) -> Result<(), Problem> {
     let find = || steps::found(gateway, id);
     let step = |session: &store::ScanSession| {
-        let notice = steps::notice(&session.id, ScanState::Expired, session.version + 1);
+        let notice = steps::notice(session, ScanState::Expired);
         Ok(ScanStep { notice, ..ScanStep::to(ScanState::Expired) })
     };
     let record = || Record::of("license-gateway".to_owned(), "session.expire", id);
@@ -255,5 +322,25 @@ mod tests {
         drop((greedy, others));
         assert_eq!(waiting.count(), 0);
         assert!(waiting.waiters().by_session.is_empty() && waiting.waiters().by_app.is_empty());
+    }
+
+    #[test]
+    fn browsers_take_no_apps_place_and_no_source_or_login_takes_all_of_theirs() {
+        let waiting = Arc::<Waiting>::default();
+        let source = |number: u8| Some(IpAddr::from([192, 0, 2, number]));
+        let enter = |login: usize, from: u8| waiting.enter_browser(&login.to_string(), source(from));
+        let of_one: Vec<_> = std::iter::from_fn(|| enter(0, 1)).take(MOST_BROWSERS).collect();
+        assert_eq!(of_one.len(), MOST_OF_LOGIN);
+        let at_one: Vec<_> = (1..MOST_BROWSERS).map_while(|login| enter(login, 1)).collect();
+        assert_eq!(at_one.len(), MOST_OF_SOURCE - MOST_OF_LOGIN);
+        let others: Vec<_> = (0..MOST_BROWSERS)
+            .filter_map(|login| enter(MOST_BROWSERS + login, 2 + u8::try_from(login % 16).unwrap()))
+            .collect();
+        assert_eq!(others.len(), MOST_BROWSERS - MOST_OF_SOURCE);
+        assert_eq!((waiting.browsers(), waiting.count()), (MOST_BROWSERS, 0));
+        assert!(waiting.enter("an app's", &app("a")).is_some());
+        drop((of_one, at_one, others));
+        assert_eq!(waiting.browsers(), 0);
+        assert!(waiting.waiters().by_session.is_empty() && waiting.waiters().by_source.is_empty());
     }
 }

@@ -26,7 +26,7 @@ use crate::problem::{Fault, Problem, ProblemDocument};
 use crate::state::Gateway;
 
 /// How long somebody may wait for an answer, in seconds.
-const LONGEST: u64 = 25;
+pub(super) const LONGEST: u64 = 25;
 /// How often a stream that has nothing to say says that it is there; more often than a slow reader is given up.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 
@@ -125,14 +125,23 @@ pub(crate) async fn get_session_events(
 }
 
 /// How far a session is, and how long that can last.
-struct Seen {
-    item: SessionItem,
-    left: Duration,
+pub(super) struct Seen {
+    pub(super) item: SessionItem,
+    pub(super) left: Duration,
 }
 
 async fn seen(store: &Store, id: &str, app: &config::AppId) -> Result<Seen, Problem> {
+    looked(store, id, |progress| progress.app == *app && progress.login.is_none()).await
+}
+
+/// How far a session is for whoever it is of.
+pub(super) async fn looked(
+    store: &Store,
+    id: &str,
+    is_theirs: impl FnOnce(&ScanProgress) -> bool,
+) -> Result<Seen, Problem> {
     let progress = store.scan_progress(id).await.map_err(|error| Problem::from_sessions(&error))?;
-    if progress.app != *app {
+    if !is_theirs(&progress) {
         return Err(Problem::unknown_session());
     }
     let ScanProgress { state, version, phone, replaced_by, expires_at, .. } = progress;

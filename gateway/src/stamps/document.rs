@@ -25,8 +25,9 @@ pub(crate) const MOST_OCTETS: usize = 16 << 20;
 const BODY_FACTOR: usize = 24;
 
 /// The routes that take documents.
-const ROUTES: [&str; 7] = [
+const ROUTES: [&str; 8] = [
     "/v1/query-certificate-jobs",
+    "/v1/retentions",
     "/v1/sessions:stamp",
     "/v1/stamp-jobs",
     "/v1/stamps",

@@ -3,8 +3,8 @@
 
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Request, State};
-use axum::http::header;
 use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use config::{AppId, OwnName};
 use formats::tsp::{self, MAX_REQUEST, TimestampRequest};
@@ -111,7 +111,7 @@ fn refused(gateway: &Gateway, error: &TimestampError) -> Result<Response, Proble
     let mut response = reply(response);
     response.extensions_mut().insert(ProblemCode(error.code()));
     if matches!(error, TimestampError::Refused(_)) {
-        response.extensions_mut().insert(RefusedInProtocol);
+        response.extensions_mut().insert(RefusedInProtocol(StatusCode::BAD_REQUEST));
     }
     Ok(response)
 }

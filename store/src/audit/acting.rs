@@ -8,8 +8,10 @@ use super::tree::Hash;
 use super::{LogId, stored};
 use crate::database::{AdvisoryLock, Transaction, query};
 use crate::mandates::MandateWork;
+use crate::oidc::LoginChange;
 use crate::policies::PolicyChange;
 use crate::protection::Protection;
+use crate::retentions::NewRetention;
 use crate::scan_sessions::ScanChange;
 use crate::seals::{SealChange, Written};
 use crate::stamp_jobs::StampedDocument;
@@ -35,15 +37,23 @@ pub(super) enum Act {
     TurnOff(Box<UnusedAccount>),
     Mandate(Box<MandateWork>),
     Scan(Box<ScanChange>),
+    Login(Box<LoginChange>),
     Template(Box<TemplateChange>),
     Policy(Box<PolicyChange>),
+    Retention(Box<NewRetention>),
 }
 
 impl Act {
     /// Whether rows are read before they are written, or several in one transaction, by whichever gateway: one at a time.
     fn reads_first(&self) -> bool {
         match self {
-            Self::TurnOff(_) | Self::Mandate(_) | Self::Scan(_) | Self::Template(_) | Self::Policy(_) => true,
+            Self::TurnOff(_)
+            | Self::Mandate(_)
+            | Self::Scan(_)
+            | Self::Login(_)
+            | Self::Template(_)
+            | Self::Policy(_)
+            | Self::Retention(_) => true,
             Self::Stamp(_) | Self::JobStamp(_) | Self::Seal(_) => false,
         }
     }
@@ -139,8 +149,10 @@ async fn perform(
             written
         }
         Act::Scan(change) => change.write(&mut *transaction, protection).await?,
+        Act::Login(change) => change.write(&mut *transaction).await?,
         Act::Template(change) => change.write(&mut *transaction, protection).await?,
         Act::Policy(change) => change.write(&mut *transaction, protection).await?,
+        Act::Retention(new) => new.write(&mut *transaction, (log, stored(index)), &waiting.entry).await?,
         Act::Stamp(stamp) => {
             stamps::insert(&mut *transaction, (log, stored(index)), &waiting.entry, stamp).await?
         }

@@ -14,6 +14,7 @@ mod history;
 mod keeper;
 mod keeping;
 mod mandated;
+mod retained;
 mod ruled;
 mod scanned;
 mod search;

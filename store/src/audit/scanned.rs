@@ -1,8 +1,9 @@
-//! What becomes of sessions in the transaction that records it.
+//! What becomes of sessions and logins in the transaction that records it.
 
 use super::acting::Act;
 use super::{AuditEntry, AuditLog, Keeping};
 use crate::StoreError;
+use crate::oidc::LoginChange;
 use crate::scan_sessions::ScanChange;
 
 impl AuditLog {
@@ -20,5 +21,15 @@ impl AuditLog {
         let forestalled = change.refused();
         let act = Act::Scan(Box::new(change));
         self.append_all(entry.canonical_json()?, keeping, Some(act)).await?.ok_or(forestalled)
+    }
+
+    /// Appends the entry about a login's next step, and makes the step: both are durable, or neither is there. Never thrown away.
+    ///
+    /// # Errors
+    /// As for [`Self::append_scan`].
+    pub async fn append_login(&self, entry: AuditEntry, change: LoginChange) -> Result<u64, StoreError> {
+        let forestalled = change.refused();
+        let act = Act::Login(Box::new(change));
+        self.append_all(entry.canonical_json()?, None, Some(act)).await?.ok_or(forestalled)
     }
 }

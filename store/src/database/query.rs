@@ -15,11 +15,13 @@ use super::connection::{Connection, Pool};
 pub(crate) struct Query<'q> {
     sql: SqlStr,
     arguments: Vec<Argument<'q>>,
+    /// Whether the database keeps it, and in the end its plan.
+    persistent: bool,
 }
 
 /// Begins a statement; one that is put together at run time says so with [`sqlx::AssertSqlSafe`].
 pub(crate) fn query<'q>(sql: impl SqlSafeStr) -> Query<'q> {
-    Query { sql: sql.into_sql_str(), arguments: Vec::new() }
+    Query { sql: sql.into_sql_str(), arguments: Vec::new(), persistent: true }
 }
 
 /// A parameter. NULL has a type too: PostgreSQL settles a statement's types before it sees the values.
@@ -110,16 +112,19 @@ impl Done {
 /// Gives a statement of one database its parameters.
 macro_rules! bound {
     ($self:ident) => {
-        $self.arguments.into_iter().fold(sqlx::query($self.sql), |query, argument| match argument {
-            Argument::Boolean(value) => query.bind(value),
-            Argument::Integer(value) => query.bind(value),
-            Argument::Text(Some(Cow::Borrowed(value))) => query.bind(value),
-            Argument::Text(Some(Cow::Owned(value))) => query.bind(value),
-            Argument::Text(None) => query.bind(None::<String>),
-            Argument::Bytes(Some(Cow::Borrowed(value))) => query.bind(value),
-            Argument::Bytes(Some(Cow::Owned(value))) => query.bind(value),
-            Argument::Bytes(None) => query.bind(None::<Vec<u8>>),
-        })
+        $self.arguments.into_iter().fold(
+            sqlx::query($self.sql).persistent($self.persistent),
+            |query, argument| match argument {
+                Argument::Boolean(value) => query.bind(value),
+                Argument::Integer(value) => query.bind(value),
+                Argument::Text(Some(Cow::Borrowed(value))) => query.bind(value),
+                Argument::Text(Some(Cow::Owned(value))) => query.bind(value),
+                Argument::Text(None) => query.bind(None::<String>),
+                Argument::Bytes(Some(Cow::Borrowed(value))) => query.bind(value),
+                Argument::Bytes(Some(Cow::Owned(value))) => query.bind(value),
+                Argument::Bytes(None) => query.bind(None::<Vec<u8>>),
+            },
+        )
     };
 }
 
@@ -142,6 +147,13 @@ impl<'q> Query<'q> {
     /// The next parameter.
     pub(crate) fn bind(mut self, value: impl Bind<'q>) -> Self {
         self.arguments.push(Bind::argument(Some(value)));
+        self
+    }
+
+    /// Has it planned each time by what its parameters are: after some times PostgreSQL keeps one plan for any of them, which does
+    /// not do where one value is in every row and another one in none.
+    pub(crate) fn planned_anew(mut self) -> Self {
+        self.persistent = false;
         self
     }
 

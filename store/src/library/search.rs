@@ -79,7 +79,8 @@ impl Store {
         let mut step = limit + 1;
         loop {
             let asked = i64::try_from(step).unwrap_or(i64::MAX);
-            let rows = query(select).bind(&words).bind(after).bind(asked).fetch_all(self.readers()).await?;
+            let select = query(select).bind(&words).bind(after).bind(asked).planned_anew();
+            let rows = select.fetch_all(self.readers()).await?;
             for row in &rows {
                 let entity = entity_from_row(row)?;
                 if wanted.pattern.fits(&entity.name) {

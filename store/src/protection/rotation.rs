@@ -35,9 +35,10 @@ enum Protected {
     Templates,
     TemplateVersions,
     Webhooks,
+    LoginSecrets,
 }
 
-const PROTECTED: [Protected; 13] = [
+const PROTECTED: [Protected; 14] = [
     Protected::Keys,
     Protected::Mandates,
     Protected::Custodians,
@@ -51,6 +52,7 @@ const PROTECTED: [Protected; 13] = [
     Protected::Templates,
     Protected::TemplateVersions,
     Protected::Webhooks,
+    Protected::LoginSecrets,
 ];
 
 impl Protected {
@@ -69,6 +71,7 @@ impl Protected {
             Self::Templates => "stamp_templates",
             Self::TemplateVersions => "stamp_template_versions",
             Self::Webhooks => "webhooks",
+            Self::LoginSecrets => "oidc_secrets",
         }
     }
 }
@@ -77,7 +80,7 @@ impl Protected {
     /// What names its rows, in the order that batches go by.
     fn names(self) -> (&'static str, Option<&'static str>) {
         match self {
-            Self::Custodians | Self::Accounts => ("name", None),
+            Self::Custodians | Self::Accounts | Self::LoginSecrets => ("name", None),
             Self::Webhooks => ("app", None),
             Self::Policies => ("app", Some("version")),
             Self::TemplateVersions => ("template", Some("version")),
@@ -112,6 +115,7 @@ impl Protected {
             Self::Templates => crate::templates::renew(connection, protection, batch).await,
             Self::TemplateVersions => crate::templates::renew_versions(connection, protection, batch).await,
             Self::Webhooks => crate::webhooks::renew(connection, protection, batch).await,
+            Self::LoginSecrets => crate::oidc::renew(connection, protection, batch).await,
         }
     }
 }
@@ -189,9 +193,10 @@ impl Batch {
     }
 }
 
-/// The tables whose rows a new data key takes over; every table with codes is to be one.
+/// The tables whose rows have codes, which a new data key takes over; every table with codes is to be one.
 pub fn protected_tables() -> impl Iterator<Item = &'static str> {
-    PROTECTED.into_iter().map(Protected::table)
+    let coded = PROTECTED.into_iter().filter(|kind| !matches!(kind, Protected::LoginSecrets)); // sealed only
+    coded.map(Protected::table)
 }
 
 /// A data key that was made.

@@ -198,6 +198,11 @@ impl DecisionTable {
         &self.digest
     }
 
+    /// The business items that it speaks of, code and name, in its order.
+    pub fn items(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.items.iter().map(|item| (item.code.as_str(), item.name.as_str()))
+    }
+
     pub(super) fn item(&self, code: &str) -> Option<&Item> {
         self.items.iter().find(|item| item.code == code)
     }

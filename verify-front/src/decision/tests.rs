@@ -122,8 +122,8 @@ fn a_table_that_is_not_whole_is_not_read() {
         DecisionTable::parse(&built_in.replacen(from, to, 1)).expect_err(to).to_string()
     };
     for (from, to, said) in [
-        ("version = \"2026-1\"", "", "version"),
-        ("version = \"2026-1\"", "version = \" \"", "version must be"),
+        ("version = \"2026-2\"", "", "version"),
+        ("version = \"2026-2\"", "version = \" \"", "version must be"),
         ("code = \"annual-report\"", "code = \"liquidation\"", "item liquidation is there twice"),
         ("roles = [\"legal_representative\"]", "roles = []", "item appoint-administrator has no roles"),
         ("roles = [\"legal_representative\"]", "roles = [\"boss\"]", "boss"),
@@ -137,7 +137,7 @@ fn a_table_that_is_not_whole_is_not_read() {
         let error = with(from, to);
         assert!(error.contains(said), "{to}: {error}");
     }
-    let other = DecisionTable::parse(&built_in.replace("2026-1", "2026-2")).expect("another version");
-    assert_eq!(other.version(), "2026-2");
+    let other = DecisionTable::parse(&built_in.replace("2026-2", "2026-3")).expect("another version");
+    assert_eq!(other.version(), "2026-3");
     assert_ne!(other.digest(), table().digest());
 }

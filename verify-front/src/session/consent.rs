@@ -42,6 +42,9 @@ pub struct SessionTerms {
     pub nonce: String,
     /// The one stamp that what is signed can become, where a digest is to be signed.
     pub stamp: Option<StampTerms>,
+    /// What the session is called in the national front's protocol (`qrtype`), where it was asked for in that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub qrtype: Option<String>,
 }
 
 /// A stamp that is to be. Where it was foreseen, it comes with the same order to the same digest.
@@ -302,6 +305,7 @@ mod tests {
             fields: Vec::new(),
             nonce: "00".repeat(16),
             stamp: None,
+            qrtype: None,
         }
     }
 
