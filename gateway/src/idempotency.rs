@@ -38,14 +38,16 @@ const KEPT_FIELDS: [HeaderName; 4] =
     [header::CONTENT_TYPE, header::CONTENT_DISPOSITION, header::ETAG, header::LOCATION];
 /// POST routes that change nothing, or of which each call is for itself: to do them again is no harm, and their answers
 /// are not kept.
-const HARMLESS: [&str; 26] = [
+const HARMLESS: [&str; 28] = [
     "/authenticationService/appserver.do",
     "/authenticationService/getLicencePdf.do",
     "/oauth2/token",
     "/oidc/authorize",
+    "/oidc/device_authorization",
     "/oidc/login/{id}/cancel",
     "/oidc/login/{id}/continue",
     "/oidc/logout",
+    "/oidc/par",
     "/oidc/revoke",
     "/oidc/token",
     "/oidc/userinfo",

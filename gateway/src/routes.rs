@@ -253,6 +253,8 @@ fn logins() -> Router<Gateway> {
         .route("/oauth2/jwks", get(tokens::get_jwks))
         .route("/oidc/token", post(oidc::tokens::post_oidc_token))
         .route("/oidc/userinfo", user.options(oidc::browsers::preflight))
+        .route("/oidc/device_authorization", post(oidc::device::post_device_authorization))
+        .route("/oidc/par", post(oidc::pushed::post_par))
         .route("/oidc/revoke", post(oidc::revoke::post_revoke))
         .route_layer(from_fn(oidc::browsers::readable));
     Router::new()
@@ -261,6 +263,7 @@ fn logins() -> Router<Gateway> {
         .route("/oidc/login/{id}", get(oidc::login::get_login))
         .route("/oidc/login/{id}/continue", post(oidc::login::continue_login))
         .route("/oidc/login/{id}/cancel", post(oidc::login::cancel_login))
+        .route("/oidc/device", get(oidc::device::get_device))
         .route("/oidc/logout", get(oidc::logout::get_logout).post(oidc::logout::post_logout))
 }
 

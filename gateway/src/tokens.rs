@@ -117,8 +117,8 @@ pub(crate) struct ClientProof<'p> {
     pub(crate) assertion_type: Option<&'p str>,
     pub(crate) assertion: Option<&'p str>,
     pub(crate) certificate: Option<ClientCertificate>,
-    /// The endpoint's path: its URL is an audience for assertions, beside the issuer.
-    pub(crate) path: &'static str,
+    /// Paths of endpoints whose URLs are audiences for assertions, beside the issuer.
+    pub(crate) paths: &'static [&'static str],
 }
 
 /// Give an access token to an app.
@@ -160,7 +160,7 @@ async fn token(gateway: &Gateway, request: Request) -> Result<TokenResponse, Ref
         assertion_type: form.client_assertion_type.as_deref(),
         assertion: form.client_assertion.as_deref(),
         certificate,
-        path: "/oauth2/token",
+        paths: &["/oauth2/token"],
     };
     let client = match client(gateway, proof, &mut attempt).await {
         Ok(client) => client,
@@ -272,7 +272,8 @@ async fn asserted(
     attempt.proved(&app.app.id);
     let issuer = &gateway.config.callers.issuer;
     let audience = &assertion.aud;
-    if !audience.names(issuer) && !audience.names(&format!("{issuer}{}", proof.path)) {
+    let is_here = |path: &&str| audience.names(&format!("{issuer}{path}"));
+    if !audience.names(issuer) && !proof.paths.iter().any(is_here) {
         return Err(Problem::client_refused(format!("aud must be {issuer}")));
     }
     let time = |seconds: i64| OffsetDateTime::from_unix_timestamp(seconds).ok();

@@ -95,7 +95,10 @@ pub use mandates::{
     MandateRefusal, MandateState, MandateTerms, MandateUse, MandateVersion, NewMandate, TakenOfMandate,
 };
 pub use nonces::{NonceSpace, NonceWriter, Nonces};
-pub use oidc::{Login, LoginChange, LoginState, LoginToken, NewLogin, NewToken, OidcClient, TokenKind};
+pub use oidc::{
+    DeviceLogin, Login, LoginChange, LoginState, LoginToken, NewDevice, NewLogin, NewPushed, NewToken,
+    OidcClient, TokenKind,
+};
 pub use policies::{AppPolicy, NewPolicy, PolicyChange, PolicyVersion};
 pub use policy_counts::DayLimit;
 pub use protection::{

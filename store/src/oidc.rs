@@ -2,6 +2,9 @@
 //! taken further in the transaction of the audit log's entry about it, by a statement that names the state it rests on: of all
 //! who act at once, at whichever gateway, one does. Codes and tokens are kept as digests; what is asked and who it is, sealed.
 
+mod devices;
+mod pushed;
+
 use std::collections::BTreeSet;
 
 use config::AppId;
@@ -16,6 +19,9 @@ use crate::protection::{Batch, Cell, Protection};
 use crate::scan_sessions::ScanChange;
 use crate::words::words;
 use crate::{Store, StoreError};
+
+pub use devices::{DeviceLogin, NewDevice};
+pub use pushed::NewPushed;
 
 const LOGIN: &str = "login";
 /// What names of enterprises are derived with.
@@ -38,6 +44,12 @@ pub struct OidcClient {
     pub item_name: String,
     /// Whether it proves itself by the code's verifier alone, because it can keep no key.
     pub public: bool,
+    /// Whether devices without a browser log people in for it (RFC 8628).
+    #[serde(default)]
+    pub device_flow: bool,
+    /// Whether only requests that it pushed are taken (RFC 9126).
+    #[serde(default)]
+    pub require_pushed_authorization_requests: bool,
 }
 
 words! {
@@ -129,6 +141,8 @@ pub struct NewLogin<'l> {
     pub request: &'l [u8],
     /// From when until when.
     pub times: (OffsetDateTime, OffsetDateTime),
+    /// What a device finds it by that has no browser.
+    pub device: Option<NewDevice>,
 }
 
 /// A change of a login that is ready to be made with its entry in the audit log.
@@ -144,6 +158,7 @@ enum LoginStep {
         browser: [u8; 32],
         request: Vec<u8>,
         times: (OffsetDateTime, OffsetDateTime),
+        device: Option<NewDevice>,
     },
     Grant {
         code: [u8; 32],
@@ -196,7 +211,7 @@ impl LoginChange {
     pub(crate) async fn write(&self, connection: &mut Connection<'_>) -> Result<bool, StoreError> {
         let id = self.id.as_str();
         let changed = match &self.step {
-            LoginStep::Begin { app, session, browser, request, times } => {
+            LoginStep::Begin { app, session, browser, request, times, device } => {
                 query(
                     "INSERT INTO oidc_logins (id, app, session, browser, state, request, created_at, ends_at)
                      VALUES ($1, $2, $3, $4, 'open', $5, $6, $7)",
@@ -211,6 +226,9 @@ impl LoginChange {
                 .execute(&mut *connection)
                 .await
                 .map_err(|error| StoreError::from_insert(LOGIN, id, error))?;
+                if let Some(device) = device {
+                    device.write(connection, id).await?;
+                }
                 return Ok(true);
             }
             LoginStep::Grant { code, result, at, ends_at } => {
@@ -283,12 +301,12 @@ impl Store {
     /// # Errors
     /// [`StoreError::Locked`] without a data key.
     pub fn new_login(&self, new: &NewLogin<'_>) -> Result<LoginChange, StoreError> {
-        let NewLogin { id, app, session, browser, request, times } = *new;
+        let NewLogin { id, app, session, browser, request, times, device } = *new;
         let request = self.protection().seal(request_of(&place(id, app)), request)?;
         let (app, session) = (app.clone(), session.to_owned());
         Ok(LoginChange {
             id: id.to_owned(),
-            step: LoginStep::Begin { app, session, browser, request, times },
+            step: LoginStep::Begin { app, session, browser, request, times, device },
         })
     }
 

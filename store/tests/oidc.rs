@@ -7,8 +7,8 @@ use crate::support;
 
 use config::AppId;
 use store::{
-    AuditEntry, AuditLog, DataKey, DataKeys, Login, LoginChange, LoginState, NewLogin, NewToken, ScanFlow,
-    ScanState, ScanStep, Store, StoreError, TokenKind,
+    AuditEntry, AuditLog, DataKey, DataKeys, Login, LoginChange, LoginState, NewLogin, NewPushed, NewToken,
+    ScanFlow, ScanState, ScanStep, Store, StoreError, TokenKind,
 };
 use support::{Database, on_both_databases};
 use time::macros::datetime;
@@ -21,6 +21,7 @@ on_both_databases! {
     a_login_goes_forward_only_and_opens_in_its_own_place_only,
     the_secret_for_names_is_made_once_for_all_gateways,
     what_nobody_scans_leaves_nothing_and_is_counted_until_then,
+    a_pushed_request_is_taken_once_by_its_app_in_its_time_and_opens_in_its_own_place_only,
 }
 
 const AT: OffsetDateTime = datetime!(2026-05-06 07:08:09 UTC);
@@ -74,6 +75,7 @@ async fn granted(store: &Store, log: &AuditLog, id: &str, code: [u8; 32]) -> Log
         browser: [2; 32],
         request: b"canary-request-31",
         times: (AT, AT + Duration::minutes(15)),
+        device: None,
     };
     log.append_login(entry("begin"), store.new_login(&new).unwrap()).await.unwrap();
     let login = store.login(id, AT).await.unwrap();
@@ -221,7 +223,8 @@ async fn what_nobody_scans_leaves_nothing_and_is_counted_until_then(database: &D
         let times = (AT, AT + Duration::minutes(5));
         let scan = store.new_scan((&session, app), ScanFlow::Login, b"{}", times, None).unwrap();
         let times = (AT, AT + Duration::minutes(15));
-        let new = NewLogin { id, app, session: &session, browser: [2; 32], request: b"{}", times };
+        let new =
+            NewLogin { id, app, session: &session, browser: [2; 32], request: b"{}", times, device: None };
         store.begin_login(scan.with(store.new_login(&new).unwrap())).await.unwrap();
         let seen = store.scan_progress(&session).await.unwrap();
         assert_eq!(seen.login.as_deref(), Some(id), "it is no session that an app began");
@@ -254,5 +257,47 @@ async fn what_nobody_scans_leaves_nothing_and_is_counted_until_then(database: &D
     assert_eq!(log.entries(0, 10).await.unwrap().len(), 1, "the scan alone is on record");
     drop(log);
     writer.finish().await;
+    store.close().await;
+}
+
+async fn a_pushed_request_is_taken_once_by_its_app_in_its_time_and_opens_in_its_own_place_only(
+    database: &Database,
+) {
+    const HOLDS: Duration = Duration::seconds(90);
+    let store = unlocked(database).await;
+    let (app, other) = (app(), AppId::parse("other").unwrap());
+    let push = async |digest: u8, app: &AppId, most| {
+        let new = NewPushed {
+            digest: [digest; 32],
+            app,
+            request: b"canary-request-32",
+            times: (AT, AT + HOLDS),
+            most,
+        };
+        store.push_request(&new).await.unwrap()
+    };
+    // As many as may: of the app, and of all.
+    assert!(push(1, &app, (2, 3)).await && push(2, &app, (2, 3)).await);
+    assert!(!push(3, &app, (2, 3)).await, "the app has as many as it may");
+    assert!(push(4, &other, (2, 3)).await);
+    assert!(!push(5, &other, (2, 3)).await, "all have as many as they may");
+
+    assert!(store.take_pushed(&[1; 32], &other, AT).await.unwrap().is_none(), "it is another app's");
+    assert!(store.take_pushed(&[1; 32], &app, AT + HOLDS).await.unwrap().is_none(), "its time is over");
+    let mut racing = JoinSet::new();
+    for _ in 0..8 {
+        let (store, app) = (store.clone(), app.clone());
+        racing.spawn(async move { store.take_pushed(&[1; 32], &app, AT).await.unwrap() });
+    }
+    let taken: Vec<_> = racing.join_all().await.into_iter().flatten().collect();
+    assert_eq!(taken.iter().map(|taken| taken.as_slice()).collect::<Vec<_>>(), [b"canary-request-32"]);
+    assert!(push(6, &app, (2, 3)).await, "what was taken counts no more");
+
+    let mut raw = database.raw().await;
+    raw.execute("UPDATE oidc_pushed SET app = 'portal' WHERE app = 'other'").await.unwrap();
+    let refused = store.take_pushed(&[4; 32], &app, AT).await.err();
+    assert!(matches!(refused, Some(StoreError::Altered { .. })), "{refused:?}");
+    assert_eq!(store.forget_pushed(AT + HOLDS).await.unwrap(), 0);
+    assert_eq!(store.forget_pushed(AT + HOLDS + Duration::SECOND).await.unwrap(), 2);
     store.close().await;
 }

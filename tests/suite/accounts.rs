@@ -22,7 +22,7 @@ const ROLES: [(&str, &[&str]); 7] = [
 ];
 
 /// For anybody; a phone proves itself by what it scanned and by the license's key.
-const OPEN: [&str; 27] = [
+const OPEN: [&str; 30] = [
     "/.well-known/oauth-authorization-server",
     "/.well-known/openid-configuration",
     "/authenticationService/appserver.do",
@@ -32,11 +32,14 @@ const OPEN: [&str; 27] = [
     "/oauth2/jwks",
     "/oauth2/token",
     "/oidc/authorize",
+    "/oidc/device",
+    "/oidc/device_authorization",
     "/oidc/login/{id}",
     "/oidc/login/{id}/cancel",
     "/oidc/login/{id}/continue",
     "/oidc/login/{id}/state",
     "/oidc/logout",
+    "/oidc/par",
     "/oidc/revoke",
     "/oidc/token",
     "/oidc/userinfo",

@@ -144,14 +144,16 @@ fn a_question_needs_no_key_and_ignores_it() {
 
 #[test]
 fn every_post_that_changes_something_says_that_it_takes_a_key() {
-    const HARMLESS: [&str; 26] = [
+    const HARMLESS: [&str; 28] = [
         "/authenticationService/appserver.do", // as of /v1/phone
         "/authenticationService/getLicencePdf.do",
         "/oauth2/token",   // who asks; an assertion counts once as it is
         "/oidc/authorize", // a browser may begin again
+        "/oidc/device_authorization",
         "/oidc/login/{id}/cancel",
         "/oidc/login/{id}/continue",
         "/oidc/logout",
+        "/oidc/par",
         "/oidc/revoke",
         "/oidc/token", // a code counts once as it is
         "/oidc/userinfo",

@@ -159,7 +159,7 @@ impl Begun {
 }
 
 /// Reads the picture on a page.
-fn seen(page: &str) -> Value {
+pub(crate) fn seen(page: &str) -> Value {
     let (_, rest) = page.split_once("src=\"data:image/svg+xml;base64,").expect("there is a picture");
     let svg = String::from_utf8(unbase64(rest.split('"').next().unwrap())).unwrap();
     let (_, rest) = svg.split_once("viewBox=\"0 0 ").unwrap();

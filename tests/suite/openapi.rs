@@ -6,7 +6,7 @@ use serde_json::Value;
 use tests::{Answer, Caller, repository, shared, update_snapshots};
 
 /// Every call of the HTTP contract, built or not, with a value for each parameter.
-const CONTRACT: [(&str, &str, &str); 192] = [
+const CONTRACT: [(&str, &str, &str); 195] = [
     ("POST", "/v1/signatures", "/v1/signatures"),
     ("POST", "/v1/signatures:batch", "/v1/signatures:batch"),
     ("POST", "/v1/verifications", "/v1/verifications"),
@@ -136,6 +136,9 @@ const CONTRACT: [(&str, &str, &str); 192] = [
     ("POST", "/oidc/token", "/oidc/token"),
     ("GET", "/oidc/userinfo", "/oidc/userinfo"),
     ("POST", "/oidc/userinfo", "/oidc/userinfo"),
+    ("GET", "/oidc/device", "/oidc/device"),
+    ("POST", "/oidc/device_authorization", "/oidc/device_authorization"),
+    ("POST", "/oidc/par", "/oidc/par"),
     ("POST", "/oidc/revoke", "/oidc/revoke"),
     ("GET", "/oidc/logout", "/oidc/logout"),
     ("POST", "/oidc/logout", "/oidc/logout"),

@@ -122,7 +122,9 @@ fn described(app: &App) -> String {
         let uris = list(oidc.redirect_uris.iter().map(String::as_str).collect());
         let scopes = list(oidc.scopes.iter().map(String::as_str).collect());
         let public = if oidc.public { " public" } else { "" };
-        format!(" oidc {uris} scopes {scopes} sector {}{public}", oidc.sector)
+        let device = if oidc.device_flow { " device" } else { "" };
+        let pushed = if oidc.require_pushed_authorization_requests { " pushed" } else { "" };
+        format!(" oidc {uris} scopes {scopes} sector {}{public}{device}{pushed}", oidc.sector)
     });
     let until = app.not_after.map(|end| format!(" until {end}"));
     format!(

@@ -79,6 +79,10 @@ pub(crate) struct Callers {
     pub(crate) logins_of_apps: Buckets<AppId>,
     /// How often apps that keep no key may ask for tokens, by source.
     pub(crate) keyless: Buckets<IpAddr>,
+    /// How often people may look for a login by what a device shows them, by source.
+    pub(crate) user_codes: Buckets<IpAddr>,
+    /// How often a device may ask whether somebody has confirmed, by login.
+    pub(crate) devices_asking: Buckets<String>,
     /// How often phones may answer, by source.
     pub(crate) phones: Buckets<IpAddr>,
     /// How often a phone's refusals are on record, by session.
@@ -112,6 +116,8 @@ impl Callers {
             logins: Buckets::default(),
             logins_of_apps: Buckets::default(),
             keyless: Buckets::default(),
+            user_codes: Buckets::default(),
+            devices_asking: Buckets::default(),
             phones: Buckets::default(),
             phone_refusals: Buckets::default(),
             archive_reads: Buckets::default(),

@@ -16,6 +16,8 @@ struct StepLabel {
 /// What becomes of a login at this gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LoginStep {
+    /// An app pushed what it asks for.
+    Pushed,
     /// A browser was shown a code to scan.
     Begun,
     /// It was sent back to its app with an authorization code.
@@ -35,6 +37,7 @@ pub(crate) enum LoginStep {
 impl LoginStep {
     fn name(self) -> &'static str {
         match self {
+            Self::Pushed => "pushed",
             Self::Begun => "begun",
             Self::Granted => "granted",
             Self::Denied => "denied",

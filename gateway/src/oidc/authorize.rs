@@ -7,12 +7,12 @@ use axum::extract::{Request, State};
 use axum::http::header;
 use axum::response::Response;
 use config::AppId;
-use store::{NewLogin, OidcClient};
+use store::{NewDevice, NewLogin, OidcClient};
 use time::{Duration, OffsetDateTime};
 
 use super::hint::Hint;
 use super::request::{Asked, Denied, Parameters, answered, english};
-use super::{cookie, digest, issuer, paced, page, secret};
+use super::{cookie, digest, issuer, paced, page, pushed, secret};
 use crate::auth::bucket::Pace;
 use crate::auth::register::KnownApp;
 use crate::auth::{Peer, admitted};
@@ -40,11 +40,12 @@ const LATER: Span = Span::from_secs(30);
     get, path = "/oidc/authorize", tag = "oidc",
     params(
         ("client_id" = String, Query, description = "the app's id"),
-        ("redirect_uri" = String, Query, description = "one that the app registered, octet by octet"),
-        ("response_type" = String, Query, description = "`code`"),
-        ("scope" = String, Query, description = "`openid`, and of `license`, `license.face`, `operator`, `offline_access` what the app is registered for"),
-        ("code_challenge" = String, Query, description = "SHA-256 of the verifier, base64url (RFC 7636)"),
-        ("code_challenge_method" = String, Query, description = "`S256`"),
+        ("request_uri" = Option<String>, Query, description = "what `/oidc/par` answered: then nothing else is needed but `client_id`, and counts (RFC 9126)"),
+        ("redirect_uri" = Option<String>, Query, description = "one that the app registered, octet by octet"),
+        ("response_type" = Option<String>, Query, description = "`code`"),
+        ("scope" = Option<String>, Query, description = "`openid`, and of `license`, `license.face`, `operator`, `offline_access` what the app is registered for"),
+        ("code_challenge" = Option<String>, Query, description = "SHA-256 of the verifier, base64url (RFC 7636)"),
+        ("code_challenge_method" = Option<String>, Query, description = "`S256`"),
         ("state" = Option<String>, Query, description = "comes back with the answer"),
         ("nonce" = Option<String>, Query, description = "comes back in the ID token"),
         ("prompt" = Option<String>, Query, description = "somebody is asked each time; `none` is refused by `login_required`"),
@@ -56,7 +57,7 @@ const LATER: Span = Span::from_secs(30);
     responses(
         (status = 200, description = "not given: a browser is always sent on"),
         (status = 303, description = "to the login's page, or to the app with `error`, `state` and `iss`"),
-        (status = "4XX", description = "a page: `login_client_unknown`, `redirect_uri_unknown`, `invalid_query`, `rate_limited`", content((String = "text/html"), (ProblemDocument = "application/problem+json"))),
+        (status = "4XX", description = "a page: `login_client_unknown`, `redirect_uri_unknown`, `request_uri_unknown`, `invalid_query`, `rate_limited`", content((String = "text/html"), (ProblemDocument = "application/problem+json"))),
         (status = 503, description = "not now; see Retry-After", content((String = "text/html"), (ProblemDocument = "application/problem+json"))),
     )
 )]
@@ -105,6 +106,13 @@ async fn authorize(gateway: &Gateway, parameters: Parameters) -> Result<Response
     let id = parameters.client_id.as_deref().and_then(|id| AppId::parse(id).ok());
     let app = id.and_then(|id| register.app(&id)).ok_or_else(Problem::login_client_unknown)?;
     let client = app.app.oidc.as_ref().ok_or_else(Problem::login_client_unknown)?;
+    let name = parameters.request_uri.as_deref().and_then(pushed::name);
+    let is_pushed = name.is_some();
+    // What stands beside the name of a pushed request counts for nothing (RFC 9101, 6.3).
+    let parameters = match name {
+        Some(name) => pushed::taken(gateway, &app.app.id, name).await?,
+        None => parameters,
+    };
     let redirect_uri = parameters.redirect_uri.clone().unwrap_or_default();
     // Before this nothing that was sent can lead anywhere.
     if !client.redirect_uris.contains(&redirect_uri) {
@@ -118,7 +126,10 @@ async fn authorize(gateway: &Gateway, parameters: Parameters) -> Result<Response
         Some(hint) => expected(gateway, issuer, app, hint).map(Some),
         None => Ok(None),
     };
-    let asked = parameters.check(client, &redirect_uri);
+    let asked = match client.require_pushed_authorization_requests && !is_pushed {
+        true => Err(Denied("invalid_request", "the app pushes its requests to /oidc/par".to_owned())),
+        false => parameters.check(client, &redirect_uri),
+    };
     let began = match asked.and_then(|asked| Ok(Asked { expected: hint?, ..asked })) {
         Ok(asked) => begun(gateway, app, client, asked).await,
         Err(denied) => Err(denied),
@@ -137,7 +148,12 @@ async fn authorize(gateway: &Gateway, parameters: Parameters) -> Result<Response
 }
 
 /// Whom the app expects, by an ID token that it got of him.
-fn expected(gateway: &Gateway, issuer: &str, app: &KnownApp, hint: &str) -> Result<String, Denied> {
+pub(super) fn expected(
+    gateway: &Gateway,
+    issuer: &str,
+    app: &KnownApp,
+    hint: &str,
+) -> Result<String, Denied> {
     let hint = Hint::read(gateway, issuer, hint).ok().filter(|hint| hint.aud == app.app.id.as_str());
     let why = || "id_token_hint is no ID token of this site for this app".to_owned();
     hint.map(|hint| hint.sub).ok_or_else(|| Denied("invalid_request", why()))
@@ -164,13 +180,32 @@ async fn begun(
         tracing::warn!(code = problem.code(), app = %app.app.id, "a login could not begin");
         Denied(error, problem.code().to_owned())
     };
+    let kept = secret().map_err(denied)?;
+    let (id, _) = entered(gateway, app, client, asked, digest(&kept), None).await.map_err(denied)?;
+    let mut response = page::see_other(&format!("/oidc/login/{id}")).map_err(denied)?;
+    if let Some(cookie) = cookie::set(&id, &kept) {
+        response.headers_mut().insert(header::SET_COOKIE, cookie);
+    }
+    Ok(response)
+}
+
+/// Enters a login of a browser, or of a device that has none; answers its id and the text of the code to scan.
+pub(super) async fn entered(
+    gateway: &Gateway,
+    app: &KnownApp,
+    client: &OidcClient,
+    asked: Asked,
+    browser: [u8; 32],
+    device: Option<NewDevice>,
+) -> Result<(String, String), Problem> {
     let at = OffsetDateTime::now_utc();
-    bounded(gateway, &app.app.id, at).await.map_err(denied)?;
-    let (id, kept) = (random(ID_LENGTH), secret().map_err(denied)?);
-    let browser = digest(&kept);
+    bounded(gateway, &app.app.id, at).await?;
+    let id = random(ID_LENGTH);
     let order =
         LoginOrder { item: &client.item, item_name: &client.item_name, face: asked.scopes.contains(FACE) };
+    let mut scanned = String::new();
     let login = |session: &str, qr_text: &str| {
+        qr_text.clone_into(&mut scanned);
         let asked = Asked { qr_text: qr_text.to_owned(), ..asked };
         let asked = serde_json::to_string(&asked).map_err(|_| Problem::login_broken("request"))?;
         let new = NewLogin {
@@ -180,14 +215,11 @@ async fn begun(
             browser,
             request: asked.as_bytes(),
             times: (at, at + Duration::seconds(cookie::LONGEST)),
+            device,
         };
         gateway.store.new_login(&new).map_err(|error| Problem::from_logins(&error))
     };
-    begin(gateway, &app.app, &order, login).await.map_err(denied)?;
+    begin(gateway, &app.app, &order, login).await?;
     gateway.metrics.login(LoginStep::Begun);
-    let mut response = page::see_other(&format!("/oidc/login/{id}")).map_err(denied)?;
-    if let Some(cookie) = cookie::set(&id, &kept) {
-        response.headers_mut().insert(header::SET_COOKIE, cookie);
-    }
-    Ok(response)
+    Ok((id, scanned))
 }

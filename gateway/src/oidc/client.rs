@@ -20,8 +20,9 @@ const LONGEST_URI: usize = 1024;
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct OidcClientRequest {
-    /// Where answers may go: 1 to 16 https URLs without fragment, or http ones of this machine (`127.0.0.1`, `[::1]`, `localhost`).
+    /// Where answers may go: up to 16, and one at least without `device_flow`; https URLs without fragment, or http ones of this machine (`127.0.0.1`, `[::1]`, `localhost`).
     /// A request names one of them octet by octet.
+    #[serde(default)]
     redirect_uris: BTreeSet<String>,
     /// Where a browser may be sent after somebody was logged out: up to 16, as above.
     #[serde(default)]
@@ -41,13 +42,20 @@ pub(crate) struct OidcClientRequest {
     /// Whether it can keep no key, as a program in a browser or on a phone: then the code's verifier is all that it proves itself by.
     #[serde(default)]
     public: bool,
+    /// Whether devices without a browser log people in for it (RFC 8628).
+    #[serde(default)]
+    device_flow: bool,
+    /// Whether only requests are taken that the app pushed to `/oidc/par` (RFC 9126).
+    #[serde(default)]
+    require_pushed_authorization_requests: bool,
 }
 
 impl OidcClientRequest {
     /// What the register is to have.
     pub(crate) fn check(&self, faults: &mut Faults) -> Option<OidcClient> {
-        if self.redirect_uris.is_empty() {
-            faults.add("oidc.redirect_uris", "invalid_value", "must be one at least");
+        if self.redirect_uris.is_empty() && !self.device_flow {
+            let detail = "must be one at least without device_flow";
+            faults.add("oidc.redirect_uris", "invalid_value", detail);
         }
         let mut hosts = BTreeSet::new();
         for (field, uris) in [
@@ -78,9 +86,9 @@ impl OidcClientRequest {
                 line(faults, "oidc.sector", sector, 100);
                 Some(sector.clone())
             }
-            None if hosts.len() <= 1 => hosts.pop_first(),
+            None if hosts.len() == 1 => hosts.pop_first(),
             None => {
-                let detail = "is required where redirect_uris are of several hosts";
+                let detail = "is required where redirect_uris are not of one host";
                 faults.add("oidc.sector", "missing_field", detail);
                 None
             }
@@ -93,6 +101,8 @@ impl OidcClientRequest {
             item: self.item.clone(),
             item_name: self.item_name.clone(),
             public: self.public,
+            device_flow: self.device_flow,
+            require_pushed_authorization_requests: self.require_pushed_authorization_requests,
         })
     }
 }

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use serde_json::{Value, json};
 
-use super::{OPENID, SCOPES, claims, issuer};
+use super::{OPENID, SCOPES, claims, device, issuer};
 use crate::problem::{Problem, ProblemDocument};
 use crate::state::Gateway;
 
@@ -27,12 +27,15 @@ pub(crate) async fn get_configuration(State(gateway): State<Gateway>) -> Result<
         "token_endpoint": at("/oidc/token"),
         "userinfo_endpoint": at("/oidc/userinfo"),
         "revocation_endpoint": at("/oidc/revoke"),
+        "device_authorization_endpoint": at("/oidc/device_authorization"),
+        "pushed_authorization_request_endpoint": at("/oidc/par"),
+        "require_pushed_authorization_requests": false,
         "end_session_endpoint": at("/oidc/logout"),
         "jwks_uri": at("/oauth2/jwks"),
         "scopes_supported": scopes,
         "response_types_supported": ["code"],
         "response_modes_supported": ["query"],
-        "grant_types_supported": ["authorization_code", "refresh_token"],
+        "grant_types_supported": ["authorization_code", "refresh_token", device::GRANT],
         "subject_types_supported": ["pairwise"],
         "id_token_signing_alg_values_supported": ["ES256"],
         "code_challenge_methods_supported": ["S256"],

@@ -28,7 +28,7 @@ use crate::tokens;
 /// How long an authorization code is good for.
 pub(super) const CODE: Duration = Duration::seconds(60);
 /// How long it is remembered, so that one that comes late is told from one that never was.
-const REMEMBERED: Duration = Duration::minutes(15);
+pub(super) const REMEMBERED: Duration = Duration::minutes(15);
 
 /// How far a login is.
 #[derive(Serialize, ToSchema)]
@@ -81,7 +81,7 @@ async fn here(gateway: &Gateway, id: &str, headers: &HeaderMap) -> Result<Here, 
     Ok(Here { asked, login, app, secret })
 }
 
-fn prefers_english(headers: &HeaderMap) -> bool {
+pub(super) fn prefers_english(headers: &HeaderMap) -> bool {
     let languages = headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
     languages.is_some_and(|languages| languages.starts_with("en"))
 }

@@ -111,6 +111,64 @@ impl LoginPage<'_> {
     }
 }
 
+/// What is seen, away from the device, of a login that a device waits for.
+pub(super) struct DevicePage<'p> {
+    pub(super) app_name: &'p str,
+    pub(super) item_name: &'p str,
+    pub(super) qr_text: &'p str,
+    pub(super) scanning: Scanning,
+    pub(super) english: bool,
+}
+
+impl DevicePage<'_> {
+    /// The page.
+    ///
+    /// # Errors
+    /// The code is too long for a picture.
+    pub(super) fn response(&self) -> Result<Response, Problem> {
+        let say = |zh: &'static str, en: &'static str| if self.english { en } else { zh };
+        let picture = qr_svg(self.qr_text).ok_or_else(|| Problem::login_broken("QR code"))?;
+        let picture = format!("data:image/svg+xml;base64,{}", STANDARD.encode(picture));
+        let body = html! {
+            h1 { (say("在设备上登录", "Log in at a device")) }
+            p { (say("设备将登录：", "The device logs in to: ")) strong { (self.app_name) } " — " (self.item_name) }
+            @match self.scanning {
+                Scanning::Shown => {
+                    p { (say("请仅在您面前的设备显示此代码时继续：用手机上的电子营业执照扫描二维码，并核对手机上显示的系统名称。",
+                        "Go on only if the device before you shows this code: scan it with the electronic license on your phone, and check that the phone names the same system.")) }
+                    img src=(picture) alt=(self.qr_text) width="256" height="256";
+                }
+                Scanning::Scanned => p { (say("已扫描，请在手机上确认。", "Scanned. Confirm on your phone.")) },
+                Scanning::Confirmed => p { (say("已确认，请回到设备。", "Confirmed. Go back to the device.")) },
+                Scanning::Over => p { (say("未确认，或二维码已过期。", "It was not confirmed, or the code has expired.")) },
+            }
+        };
+        let waits = matches!(self.scanning, Scanning::Shown | Scanning::Scanned);
+        let again = html! { @if waits { meta http-equiv="refresh" content=(AGAIN); } };
+        let page = simple(say("在设备上登录", "Log in at a device"), &again, &body, self.english);
+        Ok(dressed(StatusCode::OK, page, "'none'"))
+    }
+}
+
+/// Asks for what a device shows; again if none shows that.
+pub(super) fn device_field(status: StatusCode, english: bool) -> Response {
+    let say = |zh: &'static str, en: &'static str| if english { en } else { zh };
+    let body = html! {
+        h1 { (say("在设备上登录", "Log in at a device")) }
+        @if status == StatusCode::NOT_FOUND {
+            p role="alert" { (say("没有设备显示此代码，或已过期。", "No device shows this code, or not any more.")) }
+        }
+        form method="get" action="/oidc/device" {
+            input type="hidden" name="ui_locales" value=(say("zh", "en"));
+            p { label for="user_code" { (say("设备上显示的代码：", "The code that the device shows: ")) } }
+            p { input id="user_code" name="user_code" required autofocus autocomplete="off" autocapitalize="characters" maxlength="20"; }
+            button.first type="submit" { (say("继续", "Continue")) }
+        }
+    };
+    let page = simple(say("在设备上登录", "Log in at a device"), &html! {}, &body, english);
+    dressed(status, page, "'self'")
+}
+
 /// Says why it does not go on.
 pub(crate) fn refused(
     status: StatusCode,
@@ -140,13 +198,17 @@ pub(super) fn logged_out(english: bool) -> Response {
     plain(StatusCode::OK, say("已退出", "Logged out"), &body, english)
 }
 
+/// A page without a form.
 fn plain(status: StatusCode, title: &str, body: &Markup, english: bool) -> Response {
+    dressed(status, simple(title, &html! {}, body, english), "'none'")
+}
+
+fn simple(title: &str, more: &Markup, body: &Markup, english: bool) -> Markup {
     let lang = if english { "en" } else { "zh" };
-    let page = html! {
+    html! {
         (DOCTYPE)
-        html lang=(lang) { (head(title, &html! {})) body { main { (body) } } }
-    };
-    dressed(status, page, "'none'")
+        html lang=(lang) { (head(title, more)) body { main { (body) } } }
+    }
 }
 
 fn head(title: &str, more: &Markup) -> Markup {

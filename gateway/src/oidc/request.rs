@@ -15,7 +15,7 @@ use super::{OPENID, SCOPES, claims};
 pub(super) const LONGEST: usize = 1024;
 
 /// The parameters as they come. Those that are not known are passed over (RFC 6749, 3.1); one that comes twice is refused.
-#[derive(Default, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 pub(super) struct Parameters {
     pub(super) client_id: Option<String>,
     pub(super) redirect_uri: Option<String>,
@@ -32,20 +32,21 @@ pub(super) struct Parameters {
     max_age: Option<String>,
     claims: Option<String>,
     request: Option<String>,
-    request_uri: Option<String>,
+    pub(super) request_uri: Option<String>,
     registration: Option<String>,
 }
 
 /// A request, read. It is kept with its login.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Asked {
+    /// None, and empty, of a device without a browser.
     pub(super) redirect_uri: String,
     pub(super) state: Option<String>,
     pub(super) nonce: Option<String>,
     /// What the scopes among those that are known come to.
     pub(super) scopes: BTreeSet<String>,
-    /// SHA-256 of the verifier.
-    pub(super) challenge: [u8; 32],
+    /// SHA-256 of the verifier; none of a device without a browser.
+    pub(super) challenge: Option<[u8; 32]>,
     /// Claims that are wanted in the ID token too.
     pub(super) in_id_token: BTreeSet<String>,
     /// The sector that `sub` is for, as the app was registered when it asked.
@@ -55,6 +56,24 @@ pub(super) struct Asked {
     /// What the QR code says.
     pub(super) qr_text: String,
     pub(super) english: bool,
+}
+
+impl Asked {
+    /// What is asked at a device without a browser: nothing leads anywhere.
+    pub(super) fn at_device(scopes: BTreeSet<String>, client: &OidcClient, english: bool) -> Self {
+        Self {
+            redirect_uri: String::new(),
+            state: None,
+            nonce: None,
+            scopes,
+            challenge: None,
+            in_id_token: BTreeSet::new(),
+            sector: client.sector.clone(),
+            expected: None,
+            qr_text: String::new(),
+            english,
+        }
+    }
 }
 
 /// A refusal that the app is told, by its code in OAuth.
@@ -111,7 +130,7 @@ impl Parameters {
             state: self.state,
             nonce: self.nonce,
             scopes,
-            challenge,
+            challenge: Some(challenge),
             in_id_token: wanted(self.claims.as_deref())?,
             sector: client.sector.clone(),
             expected: None,
@@ -127,7 +146,7 @@ pub(super) fn english(locales: Option<&str>) -> bool {
 }
 
 /// The scopes that are known. What the app is not registered for is refused; what nobody knows is passed over (Core, 3.1.2.1).
-fn scopes(text: &str, client: &OidcClient) -> Result<BTreeSet<String>, Denied> {
+pub(super) fn scopes(text: &str, client: &OidcClient) -> Result<BTreeSet<String>, Denied> {
     let asked: BTreeSet<&str> = text.split(' ').filter(|scope| !scope.is_empty()).collect();
     if !asked.contains(OPENID) {
         return Err(Denied::new("invalid_scope", "scope must have openid"));
@@ -228,6 +247,8 @@ mod tests {
             item: "item".to_owned(),
             item_name: "name".to_owned(),
             public: false,
+            device_flow: false,
+            require_pushed_authorization_requests: false,
         }
     }
 

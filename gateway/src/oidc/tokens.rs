@@ -30,7 +30,7 @@ use utoipa::ToSchema;
 use super::claims::{self, Known};
 use super::login::CODE;
 use super::request::Asked;
-use super::{LICENSE, OFFLINE, digest, entry, issuer, page, revoke, secret, source, whole};
+use super::{LICENSE, OFFLINE, device, digest, entry, issuer, page, revoke, secret, source, whole};
 use crate::auth::bucket::Pace;
 use crate::auth::mutual_tls::{self, ClientCertificate, thumbprint};
 use crate::auth::register::KnownApp;
@@ -51,7 +51,7 @@ const KEYLESS: Pace = Pace { rate: 10.0, burst: 200.0 };
 /// A token request (OpenID Connect Core 1.0, 3.1.3.1 and 12.1). Parameters that are not known are passed over.
 #[derive(Deserialize, ToSchema)]
 pub(crate) struct OidcTokenRequest {
-    /// `authorization_code` or `refresh_token`.
+    /// `authorization_code`, `refresh_token` or `urn:ietf:params:oauth:grant-type:device_code`.
     grant_type: String,
     /// The authorization code.
     code: Option<String>,
@@ -61,6 +61,8 @@ pub(crate) struct OidcTokenRequest {
     code_verifier: Option<String>,
     /// The refresh token.
     refresh_token: Option<String>,
+    /// What a device asks with (RFC 8628).
+    pub(super) device_code: Option<String>,
     /// Of a refresh token's scopes some; it has all of them in any case.
     scope: Option<String>,
     /// The app's id; needed with a client certificate, and of an app that keeps no key.
@@ -146,8 +148,8 @@ impl Caller {
             assertion_type: proof.assertion_type,
             assertion: proof.assertion,
             certificate: mutual_tls::certificate(parts),
-            // Libraries name the token endpoint wherever they prove themselves.
-            path: "/oidc/token",
+            // Libraries name the token endpoint wherever they prove themselves, or where they are (RFC 9126, 2).
+            paths: &["/oidc/token", "/oidc/par"],
         };
         let proved = match tokens::client(gateway, shown, &mut attempt).await {
             Ok(proved) => proved,
@@ -181,7 +183,7 @@ impl Caller {
     }
 
     /// Counts the request of an app that keeps no key, once it has brought what only it has: until then anybody asks in its name.
-    fn admit_keyless(&self, gateway: &Gateway, extensions: &Extensions) -> Result<(), Refused> {
+    pub(super) fn admit_keyless(&self, gateway: &Gateway, extensions: &Extensions) -> Result<(), Refused> {
         match self.credential {
             None => counted(gateway, extensions, &self.app.app),
             Some(_) => Ok(()), // it was, when it had proved itself
@@ -242,9 +244,9 @@ async fn token(gateway: &Gateway, request: Request) -> Result<OidcTokenResponse,
     let (parts, body) = request.into_parts();
     let form: OidcTokenRequest =
         tokens::form(gateway, &parts.headers, body).await.map_err(|problem| ("invalid_request", problem))?;
-    if !["authorization_code", "refresh_token"].contains(&form.grant_type.as_str()) {
-        let supported = "authorization_code or refresh_token";
-        return Err(("unsupported_grant_type", Problem::unsupported_grant_type(supported)));
+    if !["authorization_code", "refresh_token", device::GRANT].contains(&form.grant_type.as_str()) {
+        let supported = format!("authorization_code, refresh_token or {}", device::GRANT);
+        return Err(("unsupported_grant_type", Problem::unsupported_grant_type(&supported)));
     }
     let proof = ClientParameters {
         client_id: form.client_id.as_deref(),
@@ -254,18 +256,24 @@ async fn token(gateway: &Gateway, request: Request) -> Result<OidcTokenResponse,
     let caller = Caller::of(gateway, &parts, &proof).await?;
     match form.grant_type.as_str() {
         "authorization_code" => redeemed(gateway, &caller, &form, &parts.extensions).await,
+        device::GRANT => device::exchanged(gateway, &caller, &form, &parts.extensions).await,
         _ => refreshed(gateway, &caller, &form, &parts.extensions).await,
     }
 }
 
-fn wanted<'f>(name: &str, value: Option<&'f String>) -> Result<&'f str, Refused> {
+pub(super) fn wanted<'f>(name: &str, value: Option<&'f String>) -> Result<&'f str, Refused> {
     value
         .map(String::as_str)
         .ok_or_else(|| ("invalid_request", Problem::token_request(format!("{name} is required"))))
 }
 
 /// What was brought a second time ends all that came of it.
-async fn replayed(gateway: &Gateway, caller: &Caller, login: &Login, code: &'static str) -> Refused {
+pub(super) async fn replayed(
+    gateway: &Gateway,
+    caller: &Caller,
+    login: &Login,
+    code: &'static str,
+) -> Refused {
     let entry = entry(caller.id().as_str(), "oidc.replay", login.id.clone(), code);
     let ended = gateway.audit.append_login(entry, LoginChange::end(login)).await;
     match ended {
@@ -306,19 +314,31 @@ async fn redeemed(
         return Err(("invalid_grant", Problem::redirect_uri_unknown("redirect_uri"))); // it was withdrawn
     }
     let is_verifier =
-        (43..=128).contains(&verifier.len()) && thumbprint(verifier.as_bytes()) == asked.challenge;
+        (43..=128).contains(&verifier.len()) && Some(thumbprint(verifier.as_bytes())) == asked.challenge;
     if !is_verifier {
         return Err(grant_refused("code_verifier_wrong"));
     }
-    let known = Known::of(&login).map_err(unavailable)?;
+    exchanged(gateway, caller, &login, asked, ("code", "code_used")).await
+}
+
+/// Gives tokens for a login whose code was brought; whoever brings it a second time ends it, by that code of refusal.
+pub(super) async fn exchanged(
+    gateway: &Gateway,
+    caller: &Caller,
+    login: &Login,
+    asked: Asked,
+    (by, used): (&str, &'static str),
+) -> Result<OidcTokenResponse, Refused> {
+    let now = OffsetDateTime::now_utc();
+    let known = Known::of(login).map_err(unavailable)?;
     let most = (now + STAYS).min(known.holds_until);
-    let made = Made::of(gateway, caller, &login, &known, asked, (now, most)).await?;
+    let made = Made::of(gateway, caller, login, &known, asked, (now, most)).await?;
     let ends_at = if made.refresh.is_some() { most } else { made.access_ends };
-    let change = LoginChange::redeem(&login, made.tokens(ends_at), ends_at);
-    match made.record(gateway, caller, &login, "code", change).await {
+    let change = LoginChange::redeem(login, made.tokens(ends_at), ends_at);
+    match made.record(gateway, caller, login, by, change).await {
         Ok(()) => {}
         // Two came with one code at the same time.
-        Err(StoreError::Changed { .. }) => return Err(replayed(gateway, caller, &login, "code_used").await),
+        Err(StoreError::Changed { .. }) => return Err(replayed(gateway, caller, login, used).await),
         Err(error) => return Err(unavailable(Problem::record_unavailable(&error))),
     }
     gateway.metrics.login(LoginStep::Redeemed);

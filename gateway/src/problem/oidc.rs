@@ -37,6 +37,17 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, "redirect_uri_unknown", "Unknown address", detail)
     }
 
+    /// No browser is let in by this name of a pushed request.
+    pub(crate) fn request_uri_unknown() -> Self {
+        let detail = "request_uri names no request of this app, or one that was used before or is over";
+        Self::new(StatusCode::BAD_REQUEST, "request_uri_unknown", "Unknown request", detail)
+    }
+
+    /// What an app asks of a login is refused by this code of OAuth.
+    pub(crate) fn login_request_refused(error: &'static str, why: String) -> Self {
+        Self::token_refused(error, why)
+    }
+
     pub(crate) fn too_many_logins(wait: std::time::Duration) -> Self {
         Self::later("rate_limited", "Too many requests", "too many logins begin at this address", wait)
     }
@@ -75,12 +86,26 @@ impl Problem {
             "code_used" => "the authorization code was exchanged before; whatever came of it has ended",
             "redirect_uri_differs" => "redirect_uri is not the one that the code was asked for with",
             "code_verifier_wrong" => "code_verifier is not the one whose digest was sent as code_challenge",
+            "device_code_unknown" => "there is no such device code of this app",
+            "device_code_used" => "the device code was exchanged before; whatever came of it has ended",
             "refresh_token_unknown" => "there is no such refresh token of this app",
             "refresh_token_expired" => "the refresh token's time is over",
             "refresh_token_used" => "the refresh token was exchanged before; whatever came of it has ended",
             "login_ended" => "the login has ended",
             "license_refused" => "the license may not be used for this any more; the login has ended",
             _ => "what was brought is of no use",
+        };
+        Self::token_refused(code, detail)
+    }
+
+    /// A device that asks has to ask again, or not any more (RFC 8628, 3.5).
+    pub(crate) fn device_waits(code: &'static str) -> Self {
+        let detail = match code {
+            "authorization_pending" => "nobody has confirmed yet; ask again",
+            "slow_down" => "the device asks too often; wait longer each time from now on",
+            "access_denied" => "the holder refused, or gave up",
+            "expired_token" => "nobody confirmed in time; begin again",
+            _ => "it cannot be told now",
         };
         Self::token_refused(code, detail)
     }
@@ -99,7 +124,7 @@ impl Problem {
         const WHAT: &str = "login";
         match error {
             StoreError::NotFound { what: WHAT, .. } => Self::login_unknown(),
-            StoreError::Altered { what: "oidc_logins" | "oidc_secrets", id }
+            StoreError::Altered { what: "oidc_logins" | "oidc_pushed" | "oidc_secrets", id }
             | StoreError::Corrupt { what: WHAT, id, .. } => {
                 Self::internal("login_broken", format!("login {id} was altered outside the gateway"))
             }

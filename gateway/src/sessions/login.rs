@@ -18,6 +18,9 @@ use super::{Asked, Prepared, TTL};
 use crate::problem::Problem;
 use crate::state::Gateway;
 
+/// How long a code is shown that somebody may scan to log in.
+pub(crate) const SCANNED_WITHIN: time::Duration = time::Duration::seconds(TTL as i64);
+
 /// What a person who logs in is asked to agree to.
 pub(crate) struct LoginOrder<'o> {
     /// The code of the business item.

@@ -42,6 +42,8 @@ const FORGET: u32 = 600;
 /// How often it is looked for logins that nobody scanned, and how long such a one stays: so long its browser is told that it is over.
 const FORGET_UNSCANNED: u32 = 10;
 const UNSCANNED_STAYS: time::Duration = time::Duration::minutes(2);
+/// How long it is known what a device asked with, so that one that asks late or twice is told.
+const DEVICES_STAY: time::Duration = time::Duration::minutes(20);
 /// How long an ended session keeps what it says, and how long the rest of it stays.
 const KEPT: time::Duration = time::Duration::hours(24);
 const STAYS: time::Duration = time::Duration::days(30);
@@ -241,6 +243,12 @@ pub(crate) async fn sweep(gateways: watch::Receiver<Option<Gateway>>) {
             let now = OffsetDateTime::now_utc();
             if let Err(error) = gateway.store.forget_logins(now).await {
                 tracing::warn!(%error, "logins that are over stay for now");
+            }
+            if let Err(error) = gateway.store.forget_devices(now - DEVICES_STAY).await {
+                tracing::warn!(%error, "codes of devices that are over stay for now");
+            }
+            if let Err(error) = gateway.store.forget_pushed(now).await {
+                tracing::warn!(%error, "requests that were pushed and are over stay for now");
             }
             if let Err(error) = gateway.store.forget_scans(now - KEPT, now - STAYS).await {
                 tracing::warn!(%error, "sessions that are kept no longer stay for now");

@@ -14,7 +14,7 @@ use time::format_description::well_known::Rfc3339;
 use utoipa::ToSchema;
 
 use super::list::ListHeadItem;
-use super::make::{grouped, typed};
+use super::make::{CODE_LENGTH, grouped, typed};
 use crate::audit::{InclusionResponse, proof_of};
 use crate::auth::bucket::Pace;
 use crate::auth::{Peer, throttle};
@@ -235,7 +235,7 @@ pub(crate) async fn stamp_of_code(
     {
         return Err(Problem::too_many_checks(wait));
     }
-    let code = typed(code).ok_or_else(Problem::unknown_stamp)?;
+    let code = typed(code, CODE_LENGTH).ok_or_else(Problem::unknown_stamp)?;
     // The register shows only what the log vouches for.
     let found = gateway.store.stamp_of_code(&code).await.map_err(|error| Problem::from_stamps(&error))?;
     found.ok_or_else(Problem::unknown_stamp)

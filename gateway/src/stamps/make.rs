@@ -496,15 +496,15 @@ pub(crate) fn grouped(code: &str) -> String {
     groups.collect::<Vec<_>>().join("-")
 }
 
-/// A code as it is stored, however somebody typed it.
-pub(super) fn typed(text: &str) -> Option<String> {
+/// A code of so many characters as it was made, however somebody typed it.
+pub(crate) fn typed(text: &str, length: usize) -> Option<String> {
     let plain = text.chars().filter(|c| !matches!(c, '-' | ' ')).map(|c| match c.to_ascii_uppercase() {
         'O' => '0',
         'I' | 'L' => '1',
         other => other,
     });
-    let code: String = plain.take(CODE_LENGTH + 1).collect();
-    let is_code = code.len() == CODE_LENGTH && code.bytes().all(|octet| ALPHABET.contains(&octet));
+    let code: String = plain.take(length + 1).collect();
+    let is_code = code.len() == length && code.bytes().all(|octet| ALPHABET.contains(&octet));
     is_code.then_some(code)
 }
 
@@ -556,15 +556,15 @@ mod tests {
     fn a_code_is_read_as_people_type_it() {
         let code = random(CODE_LENGTH);
         assert_eq!(code.len(), 20);
-        assert_eq!(typed(&grouped(&code)), Some(code.clone()));
+        assert_eq!(typed(&grouped(&code), CODE_LENGTH), Some(code.clone()));
         assert_eq!(
-            typed(&grouped(&code).to_ascii_lowercase().replace('1', "l").replace('0', "o")),
+            typed(&grouped(&code).to_ascii_lowercase().replace('1', "l").replace('0', "o"), CODE_LENGTH),
             Some(code)
         );
         for wrong in
             ["", "U0000-00000-00000-00000", "00000-00000-00000-0000", "00000-00000-00000-00000-0", "图"]
         {
-            assert_eq!(typed(wrong), None, "{wrong}");
+            assert_eq!(typed(wrong, CODE_LENGTH), None, "{wrong}");
         }
     }
 }
