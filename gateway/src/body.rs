@@ -21,6 +21,7 @@ use time::format_description::well_known::Rfc3339;
 use tokio::time::Instant;
 
 use crate::batch;
+use crate::people::form::is_unseen;
 use crate::problem::{Fault, Problem};
 use crate::stamps::document;
 use crate::state::Gateway;
@@ -316,6 +317,17 @@ impl Faults {
             self.add(field, "invalid_value", format!("must be one of: {}", words.join(", ")));
         }
         found
+    }
+
+    /// 1 to `most` characters that are seen, without blanks around them; or nothing at all.
+    pub(crate) fn seen(&mut self, field: &str, text: Option<&str>, most: usize) {
+        let fits = |text: &str| {
+            (1..=most).contains(&text.chars().count()) && text.trim() == text && !text.chars().any(is_unseen)
+        };
+        if !text.is_none_or(fits) {
+            let detail = format!("must be 1 to {most} characters that are seen, without blanks around them");
+            self.add(field, "invalid_value", detail);
+        }
     }
 
     /// RFC 3339; a default when it is absent.

@@ -12,7 +12,6 @@ use time::{Date, Month, OffsetDateTime, PrimitiveDateTime, Time, UtcOffset};
 use utoipa::ToSchema;
 
 use crate::body::{self, Faults};
-use crate::people::form::is_unseen;
 use crate::problem::{Fault, Problem};
 
 /// The version of answers to who names none.
@@ -236,13 +235,8 @@ impl MessageContent {
     /// What is to be co-signed.
     pub(super) fn plainvalue(&self) -> Result<Option<&str>, Problem> {
         let Some(text) = said(&self.plainvalue) else { return Ok(None) };
-        let fits =
-            (1..=500).contains(&text.chars().count()) && text.trim() == text && !text.chars().any(is_unseen);
         let mut faults = Faults::default();
-        if !fits {
-            let detail = "must be 1 to 500 characters that are seen, without blanks around them";
-            faults.add("message_content.plainvalue", "invalid_value", detail);
-        }
+        faults.seen("message_content.plainvalue", Some(text), 500);
         faults.into_result(Some(Some(text)))
     }
 }

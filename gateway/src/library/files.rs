@@ -18,7 +18,6 @@ use super::delivery::{self, Delivered, Wanted};
 use crate::auth::{Authenticated, Scope};
 use crate::body::{Faults, QueryOf, Segment};
 use crate::licenses::read_uscc;
-use crate::people::form::is_unseen;
 use crate::problem::{Problem, ProblemDocument};
 use crate::state::Gateway;
 
@@ -268,16 +267,7 @@ impl FileQuery {
         if self.digest.as_ref().is_some_and(|text| hex::decode_to_slice(text, &mut digest).is_err()) {
             faults.add("digest", "invalid_value", "must be 64 hexadecimal digits");
         }
-        let is_said = |text: &String| {
-            (1..=MOST_PURPOSE).contains(&text.chars().count())
-                && text.trim() == text
-                && !text.chars().any(is_unseen)
-        };
-        if !self.purpose.as_ref().is_none_or(is_said) {
-            let detail =
-                format!("must be 1 to {MOST_PURPOSE} characters that are seen, without blanks around them");
-            faults.add("purpose", "invalid_value", detail);
-        }
+        faults.seen("purpose", self.purpose.as_deref(), MOST_PURPOSE);
         if self.purpose.is_none() && require_purpose {
             faults.add("purpose", "missing_field", "this site asks what a file is fetched for");
         }

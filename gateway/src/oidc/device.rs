@@ -19,8 +19,8 @@ use super::login::{CODE, REMEMBERED, prefers_english};
 use super::page::{self, DevicePage};
 use super::request::{Asked, Denied, english, scopes};
 use super::tokens::{
-    Caller, ClientParameters, OidcTokenRequest, OidcTokenResponse, Refused, grant_refused, replayed,
-    unavailable, wanted,
+    Caller, ClientForm, OidcTokenRequest, OidcTokenResponse, Refused, grant_refused, replayed, unavailable,
+    wanted,
 };
 use super::{digest, issuer, secret, source, tokens as granting};
 use crate::auth::bucket::Pace;
@@ -50,12 +50,8 @@ pub(crate) struct DeviceAuthorizationRequest {
     scope: Option<String>,
     /// `zh` or `en`: the language of `/oidc/device`.
     ui_locales: Option<String>,
-    /// The app's id; needed with a client certificate, and of an app that keeps no key.
-    client_id: Option<String>,
-    /// `urn:ietf:params:oauth:client-assertion-type:jwt-bearer`
-    client_assertion_type: Option<String>,
-    /// As at `/oidc/token`.
-    client_assertion: Option<String>,
+    #[serde(flatten)]
+    proof: ClientForm,
 }
 
 /// What a device shows and asks with (RFC 8628, 3.2).
@@ -109,12 +105,7 @@ async fn begun(gateway: &Gateway, request: Request) -> Result<DeviceAuthorizatio
     let (parts, body) = request.into_parts();
     let form: DeviceAuthorizationRequest =
         tokens::form(gateway, &parts.headers, body).await.map_err(|problem| ("invalid_request", problem))?;
-    let proof = ClientParameters {
-        client_id: form.client_id.as_deref(),
-        assertion_type: form.client_assertion_type.as_deref(),
-        assertion: form.client_assertion.as_deref(),
-    };
-    let caller = Caller::of(gateway, &parts, &proof).await?;
+    let caller = Caller::of(gateway, &parts, &form.proof).await?;
     let issuer = issuer(gateway).map_err(unavailable)?;
     if !caller.client.device_flow {
         return Err(("unauthorized_client", Problem::unauthorized_client()));

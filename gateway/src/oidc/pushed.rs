@@ -18,7 +18,7 @@ use utoipa::ToSchema;
 
 use super::authorize::expected;
 use super::request::{Denied, Parameters};
-use super::tokens::{Caller, ClientParameters, Refused, unavailable};
+use super::tokens::{Caller, ClientForm, Refused, unavailable};
 use super::{digest, issuer, page, secret};
 use crate::metrics::LoginStep;
 use crate::problem::Problem;
@@ -38,9 +38,9 @@ const LATER: std::time::Duration = std::time::Duration::from_secs(30);
 #[derive(Deserialize)]
 struct PushedForm {
     #[serde(flatten)]
+    proof: ClientForm,
+    #[serde(flatten)]
     asked: Parameters,
-    client_assertion_type: Option<String>,
-    client_assertion: Option<String>,
 }
 
 /// What a browser is to bring (RFC 9126, 2.2).
@@ -77,12 +77,7 @@ async fn push(gateway: &Gateway, request: Request) -> Result<PushedResponse, Ref
     let (parts, body) = request.into_parts();
     let form: PushedForm =
         tokens::form(gateway, &parts.headers, body).await.map_err(|problem| ("invalid_request", problem))?;
-    let proof = ClientParameters {
-        client_id: form.asked.client_id.as_deref(),
-        assertion_type: form.client_assertion_type.as_deref(),
-        assertion: form.client_assertion.as_deref(),
-    };
-    let caller = Caller::of(gateway, &parts, &proof).await?;
+    let caller = Caller::of(gateway, &parts, &form.proof).await?;
     let pushed = serde_json::to_vec(&form.asked);
     let pushed = pushed.map_err(|_| unavailable(Problem::login_broken("request")))?;
     checked(gateway, &caller, form.asked)?;

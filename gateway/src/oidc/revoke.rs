@@ -7,7 +7,7 @@ use serde::Deserialize;
 use store::{Login, LoginChange, StoreError};
 use utoipa::ToSchema;
 
-use super::tokens::{Caller, ClientParameters, Refused, unavailable};
+use super::tokens::{Caller, ClientForm, Refused, unavailable};
 use super::{digest, entry, page};
 use crate::metrics::LoginStep;
 use crate::problem::Problem;
@@ -19,12 +19,8 @@ use crate::tokens::{self, TokenProblem};
 pub(crate) struct RevocationRequest {
     /// An access or a refresh token.
     token: String,
-    /// The app's id; needed with a client certificate, and of an app that keeps no key.
-    client_id: Option<String>,
-    /// `urn:ietf:params:oauth:client-assertion-type:jwt-bearer`
-    client_assertion_type: Option<String>,
-    /// As at `/oauth2/token`; `aud` the site's issuer or its `/oidc/token`.
-    client_assertion: Option<String>,
+    #[serde(flatten)]
+    proof: ClientForm,
 }
 
 /// End a login by one of its tokens. That there is no such token of the app is no error.
@@ -50,12 +46,7 @@ async fn revoked(gateway: &Gateway, request: Request) -> Result<(), Refused> {
     let (parts, body) = request.into_parts();
     let form: RevocationRequest =
         tokens::form(gateway, &parts.headers, body).await.map_err(|problem| ("invalid_request", problem))?;
-    let proof = ClientParameters {
-        client_id: form.client_id.as_deref(),
-        assertion_type: form.client_assertion_type.as_deref(),
-        assertion: form.client_assertion.as_deref(),
-    };
-    let caller = Caller::of(gateway, &parts, &proof).await?;
+    let caller = Caller::of(gateway, &parts, &form.proof).await?;
     let found = gateway.store.login_of_token(&digest(&form.token)).await;
     let found = found.map_err(|error| unavailable(Problem::from_logins(&error)))?;
     match found.filter(|(login, _)| login.app == *caller.id()) {

@@ -65,19 +65,19 @@ pub(crate) struct OidcTokenRequest {
     pub(super) device_code: Option<String>,
     /// Of a refresh token's scopes some; it has all of them in any case.
     scope: Option<String>,
+    #[serde(flatten)]
+    proof: ClientForm,
+}
+
+/// What an app proves itself by.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct ClientForm {
     /// The app's id; needed with a client certificate, and of an app that keeps no key.
     client_id: Option<String>,
     /// `urn:ietf:params:oauth:client-assertion-type:jwt-bearer`
     client_assertion_type: Option<String>,
-    /// As at `/oauth2/token`; `aud` the site's issuer or this endpoint.
+    /// As at `/oauth2/token`; `aud` the site's issuer, its `/oidc/token` or its `/oidc/par`.
     client_assertion: Option<String>,
-}
-
-/// What an app proves itself by.
-pub(super) struct ClientParameters<'p> {
-    pub(super) client_id: Option<&'p str>,
-    pub(super) assertion_type: Option<&'p str>,
-    pub(super) assertion: Option<&'p str>,
 }
 
 /// Who logged in (OpenID Connect Core 1.0, 3.1.3.3).
@@ -129,11 +129,7 @@ pub(super) fn unavailable(problem: Problem) -> Refused {
 
 impl Caller {
     /// The app that proves itself, or that need not.
-    pub(super) async fn of(
-        gateway: &Gateway,
-        parts: &Parts,
-        proof: &ClientParameters<'_>,
-    ) -> Result<Self, Refused> {
+    pub(super) async fn of(gateway: &Gateway, parts: &Parts, proof: &ClientForm) -> Result<Self, Refused> {
         issuer(gateway).map_err(|problem| ("invalid_request", problem))?;
         if let Some(app) = public(gateway, proof).await.map_err(unavailable)? {
             keyless(gateway, parts).map_err(unavailable)?;
@@ -144,9 +140,9 @@ impl Caller {
         }
         let mut attempt = Attempt::by(parts.extensions.get::<Peer>().cloned());
         let shown = ClientProof {
-            client_id: proof.client_id,
-            assertion_type: proof.assertion_type,
-            assertion: proof.assertion,
+            client_id: proof.client_id.as_deref(),
+            assertion_type: proof.client_assertion_type.as_deref(),
+            assertion: proof.client_assertion.as_deref(),
             certificate: mutual_tls::certificate(parts),
             // Libraries name the token endpoint wherever they prove themselves, or where they are (RFC 9126, 2).
             paths: &["/oidc/token", "/oidc/par"],
@@ -208,9 +204,9 @@ fn keyless(gateway: &Gateway, parts: &Parts) -> Result<(), Problem> {
 
 /// The app that is named, if it is one that keeps no key and shows none. One that has a key proves itself by it, also where it is registered
 /// as one that could not.
-async fn public(gateway: &Gateway, proof: &ClientParameters<'_>) -> Result<Option<Arc<KnownApp>>, Problem> {
-    let id = proof.client_id.and_then(|id| AppId::parse(id).ok());
-    let Some(id) = id.filter(|_| proof.assertion.is_none()) else { return Ok(None) };
+async fn public(gateway: &Gateway, proof: &ClientForm) -> Result<Option<Arc<KnownApp>>, Problem> {
+    let id = proof.client_id.as_deref().and_then(|id| AppId::parse(id).ok());
+    let Some(id) = id.filter(|_| proof.client_assertion.is_none()) else { return Ok(None) };
     let register = gateway.callers.apps.register().await.map_err(|error| Problem::database(&error))?;
     let now = OffsetDateTime::now_utc();
     let is_public = |app: &&Arc<KnownApp>| {
@@ -248,12 +244,7 @@ async fn token(gateway: &Gateway, request: Request) -> Result<OidcTokenResponse,
         let supported = format!("authorization_code, refresh_token or {}", device::GRANT);
         return Err(("unsupported_grant_type", Problem::unsupported_grant_type(&supported)));
     }
-    let proof = ClientParameters {
-        client_id: form.client_id.as_deref(),
-        assertion_type: form.client_assertion_type.as_deref(),
-        assertion: form.client_assertion.as_deref(),
-    };
-    let caller = Caller::of(gateway, &parts, &proof).await?;
+    let caller = Caller::of(gateway, &parts, &form.proof).await?;
     match form.grant_type.as_str() {
         "authorization_code" => redeemed(gateway, &caller, &form, &parts.extensions).await,
         device::GRANT => device::exchanged(gateway, &caller, &form, &parts.extensions).await,

@@ -22,7 +22,6 @@ use utoipa::ToSchema;
 use crate::auth::{Authenticated, Scope};
 use crate::body::{Faults, JsonBody, Segment};
 use crate::error::with_causes;
-use crate::people::form::is_unseen;
 use crate::problem::{Problem, ProblemDocument};
 use crate::stamps::make::grouped;
 use crate::state::Gateway;
@@ -67,16 +66,7 @@ impl QueryCertificateRequest {
             ("purpose", Some(&self.purpose), MOST_PURPOSE),
             ("applicant", self.applicant.as_ref(), MOST_NAME),
         ] {
-            let fits = |text: &String| {
-                (1..=most).contains(&text.chars().count())
-                    && text.trim() == text
-                    && !text.chars().any(is_unseen)
-            };
-            if !text.is_none_or(fits) {
-                let detail =
-                    format!("must be 1 to {most} characters that are seen, without blanks around them");
-                faults.add(field, "invalid_value", detail);
-            }
+            faults.seen(field, text.map(String::as_str), most);
         }
         let asked =
             uscc.map(|uscc| Asked { uscc, purpose: self.purpose.clone(), applicant: self.applicant.clone() });

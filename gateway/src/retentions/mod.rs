@@ -20,7 +20,6 @@ use crate::auth::{Authenticated, Scope};
 use crate::body::Faults;
 use crate::idempotency::{Held, Kept};
 use crate::licenses::license_octets;
-use crate::people::form::is_unseen;
 use crate::problem::{Problem, ProblemDocument};
 use crate::stamps::document::{DocumentBody, MOST_OCTETS};
 use crate::state::Gateway;
@@ -110,16 +109,7 @@ impl RetentionRequest {
             ("purpose", self.purpose.as_ref(), 100),
             ("session", self.session.as_ref(), 64),
         ] {
-            let fits = |text: &String| {
-                (1..=most).contains(&text.chars().count())
-                    && text.trim() == text
-                    && !text.chars().any(is_unseen)
-            };
-            if !text.is_none_or(fits) {
-                let detail =
-                    format!("must be 1 to {most} characters that are seen, without blanks around them");
-                faults.add(field, "invalid_value", detail);
-            }
+            faults.seen(field, text.map(String::as_str), most);
         }
         self.check_places(source, &mut faults);
         let what = match source {

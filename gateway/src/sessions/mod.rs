@@ -28,7 +28,6 @@ use verify_front::{FACE_FIELDS, FieldGrant, QrPayload, Role, SessionEvent, Sessi
 use crate::auth::{Authenticated, Scope};
 use crate::body::{Faults, JsonBody, Segment};
 use crate::idempotency::{self, Held, Kept};
-use crate::people::form::is_unseen;
 use crate::problem::{Problem, ProblemDocument};
 use crate::stamps::make::random;
 use crate::state::Gateway;
@@ -105,16 +104,7 @@ impl SessionRequest {
             ("biz_no", self.biz_no.as_ref(), 64),
             ("text", self.text.as_ref(), 500),
         ] {
-            let fits = |text: &String| {
-                (1..=most).contains(&text.chars().count())
-                    && text.trim() == text
-                    && !text.chars().any(is_unseen)
-            };
-            if !text.is_none_or(fits) {
-                let detail =
-                    format!("must be 1 to {most} characters that are seen, without blanks around them");
-                faults.add(field, "invalid_value", detail);
-            }
+            faults.seen(field, text.map(String::as_str), most);
         }
         let roles = self.roles.as_ref().map(|words| self.roles_of(words, &mut faults));
         let statuses = self.statuses.clone().unwrap_or_else(|| vec![1]);
