@@ -30,6 +30,7 @@ use crate::evidence::archive::ArchiveRequest;
 use crate::faults::FaultRequest;
 use crate::history::HistoryQuery;
 use crate::identifiers;
+use crate::incidents::form::{IncidentRequest, StepRequest};
 use crate::inspections::routes::InspectionRequest;
 use crate::judging::Judging;
 use crate::key_register::{AppKeysRequest, CsrRequest};
@@ -95,7 +96,7 @@ pub enum Form {
 }
 
 /// All of them.
-pub const KINDS: [Kind; 48] = [
+pub const KINDS: [Kind; 50] = [
     object("signature", fields::<SignatureRequest>, |bodies, octets| {
         bodies.one(octets, SignatureRequest::check)
     }),
@@ -259,6 +260,12 @@ pub const KINDS: [Kind; 48] = [
     }),
     object("an inspection", fields::<InspectionRequest>, |bodies, octets| {
         bodies.one(octets, |request: InspectionRequest| request.check().map(drop))
+    }),
+    object("an incident", fields::<IncidentRequest>, |bodies, octets| {
+        bodies.one(octets, |request: IncidentRequest| request.check(OffsetDateTime::UNIX_EPOCH).map(drop))
+    }),
+    object("a step of an incident", fields::<StepRequest>, |bodies, octets| {
+        bodies.one(octets, |request: StepRequest| request.check(OffsetDateTime::UNIX_EPOCH).map(drop))
     }),
     object("replacement", fields::<ReplaceRequest>, |bodies, octets| {
         bodies.one(octets, Ok::<ReplaceRequest, _>)

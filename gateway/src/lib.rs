@@ -31,6 +31,7 @@ mod faults;
 mod history;
 mod idempotency;
 mod identifiers;
+mod incidents;
 #[cfg(feature = "sandbox")]
 mod init;
 mod input;
@@ -182,6 +183,8 @@ enum Command {
     Delivery(cli::DeliveryArguments),
     /// See how far jobs of stamps are at a running gateway, and cancel them.
     StampJob(cli::StampJobArguments),
+    /// Incidents (故障事件) of a running gateway: tell of one, take it further, see what came of what was promised.
+    Incident(cli::IncidentArguments),
     /// Have a running gateway inspect the site (巡检); see what inspections found.
     Inspect(cli::InspectArguments),
     /// See how often who used what, by a running gateway (应用情况统计).
@@ -242,6 +245,7 @@ pub fn run() -> ExitCode {
         Command::Approval(arguments) => return cli::approval(*arguments),
         Command::Delivery(arguments) => return cli::delivery(arguments),
         Command::StampJob(arguments) => return cli::stamp_job(arguments),
+        Command::Incident(arguments) => return cli::incident(arguments),
         Command::Inspect(arguments) => return cli::inspect(arguments),
         Command::Usage(arguments) => return cli::usage(*arguments),
         Command::Library(arguments) => return cli::library(*arguments),

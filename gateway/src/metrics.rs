@@ -3,6 +3,7 @@
 mod capacity;
 mod deliveries;
 mod evidence;
+mod incidents;
 pub(crate) mod inspections;
 mod labels;
 mod oidc;
@@ -122,6 +123,7 @@ pub(crate) struct Metrics {
     slow_statements: Gauge,
     slow_acquires: Gauge,
     deliveries: DeliveryGauges,
+    incidents: incidents::IncidentFigures,
     logins: LoginFigures,
     sessions: SessionFigures,
     retentions: RetentionFigures,
@@ -229,6 +231,7 @@ impl Metrics {
             slow_statements: Gauge::default(),
             slow_acquires: Gauge::default(),
             deliveries: DeliveryGauges::default(),
+            incidents: incidents::IncidentFigures::default(),
             logins: LoginFigures::default(),
             sessions: SessionFigures::default(),
             retentions: RetentionFigures::default(),
@@ -391,6 +394,7 @@ impl Metrics {
         metrics.register_timestamps();
         metrics.register_capacity();
         metrics.deliveries.register(&mut metrics.registry);
+        metrics.incidents.register(&mut metrics.registry);
         metrics.logins.register(&mut metrics.registry);
         metrics.sessions.register(&mut metrics.registry);
         metrics.retentions.register(&mut metrics.registry);

@@ -17,7 +17,7 @@ use utoipa::openapi::{Ref, RefOr, Required, ResponseBuilder};
 use crate::auth::scope::{self, Needed};
 use crate::{
     approvals, apps, audit, ceremonies, compat, configuration, custodians, data_key, devices, evidence,
-    faults, history, idempotency, identifiers, inspections, key_register, keys, library, licenses,
+    faults, history, idempotency, identifiers, incidents, inspections, key_register, keys, library, licenses,
     maintenance, mandates, oidc, operations, people, policies, problem, query_certificates, replace,
     retentions, seals, sessions, signature_batch, signatures, stamp_jobs, stamps, templates, timestamps,
     tokens, trust, usage, verifications, webhooks,
@@ -101,6 +101,12 @@ use crate::{
         configuration::post_reload,
         data_key::rotate_data_key,
         trust::overview::get_trust,
+        incidents::routes::list_incidents,
+        incidents::routes::post_incident,
+        incidents::routes::get_incident,
+        incidents::routes::post_incident_step,
+        incidents::routes::get_incident_report,
+        incidents::routes::get_service_levels,
         inspections::routes::list_inspections,
         inspections::routes::post_inspection,
         inspections::routes::get_inspection,

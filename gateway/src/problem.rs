@@ -6,6 +6,7 @@ mod callers;
 mod compat;
 mod deliveries;
 mod devices;
+mod incidents;
 mod inspections;
 mod library;
 mod mandates;

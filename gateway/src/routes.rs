@@ -14,8 +14,8 @@ use crate::sandbox;
 use crate::state::Gateway;
 use crate::{
     approvals, apps, audit, ceremonies, compat, configuration, console, custodians, data_key, deadline,
-    devices, edge, evidence, faults, history, idempotency, identifiers, inspections, key_register, keys,
-    library, licenses, maintenance, mandates, oidc, openapi, operations, people, policies,
+    devices, edge, evidence, faults, history, idempotency, identifiers, incidents, inspections, key_register,
+    keys, library, licenses, maintenance, mandates, oidc, openapi, operations, people, policies,
     query_certificates, replace, retentions, seals, sessions, signature_batch, signatures, stamp_jobs,
     stamps, templates, timestamps, tokens, trust, usage, verifications, webhooks,
 };
@@ -142,6 +142,14 @@ fn administration_acts() -> Router<Gateway> {
     Router::new()
         .route("/v1/admin/config:reload", post(configuration::post_reload))
         .route("/v1/admin/data-key:rotate", post(data_key::rotate_data_key))
+        .route(
+            "/v1/admin/incidents",
+            get(incidents::routes::list_incidents).post(incidents::routes::post_incident),
+        )
+        .route("/v1/admin/incidents/{id}", get(incidents::routes::get_incident))
+        .route("/v1/admin/incidents/{id}/report", get(incidents::routes::get_incident_report))
+        .route("/v1/admin/incidents/{id}/steps", post(incidents::routes::post_incident_step))
+        .route("/v1/admin/service-levels", get(incidents::routes::get_service_levels))
         .route(
             "/v1/admin/inspections",
             get(inspections::routes::list_inspections).post(inspections::routes::post_inspection),

@@ -38,8 +38,8 @@ use crate::timestamps::{self, Timekeeping};
 use crate::tls_device::TlsDevices;
 use crate::trust::TrustKeeper;
 use crate::{
-    approvals, database, evidence, history, inspections, people, protection, query_certificates, register,
-    replicas, retentions, sessions, webhooks,
+    approvals, database, evidence, history, incidents, inspections, people, protection, query_certificates,
+    register, replicas, retentions, sessions, webhooks,
 };
 
 /// What is said where one person changes the site.
@@ -167,6 +167,7 @@ pub(crate) async fn serve(
     let ending = retentions::sweep(current.clone(), timekeeping.watch(&config));
     let keeping_evidence = evidence::keep(current.clone(), timekeeping.watch(&config));
     let inspecting = inspections::watch(current.clone(), timekeeping.watch(&config));
+    let watching_incidents = incidents::watch::watch(current.clone());
     let watching_clock = timestamps::clock::watch(timekeeping.clock(), config.timestamps.clock.clone());
     let trust = TrustKeeper::start(config.trust.clone(), trust, audit.clone()).await?;
     let (reloads, orders) = reload::orders();
@@ -279,6 +280,7 @@ pub(crate) async fn serve(
     let ending = tokio::spawn(ending);
     let keeping_evidence = tokio::spawn(keeping_evidence);
     let inspecting = tokio::spawn(inspecting);
+    let watching_incidents = tokio::spawn(watching_incidents);
     let approving = tokio::spawn(approvals::watch(gateway));
     let watching_clock = tokio::spawn(watching_clock);
     let ended = tokio::select! {
@@ -309,6 +311,7 @@ pub(crate) async fn serve(
         ending,
         keeping_evidence,
         inspecting,
+        watching_incidents,
         approving,
         watching_clock,
         comparing_clocks,

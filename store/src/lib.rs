@@ -26,6 +26,7 @@ mod error;
 mod evidence;
 mod habits;
 mod idempotency;
+mod incidents;
 mod inspections;
 mod key_life;
 mod keys;
@@ -78,6 +79,7 @@ pub use device_history::{DeviceFigures, DeviceMinute, DeviceSpan, Downsampled};
 pub use error::StoreError;
 pub use evidence::{DueEvidence, EvidenceItems, KeptEvidence, NewEvidence, PutOffEvidence};
 pub use idempotency::{Claim, Claimed, IdempotencyId, KeptAnswer, LARGEST_ANSWER, UnplacedAnswer};
+pub use incidents::{IncidentAdvance, IncidentChange, IncidentQuery, IncidentRow, IncidentStep, NewIncident};
 pub use inspections::{
     Begun, DatabaseFigures, Inspection, InspectionEnd, InspectionState, NewInspection, Occasion,
 };

@@ -19,6 +19,7 @@ mod durability;
 mod evidence;
 mod habits;
 mod idempotency;
+mod incidents;
 mod inspections;
 mod key_register;
 mod library;

@@ -7,7 +7,7 @@ use serde_json::Value;
 use tests::{Ran, repository};
 
 /// Who may depend on whom, dev-dependencies apart. `None`: on anybody.
-const ARROWS: [(&str, Option<&[&str]>); 12] = [
+const ARROWS: [(&str, Option<&[&str]>); 13] = [
     ("config", Some(&[])),
     ("sm2-verify", Some(&[])),
     ("formats", Some(&["sm2-verify"])),
@@ -17,6 +17,7 @@ const ARROWS: [(&str, Option<&[&str]>); 12] = [
     ("outbound", Some(&["config", "store"])),
     ("signing", Some(&["config", "formats", "hsm-driver", "outbound", "store"])),
     ("verify-front", Some(&["config", "formats", "outbound", "store"])),
+    ("maintenance", Some(&[])),
     ("license-gateway", None),
     ("certs-test", Some(&["formats"])),
     ("tests", Some(&[])),

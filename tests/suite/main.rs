@@ -32,6 +32,7 @@ mod evidence;
 mod examples;
 mod fleet;
 mod idempotency;
+mod incidents;
 mod inspections;
 mod key_commands;
 mod large_stamps;

@@ -6,7 +6,7 @@ use serde_json::Value;
 use tests::{Answer, Caller, repository, shared, update_snapshots};
 
 /// Every call of the HTTP contract, built or not, with a value for each parameter.
-const CONTRACT: [(&str, &str, &str); 195] = [
+const CONTRACT: [(&str, &str, &str); 201] = [
     ("POST", "/v1/signatures", "/v1/signatures"),
     ("POST", "/v1/signatures:batch", "/v1/signatures:batch"),
     ("POST", "/v1/verifications", "/v1/verifications"),
@@ -36,6 +36,12 @@ const CONTRACT: [(&str, &str, &str); 195] = [
     ("POST", "/v1/admin/config:reload", "/v1/admin/config:reload"),
     ("POST", "/v1/admin/data-key:rotate", "/v1/admin/data-key:rotate"),
     ("GET", "/v1/trust", "/v1/trust"),
+    ("GET", "/v1/admin/incidents", "/v1/admin/incidents"),
+    ("POST", "/v1/admin/incidents", "/v1/admin/incidents"),
+    ("GET", "/v1/admin/incidents/{id}", "/v1/admin/incidents/none"),
+    ("GET", "/v1/admin/incidents/{id}/report", "/v1/admin/incidents/none/report"),
+    ("POST", "/v1/admin/incidents/{id}/steps", "/v1/admin/incidents/none/steps"),
+    ("GET", "/v1/admin/service-levels", "/v1/admin/service-levels"),
     ("GET", "/v1/admin/inspections", "/v1/admin/inspections"),
     ("POST", "/v1/admin/inspections", "/v1/admin/inspections"),
     ("GET", "/v1/admin/inspections/{id}", "/v1/admin/inspections/none"),

@@ -186,7 +186,11 @@ const TABLE: &[(&str, &[(&str, Needed)])] = &[
     ("/v1/admin/deliveries", &[("GET", MAINTENANCE)]),
     ("/v1/admin/deliveries/{id}", &[("GET", MAINTENANCE)]),
     ("/v1/admin/deliveries/{id}/resend", &[("POST", MAINTENANCE)]),
-    // To read them takes one of two scopes: maintenance or audit.
+    // To read these takes one of two scopes: maintenance or audit.
+    ("/v1/admin/incidents", &[("GET", Needed::Caller), ("POST", MAINTENANCE)]),
+    ("/v1/admin/incidents/{id}", &[("GET", Needed::Caller)]),
+    ("/v1/admin/incidents/{id}/report", &[("GET", Needed::Caller)]),
+    ("/v1/admin/incidents/{id}/steps", &[("POST", MAINTENANCE)]),
     ("/v1/admin/inspections", &[("GET", Needed::Caller), ("POST", MAINTENANCE)]),
     ("/v1/admin/inspections/{id}", &[("GET", Needed::Caller)]),
     ("/v1/admin/inspections/{id}/report", &[("GET", Needed::Caller)]),
@@ -211,6 +215,7 @@ const TABLE: &[(&str, &[(&str, Needed)])] = &[
     ("/v1/admin/seals/{id}/resume", &[("POST", SEALS)]),
     ("/v1/admin/seals/{id}/revoke", &[("POST", SEALS)]),
     ("/v1/admin/seals/{id}/suspend", &[("POST", SEALS)]),
+    ("/v1/admin/service-levels", &[("GET", Needed::Caller)]),
     ("/v1/admin/stamp-templates", &[("GET", SEALS)]),
     ("/v1/admin/stamp-templates/{id}", &[("GET", SEALS), ("PUT", SEALS)]),
     ("/v1/admin/stamp-templates/{id}/disable", &[("POST", SEALS)]),

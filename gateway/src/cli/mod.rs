@@ -8,6 +8,7 @@ mod audit;
 mod client;
 mod data_key;
 mod devices;
+mod incidents;
 mod inspections;
 mod keys;
 mod library;
@@ -41,6 +42,7 @@ pub(crate) use apps::AppArguments;
 pub(crate) use audit::{AuditArguments, audit};
 pub(crate) use data_key::{DataKeyArguments, data_key};
 pub(crate) use devices::DeviceArguments;
+pub(crate) use incidents::IncidentArguments;
 pub(crate) use inspections::InspectArguments;
 pub(crate) use keys::KeyArguments;
 pub(crate) use library::LibraryArguments;
@@ -165,6 +167,12 @@ pub(crate) fn delivery(arguments: DeliveryArguments) -> ExitCode {
 
 /// `license-gateway inspect …`
 pub(crate) fn inspect(arguments: InspectArguments) -> ExitCode {
+    let json = arguments.wants_json();
+    finish(block_on(arguments.run()), json)
+}
+
+/// `license-gateway incident …`
+pub(crate) fn incident(arguments: IncidentArguments) -> ExitCode {
     let json = arguments.wants_json();
     finish(block_on(arguments.run()), json)
 }
@@ -294,7 +302,11 @@ fn finish(result: Result<(), CliError>, json: bool) -> ExitCode {
             let reasons = problem["errors"].as_array().map(Vec::as_slice).unwrap_or_default();
             let code = problem["code"].as_str().unwrap_or("refused");
             let told = reasons.iter().try_for_each(|reason| {
-                writeln!(stderr, "{}", table::plain(reason["detail"].as_str().unwrap_or_default()))
+                let part = |member: &str| table::plain(reason[member].as_str().unwrap_or_default());
+                match part("field") {
+                    field if field.is_empty() => writeln!(stderr, "{}", part("detail")),
+                    field => writeln!(stderr, "{field}: {}", part("detail")),
+                }
             });
             let detail = if reasons.is_empty() { error.to_string() } else { "refused".to_owned() };
             told.and_then(|()| writeln!(stderr, "license-gateway: {} ({code})", table::plain(&detail)))

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use config::OwnName;
 use formats::inspection_report::Grade;
+use maintenance::System;
 use serde::{Deserialize, Serialize};
 use sm3::{Digest, Sm3};
 use store::{AuditEntry, Begun, Inspection, InspectionEnd, NewInspection, Occasion, StoreError};
@@ -23,6 +24,7 @@ use time::OffsetDateTime;
 use tokio::sync::{oneshot, watch};
 
 use crate::error::with_causes;
+use crate::incidents::{self, Alarm};
 use crate::problem::Problem;
 use crate::stamps::make::number;
 use crate::state::Gateway;
@@ -95,6 +97,30 @@ impl Finding {
 
     fn key(&self) -> String {
         format!("{} {}", self.code, self.subject)
+    }
+
+    /// Whether somebody has to look into it on file: into what is abnormal, and into what the machine is short of from its first
+    /// threshold on (M006).
+    fn is_incident(&self) -> bool {
+        let group = catalogue::kind(&self.code).map(|kind| kind.group);
+        let is_short = matches!(group, Some(Group::Host | Group::Storage)) && self.grade == Grade::Attention;
+        self.grade == Grade::Abnormal || is_short
+    }
+
+    /// What an incident says that is opened for it, by the inspection of this number.
+    fn alarm(&self, inspection: &str) -> Alarm {
+        let kind = catalogue::kind(&self.code);
+        let what = kind.map_or(self.code.as_str(), |kind| kind.what.zh);
+        let system = match kind.map(|kind| kind.group) {
+            Some(Group::Devices) => System::Devices,
+            _ => System::Platform,
+        };
+        Alarm {
+            signature: format!("inspection {}", self.key()),
+            title: format!("{what} {} {}", self.subject, self.measured).chars().take(100).collect(),
+            description: told(inspection, self),
+            system,
+        }
     }
 }
 
@@ -367,6 +393,11 @@ async fn keep(
         let (grade, advice) = (grade.as_str(), catalogue::kind(code).map_or("", |kind| kind.advice.en));
         tracing::warn!(check = code, subject, grade, measured, advice, "a check got worse");
         gateway.audit.append(entry(making, "inspection.alarm", grade, told(&making.id, finding))).await?;
+        if finding.is_incident()
+            && let Err(problem) = incidents::raise(gateway, finding.alarm(&making.id)).await
+        {
+            tracing::error!(code = problem.code(), check = code, subject, "no incident was opened");
+        }
     }
     let more = turned.len().saturating_sub(MOST_ALARMS);
     if more > 0 {
@@ -492,6 +523,18 @@ mod tests {
             assert_eq!(told(&standing, grade), alarms, "{grade:?}");
             standing = standing.after(&[found("host.disk", "", grade)], AT);
         }
+    }
+
+    #[test]
+    fn what_the_machine_is_short_of_is_an_incident_from_its_first_threshold_on() {
+        let is_incident = |code, grade| Finding { grade, ..Finding::figure(code, "", 0.0, "") }.is_incident();
+        for code in ["host.cpu", "host.memory", "host.disk", "storage.space"] {
+            assert!(is_incident(code, Grade::Attention) && is_incident(code, Grade::Abnormal), "{code}");
+            assert!(!is_incident(code, Grade::Ok) && !is_incident(code, Grade::Unmeasured), "{code}");
+        }
+        assert!(
+            is_incident("device.state", Grade::Abnormal) && !is_incident("device.state", Grade::Attention)
+        );
     }
 
     #[test]

@@ -7,6 +7,7 @@ use super::keeping::Sealed;
 use super::tree::Hash;
 use super::{LogId, stored};
 use crate::database::{AdvisoryLock, Transaction, query};
+use crate::incidents::IncidentChange;
 use crate::mandates::MandateWork;
 use crate::oidc::LoginChange;
 use crate::policies::PolicyChange;
@@ -41,6 +42,7 @@ pub(super) enum Act {
     Template(Box<TemplateChange>),
     Policy(Box<PolicyChange>),
     Retention(Box<NewRetention>),
+    Incident(Box<IncidentChange>),
 }
 
 impl Act {
@@ -53,7 +55,8 @@ impl Act {
             | Self::Login(_)
             | Self::Template(_)
             | Self::Policy(_)
-            | Self::Retention(_) => true,
+            | Self::Retention(_)
+            | Self::Incident(_) => true,
             Self::Stamp(_) | Self::JobStamp(_) | Self::Seal(_) => false,
         }
     }
@@ -152,6 +155,7 @@ async fn perform(
         Act::Login(change) => change.write(&mut *transaction).await?,
         Act::Template(change) => change.write(&mut *transaction, protection).await?,
         Act::Policy(change) => change.write(&mut *transaction, protection).await?,
+        Act::Incident(change) => change.write(&mut *transaction).await?,
         Act::Retention(new) => new.write(&mut *transaction, (log, stored(index)), &waiting.entry).await?,
         Act::Stamp(stamp) => {
             stamps::insert(&mut *transaction, (log, stored(index)), &waiting.entry, stamp).await?

@@ -11,6 +11,7 @@ mod entry;
 mod export;
 mod guard;
 mod history;
+mod incidents;
 mod keeper;
 mod keeping;
 mod mandated;
