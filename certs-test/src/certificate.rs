@@ -151,6 +151,42 @@ pub(crate) fn revoke(
     .map_err(encoding(what))
 }
 
+/// The same list with one more certificate on it, or none if it is there, and the next number.
+pub(crate) fn revoke_another(
+    list: CertificateList,
+    Revocation { serial, at, reason }: Revocation,
+    next_update: OffsetDateTime,
+    signer: &SoftwareKey,
+) -> Result<Vec<u8>, CertsTestError> {
+    let what = "a revocation list";
+    let mut tbs_cert_list = list.tbs_cert_list;
+    let serial_number = SerialNumber::new(&serial).map_err(encoding(what))?;
+    let revoked = tbs_cert_list.revoked_certificates.get_or_insert_default();
+    if !revoked.iter().any(|known| known.serial_number == serial_number) {
+        let crl_entry_extensions = Some(vec![extension(&reason, false)?]);
+        revoked.push(RevokedCert { serial_number, revocation_date: x509_time(at)?, crl_entry_extensions });
+    }
+    for part in tbs_cert_list.crl_extensions.iter_mut().flatten() {
+        if part.extn_id == CrlNumber::OID {
+            let number = CrlNumber::from_der(part.extn_value.as_bytes()).map_err(encoding(what))?;
+            let number =
+                number.0.as_bytes().iter().fold(0_u64, |number, octet| number << 8 | u64::from(*octet));
+            let next = der::asn1::Uint::new(&(number + 1).to_be_bytes()).map_err(encoding(what))?;
+            *part = extension(&CrlNumber(next), false)?;
+        }
+    }
+    tbs_cert_list.this_update = x509_time(at)?;
+    tbs_cert_list.next_update = Some(x509_time(next_update)?);
+    let to_be_signed = tbs_cert_list.to_der().map_err(encoding(what))?;
+    CertificateList {
+        tbs_cert_list,
+        signature_algorithm: signer.signature_algorithm(),
+        signature: signature_bits(signer, &to_be_signed)?,
+    }
+    .to_der()
+    .map_err(encoding(what))
+}
+
 /// The extensions of an authority; `path_length` 0 for one that issues to end entities only.
 pub(crate) fn authority_extensions(
     key: &SubjectPublicKeyInfoOwned,

@@ -106,7 +106,7 @@ pub(crate) fn enterprise(
 }
 
 /// 注册号 (GS 15-2006): authority, eight digits of serial, check digit modulo 11 and 10.
-fn registration_number(region: &str, serial: usize) -> String {
+pub(crate) fn registration_number(region: &str, serial: usize) -> String {
     let body = format!("{region}{serial:08}");
     let product = body.chars().filter_map(|digit| digit.to_digit(10)).fold(10, |product, digit| {
         let sum = (product + digit) % 10;
@@ -116,7 +116,7 @@ fn registration_number(region: &str, serial: usize) -> String {
 }
 
 /// `2021年12月08日`.
-fn chinese_date(date: Date) -> String {
+pub(crate) fn chinese_date(date: Date) -> String {
     format!("{}年{:02}月{:02}日", date.year(), u8::from(date.month()), date.day())
 }
 

@@ -108,6 +108,7 @@ pub(crate) enum KeyKind {
 }
 
 /// A key that signs certificates.
+#[derive(Clone)]
 pub(crate) enum SoftwareKey {
     Sm2(sm2::dsa::SigningKey),
     P256(p256::ecdsa::SigningKey),

@@ -5,12 +5,14 @@
 //! - the same seed and time make the same bytes;
 //! - whatever is made says `TEST ONLY` (licenses, whose shape is given: 测试), and no deployment trusts
 //!   an authority made here;
-//! - no input or output but [`Sandbox::write_to`], and no clock.
+//! - no input or output but [`Sandbox::write_to`] and the authorities that a written sandbox keeps ([`EnterpriseAuthority`],
+//!   [`LicenseDesk`]), and no clock.
 
 #![forbid(unsafe_code)]
 
 mod authority;
 mod certificate;
+mod desk;
 mod enrolment;
 mod enterprise;
 mod error;
@@ -23,6 +25,7 @@ pub mod province;
 mod seal;
 mod seed;
 mod service;
+mod template;
 mod write;
 
 use time::OffsetDateTime;
@@ -32,14 +35,16 @@ use crate::key::KeyKind;
 use crate::seed::Seed;
 
 pub use authority::Authority;
+pub use desk::{LicenseDesk, MadeLicense};
 pub use enrolment::EnterpriseAuthority;
 pub use error::CertsTestError;
 pub use holder::HolderKey;
 pub use key::PrivateParts;
 pub use license::{LicenseKind, SampleLicense};
-pub use license_file::{LicenseFile, LicenseFileDefect};
+pub use license_file::{EditionSealer, LicenseFile, LicenseFileDefect};
 pub use seal::Sealed;
 pub use service::{NegativeCertificate, NegativeKind, ServiceKey, TlsIdentity};
+pub use template::{LEGAL_REPRESENTATIVE, LicenseTemplate};
 
 /// What a sandbox is made from.
 #[derive(Clone, Copy)]
@@ -64,6 +69,10 @@ pub struct Sandbox {
     pub licenses: Vec<SampleLicense>,
     /// The key of the issuing authority for SM2, which certifies keys of test enterprises as they come.
     pub enterprise_authority: PrivateParts,
+    /// The key of the license authority, which issues the licenses of test enterprises as they are made.
+    pub license_authority: PrivateParts,
+    /// Who seals their public editions.
+    pub edition_sealer: EditionSealer,
     /// Five for each of `sm2`, `p256` and `rsa`.
     pub negatives: Vec<NegativeCertificate>,
     /// A seal, and what was sealed with it.
@@ -118,15 +127,11 @@ pub fn generate(options: &Options) -> Result<Sandbox, CertsTestError> {
     let earlier = license::earlier(&license, seed, at)?;
     let mut seal_makers = vec![sealed.maker.clone()];
     seal_makers.extend(services.iter().filter(|one| one.id == "sys-seal").map(|one| one.chain[0].clone()));
-    let license_files = match licenses.first() {
-        Some(first) => {
-            let (files, maker) = license_file::license_files(&sm2, first, &earlier, seed, at)?;
-            seal_makers.push(maker);
-            files
-        }
-        None => Vec::new(),
-    };
+    let first = licenses.first().ok_or(CertsTestError::Key)?;
+    let (license_files, edition_sealer) = license_file::license_files(&sm2, first, &earlier, seed, at)?;
+    seal_makers.push(edition_sealer.maker.clone());
 
+    let license_authority = license.issuing_key.private_parts()?;
     let enterprise_authority = sm2.issuing_key.private_parts()?;
     let authorities = [sm2, p256, rsa, license, tls]
         .into_iter()
@@ -135,6 +140,8 @@ pub fn generate(options: &Options) -> Result<Sandbox, CertsTestError> {
     Ok(Sandbox {
         authorities,
         enterprise_authority,
+        license_authority,
+        edition_sealer,
         services,
         tls: identity,
         licenses,

@@ -17,6 +17,9 @@ use crate::seed::Seed;
 /// Who issues licenses; only an organisation, as in real ones, and unmistakably none of them.
 const ISSUER: &str = "测试用 TEST ONLY 市场监督管理总局信息中心";
 
+/// For how many days a license is good.
+pub(crate) const TERM_DAYS: i64 = 5 * 365;
+
 /// The face attributes that samples bend.
 const USCC: u16 = 13;
 const DOMICILE: u16 = 29;
@@ -130,7 +133,7 @@ pub(crate) fn samples(
                 _ => back(at, 30)?,
             };
             let enterprise = enterprise::enterprise(template, index, issued)?;
-            let serial = LicenseSerial::new(&enterprise, licenses.len() + 1)?;
+            let serial = LicenseSerial::new(enterprise.region, issued, licenses.len() as u64 + 1)?;
             if kind == LicenseKind::Revoked {
                 let reason = CrlReason::CessationOfOperation;
                 issuer.revoke(Revocation { serial: serial.bytes, at: back(at, 7)?, reason });
@@ -144,7 +147,7 @@ pub(crate) fn samples(
 /// The license that the first enterprise had before it moved: good, and not the register's any more.
 pub(crate) fn earlier(issuer: &Issuer, seed: &Seed, at: OffsetDateTime) -> Result<Vec<u8>, CertsTestError> {
     let mut enterprise = enterprise::enterprise(TEMPLATES[0], 0, back(at, 90)?)?;
-    let serial = LicenseSerial::new(&enterprise, 1)?; // the time of issue tells it from the later one
+    let serial = LicenseSerial::new(enterprise.region, enterprise.issued, 1)?; // the time of issue tells it from the later one
     let domicile = enterprise.face.entry(DOMICILE).or_default();
     *domicile = domicile.replace("测试路", "测试旧路");
     Ok(sample(LicenseKind::Good, 1, enterprise, serial, issuer, seed)?.der)
@@ -169,17 +172,7 @@ fn sample(
 
     let key =
         SoftwareKey::derive(KeyKind::Sm2, seed, &format!("license {template} {} {number}", kind.name()))?;
-    let mut der = issuer.issue(Request {
-        serial: serial.bytes,
-        subject: DistinguishedName { country: "CN", organisation: name.clone(), common_name: name },
-        not_before: issued,
-        not_after: ahead(issued, 5 * 365)?,
-        key: key.spki()?,
-        extensions: face
-            .iter()
-            .map(|(number, text)| certificate::raw_extension(face_oid(*number)?, false, text.as_bytes()))
-            .collect::<Result<_, _>>()?,
-    })?;
+    let mut der = issuer.issue(asked(&name, &face, issued, serial.bytes, &key)?)?;
     if kind == LicenseKind::Tampered
         && let Some(domicile) = face.get_mut(&DOMICILE)
     {
@@ -200,6 +193,31 @@ fn sample(
     })
 }
 
+/// What a license's certificate says.
+pub(crate) fn asked(
+    name: &str,
+    face: &BTreeMap<u16, String>,
+    issued: OffsetDateTime,
+    serial: [u8; 16],
+    key: &SoftwareKey,
+) -> Result<Request, CertsTestError> {
+    Ok(Request {
+        serial,
+        subject: DistinguishedName {
+            country: "CN",
+            organisation: name.to_owned(),
+            common_name: name.to_owned(),
+        },
+        not_before: issued,
+        not_after: ahead(issued, TERM_DAYS)?,
+        key: key.spki()?,
+        extensions: face
+            .iter()
+            .map(|(number, text)| certificate::raw_extension(face_oid(*number)?, false, text.as_bytes()))
+            .collect::<Result<_, _>>()?,
+    })
+}
+
 /// 0.6.3.1040.N.
 fn face_oid(number: u16) -> Result<ObjectIdentifier, CertsTestError> {
     ObjectIdentifier::from_arcs([0, 6, 3, 1040, u32::from(number)])
@@ -207,18 +225,17 @@ fn face_oid(number: u16) -> Result<ObjectIdentifier, CertsTestError> {
 }
 
 /// A license's serial number: 32 decimal digits, and the same as the nibbles of 16 octets.
-struct LicenseSerial {
-    digits: String,
-    bytes: [u8; 16],
+pub(crate) struct LicenseSerial {
+    pub(crate) digits: String,
+    pub(crate) bytes: [u8; 16],
 }
 
 impl LicenseSerial {
     /// Region (6), time of issue `yyyyMMddHHmmss` (14), sequence (12).
-    fn new(enterprise: &Enterprise, sequence: usize) -> Result<Self, CertsTestError> {
-        let issued = enterprise.issued.to_offset(china_time());
+    pub(crate) fn new(region: &str, at: OffsetDateTime, sequence: u64) -> Result<Self, CertsTestError> {
+        let issued = at.to_offset(china_time());
         let digits = format!(
-            "{}{:04}{:02}{:02}{:02}{:02}{:02}{sequence:012}",
-            enterprise.region,
+            "{region}{:04}{:02}{:02}{:02}{:02}{:02}{sequence:012}",
             issued.year(),
             u8::from(issued.month()),
             issued.day(),
@@ -227,7 +244,7 @@ impl LicenseSerial {
             issued.second(),
         );
         let mut bytes = [0; 16];
-        hex::decode_to_slice(&digits, &mut bytes).map_err(|_| CertsTestError::Time(enterprise.issued))?;
+        hex::decode_to_slice(&digits, &mut bytes).map_err(|_| CertsTestError::Time(at))?;
         Ok(Self { digits, bytes })
     }
 }

@@ -20,7 +20,7 @@ use zip::{ZipArchive, ZipWriter};
 
 use crate::authority::{Issuer, SANDBOX, ahead, back};
 use crate::error::CertsTestError;
-use crate::key::{KeyKind, SoftwareKey};
+use crate::key::{KeyKind, PrivateParts, SoftwareKey};
 use crate::license::SampleLicense;
 use crate::seed::Seed;
 use crate::service;
@@ -99,33 +99,45 @@ impl LicenseFile {
     }
 }
 
+/// What seals public editions, to be kept with a sandbox.
+#[derive(Clone, Debug)]
+pub struct EditionSealer {
+    /// The certificate of the seal's maker, DER.
+    pub maker: Vec<u8>,
+    /// Who seals, DER.
+    pub certificate: Vec<u8>,
+    /// The seal (`SESeal`, GB/T 38540).
+    pub seal: Vec<u8>,
+    /// The sealer's SM2 key.
+    pub private: PrivateParts,
+}
+
 /// Somebody who seals.
-struct Sealer {
-    /// The certificate of the seal's maker.
-    maker: Vec<u8>,
-    certificate: Certificate,
-    key: SoftwareKey,
-    seal: Seal,
-    picture: Picture,
-    at: OffsetDateTime,
+pub(crate) struct Sealer {
+    pub(crate) certificate: Certificate,
+    pub(crate) key: SoftwareKey,
+    pub(crate) seal: Seal,
+    pub(crate) picture: Picture,
+    pub(crate) at: OffsetDateTime,
 }
 
 /// Makes them for a license, and for one that the same enterprise had before.
 ///
-/// With them comes the certificate of the maker of the good ones' seal, DER.
+/// With them comes who sealed the good ones.
 pub(crate) fn license_files(
     issuer: &Issuer,
     current: &SampleLicense,
     earlier: &[u8],
     seed: &Seed,
     at: OffsetDateTime,
-) -> Result<(Vec<LicenseFile>, Vec<u8>), CertsTestError> {
+) -> Result<(Vec<LicenseFile>, EditionSealer), CertsTestError> {
     let certificate = Certificate::from_der(&current.der).map_err(sealing)?;
     let (face, _) = license::face(&certificate).map_err(sealing)?;
     let authority = face.registration_authority.clone().unwrap_or_default();
     let stranger = Issuer::new("untrusted", KeyKind::Sm2, seed, at)?;
-    let sealer = Sealer::new(issuer, ["license-seal-maker", "license-sealer"], &authority, seed, at)?;
-    let strange = Sealer::new(&stranger, ["strange-maker", "strange-sealer"], &authority, seed, at)?;
+    let (sealer, maker) =
+        Sealer::new(issuer, ["license-seal-maker", "license-sealer"], &authority, seed, at)?;
+    let (strange, _) = Sealer::new(&stranger, ["strange-maker", "strange-sealer"], &authority, seed, at)?;
     let mut files = Vec::new();
     for form in [FileForm::Ofd, FileForm::Pdf] {
         let mut add = |defect, octets| {
@@ -145,10 +157,17 @@ pub(crate) fn license_files(
         add(Some(LicenseFileDefect::Certificate), sealer.sealed(&other, form)?);
         add(Some(LicenseFileDefect::Register), sealer.sealed(&edition(earlier)?, form)?);
     }
-    Ok((files, sealer.maker))
+    let kept = EditionSealer {
+        maker,
+        certificate: sealer.certificate.der().to_vec(),
+        seal: sealer.seal.der().to_vec(),
+        private: sealer.key.private_parts()?,
+    };
+    Ok((files, kept))
 }
 
-fn edition(der: &[u8]) -> Result<PublicEdition, CertsTestError> {
+/// The public edition of a license that says that it is for tests.
+pub(crate) fn edition(der: &[u8]) -> Result<PublicEdition, CertsTestError> {
     let certificate = Certificate::from_der(der).map_err(sealing)?;
     let (face, _) = license::face(&certificate).map_err(sealing)?;
     let notice = "本文件仅用于测试，不具有任何效力。";
@@ -194,14 +213,14 @@ fn altered(file: &[u8], form: FileForm) -> Result<Vec<u8>, CertsTestError> {
 }
 
 impl Sealer {
-    /// With a seal in the name of an authority.
+    /// With a seal in the name of an authority; the certificate of the seal's maker, DER.
     fn new(
         issuer: &Issuer,
         [maker_id, id]: [&'static str; 2],
         authority: &str,
         seed: &Seed,
         at: OffsetDateTime,
-    ) -> Result<Self, CertsTestError> {
+    ) -> Result<(Self, Vec<u8>), CertsTestError> {
         let signer = |id| -> Result<_, CertsTestError> {
             let service = service::service(id, KeyKind::Sm2, issuer, seed, at)?;
             let certificate = Certificate::from_der(&service.chain[0]).map_err(sealing)?;
@@ -235,10 +254,11 @@ impl Sealer {
         .map_err(sealing)?;
         let signature = maker_key.sign(pending.to_be_signed())?;
         let seal = pending.finish(&signature).map_err(sealing)?;
-        Ok(Self { maker: maker_der, certificate, key, seal, picture, at })
+        Ok((Self { certificate, key, seal, picture, at }, maker_der))
     }
 
-    fn sealed(&self, edition: &PublicEdition, form: FileForm) -> Result<Vec<u8>, CertsTestError> {
+    /// An edition as a sealed file.
+    pub(crate) fn sealed(&self, edition: &PublicEdition, form: FileForm) -> Result<Vec<u8>, CertsTestError> {
         match form {
             FileForm::Ofd => self.ofd(&edition.to_ofd(Font::built_in(), self.at).map_err(sealing)?),
             FileForm::Pdf => self.pdf(edition.to_pdf(Font::built_in(), self.at).map_err(sealing)?),
@@ -306,6 +326,6 @@ impl Sealer {
     }
 }
 
-fn sealing(error: impl std::fmt::Display) -> CertsTestError {
+pub(crate) fn sealing(error: impl std::fmt::Display) -> CertsTestError {
     CertsTestError::Seal(error.to_string())
 }

@@ -27,6 +27,15 @@ The layout is described in certs-test/README.md; manifest.json says what each fi
 /// Where the key lies by which test enterprises are certified.
 pub(crate) const ENTERPRISE_AUTHORITY: &str = "private/sm2-issuing.pem";
 
+/// Where the key lies by which licenses of test enterprises are issued.
+pub(crate) const LICENSE_AUTHORITY: &str = "private/license-issuing.pem";
+/// Where the key lies by which their public editions are sealed, its certificate and its seal.
+pub(crate) const EDITION_SEALER: &str = "private/edition-sealer.pem";
+pub(crate) const EDITION_SEALER_CERTIFICATE: &str = "seals/edition-sealer.pem";
+pub(crate) const EDITION_SEAL: &str = "seals/edition.esl";
+/// The revocation lists of the license authority.
+pub(crate) const LICENSE_CRLS: &str = "crls/license.pem";
+
 /// What each file is a sample of, for scripts.
 #[derive(Serialize)]
 struct Manifest<'a> {
@@ -84,8 +93,15 @@ impl Sandbox {
             files.public(format!("services/{}/chain.pem", service.id), pem::certificates(&service.chain)?)?;
             files.private(format!("{}.pem", service.id), &service.private.to_pkcs8_pem()?)?;
         }
-        let name = ENTERPRISE_AUTHORITY.trim_start_matches("private/");
-        files.private(name, &self.enterprise_authority.to_pkcs8_pem()?)?;
+        for (path, key) in [
+            (ENTERPRISE_AUTHORITY, &self.enterprise_authority),
+            (LICENSE_AUTHORITY, &self.license_authority),
+            (EDITION_SEALER, &self.edition_sealer.private),
+        ] {
+            files.private(path.trim_start_matches("private/"), &key.to_pkcs8_pem()?)?;
+        }
+        files.public(EDITION_SEALER_CERTIFICATE, pem::certificates([&self.edition_sealer.certificate])?)?;
+        files.public(EDITION_SEAL, &self.edition_sealer.seal)?;
         files.public("tls/chain.pem", &self.tls.chain_pem)?;
         files.private("tls.pem", &self.tls.key_pem)?;
 

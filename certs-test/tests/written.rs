@@ -105,7 +105,7 @@ fn private_keys_are_readable_by_their_owner_only() {
         assert_eq!(String::from_utf8_lossy(&content).contains("PRIVATE KEY"), private, "{name}");
         keys += usize::from(private);
     }
-    assert_eq!(keys, 9 + 1 + 1 + 25);
+    assert_eq!(keys, 9 + 1 + 1 + 25 + 2);
 }
 
 #[test]

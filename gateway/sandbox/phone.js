@@ -135,7 +135,7 @@ function request(asked, secret, role = asked.roles[0]) {
     show(yes, w('confirm'));
     show(trouble);
     show(term, role === 'agent' && w('agentTerm'));
-    operator.value = role === 'legal_representative' ? license.legal_representative ?? '' : '';
+    operator.value = license.people?.find((one) => one.role === role)?.name ?? (role === 'legal_representative' ? license.legal_representative ?? '' : '');
   };
   const attempt = async (work) => {
     yes.disabled = no.disabled = true;
@@ -183,8 +183,12 @@ function request(asked, secret, role = asked.roles[0]) {
 frame(() => {}, h('p', { class: 'dim' }, w('loading')));
 try {
   licenses = await api.get('/sandbox/phone/licenses');
-  license = licenses[0];
-  const shown = new URLSearchParams(location.search).get('qr');
+  const asked = new URLSearchParams(location.search);
+  // Who came from a test enterprise goes on with it, whichever code is scanned.
+  if (asked.get('license')) localStorage.setItem('phone.license', asked.get('license'));
+  const chosen = localStorage.getItem('phone.license');
+  license = licenses.find((one) => one.id === chosen) ?? licenses[0];
+  const shown = asked.get('qr');
   if (shown) await scan(shown);
   else home();
 } catch (refusal) {

@@ -37,6 +37,14 @@ const ZH = {
   e_license_expired: '这张执照已过期，不能使用。', e_license_revoked: '这张执照已被吊销，不能使用。', e_license_chain_invalid: '这张执照未通过验证：不是登记机关签发的，或者被改动过。',
   e_status_not_permitted: '企业的登记状态不允许办理。', e_status_unavailable: '暂时查不到登记状态，请稍后重试。', e_role_not_permitted: '这个身份不能办理该事项。',
   e_item_not_permitted: '企业的登记状态不允许办理这个事项。', e_consent_enterprise: '同意书与执照不是同一家企业的。', e_license_unknown: '登记库中没有这张执照。', e_license_not_current: '这不是该企业的现行执照。',
+  enterprisesTitle: '测试企业', enterprisesLead: '在这里生成测试企业：它有沙箱登记机关签发的电子营业执照，登记库中有它的条目和公示版文件，可立即用于验证、查询、扫码登录和取文件。',
+  makeTitle: '新建测试企业', make: '生成', template: '执照模板', enterpriseName: '名称（可不填，须含“测试”）', nameHint: '自动生成', licenseState: '执照证书', flags: '标记', people: '人员', files: '公示版文件',
+  noEnterprises: '还没有测试企业。', usePhone: '用手机模拟器打开它的执照', takeAway: '删除', toDemo: '去演示系统扫码登录',
+  code_test: '测试代码（ZZJGD + 13 位数字）', code_uscc: '符合 GB 32100 的代码',
+  template_A: 'A 内资公司', template_B: 'B 内资非公司企业', template_C: 'C 合伙企业', template_D: 'D 农民专业合作社', template_E: 'E 个人独资企业', template_F: 'F 个体工商户',
+  template_G: 'G 分支机构', template_H: 'H 外商投资企业', template_I: 'I 外国企业类',
+  status_1: '存续', status_2: '吊销，未注销', status_3: '吊销，已注销', status_4: '注销', status_5: '撤销', status_6: '迁出', status_9: '其他',
+  e_enterprise_exists: '已有这个代码的企业。', e_unknown_enterprise: '没有这个测试企业。', e_too_many_enterprises: '测试企业太多了，请先删除一些。', e_sandbox_outdated: '这个沙箱由较早的版本生成，没有签发执照的密钥，请新建沙箱。',
   refused: '被拒绝：{0}（{1}）',
 };
 
@@ -77,6 +85,14 @@ const EN = {
   e_license_expired: 'The license has expired.', e_license_revoked: 'The license was revoked.', e_license_chain_invalid: 'The license did not verify: no authority issued it, or somebody changed it.',
   e_status_not_permitted: 'The enterprise’s registration status does not permit this.', e_status_unavailable: 'The registration status cannot be had now. Try again later.', e_role_not_permitted: 'This role may not do that.',
   e_item_not_permitted: 'The enterprise’s registration status does not permit this item.', e_consent_enterprise: 'The consent and the license are of two enterprises.', e_license_unknown: 'The register does not know this license.', e_license_not_current: 'This is not the enterprise’s current license.',
+  enterprisesTitle: 'Test enterprises', enterprisesLead: 'Test enterprises are made here: each has a license by the sandbox’s own authority, an entry in the library and public editions, and can be verified, looked up, signed in with and have its files fetched at once.',
+  makeTitle: 'New test enterprise', make: 'Make', template: 'Template of the license', enterpriseName: 'Name (optional; must say 测试)', nameHint: 'made up', licenseState: 'License certificate', flags: 'Flags', people: 'People', files: 'Public editions',
+  noEnterprises: 'There are no test enterprises yet.', usePhone: 'Open its license on the phone simulator', takeAway: 'Take away', toDemo: 'Sign in at the demo',
+  code_test: 'Test code (ZZJGD and 13 digits)', code_uscc: 'A code that keeps GB 32100',
+  template_A: 'A Domestic company', template_B: 'B Domestic enterprise, no company', template_C: 'C Partnership', template_D: 'D Farmers’ cooperative', template_E: 'E Sole proprietorship', template_F: 'F Household business',
+  template_G: 'G Branch', template_H: 'H Foreign-invested enterprise', template_I: 'I Foreign enterprise',
+  status_1: 'in force', status_2: 'revoked, not deregistered', status_3: 'revoked and deregistered', status_4: 'deregistered', status_5: 'annulled', status_6: 'moved away', status_9: 'other',
+  e_enterprise_exists: 'There is an enterprise of this code.', e_unknown_enterprise: 'There is no such test enterprise.', e_too_many_enterprises: 'There are too many test enterprises: take some away first.', e_sandbox_outdated: 'This sandbox was made by an older build and has no keys to issue licenses by: make a new one.',
   refused: 'Refused: {0} ({1})',
 };
 

@@ -15,6 +15,8 @@ mod people;
 mod query_certificates;
 mod record;
 mod retentions;
+#[cfg(feature = "sandbox")]
+mod sandbox;
 mod seals;
 mod sessions;
 mod signing;

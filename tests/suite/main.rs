@@ -69,6 +69,7 @@ mod requirements;
 mod restart;
 mod retentions;
 mod revocation;
+mod sandbox_enterprises;
 mod sandbox_pages;
 mod schemathesis;
 mod seal_stamps;

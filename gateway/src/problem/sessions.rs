@@ -9,6 +9,9 @@ use verify_front::{ConsentFault, QrError, Role, RoleRefusal, SessionRefusal};
 
 use super::{Fault, Problem};
 
+/// A test enterprise outside a sandbox.
+const TEST_IDENTITY: &str = "test_identity_in_production";
+
 impl From<SessionRefusal> for Problem {
     fn from(refusal: SessionRefusal) -> Self {
         let (status, code, title) = match refusal {
@@ -107,6 +110,8 @@ impl Problem {
     pub(crate) fn license_not_accepted(found: impl Iterator<Item = &'static str>) -> Self {
         let found: Vec<_> = found.collect();
         let code = match found.first() {
+            // Whatever else is wrong with it: nothing would mend this.
+            Some(_) if found.contains(&TEST_IDENTITY) => TEST_IDENTITY,
             Some(&("expired" | "not_yet_valid")) => "license_expired",
             Some(&"revoked") => "license_revoked",
             Some(&"status_unavailable") => return Self::status_unavailable(),

@@ -1,7 +1,10 @@
 //! `/sandbox/…`: pages to try a sandbox by. One plays an integrating system that people sign in to ([`demo`]), one the phone
-//! that they scan with, which has the test enterprises' licenses on it ([`wallet`]). A site for production has neither.
+//! that they scan with, which has the test enterprises' licenses on it ([`wallet`]), and on one test enterprises are made
+//! ([`enterprises`]). A site for production has none.
 
 mod demo;
+mod enterprise_form;
+mod enterprises;
 mod wallet;
 
 use std::path::Path;
@@ -19,6 +22,7 @@ use zeroize::Zeroizing;
 use crate::pages::{self, File, HTML, SCRIPT, STYLE};
 use crate::state::Gateway;
 use demo::Demo;
+use enterprises::Enterprises;
 use wallet::Wallet;
 
 /// As of the console; pictures may stand in an answer besides, as QR codes do.
@@ -40,6 +44,8 @@ const FILES: &[File] = files![
     "annual-report.pdf" as "application/pdf",
     "demo.html" as HTML,
     "demo.js" as SCRIPT,
+    "enterprises.html" as HTML,
+    "enterprises.js" as SCRIPT,
     "phone.html" as HTML,
     "phone.js" as SCRIPT,
     "sandbox.css" as STYLE,
@@ -61,7 +67,7 @@ struct DescribedApp {
 /// What the pages call, and the pages: none outside a sandbox, of one that takes no API keys, and of one that `init` did not make.
 /// `api` is what integrating systems call.
 pub(crate) fn routes(config: &Config, api: &Router) -> (Router<Gateway>, Router<Gateway>) {
-    let Some((wallet, demo)) = parts(config, api) else { return (Router::new(), Router::new()) };
+    let Some((wallet, demo, enterprises)) = parts(config, api) else { return (Router::new(), Router::new()) };
     let calls = Router::new()
         .route("/sandbox/phone/licenses", get(wallet::list_licenses))
         .route("/sandbox/phone/licenses/{license}/sign", post(wallet::sign))
@@ -72,23 +78,29 @@ pub(crate) fn routes(config: &Config, api: &Router) -> (Router<Gateway>, Router<
         .route("/sandbox/demo/sessions/{id}/result", post(demo::result))
         .route("/sandbox/demo/sessions/{id}/stamp", post(demo::stamp))
         .layer(Extension(Arc::new(demo)));
+    let of_enterprises = Router::new()
+        .route("/sandbox/enterprises", get(enterprises::list).post(enterprises::make))
+        .route("/sandbox/enterprises/{uscc}", get(enterprises::get).delete(enterprises::remove))
+        .route("/sandbox/enterprises/{uscc}/status", post(enterprises::change))
+        .layer(Extension(Arc::new(enterprises)));
     let page = |name| get(async move |headers: HeaderMap| pages::file(FILES, POLICY, name, &headers));
     let pages = Router::new()
         .route("/sandbox", get(async || Redirect::temporary("/sandbox/demo")))
         .route("/sandbox/demo", page("demo.html"))
         .route("/sandbox/phone", page("phone.html"))
         .route("/sandbox/{file}", get(get_file));
-    (calls.merge(of_demo), pages)
+    (calls.merge(of_demo).merge(of_enterprises), pages)
 }
 
-fn parts(config: &Config, api: &Router) -> Option<(Wallet, Demo)> {
+fn parts(config: &Config, api: &Router) -> Option<(Wallet, Demo, Enterprises)> {
     // By an API key the one acts, and the other as anybody's phone: both are for where such keys are taken.
     if !config.site.sandbox || !config.callers.api_keys {
         return None;
     }
     let app = first_app(&config.folder.join("sandbox.json"))?;
-    let wallet = Wallet::of(config.folder.join("pki"))?;
-    Some((wallet, Demo::new(api.clone(), app.id, app.api_key)))
+    let pki = config.folder.join("pki");
+    let wallet = Wallet::of(pki.clone())?;
+    Some((wallet, Demo::new(api.clone(), app.id, app.api_key), Enterprises::of(pki)))
 }
 
 /// The app that the demonstration is: the first one, which may see all that a license shows.

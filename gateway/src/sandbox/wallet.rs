@@ -2,7 +2,7 @@
 //! the test PKI. They sign for anybody on this machine, and only what was made for tests.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use axum::{Extension, Json};
@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
+use super::enterprises::{self, Person};
 use crate::auth::Peer;
 use crate::body::{Faults, JsonBody, Segment};
 use crate::problem::Problem;
@@ -27,8 +28,18 @@ const LONGEST_TO_SIGN: usize = 1 << 10;
 pub(super) struct Wallet {
     /// The folder.
     pki: PathBuf,
-    /// Name and description of each.
+    /// Name and description of each sample.
     entries: Vec<(String, Entry)>,
+}
+
+/// Where a license's certificate lies.
+pub(super) fn certificate_path(pki: &Path, name: &str) -> PathBuf {
+    pki.join("licenses").join(format!("{name}.der"))
+}
+
+/// Where its key lies.
+pub(super) fn key_path(pki: &Path, name: &str) -> PathBuf {
+    pki.join("private").join(format!("license-{name}.pem"))
 }
 
 #[derive(Deserialize)]
@@ -58,6 +69,9 @@ pub(super) struct LicenseItem {
     /// End of validity.
     #[serde(with = "time::serde::rfc3339")]
     not_after: OffsetDateTime,
+    /// Who acts for the enterprise; of the samples nobody is known but the legal representative.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    people: Option<[Person; 3]>,
 }
 
 /// What is to be signed.
@@ -96,32 +110,50 @@ impl Wallet {
     }
 
     fn certificate(&self, name: &str) -> Option<Certificate> {
-        let der = fs::read(self.pki.join("licenses").join(format!("{name}.der"))).ok()?;
+        let der = fs::read(certificate_path(&self.pki, name)).ok()?;
         Certificate::from_der(&der).ok()
     }
 
+    /// The samples, and then what was made since.
     fn licenses(&self) -> Vec<LicenseItem> {
-        let shown = self.entries.iter().filter_map(|(id, entry)| {
-            let certificate = self.certificate(id)?;
-            let (face, _) = license::face(&certificate).ok()?;
-            Some(LicenseItem {
-                id: id.clone(),
-                kind: entry.kind.clone(),
-                uscc: entry.uscc.clone(),
-                name: face.name,
-                legal_representative: face.legal_representative,
-                domicile: face.domicile,
-                not_after: certificate.not_after(),
-            })
+        let samples = self
+            .entries
+            .iter()
+            .filter_map(|(id, entry)| self.item(id.clone(), entry.kind.clone(), entry.uscc.clone(), None));
+        let made = enterprises::records(&self.pki).into_iter().filter_map(|record| {
+            let kind = record.license.name().to_owned();
+            self.item(record.uscc.clone(), kind, record.uscc, Some(enterprises::people()))
         });
-        shown.collect()
+        samples.chain(made).collect()
     }
 
-    /// A license by its name, and its key: only of those that the manifest names.
+    fn item(
+        &self,
+        id: String,
+        kind: String,
+        uscc: String,
+        people: Option<[Person; 3]>,
+    ) -> Option<LicenseItem> {
+        let certificate = self.certificate(&id)?;
+        let (face, _) = license::face(&certificate).ok()?;
+        Some(LicenseItem {
+            id,
+            kind,
+            uscc,
+            name: face.name,
+            legal_representative: face.legal_representative,
+            domicile: face.domicile,
+            not_after: certificate.not_after(),
+            people,
+        })
+    }
+
+    /// A license by its name, and its key: only of those that the manifest names, and of those that were made since.
     fn holder(&self, name: &str) -> Result<(Certificate, HolderKey), Problem> {
-        let is_known = self.entries.iter().any(|(known, _)| known == name);
+        let is_known = self.entries.iter().any(|(known, _)| known == name)
+            || enterprises::records(&self.pki).iter().any(|record| record.uscc == name);
         let license = is_known.then(|| self.certificate(name)).flatten().ok_or_else(Problem::not_found)?;
-        let file = self.pki.join("private").join(format!("license-{name}.pem"));
+        let file = key_path(&self.pki, name);
         let key = Zeroizing::new(fs::read_to_string(file).map_err(|_| Problem::not_found())?);
         match HolderKey::of(license.der(), &key) {
             Ok(key) => Ok((license, key)),
@@ -145,7 +177,7 @@ impl SignRequest {
 }
 
 /// Refuses whoever is elsewhere, as of API keys.
-fn admit(peer: &Peer) -> Result<(), Problem> {
+pub(super) fn admit(peer: &Peer) -> Result<(), Problem> {
     if peer.is_local() { Ok(()) } else { Err(Problem::test_key_not_admitted()) }
 }
 
