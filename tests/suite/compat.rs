@@ -11,7 +11,8 @@ use tests::{
     Answer, Authority, Folder, Ran, Reply, Scratch, Signer, Site, Source, base64, eventually, unbase64,
 };
 
-use crate::sessions::{self, Phone, id, to_sign, verifies};
+use crate::phone::{Phone, to_sign};
+use crate::sessions::{self, id, verifies};
 
 const SYSTEMS: &str = "/authenticationService/httpserver.do";
 const PHONES: &str = "/authenticationService/appserver.do";

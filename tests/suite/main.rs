@@ -53,6 +53,7 @@ mod oidc_pushed;
 mod openapi;
 mod operations;
 mod overload;
+mod phone;
 mod phone_stamps;
 mod policies;
 mod postgres;

@@ -13,7 +13,7 @@ use tests::{
     unbase64,
 };
 
-use crate::sessions::Phone;
+use crate::phone::Phone;
 
 const BOUND: Duration = Duration::from_secs(90);
 const ASSERTION: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";

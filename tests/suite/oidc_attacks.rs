@@ -8,7 +8,7 @@ use crate::oidc::{
     Begun, CALLBACK, VERIFIER, agree, answered, ask, client, code, encoded, issuer, part, redeem, refresh,
     send, text, userinfo,
 };
-use crate::sessions::Phone;
+use crate::phone::Phone;
 
 /// What the app's address is told of a request that is refused.
 fn denied(site: &Site, client: &str, changes: &[(&str, &str)]) -> Value {

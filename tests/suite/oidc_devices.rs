@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tests::{Answer, Caller, Folder, Postgres, Signer, Site, eventually, shared};
 
 use crate::oidc::{agree, ask, client, issuer, part, refresh, send, text, userinfo};
-use crate::sessions::Phone;
+use crate::phone::Phone;
 
 const BOUND: Duration = Duration::from_secs(90);
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";

@@ -12,7 +12,7 @@ use crate::oidc::{
     Begun, CALLBACK, VERIFIER, agree, answered, ask, client, code, encoded, issuer, part, redeem, refresh,
     text, userinfo,
 };
-use crate::sessions::Phone;
+use crate::phone::Phone;
 
 const BOUND: Duration = Duration::from_secs(90);
 const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");

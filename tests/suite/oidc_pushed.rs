@@ -6,7 +6,7 @@ use tests::{Answer, Folder, Postgres, Scratch, Signer, Site, eventually, shared}
 use crate::oidc::{
     Begun, CALLBACK, agree, answered, ask, client, encoded, issuer, redeem, send, text, userinfo,
 };
-use crate::sessions::Phone;
+use crate::phone::Phone;
 
 const BOUND: std::time::Duration = std::time::Duration::from_secs(90);
 const ASSERTION: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";

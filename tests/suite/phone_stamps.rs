@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tests::{Answer, Caller, Folder, Postgres, Site, base64, eventually, repository, shared, unbase64};
 
-use crate::sessions::{Phone, begun, consume, id, refused};
+use crate::phone::Phone;
+use crate::sessions::{begun, consume, id, refused};
 
 const SOON: Duration = Duration::from_secs(60);
 const PATH: &str = "/v1/sessions:stamp";

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use tests::{Answer, Folder, Scratch, Signer, Site, repository};
 use toml::Table;
 
-use crate::sessions::{Phone, id, refused};
+use crate::phone::Phone;
+use crate::sessions::{id, refused};
 
 const FRONT: &str = "/authenticationService/httpserver.do";
 const SESSIONS: &str = "/v1/sessions";

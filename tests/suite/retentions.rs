@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use sm3::{Digest, Sm3};
 use tests::{Answer, Caller, Ran, Scratch, Site, base64, eventually, gateway, now, shared, unbase64};
 
-use crate::sessions::{self, Phone, in_database};
+use crate::phone::{Phone, in_database};
+use crate::sessions;
 
 const PATH: &str = "/v1/retentions";
 const SOON: std::time::Duration = std::time::Duration::from_secs(240);

@@ -8,7 +8,8 @@ use std::sync::LazyLock;
 use serde_json::{Value, json};
 use tests::{Answer, Browser, Folder, Ran, Scratch, Signer, Site, base64, eventually};
 
-use crate::sessions::{Phone, begun, id, order, refused};
+use crate::phone::Phone;
+use crate::sessions::{begun, id, order, refused};
 
 const PATH: &str = "/sandbox/enterprises";
 const SOON: std::time::Duration = std::time::Duration::from_secs(90);

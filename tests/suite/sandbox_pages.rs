@@ -7,7 +7,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tests::{Answer, Browser, Folder, Ran, Site, base64, eventually, repository};
 
-use crate::sessions::{Phone, refused};
+use crate::phone::Phone;
+use crate::sessions::refused;
 
 const SOON: Duration = Duration::from_secs(90);
 const DEMO: &str = "/sandbox/demo/sessions";

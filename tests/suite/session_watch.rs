@@ -10,7 +10,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tests::{Answer, Caller, Folder, Postgres, Reply, Site, Source, audit_on, eventually, shared};
 
-use crate::sessions::{PATH, Phone, begun, consume, id, in_database, order, refused, subject_of};
+use crate::phone::{Phone, in_database};
+use crate::sessions::{PATH, begun, consume, id, order, refused, subject_of};
 
 const SOON: Duration = Duration::from_secs(90);
 
