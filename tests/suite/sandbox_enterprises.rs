@@ -46,9 +46,20 @@ fn codes(said: &Value) -> Vec<&str> {
     said["findings"].as_array().unwrap().iter().map(|finding| finding["code"].as_str().unwrap()).collect()
 }
 
+/// A phone with the license of a test enterprise.
+fn phone_of(site: &Site, enterprise: &Value) -> Phone {
+    let uscc = uscc(enterprise).to_owned();
+    Phone {
+        license: enterprise["license"]["certificate"].as_str().unwrap().to_owned(),
+        key: site.data().join(format!("pki/private/license-{uscc}.pem")),
+        uscc,
+        ..Phone::good(site)
+    }
+}
+
 /// Has the enterprise's license agree to a login, in a role.
 fn confirm(site: &Site, enterprise: &Value, role: &str) -> (Value, Answer) {
-    let phone = Phone::of_enterprise(site, enterprise);
+    let phone = phone_of(site, enterprise);
     let session = begun(site.app(), &order());
     let asked = phone.scan(site, &session).expect(200).json();
     let mut consent = phone.consent(&asked);
@@ -114,7 +125,7 @@ fn it_is_found_by_name_and_its_people_sign_in() {
         answer.expect(200);
         let result = crate::sessions::consume(SITE.app(), &session).expect(200).json();
         assert_eq!(result["result"]["uscc"], enterprise["uscc"], "{result:#}");
-        assert_eq!(result["result"]["role"], role, "{result:#}");
+        assert_eq!(result["result"]["role"]["name"], role, "{result:#}");
     }
     // The simulator's phone has it, and its key is where those of the samples are, for its owner alone.
     let licenses = SITE.stranger(None).get("/sandbox/phone/licenses").expect(200).json();
@@ -222,6 +233,17 @@ fn what_was_made_is_there_after_a_restart_and_an_older_sandbox_says_that_it_cann
     refused(make(&site, &json!({})), 409, "sandbox_outdated");
 }
 
+/// The same folder as a site for production, and an app that signs its requests to it; a credential is entered while that
+/// takes one person.
+fn production(site: Site) -> (Site, Signer) {
+    let signer = Signer::new(site.sandbox()["apps"][0]["id"].as_str().unwrap(), "sm2");
+    signer.enter(&site);
+    let (folder, _) = site.stop();
+    folder.configure("sandbox = true", "sandbox = false");
+    folder.configure("http = \"127.0.0.1:8080\"\n", "admin = \"127.0.0.1:0\"\n");
+    (folder.serve(), signer)
+}
+
 /// One who asks a site for production over TLS, by signed requests.
 fn signed(site: &Site, signer: &Signer, method: &str, target: &str, body: &Value) -> Value {
     let octets = if body.is_null() { String::new() } else { body.to_string() };
@@ -243,10 +265,7 @@ fn a_site_for_production_makes_no_test_enterprise_and_takes_none_that_is_there()
     let site = Folder::init().serve();
     let enterprise = make(&site, &json!({"name": "测试渭上织云有限公司"})).expect(201).json();
     let code = uscc(&enterprise).to_owned();
-    let (folder, _) = site.stop();
-    folder.configure("sandbox = true", "sandbox = false");
-    folder.configure("http = \"127.0.0.1:8080\"\n", "admin = \"127.0.0.1:0\"\n");
-    let site = folder.serve();
+    let (site, signer) = production(site);
     // What makes them is not there, at no door and for nobody.
     for (method, path) in [
         ("GET", PATH.to_owned()),
@@ -266,8 +285,6 @@ fn a_site_for_production_makes_no_test_enterprise_and_takes_none_that_is_there()
         }
     }
     // Its code, which a sandbox left in the library, is refused by whatever takes a code.
-    let signer = Signer::new(site.sandbox()["apps"][0]["id"].as_str().unwrap(), "sm2");
-    signer.enter(&site);
     let ask = |method: &str, target: &str, body: &Value| signed(&site, &signer, method, target, body);
     let certified = json!({"uscc": code, "purpose": "test"});
     for (method, target, body) in [
@@ -288,7 +305,7 @@ fn a_site_for_production_makes_no_test_enterprise_and_takes_none_that_is_there()
     assert!(codes(&said).contains(&"test_identity_in_production"), "{said:#}");
     // And its license lets nobody in.
     let session = ask("POST", "/v1/sessions", &order());
-    let phone = Phone::of_enterprise(&site, &enterprise);
+    let phone = phone_of(&site, &enterprise);
     let brought = |path: &str, body: &Value| {
         let mut curl = Command::new("curl");
         curl.args(["-sS", "-H", "content-type: application/json", "--cacert"]).arg(site.ca_file());
@@ -308,13 +325,8 @@ fn a_site_for_production_makes_no_test_enterprise_and_takes_none_that_is_there()
 #[test]
 fn a_license_of_a_test_authority_is_nothing_to_a_site_that_trusts_others() {
     let enterprise = made(&json!({"code_kind": "uscc"}));
-    let folder = Folder::init();
     // Of another sandbox's authority, as of one that nobody trusts.
-    folder.configure("sandbox = true", "sandbox = false");
-    folder.configure("http = \"127.0.0.1:8080\"\n", "admin = \"127.0.0.1:0\"\n");
-    let site = folder.serve();
-    let signer = Signer::new(site.sandbox()["apps"][0]["id"].as_str().unwrap(), "sm2");
-    signer.enter(&site);
+    let (site, signer) = production(Folder::init().serve());
     let license = json!({"license": enterprise["license"]["certificate"]});
     let said = signed(&site, &signer, "POST", "/v1/licenses:verify", &license);
     assert_ne!(said["verdict"], "valid", "{said:#}");

@@ -380,7 +380,7 @@ fn their_files_are_served_and_nothing_else_runs_in_them() {
             assert!(!text.contains(way), "{name} has {way}");
         }
     }
-    assert_eq!(served, 7);
+    assert_eq!(served, 9);
     let page = stranger.get("/sandbox/demo").expect(200);
     assert!(page.header("content-type").starts_with("text/html"), "{}", page.text());
 }
