@@ -33,17 +33,6 @@ impl Phone {
         }
     }
 
-    /// With the license of a test enterprise that was made at the running site.
-    pub(crate) fn of_enterprise(site: &Site, enterprise: &Value) -> Self {
-        let uscc = enterprise["uscc"].as_str().unwrap().to_owned();
-        Self {
-            license: enterprise["license"]["certificate"].as_str().unwrap().to_owned(),
-            key: site.data().join(format!("pki/private/license-{uscc}.pem")),
-            uscc,
-            ..Self::good(site)
-        }
-    }
-
     pub(crate) fn good(site: &Site) -> Self {
         Self::with(site, "A-good")
     }
