@@ -303,9 +303,12 @@ fn finish(result: Result<(), CliError>, json: bool) -> ExitCode {
             let code = problem["code"].as_str().unwrap_or("refused");
             let told = reasons.iter().try_for_each(|reason| {
                 let part = |member: &str| table::plain(reason[member].as_str().unwrap_or_default());
-                match part("field") {
-                    field if field.is_empty() => writeln!(stderr, "{}", part("detail")),
-                    field => writeln!(stderr, "{field}: {}", part("detail")),
+                let (field, detail) = (part("field"), part("detail"));
+                // A place in a file stands first, where editors look for it, and names its field already.
+                if detail.contains(&field) {
+                    writeln!(stderr, "{detail}")
+                } else {
+                    writeln!(stderr, "{field}: {detail}")
                 }
             });
             let detail = if reasons.is_empty() { error.to_string() } else { "refused".to_owned() };
