@@ -1,6 +1,9 @@
 //! Incidents (故障事件) and their steps. What a step means the crate `maintenance` knows; here each is a text that stays. A step goes into
 //! the transaction of its entry in the audit log, and rests on the version that whoever made it had seen.
 
+use std::collections::BTreeMap;
+
+use sqlx::AssertSqlSafe;
 use time::OffsetDateTime;
 
 use crate::database::{Connection, Row, instant, query};
@@ -192,12 +195,17 @@ impl Store {
     pub async fn incident(&self, id: &str) -> Result<IncidentRow, StoreError> {
         // No number holds one, and PostgreSQL takes none.
         let possible = if id.contains('\0') { "" } else { id };
-        let found = query("SELECT * FROM incidents WHERE id = $1")
+        let mut reading = self.begin_read().await?;
+        let row = query("SELECT * FROM incidents WHERE id = $1")
             .bind(possible)
-            .fetch_optional(self.readers())
+            .fetch_optional(&mut *reading)
             .await?;
-        let row = found.ok_or_else(|| StoreError::NotFound { what: INCIDENT, id: id.to_owned() })?;
-        self.with_steps(&row).await
+        let row = row.ok_or_else(|| StoreError::NotFound { what: INCIDENT, id: id.to_owned() })?;
+        let steps = query("SELECT * FROM incident_steps WHERE incident = $1 ORDER BY number")
+            .bind(possible)
+            .fetch_all(&mut *reading)
+            .await?;
+        read(&row, &mut steps_of(&steps)?)
     }
 
     /// Incidents with their steps, the newest first, at most `limit`.
@@ -209,6 +217,13 @@ impl Store {
         which: &IncidentQuery<'_>,
         limit: u32,
     ) -> Result<Vec<IncidentRow>, StoreError> {
+        const WANTED: &str = "FROM incidents
+             WHERE (accepted_at < $1 OR (accepted_at = $1 AND id < $2))
+                 AND ($3 = '' OR system = $3)
+                 AND ($4 = '' OR signature = $4)
+                 AND ($5 = 2 OR ($5 = 1) = (closed_at IS NULL))
+                 AND accepted_at >= $6 AND accepted_at < $7
+             ORDER BY accepted_at DESC, id DESC LIMIT $8";
         let seconds = |at: Option<OffsetDateTime>, otherwise| {
             at.map_or(otherwise, |at: OffsetDateTime| at.unix_timestamp())
         };
@@ -217,30 +232,26 @@ impl Store {
             let row = self.incident(after).await?;
             (before, id) = (seconds(row.steps.first().map(|step| step.at), 0), row.id);
         }
-        let rows = query(
-            "SELECT * FROM incidents
-             WHERE (accepted_at < $1 OR (accepted_at = $1 AND id < $2))
-                 AND ($3 = '' OR system = $3)
-                 AND ($4 = '' OR signature = $4)
-                 AND ($5 = 2 OR ($5 = 1) = (closed_at IS NULL))
-                 AND accepted_at >= $6 AND accepted_at < $7
-             ORDER BY accepted_at DESC, id DESC LIMIT $8",
-        )
-        .bind(before)
-        .bind(&id)
-        .bind(which.system.unwrap_or_default())
-        .bind(which.signature.unwrap_or_default())
-        .bind(which.open.map_or(2_i64, i64::from))
-        .bind(seconds(which.from, i64::MIN))
-        .bind(seconds(which.before, i64::MAX))
-        .bind(i64::from(limit))
-        .fetch_all(self.readers())
-        .await?;
-        let mut found = Vec::with_capacity(rows.len());
-        for row in &rows {
-            found.push(self.with_steps(row).await?);
-        }
-        Ok(found)
+        let wanted = |text: String| {
+            query(AssertSqlSafe(text))
+                .bind(before)
+                .bind(&id)
+                .bind(which.system.unwrap_or_default())
+                .bind(which.signature.unwrap_or_default())
+                .bind(which.open.map_or(2_i64, i64::from))
+                .bind(seconds(which.from, i64::MIN))
+                .bind(seconds(which.before, i64::MAX))
+                .bind(i64::from(limit))
+        };
+        // Of one picture, so that each has as many steps as its version says.
+        let mut reading = self.begin_read().await?;
+        let rows = wanted(format!("SELECT * {WANTED}")).fetch_all(&mut *reading).await?;
+        let steps = format!(
+            "SELECT * FROM incident_steps WHERE incident IN (SELECT id {WANTED}) ORDER BY incident, number"
+        );
+        let steps = wanted(steps).fetch_all(&mut *reading).await?;
+        let mut steps = steps_of(&steps)?;
+        rows.iter().map(|row| read(row, &mut steps)).collect()
     }
 
     /// The open incident that has a signature, if there is one, after counting that it was seen again.
@@ -262,34 +273,40 @@ impl Store {
         .await?;
         Ok(row.map(|row| row.try_get("id")).transpose()?)
     }
+}
 
-    async fn with_steps(&self, row: &Row) -> Result<IncidentRow, StoreError> {
-        let id: String = row.try_get("id")?;
-        let corrupt = |column| StoreError::Corrupt { what: INCIDENT, id: id.clone(), column };
-        let whole = |column| -> Result<u32, StoreError> {
-            u32::try_from(row.try_get::<i64, _>(column)?).map_err(|_| corrupt(column))
+/// Steps by their incidents, in their order.
+fn steps_of(rows: &[Row]) -> Result<BTreeMap<String, Vec<IncidentStep>>, StoreError> {
+    let mut steps = BTreeMap::<_, Vec<_>>::new();
+    for row in rows {
+        let id: String = row.try_get("incident")?;
+        let corrupt = |_| StoreError::Corrupt { what: INCIDENT, id: id.clone(), column: "at" };
+        let step = IncidentStep {
+            at: OffsetDateTime::from_unix_timestamp(row.try_get("at")?).map_err(corrupt)?,
+            actor: row.try_get("actor")?,
+            said: row.try_get("said")?,
         };
-        let rows = query("SELECT at, actor, said FROM incident_steps WHERE incident = $1 ORDER BY number")
-            .bind(&id)
-            .fetch_all(self.readers())
-            .await?;
-        let step = |row: &Row| -> Result<IncidentStep, StoreError> {
-            Ok(IncidentStep {
-                at: OffsetDateTime::from_unix_timestamp(row.try_get("at")?).map_err(|_| corrupt("at"))?,
-                actor: row.try_get("actor")?,
-                said: row.try_get("said")?,
-            })
-        };
-        Ok(IncidentRow {
-            system: row.try_get("system")?,
-            state: row.try_get("state")?,
-            signature: row.try_get("signature")?,
-            version: whole("version")?,
-            told: whole("told")?,
-            seen: u64::from(whole("seen")?),
-            seen_at: instant(row, "seen_at")?,
-            steps: rows.iter().map(step).collect::<Result<_, _>>()?,
-            id,
-        })
+        steps.entry(id).or_default().push(step);
     }
+    Ok(steps)
+}
+
+/// An incident, which takes its steps.
+fn read(row: &Row, steps: &mut BTreeMap<String, Vec<IncidentStep>>) -> Result<IncidentRow, StoreError> {
+    let id: String = row.try_get("id")?;
+    let whole = |column| -> Result<u32, StoreError> {
+        let corrupt = |_| StoreError::Corrupt { what: INCIDENT, id: id.clone(), column };
+        u32::try_from(row.try_get::<i64, _>(column)?).map_err(corrupt)
+    };
+    Ok(IncidentRow {
+        system: row.try_get("system")?,
+        state: row.try_get("state")?,
+        signature: row.try_get("signature")?,
+        version: whole("version")?,
+        told: whole("told")?,
+        seen: u64::from(whole("seen")?),
+        seen_at: instant(row, "seen_at")?,
+        steps: steps.remove(&id).unwrap_or_default(),
+        id,
+    })
 }
