@@ -322,9 +322,9 @@ fn a_promise_that_is_missed_is_told_once_over_two_gateways_and_counted() {
     assert_eq!((&of_devices["incidents"], &of_devices["response"]["rate"]), (&json!(0), &Value::Null));
 }
 
-/// A device that does not answer is found by an inspection, which opens one incident however often it finds it.
+/// A device that does not answer is found by each inspection, and has one incident open as long as it is so.
 #[test]
-fn what_an_inspection_finds_opens_an_incident_once() {
+fn what_an_inspection_finds_opens_one_incident_until_it_is_closed() {
     let site = Folder::init().serve();
     site.fault("d3", "unreachable = true");
     let app = site.app().clone();
@@ -333,16 +333,35 @@ fn what_an_inspection_finds_opens_an_incident_once() {
         app.post("/v1/signatures", &body).expect(201);
         (site.device_state("d3") == "down").then_some(())
     });
-    operator(&site).post("/v1/admin/inspections", &json!({"reason": "检查"})).expect(202);
-    let found = eventually("an incident was opened", BOUND, || {
+    let inspect = || {
+        // They begin a minute apart.
+        eventually("an inspection begins", BOUND, || {
+            let begun = operator(&site).post("/v1/admin/inspections", &json!({"reason": "检查"}));
+            (begun.status == 202).then_some(())
+        });
+    };
+    let open = || {
         let listed = operator(&site).get(&format!("{PATH}?system=devices&state=open")).expect(200).json();
         let mut items = listed["items"].as_array().unwrap().iter();
         items.find(|item| item["signature"] == "inspection device.state d3").cloned()
-    });
+    };
+    inspect();
+    let found = eventually("an incident was opened", BOUND, open);
     assert_eq!((&found["source"], &found["profile"]), (&json!("alarm"), &json!("standard")), "{found:#}");
-    let shown = shown(&site, found["id"].as_str().unwrap());
-    assert_eq!(shown["steps"][0]["actor"], "gateway");
-    assert!(shown["description"].as_str().unwrap().contains("device.state [d3]"), "{shown:#}");
+    let id = found["id"].as_str().unwrap();
+    let first = shown(&site, id);
+    assert_eq!((&first["steps"][0]["actor"], &first["seen"]), (&json!("gateway"), &json!(0)));
+    assert!(first["description"].as_str().unwrap().contains("device.state [d3]"), "{first:#}");
+
+    // It is found again as it was: the same one. Closed and not mended, it is opened again.
+    inspect();
+    eventually("it was seen again", BOUND, || (shown(&site, id)["seen"] == 1).then_some(()));
+    for (name, said) in &steps() {
+        step(&site, id, name, said).expect(200);
+    }
+    inspect();
+    let again = eventually("another one was opened", BOUND, open);
+    assert_eq!(again["recurs"], json!([id]));
 }
 
 #[test]

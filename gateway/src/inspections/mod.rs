@@ -393,15 +393,17 @@ async fn keep(
         let (grade, advice) = (grade.as_str(), catalogue::kind(code).map_or("", |kind| kind.advice.en));
         tracing::warn!(check = code, subject, grade, measured, advice, "a check got worse");
         gateway.audit.append(entry(making, "inspection.alarm", grade, told(&making.id, finding))).await?;
-        if finding.is_incident()
-            && let Err(problem) = incidents::raise(gateway, finding.alarm(&making.id)).await
-        {
-            tracing::error!(code = problem.code(), check = code, subject, "no incident was opened");
-        }
     }
     let more = turned.len().saturating_sub(MOST_ALARMS);
     if more > 0 {
         tracing::warn!(more, "more checks got worse than are on record each for itself");
+    }
+    // Whether or not it is new: what was closed and is not mended is opened again.
+    for finding in results.findings.iter().filter(|finding| finding.is_incident()).take(MOST_ALARMS) {
+        if let Err(problem) = incidents::raise(gateway, finding.alarm(&making.id)).await {
+            let Finding { code, subject, .. } = finding;
+            tracing::error!(code = problem.code(), check = code, subject, "no incident was opened");
+        }
     }
     Ok(())
 }
