@@ -76,7 +76,7 @@ const COUNTED: [&str; 10] = [
 /// And whole ones.
 const COUNTED_WHOLE: [&str; 3] = ["seal.read", "timestamp", "token.issue"];
 /// Those of them that are the gateway's own, or a part of what has an entry of its own.
-const NOT_COUNTED: [&str; 2] = ["stamp.evidence", "stamp.signature"];
+const NOT_COUNTED: [&str; 4] = ["oidc.deny", "oidc.grant", "stamp.evidence", "stamp.signature"];
 /// What is only going to be tried.
 const INTENDED: &str = "intended";
 /// What a session's entries put between what they were always about and whose it is.
@@ -302,6 +302,8 @@ mod tests {
             ("signature.raw", "portal", "fleet_busy", "", &["portal///fleet_busy//1"]),
             ("stamp.pdf", "portal", "ok", "20261122-7QX2M0K4T9", &["portal///ok//1"]),
             ("stamp.signature", "portal", "ok", "20261122-7QX2M0K4T9/2", &[]),
+            // A device without a browser asks for it as the app; a browser does not.
+            ("oidc.grant", "portal", "ok", "A portal session B 91610100MAXTA00160", &[]),
             ("stamp.evidence", "license-gateway", "ok", "20 stamps", &[]),
             (
                 "request.refused",
