@@ -114,7 +114,7 @@ pub(super) async fn pdf(
     purpose: Option<String>,
 ) -> Result<Vec<u8>, Problem> {
     caller.using(Scope::Licenses, gateway)?;
-    files::whole(gateway, caller, uscc, (FileForm::Pdf, digest), purpose, usize::MAX).await
+    files::whole(gateway, caller, uscc, (FileForm::Pdf, digest), purpose).await
 }
 
 /// Where the newest PDF of a license is fetched, for who may have files; none if there is none.

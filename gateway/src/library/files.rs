@@ -19,6 +19,7 @@ use crate::auth::{Authenticated, Scope};
 use crate::body::{Faults, QueryOf, Segment};
 use crate::licenses::read_uscc;
 use crate::problem::{Problem, ProblemDocument};
+use crate::stamps::document::MOST_OCTETS;
 use crate::state::Gateway;
 
 /// The field that an app is granted to have files: they show the whole face.
@@ -208,14 +209,13 @@ pub(crate) async fn get_file(
 /// A file of an entity's license, the newest or the one of a digest, as `GET /v1/licenses/{uscc}/files/{kind}` delivers it, whole.
 ///
 /// # Errors
-/// As of that route; `license_file_too_large` for more octets than these.
+/// As of that route; `license_file_too_large` of one that is too large to be held.
 pub(crate) async fn whole(
     gateway: &Gateway,
     caller: &Authenticated,
     uscc: &Uscc,
     (form, digest): (FileForm, Option<&[u8; 32]>),
     purpose: Option<String>,
-    most: usize,
 ) -> Result<Vec<u8>, Problem> {
     let query = FileQuery { digest: None, purpose };
     let (form, _) = query.check(form.name(), gateway.config.library.require_purpose)?;
@@ -231,8 +231,8 @@ pub(crate) async fn whole(
         }
         None => return Err(look.refused(Problem::license_file_unknown(), None).await),
     };
-    if contents.octets > most as u64 {
-        return Err(look.refused(Problem::license_file_too_large(most), Some(&contents)).await);
+    if contents.octets > MOST_OCTETS as u64 {
+        return Err(look.refused(Problem::license_file_too_large(MOST_OCTETS), Some(&contents)).await);
     }
     let mut octets = Vec::new();
     for part in 0..contents.octets.div_ceil(Contents::PART) {

@@ -41,7 +41,9 @@ impl Problem {
 
     /// A file of the library is larger than what is retained.
     pub(crate) fn license_file_too_large(most: usize) -> Self {
-        let detail = format!("a file that is retained has at most {most} octets");
+        let detail = format!(
+            "a file that is kept, or answered in one piece, has at most {most} octets; larger ones are fetched by /v1/licenses"
+        );
         Self::new(StatusCode::CONFLICT, "license_file_too_large", "License file too large", detail)
     }
 

@@ -21,7 +21,6 @@ use crate::library::files;
 use crate::licenses::read_uscc;
 use crate::problem::Problem;
 use crate::sessions::retained::{self, ShownInSession};
-use crate::stamps::document::MOST_OCTETS;
 use crate::stamps::make::number;
 use crate::state::Gateway;
 
@@ -113,7 +112,7 @@ pub(super) async fn make(
             let uscc = read_uscc(gateway, &uscc)?;
             let purpose = purpose.clone();
             let wanted = (form, digest.as_ref());
-            let octets = files::whole(gateway, caller, &uscc, wanted, purpose, MOST_OCTETS).await?;
+            let octets = files::whole(gateway, caller, &uscc, wanted, purpose).await?;
             Shown::of_form(octets, form)
         }
         (What::File { octets, kind }, _) => Shown::of_file(octets, kind),
