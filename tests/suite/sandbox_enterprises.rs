@@ -219,6 +219,24 @@ fn one_that_is_taken_away_is_deregistered_and_may_come_again() {
 }
 
 #[test]
+fn one_that_was_made_by_half_stands_in_nobodys_way() {
+    let good = made(&json!({}));
+    let half = made(&json!({}));
+    let site = &*SITE;
+    // As if the gateway had died before the license came into the library.
+    let record = site.data().join(format!("pki/enterprises/{}.json", uscc(&half)));
+    let mut said: Value = serde_json::from_slice(&std::fs::read(&record).unwrap()).unwrap();
+    said["serial"] = json!("none");
+    std::fs::write(&record, said.to_string()).unwrap();
+    let one = site.stranger(None).get(&format!("{PATH}/{}", uscc(&half)));
+    assert_eq!((one.status, &one.json()["code"]), (500, &json!("test_enterprise_broken")));
+    let all = site.stranger(None).get(PATH).expect(200).json();
+    let codes: Vec<_> = all["items"].as_array().unwrap().iter().map(uscc).collect();
+    assert!(codes.contains(&uscc(&good)) && !codes.contains(&uscc(&half)), "{codes:?}");
+    assert_eq!(remove(uscc(&half)).status, 204);
+}
+
+#[test]
 fn what_was_made_is_there_after_a_restart_and_an_older_sandbox_says_that_it_cannot() {
     let site = Folder::init().serve();
     let enterprise = make(&site, &json!({"license": "revoked"})).expect(201).json();

@@ -31,6 +31,6 @@ impl Problem {
 
     /// What the sandbox's folder has of an enterprise cannot be used.
     pub(crate) fn test_enterprise_broken(what: impl std::fmt::Display) -> Self {
-        Self::internal("internal_error", format!("a test enterprise: {what}"))
+        Self::internal("test_enterprise_broken", what.to_string())
     }
 }
